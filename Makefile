@@ -1,0 +1,58 @@
+# Two commands matter: `make demo` and `make test`. Both set themselves up; both may be run again at any time.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench soak docs services lock wheel format clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY)  ## make the environment in .venv (done by every other target)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "qmtl needs Python 3.11 or newer; say which with: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		"$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)"
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+demo: $(READY)  ## real bars are filled, broken, healed and checked in front of your eyes
+	@$(BIN)/qmtl demo
+
+test: $(READY)  ## the whole ritual: format, lint, types, layering, tests, docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n auto -rs
+
+bench: $(READY)  ## measure what docs/benchmarks.md reports
+	$(BIN)/python -m benchmarks
+
+soak: $(READY)  ## the crash tests, 1,000 rounds
+	QMTL_TEST_CRASH_ROUNDS=1000 $(BIN)/python -m pytest -n auto -rs tests -k crash
+
+docs: $(READY)  ## build the documentation; a warning is an error
+	$(BIN)/mkdocs build --strict
+
+services: $(READY)  ## what the integration tests need beside Python
+	@echo "The tests of this release need no service beside Python."
+
+lock:  ## pin every dependency again, with hashes
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 \
+		--no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.lock
+
+wheel: $(READY)  ## build the wheel into dist/
+	$(BIN)/uv build --wheel --quiet
+
+format: $(READY)  ## let ruff format and mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove what the targets made
+	rm -rf .venv dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,162 @@
+"""One tree of errors; each carries its facts as fields and says what to do next.
+
+QmtlError
+├── InvalidRequestError (ValueError)      a request, file or value that cannot be used
+│   └── SettingsError                     the same, in qmtl.yml or a QMTL_ variable
+├── MissingDataError (LookupError)        bars are unknown or absent at the end of a fetch
+├── ConformancePipelineError              the data is impossible or suspicious
+├── SeamlessSLAExceeded (TimeoutError)    a budget is spent, or a bound is passed
+├── SourceUnavailableError (ConnectionError)  a vendor or feed failed outright
+├── MissingDependencyError (ImportError)  an optional package is not installed
+└── StoreError                            the store cannot be used
+    ├── StoreCorruptError                 its bytes are damaged or foreign
+    └── StoreLockedError                  another process holds it for too long
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qmtl.foundation.timeline import Coverage, Span
+
+
+class QmtlError(Exception):
+    """Base of all errors of this package.
+
+    `what` is one sentence fragment; `series`, `span`, `why` and `next_step` complete it.
+    `str()` gives the whole message, ready for a person.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        series: object = None,
+        span: Span | None = None,
+        why: str | None = None,
+        next_step: str | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.series = None if series is None else str(series)
+        self.span = span
+        self.why = why
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        text = self.what
+        if self.series is not None:
+            text += f"\n  series: {self.series}"
+        if self.span is not None:
+            text += f"\n  range:  {self.span}"
+        if self.why is not None:
+            text += f"\n  why:    {self.why}"
+        if self.next_step is not None:
+            text += f"\n  next:   {self.next_step}"
+        return text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions cross process borders in test runners and pools; the default only keeps `args`.
+        return (_restore, (type(self), self.args, self.__dict__))
+
+
+def _restore(kind: type[QmtlError], args: tuple[Any, ...], facts: dict[str, Any]) -> QmtlError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
+
+
+class InvalidRequestError(QmtlError, ValueError):
+    """A request, a file or a value that cannot be used as it is."""
+
+
+class SettingsError(InvalidRequestError):
+    """A key or a value of qmtl.yml, or of a QMTL_ variable, that cannot be used."""
+
+
+class MissingDataError(QmtlError, LookupError):
+    """Bars are missing. `holes` maps a state ("unknown", "absent") to the `Coverage` of its bars."""
+
+    def __init__(self, what: str, *, holes: Mapping[str, Coverage], **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.holes = dict(holes)
+
+
+class ConformancePipelineError(QmtlError):
+    """The data breaks a rule. `report` is the whole `ConformanceReport`."""
+
+    def __init__(self, what: str, *, report: Any, **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.report = report
+
+
+class SeamlessSLAExceeded(QmtlError, TimeoutError):
+    """A budget is spent, or a bound is passed.
+
+    `phase` is one of storage_wait, backfill_wait, live_wait, total (then `budget_s` and `elapsed_s` are
+    seconds) or sync_gap (bars), min_coverage (fraction), max_lag (seconds), with `limit` and `observed`.
+    `ledger` maps each phase to the seconds it took.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        phase: str,
+        ledger: Mapping[str, float],
+        budget_s: float | None = None,
+        elapsed_s: float | None = None,
+        limit: float | None = None,
+        observed: float | None = None,
+        **facts: Any,
+    ) -> None:
+        super().__init__(what, **facts)
+        self.phase = phase
+        self.ledger = dict(ledger)
+        self.budget_s = budget_s
+        self.elapsed_s = elapsed_s
+        self.limit = limit
+        self.observed = observed
+
+
+class SourceUnavailableError(QmtlError, ConnectionError):
+    """A vendor or a live feed failed outright. `source` is its name."""
+
+    def __init__(self, what: str, *, source: str, **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.source = source
+
+
+class MissingDependencyError(QmtlError, ImportError):
+    """An optional package is not installed; `next_step` is the command that installs it."""
+
+    def __init__(self, package: str, *, extra: str) -> None:
+        super().__init__(
+            f"the package {package!r} is not installed", next_step=f"pip install 'qmtl[{extra}]'"
+        )
+        self.package = package
+        self.extra = extra
+
+
+class StoreError(QmtlError):
+    """The store cannot be used as asked. `path` is its directory."""
+
+    def __init__(self, what: str, *, path: object = None, **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.path = None if path is None else str(path)
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if self.path is None else f"{text}\n  store:  {self.path}"
+
+
+class StoreCorruptError(StoreError):
+    """The bytes of the store are damaged, or are not a store of this format."""
+
+
+class StoreLockedError(StoreError):
+    """Another process has held the store's lock for too long."""

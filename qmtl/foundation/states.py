@@ -1,0 +1,87 @@
+"""The five states of every expected bar: present, no_trade, closed, absent, unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
+
+STATES = ("present", "no_trade", "closed", "absent", "unknown")
+
+
+@dataclass(frozen=True)
+class BarStates:
+    """A partition of the grid over the aligned `span`; each state is a `Coverage` of whole cells.
+
+    present: a row exists (even where the calendar is closed).
+    no_trade: the source answered for the bar, and there was none.
+    closed: the calendar expects no bar.
+    absent: the source says that it has none; asked again only after an expiry.
+    unknown: nobody has answered.
+    """
+
+    span: Span
+    grid: Grid
+    present: Coverage
+    no_trade: Coverage
+    closed: Coverage
+    absent: Coverage
+    unknown: Coverage
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Bars per state."""
+        return {name: self.grid.count(cells) for name, cells in self.items()}
+
+    @property
+    def holes(self) -> Coverage:
+        """What a complete answer may not have: absent and unknown bars."""
+        return self.absent | self.unknown
+
+    def items(self) -> Iterator[tuple[str, Coverage]]:
+        return ((name, getattr(self, name)) for name in STATES)
+
+    def clip(self, span: Span) -> BarStates:
+        """The same states over a sub-range, aligned to the grid."""
+        span = self.grid.align(span)
+        return BarStates(span, self.grid, *(cells.clip(span) for _, cells in self.items()))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} {count:,}" for name, count in self.counts.items() if count)
+        return f"BarStates({self.span}: {shown or 'no bars'})"
+
+
+def bar_states(
+    span: Span, grid: Grid, present_ts: Int64Array, answered: Coverage, absent: Coverage
+) -> BarStates:
+    """Sort the cells of `span` into states.
+
+    `present_ts` are the stamps of the rows within the span (ascending, unique); `answered` and `absent` are
+    what sources said, in any cut. A bar is answered only if its whole cell was. A row beats a word, an answer
+    beats an absence, and the calendar is asked about the rest.
+    """
+    span = grid.align(span)
+    whole = Coverage.of(span)
+    present = grid.cells(present_ts)
+    if present == whole:
+        return BarStates(span, grid, present, EMPTY, EMPTY, EMPTY, EMPTY)
+    expected = grid.expected(span)
+    closed = whole - expected - present
+    open_cells = expected - present
+    answered = whole_cells(answered, grid, span)
+    no_trade = open_cells & answered
+    absent_cells = (open_cells & whole_cells(absent, grid, span)) - no_trade
+    unknown = open_cells - no_trade - absent_cells
+    return BarStates(span, grid, present, no_trade, closed, absent_cells, unknown)
+
+
+def whole_cells(said: Coverage, grid: Grid, span: Span) -> Coverage:
+    """Those cells of `span` that lie wholly within `said`."""
+    said = said.clip(span)
+    if said.spans == (span,):
+        return said
+    cut = [(grid.ceil(s), grid.floor(e) if e < span.end else e) for s, e in said.spans]
+    return Coverage([(s, e) for s, e in cut if s < e])

@@ -1,0 +1,132 @@
+"""Instants at the door: what people write, as int nanoseconds UTC, and back."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from qmtl.foundation.errors import InvalidRequestError
+
+SECOND = 1_000_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+WEEK = 7 * DAY
+
+# What int64 nanoseconds can tell, cut to whole days: pandas and polars share the same bounds.
+EARLIEST = -106_751 * DAY
+LATEST = 106_751 * DAY
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FRACTION = re.compile(r"[.,](\d{7,9})(?=$|[Zz+-])")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+_naive_seen = False
+
+
+class NaiveTimeWarning(UserWarning):
+    """A time without a zone was read as UTC. Warned once per process."""
+
+
+def to_ns(value: Any, *, name: str = "time") -> int:
+    """Nanoseconds since 1970-01-01 UTC of what a person may write.
+
+    `date` and "2024-01-01" are UTC midnight; a `datetime`, a pandas Timestamp or an ISO 8601 text with a
+    zone is converted; without one it is UTC and warns once. An int is nanoseconds already. Raises
+    `InvalidRequestError` for anything else and for instants outside 1677-09-22 to 2262-04-11.
+    """
+    if isinstance(value, bool):
+        raise _unusable(value, name)
+    if isinstance(value, str):
+        instant = _from_text(value, name)
+    elif isinstance(value, datetime):
+        instant = _from_datetime(value)
+    elif isinstance(value, date):
+        instant = (value.toordinal() - 719_163) * DAY
+    else:
+        try:
+            instant = value.__index__()
+        except AttributeError:
+            raise _unusable(value, name) from None
+    if not EARLIEST <= instant <= LATEST:
+        raise InvalidRequestError(
+            f"{name} {value!r} is outside 1677-09-22 to 2262-04-11",
+            why="nanoseconds since 1970 reach no further in 64 bits",
+            next_step="give an ISO time such as 2024-01-01T09:30:00Z; an int is read as nanoseconds",
+        )
+    return instant
+
+
+def _from_text(text: str, name: str) -> int:
+    text = text.strip()
+    # The standard library reads microseconds only; the rest of a nanosecond fraction is added by hand.
+    extra, fraction = 0, _FRACTION.search(text)
+    if fraction:
+        digits = fraction[1].ljust(9, "0")
+        extra = int(digits[6:])
+        text = f"{text[: fraction.start(1)]}{digits[:6]}{text[fraction.end(1) :]}"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise _unusable(text, name) from None
+    if len(text) <= 10 and "T" not in text:
+        moment = moment.replace(tzinfo=UTC)
+    return _from_datetime(moment) + extra
+
+
+def _from_datetime(moment: datetime) -> int:
+    if moment.tzinfo is None:
+        _warn_naive(moment)
+        moment = moment.replace(tzinfo=UTC)
+    since = moment - _EPOCH
+    nanosecond = int(getattr(moment, "nanosecond", 0))  # pandas.Timestamp keeps them beside its microseconds
+    whole = (since.days * 86_400 + since.seconds) * SECOND + since.microseconds * 1_000
+    return whole + nanosecond
+
+
+def _warn_naive(moment: datetime) -> None:
+    global _naive_seen
+    if not _naive_seen:
+        _naive_seen = True
+        warnings.warn(
+            f"{moment.isoformat()} has no zone and is read as UTC; write {moment.isoformat()}Z to be sure",
+            NaiveTimeWarning,
+            stacklevel=5,
+        )
+
+
+def _unusable(value: object, name: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"{name} {value!r} is not a time",
+        next_step="give a date, a datetime, an ISO text such as 2024-01-01T09:30:00Z, or int nanoseconds",
+    )
+
+
+def iso(instant: int) -> str:
+    """ISO 8601 in UTC with a Z: the shortest that says it all, from the date to the nanosecond."""
+    seconds, nanos = divmod(int(instant), SECOND)
+    moment = _EPOCH + timedelta(seconds=seconds)
+    if nanos:
+        return f"{moment:%Y-%m-%dT%H:%M:%S}.{f'{nanos:09d}'.rstrip('0')}Z"
+    return f"{moment:%Y-%m-%d}" if instant % DAY == 0 else f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def to_seconds(value: Any, *, name: str = "duration") -> float:
+    """Seconds of a number (seconds already), a `timedelta`, or a text such as "250ms", "2s", "1.5h"."""
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    elif isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        seconds = float(match[1]) * _UNIT_SECONDS[match[2]]
+    else:
+        raise InvalidRequestError(
+            f"{name} {value!r} is not a duration",
+            next_step='give seconds, a timedelta, or a text such as "2s"',
+        )
+    if not 0 <= seconds < float("inf"):
+        raise InvalidRequestError(f"{name} {value!r} is not a duration of zero or more seconds")
+    return seconds

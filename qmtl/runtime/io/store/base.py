@@ -1,0 +1,184 @@
+"""What a store promises: rows and what is known about them, committed together and read as of any commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, Protocol
+
+import polars as pl
+
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.frames import empty_bars
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.runtime.conformance.acceptance import Accepted
+
+Said = Literal["answered", "absent"]
+
+
+class Answer(NamedTuple):
+    """What one source said of one range. `expires_at` (ns) is set for absences only."""
+
+    start: int
+    end: int
+    said: Said
+    source: str
+    checked_at: int
+    expires_at: int | None
+
+
+@dataclass(frozen=True)
+class Write:
+    """What one commit brings; rows and coverage become visible together, or not at all.
+
+    frame: rows to upsert by `ts` (BAR_SCHEMA, sorted, unique, none of them impossible). A row that is stored
+        already with the same values is left alone; with other values, the new ones win and the old stay
+        readable by `as_of`.
+    answered / absent: what the source said; the newer word replaces the older where they overlap.
+    retracted: ranges whose earlier word no longer holds (quarantined bars): they become unknown.
+    quarantine: impossible rows: BAR_SCHEMA columns plus `rule` (String); kept aside with source and time.
+    """
+
+    source: str
+    checked_at: int
+    frame: pl.DataFrame = field(default_factory=empty_bars)
+    answered: Coverage = EMPTY
+    absent: Coverage = EMPTY
+    absent_until: int | None = None
+    retracted: Coverage = EMPTY
+    quarantine: pl.DataFrame | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A write that is durable. `tx` counts commits, `as_of` is its time in ns, strictly increasing.
+
+    replaced: rows whose values changed: `ts`, `old_open` ... `old_volume`, `new_open` ... `new_volume`.
+    """
+
+    tx: int
+    as_of: int
+    added: int
+    unchanged: int
+    replaced: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the store held at one commit.
+
+    rows: the rows within the span, and up to `context` rows on either side of it, sorted, unique.
+    first, count: which of them lie within the span.
+    answers: what was said that meets the span, ordered by start, disjoint; not clipped.
+    facts: what is declared of the series, or None.
+    """
+
+    span: Span
+    tx: int
+    as_of: int
+    rows: pl.DataFrame
+    first: int
+    count: int
+    answers: Sequence[Answer]
+    facts: SeriesFacts | None
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The rows within the span; a zero-copy slice."""
+        return self.rows.slice(self.first, self.count)
+
+    @cached_property
+    def answered(self) -> Coverage:
+        return Coverage((a.start, a.end) for a in self.answers if a.said == "answered")
+
+    def absent(self, now: int) -> Coverage:
+        """Absences that have not expired at `now`."""
+        return Coverage(
+            (a.start, a.end)
+            for a in self.answers
+            if a.said == "absent" and (a.expires_at is None or now < a.expires_at)
+        )
+
+
+class Change(NamedTuple):
+    """What one commit touched."""
+
+    tx: int
+    series: SeriesId
+    span: Span
+
+
+class Store(Protocol):
+    """A durable home of series. Every method may be called from any thread and any process at once."""
+
+    def read(
+        self,
+        series: SeriesId,
+        span: Span,
+        *,
+        as_of: int | None = None,
+        context: int = 0,
+        check: Callable[[], None] | None = None,
+    ) -> Snapshot:
+        """What the store holds of `span`, at commit time `as_of` (ns) or now.
+
+        `check` is called between units of work; what it raises abandons the read. Raises `StoreError` where
+        `as_of` lies before the retention horizon.
+        """
+        ...
+
+    def commit(self, series: SeriesId, write: Write) -> Commit:
+        """Make a write durable. Writing the same again changes nothing but `checked_at`."""
+        ...
+
+    def version(self) -> int:
+        """A number that differs whenever anybody has committed since the last call; costs microseconds."""
+        ...
+
+    def changes(self, since: int) -> list[Change]:
+        """What the commits after tx `since` touched, in order."""
+        ...
+
+    def last_tx(self) -> int:
+        """The newest commit; 0 if there is none."""
+        ...
+
+    def facts(self, series: SeriesId) -> SeriesFacts | None:
+        """What is declared of the series."""
+        ...
+
+    def declare(self, series: SeriesId, facts: SeriesFacts) -> None:
+        """Declare facts; versioned like data. Declaring the same again writes nothing."""
+        ...
+
+    def diff(self, series: SeriesId, as_of_a: int, as_of_b: int) -> pl.DataFrame:
+        """Columns `ts`, `change` (added, removed, changed), `old_open` ... `old_volume`, `new_open` ..."""
+        ...
+
+    def quarantined(self, series: SeriesId, span: Span) -> pl.DataFrame:
+        """Impossible rows kept aside: BAR_SCHEMA columns, `rule`, `source`, `checked_at` (ns UTC)."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class ReportArchive(Protocol):
+    """Where reports are kept: append-only, one list per series."""
+
+    def archive_report(self, series: SeriesId, report: Mapping[str, Any]) -> int | None:
+        """Append a report (JSON values); its number, or None where the store cannot be written."""
+        ...
+
+    def newest_report(self, series: SeriesId) -> dict[str, Any] | None: ...
+
+    def reports(self, series: SeriesId | None = None) -> list[dict[str, Any]]:
+        """All reports, newest first, each with `number`, `series`, `archived_at` (ns) and `report`."""
+        ...
+
+    def accept(self, series: SeriesId, accepted: Iterable[Accepted]) -> int:
+        """Record acceptances; how many were new."""
+        ...
+
+    def accepted(self, series: SeriesId) -> list[Accepted]: ...
