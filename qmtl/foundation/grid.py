@@ -16,7 +16,7 @@ from qmtl.foundation.calendars import AlwaysOpen, Calendar, DatedCalendar
 from qmtl.foundation.facts import Anchor
 from qmtl.foundation.series import Timeframe
 from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
-from qmtl.foundation.times import DAY
+from qmtl.foundation.times import DAY, EARLIEST
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Grid:
     @property
     def is_uniform(self) -> bool:
         """Whether every cell is exactly one step long."""
-        return self.anchor == "clock" or not self.timeframe.is_intraday
+        return self.anchor == "clock" or not self.timeframe.is_intraday or self.is_always_open
 
     @property
     def is_always_open(self) -> bool:
@@ -47,25 +47,29 @@ class Grid:
 
     def floor(self, ts: int) -> int:
         """The open of the bar whose cell holds `ts`."""
-        opens = None if self.is_uniform else self._opens(ts, ts)
-        origin = (
-            self.timeframe.origin if opens is None else int(opens[np.searchsorted(opens, ts, "right") - 1])
-        )
-        return ts - (ts - origin) % self.step
+        if self.is_uniform:
+            return ts - (ts - self.timeframe.origin) % self.step
+        return int(self._cells_of(np.array([ts]))[0][0])
 
     def after(self, ts: int) -> int:
         """Where the cell that opens at the grid stamp `ts` ends."""
-        end = ts + self.step
         if self.is_uniform:
-            return end
-        opens = self._opens(ts, end)
-        following = opens[(opens > ts) & (opens < end)]
-        return int(following[0]) if len(following) else end
+            return ts + self.step
+        return int(self._cells_of(np.array([ts]))[1][0])
 
     def ceil(self, ts: int) -> int:
         """The first bar that opens at or after `ts`."""
         floor = self.floor(ts)
         return floor if floor == ts else self.after(floor)
+
+    def floors(self, ts: Int64Array) -> Int64Array:
+        """`floor` of each instant; any order."""
+        return self._cells_of(ts)[0]
+
+    def ceils(self, ts: Int64Array) -> Int64Array:
+        """`ceil` of each instant; any order."""
+        floors, ends = self._cells_of(ts)
+        return np.where(floors == ts, ts, ends)
 
     def align(self, span: Span) -> Span:
         """The cells of the bars that open within `span`."""
@@ -73,30 +77,17 @@ class Grid:
 
     def on_grid(self, ts: Int64Array) -> npt.NDArray[np.bool_]:
         """For each stamp, whether a bar may open there."""
-        if len(ts) == 0:
-            return np.zeros(0, dtype=bool)
-        if self.is_uniform:
-            offsets: Int64Array = (ts - self.timeframe.origin) % self.step
-        else:
-            opens = self._opens(int(ts.min()), int(ts.max()))
-            offsets = (ts - opens[np.searchsorted(opens, ts, "right") - 1]) % self.step
-        on: npt.NDArray[np.bool_] = offsets == 0
+        on: npt.NDArray[np.bool_] = self.floors(ts) == ts
         return on
 
     def cells(self, ts: Int64Array) -> Coverage:
         """The cells of bars that open at `ts` (ascending, on the grid)."""
         if len(ts) == 0:
             return EMPTY
-        if self.is_uniform:
-            # Bars without a hole between them are the common case, and need no array.
-            if int(ts[-1]) - int(ts[0]) == (len(ts) - 1) * self.step:
-                return Coverage.of(Span(ts[0], int(ts[-1]) + self.step))
-            ends = ts + self.step
-        else:
-            opens = self._opens(int(ts[0]), int(ts[-1]) + self.step)
-            i = np.searchsorted(opens, ts, "right")
-            ends = np.minimum(ts + self.step, np.append(opens, np.iinfo(np.int64).max)[i])
-        return Coverage.from_arrays(ts, ends)
+        # Bars without a hole between them are the common case, and need no array.
+        if self.is_uniform and int(ts[-1]) - int(ts[0]) == (len(ts) - 1) * self.step:
+            return Coverage.of(Span(ts[0], int(ts[-1]) + self.step))
+        return Coverage.from_arrays(ts, self._cells_of(ts)[1])
 
     def count(self, cells: Coverage) -> int:
         """How many bars the cells hold."""
@@ -111,8 +102,7 @@ class Grid:
         if self.is_uniform:
             return np.concatenate([np.arange(s, e, self.step) for s, e in cells.spans])
         hull = cells.hull
-        opens = self._opens(hull.start, hull.end)
-        edges = np.append(opens, hull.end)
+        edges = np.append(self._anchors(hull.start, hull.end), hull.end)
         stamps = np.concatenate([np.arange(a, b, self.step) for a, b in itertools.pairwise(edges)])
         return stamps[cells.holds(stamps)]
 
@@ -128,20 +118,38 @@ class Grid:
         sessions = sessions.clip(span)
         if not sessions:
             return EMPTY
-        if self.is_uniform:
-            origin, step = self.timeframe.origin, self.step
-            starts = sessions.starts - (sessions.starts - origin) % step
-            ends = sessions.ends + (origin - sessions.ends) % step
-            return Coverage.from_arrays(starts, ends).clip(span)
         # A session's last bar may be cut short by its close, and still owns the cell up to the next stamp.
-        ends = np.array([self.ceil(int(end)) for end in sessions.ends], dtype=np.int64)
-        return Coverage.from_arrays(sessions.starts, ends).clip(span)
+        return Coverage.from_arrays(self.floors(sessions.starts), self.ceils(sessions.ends)).clip(span)
 
-    def _opens(self, first: int, last: int) -> Int64Array:
-        """Session opens around `[first, last]`, with one before `first`; the clock where there is none."""
-        reach = 14 * DAY  # longer than any closure since 1914 that a calendar in use knows
-        opens = self.calendar.sessions(Span(first - reach, last + reach)).starts
-        opens = opens[opens <= last]
-        if len(opens) == 0 or opens[0] > first:
-            opens = np.insert(opens, 0, (first - reach) // DAY * DAY)
-        return opens
+    def _cells_of(self, ts: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """For each instant the start and the end of the cell that holds it."""
+        if self.is_uniform or len(ts) == 0:
+            floors = ts - (ts - self.timeframe.origin) % self.step
+            return floors, floors + self.step
+        anchors = self._anchors(int(ts.min()), int(ts.max()) + self.step)
+        following = np.searchsorted(anchors, ts, "right")
+        floors = ts - (ts - anchors[following - 1]) % self.step
+        return floors, np.minimum(floors + self.step, np.append(anchors, np.iinfo(np.int64).max)[following])
+
+    def _anchors(self, first: int, last: int) -> Int64Array:
+        """Where the count starts anew, within `[first, last]` and once at or before `first`; ascending.
+
+        A session's open is an anchor. Where no session opens for about two weeks the count goes back to the
+        clock, at a midnight, so that it never depends on how far back somebody looks.
+        """
+        asked = Span(max(first - _ANCHOR_HOLDS - DAY, EARLIEST), last + 1)
+        opens = self.calendar.sessions(asked).starts
+        # A calendar may cut its first session to what was asked, so that is no open; an open as old as that
+        # would not hold any more.
+        opens = opens[(opens > asked.start) & (opens <= last)]
+        midnights = (opens + _ANCHOR_HOLDS) // DAY * DAY
+        next_opens = np.append(opens[1:], last + 1)
+        midnights = midnights[midnights < next_opens]
+        anchors = np.sort(np.concatenate([opens, midnights]))
+        if len(anchors) == 0 or anchors[0] > first:
+            anchors = np.insert(anchors, 0, first // DAY * DAY)
+        return anchors
+
+
+# Longer than any closure since 1914 that a calendar in use knows.
+_ANCHOR_HOLDS = 14 * DAY

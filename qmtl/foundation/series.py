@@ -57,7 +57,7 @@ class Timeframe:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SeriesId:
     """A node id: `ohlcv:{venue}:{symbol}:{timeframe}`; the symbol may hold colons (`BTC/USDT:USDT`)."""
 
@@ -85,6 +85,13 @@ class SeriesId:
                 text, f"the symbol {symbol!r} is empty, padded, over 200 bytes or holds control characters"
             )
         return SeriesId(kind, venue, symbol, Timeframe.parse(timeframe), text)
+
+    # The text says it all, and its hash is kept by Python: a cache looks it up on each fetch.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SeriesId) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
     @property
     def encoded_symbol(self) -> str:

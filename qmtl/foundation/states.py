@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 
@@ -63,9 +65,15 @@ def bar_states(
     what sources said, in any cut. A bar is answered only if its whole cell was. A row beats a word, an answer
     beats an absence, and the calendar is asked about the rest.
     """
+    return states_of_cells(span, grid, grid.cells(present_ts), answered, absent)
+
+
+def states_of_cells(
+    span: Span, grid: Grid, present: Coverage, answered: Coverage, absent: Coverage
+) -> BarStates:
+    """As `bar_states`, from the cells of the rows instead of their stamps."""
     span = grid.align(span)
     whole = Coverage.of(span)
-    present = grid.cells(present_ts)
     if present == whole:
         return BarStates(span, grid, present, EMPTY, EMPTY, EMPTY, EMPTY)
     expected = grid.expected(span)
@@ -83,5 +91,7 @@ def whole_cells(said: Coverage, grid: Grid, span: Span) -> Coverage:
     said = said.clip(span)
     if said.spans == (span,):
         return said
-    cut = [(grid.ceil(s), grid.floor(e) if e < span.end else e) for s, e in said.spans]
-    return Coverage([(s, e) for s, e in cut if s < e])
+    starts = grid.ceils(said.starts)
+    ends = np.where(said.ends < span.end, grid.floors(said.ends), said.ends)
+    whole = starts < ends
+    return Coverage.from_arrays(starts[whole], ends[whole])

@@ -78,6 +78,11 @@ class Coverage:
     @classmethod
     def of(cls, *spans: tuple[int, int]) -> Coverage:
         """`Coverage.of(Span(a, b), Span(c, d))`."""
+        if len(spans) == 1 and isinstance(spans[0], Span) and not spans[0].is_empty:
+            # The commonest set of all, made on every fetch, keeps the laws as it is.
+            self = cls._normal(np.array(spans[0][:1], dtype=np.int64), np.array(spans[0][1:], dtype=np.int64))
+            self._spans = spans  # type: ignore[assignment]  # a 1-tuple of Span, as was just asked
+            return self
         return cls(spans)
 
     @classmethod
@@ -119,7 +124,8 @@ class Coverage:
     @property
     def length(self) -> int:
         """Nanoseconds covered."""
-        return int((self.ends - self.starts).sum())
+        # Unsigned, because from 1677 to 2262 is more than int64 can count.
+        return int((self.ends - self.starts).view(np.uint64).sum())
 
     def __or__(self, other: Coverage) -> Coverage:
         if not other:
@@ -170,7 +176,7 @@ class Coverage:
             return self
         first = int(np.searchsorted(self.ends, span.start, side="right"))
         last = int(np.searchsorted(self.starts, span.end, side="left"))
-        if first >= last:
+        if first >= last or span.is_empty:
             return EMPTY
         starts, ends = self.starts[first:last].copy(), self.ends[first:last].copy()
         starts[0] = max(int(starts[0]), span.start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from qmtl.foundation.errors import InvalidRequestError
@@ -60,6 +61,7 @@ def to_ns(value: Any, *, name: str = "time") -> int:
     return instant
 
 
+@lru_cache(maxsize=1024)
 def _from_text(text: str, name: str) -> int:
     text = text.strip()
     # The standard library reads microseconds only; the rest of a nanosecond fraction is added by hand.

@@ -1,0 +1,123 @@
+"""The values of a YAML file, and the line on which each of them stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from qmtl.foundation.errors import SettingsError
+
+Keys = tuple[str | int, ...]
+
+
+class Place(NamedTuple):
+    """Where a value was written: keys that lead to it, and the file and line, or the variable."""
+
+    keys: Keys
+    written: str
+
+    def __str__(self) -> str:
+        return self.written
+
+
+@dataclass(frozen=True)
+class ConfigText:
+    """`data` is what the file says, as plain values; `path` is None where there is no file."""
+
+    data: dict[str, Any]
+    path: Path | None = None
+    _lines: dict[Keys, int] = field(default_factory=dict)
+    _variables: dict[Keys, str] = field(default_factory=dict)
+
+    @classmethod
+    def nothing(cls) -> ConfigText:
+        return cls({})
+
+    @classmethod
+    def read(cls, path: Path) -> ConfigText:
+        """The values of a file. Raises `SettingsError` if it cannot be read, or is not YAML of a mapping."""
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"{path} cannot be read",
+                why=str(error),
+                next_step="check the path, and that it is UTF-8 text",
+            ) from error
+        data, lines = _parsed(text, str(path))
+        if data is None:
+            data = {}
+        if not isinstance(data, dict):
+            raise SettingsError(f"{path}:1: settings are sections with keys, such as `seamless:`")
+        # A section whose keys are all commented out is empty, not null.
+        return cls({key: {} if value is None else value for key, value in data.items()}, path, lines)
+
+    def overridden(self, keys: tuple[str, str], text: str, by: str) -> ConfigText:
+        """With `section.key` as the variable `by` says, its value read as YAML."""
+        section, key = keys
+        value, _ = _parsed(text, by)
+        current = self.data.get(section, {})
+        if not isinstance(current, dict):
+            return self  # the section is no mapping, which is told later
+        data = {**self.data, section: {**current, key: value}}
+        lines = {at: line for at, line in self._lines.items() if at[: len(keys)] != keys}
+        return ConfigText(data, self.path, lines, {**self._variables, keys: by})
+
+    def is_from_variable(self, keys: Keys) -> bool:
+        return keys in self._variables
+
+    def place(self, steps: Sequence[str | int]) -> Place:
+        """Where the value lies to which `steps` lead; steps that are not in the file are passed over."""
+        keys: list[str | int] = []
+        here: Any = self.data
+        for step in steps:
+            try:
+                here = here[step]
+            except (KeyError, IndexError, TypeError):
+                continue  # the name of a branch of a union, or a key that is missing
+            keys.append(step)
+        whole = tuple(keys)
+        for cut in range(len(whole), -1, -1):
+            if whole[:cut] in self._variables:
+                return Place(whole, self._variables[whole[:cut]])
+            if whole[:cut] in self._lines:
+                return Place(whole, f"{self.path}:{self._lines[whole[:cut]]}")
+        return Place(whole, str(self.path or "settings"))
+
+
+def _parsed(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, {}
+        lines = dict(_lines_of(node, (), name))
+        return loader.construct_document(node), lines
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = name if mark is None else f"{name}:{mark.line + 1}"
+        raise SettingsError(f"{where}: this is not YAML", why=error.problem) from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{name}: this is not YAML", why=str(error)) from error
+    finally:
+        loader.dispose()
+
+
+def _lines_of(node: yaml.Node, keys: Keys, name: str) -> Iterable[tuple[Keys, int]]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise SettingsError(f"{name}:{line}: the key {key.value!r} is given twice")
+            seen.add(key.value)
+            yield (*keys, key.value), line
+            yield from _lines_of(value, (*keys, key.value), name)
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            yield (*keys, i), value.start_mark.line + 1
+            yield from _lines_of(value, (*keys, i), name)

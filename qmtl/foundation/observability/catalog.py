@@ -1,0 +1,108 @@
+"""Every metric and every log field there is, declared once; code, documentation and alert rules follow it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. Labels are bounded by what a user works with: series, sources, rules, strategies."""
+
+    name: str
+    kind: Kind
+    unit: str
+    labels: tuple[str, ...]
+    meaning: str
+    buckets: tuple[float, ...] = ()
+
+
+# The parts of a request that have a budget of their own, and the whole.
+PHASES = ("storage_wait", "backfill_wait", "live_wait", "total")
+
+# From a cache hit (tens of microseconds) to a long backfill: about half a decade a step.
+_SECONDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+
+SLA_SECONDS = Metric(
+    "seamless_sla_deadline_seconds",
+    "histogram",
+    "seconds",
+    ("node_id", "phase"),
+    "Time that each phase of a fetch took; a phase that had nothing to do is not observed.",
+    _SECONDS,
+)
+COMPLETION = Metric(
+    "backfill_completion_ratio",
+    "gauge",
+    "ratio",
+    ("node_id", "interval", "lease_key"),
+    "Bars answered for, of the bars that a running backfill was asked for; gone when its work ends.",
+)
+FLAGS = Metric(
+    "seamless_conformance_flag_total",
+    "counter",
+    "bars",
+    ("node_id", "rule"),
+    "Bars named by findings of any severity, in archived reports.",
+)
+WARNINGS = Metric(
+    "seamless_conformance_warning_total",
+    "counter",
+    "bars",
+    ("node_id", "rule"),
+    "Bars named by findings of severity warning, in archived reports.",
+)
+FETCHES = Metric(
+    "seamless_fetch_total",
+    "counter",
+    "fetches",
+    ("node_id", "strategy", "outcome"),
+    "Fetches that ended: complete, partial, or the name of the error that they raised.",
+)
+BARS_SERVED = Metric(
+    "seamless_bars_served_total",
+    "counter",
+    "bars",
+    ("node_id", "tier"),
+    "Bars returned to callers, by the tier that brought them: cache, storage, backfill, live.",
+)
+VENDOR_RETRIES = Metric(
+    "seamless_vendor_retries_total",
+    "counter",
+    "retries",
+    ("source",),
+    "Times that a vendor was asked again because it had broken off.",
+)
+ROWS_COMMITTED = Metric(
+    "seamless_rows_committed_total",
+    "counter",
+    "rows",
+    ("node_id", "source"),
+    "Rows that commits added to the store.",
+)
+ROWS_QUARANTINED = Metric(
+    "seamless_rows_quarantined_total",
+    "counter",
+    "rows",
+    ("node_id", "source"),
+    "Impossible rows that were kept aside.",
+)
+
+CATALOG = (
+    SLA_SECONDS,
+    COMPLETION,
+    FLAGS,
+    WARNINGS,
+    FETCHES,
+    BARS_SERVED,
+    VENDOR_RETRIES,
+    ROWS_COMMITTED,
+    ROWS_QUARANTINED,
+)
+
+# What every event of `seamless.backfill` and `seamless.sla` tells: the series, its timeframe, and the range
+# as ISO 8601 UTC, its end open.
+LOG_FIELDS = ("node_id", "interval", "start", "end")

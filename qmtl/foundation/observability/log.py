@@ -1,0 +1,59 @@
+"""Events with fields, through the standard library's logging: silent until a user configures it.
+
+An event is one record: its text is the event's name and its fields as `key=value`, and each field is also an
+attribute of the record, for handlers that write JSON:
+
+    logging.basicConfig(level="INFO")
+    backfill.committed node_id=ohlcv:binance:BTC/USDT:1m interval=1m start=2024-01-01 end=2024-01-02 tx=7
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from structlog.stdlib import BoundLogger
+
+_NAMESPACE = "seamless"
+
+# What a record has already; logging refuses to overwrite it.
+_TAKEN = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
+
+# The caller is this many frames above: structlog has three in between, and %(filename)s should be true.
+_STACK_LEVEL = 4
+
+
+def _as_record(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> tuple[tuple[str], dict[str, Any]]:
+    """The arguments of the standard library's logger for one event."""
+    name = str(event.pop("event"))
+    how = {key: event.pop(key) for key in ("exc_info", "stack_info") if key in event}
+    text = " ".join([name, *(f"{key}={_shown(value)}" for key, value in event.items())])
+    fields = {f"{key}_" if key in _TAKEN else key: value for key, value in event.items()}
+    return (text,), {"extra": {"event": name, **fields}, "stacklevel": _STACK_LEVEL, **how}
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return text if text and text.isprintable() and not set(text) & set(' "=') else repr(text)
+
+
+def _logger(name: str) -> BoundLogger:
+    logger: BoundLogger = structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[structlog.stdlib.filter_by_level, _as_record],
+        wrapper_class=BoundLogger,
+        context_class=dict,
+        cache_logger_on_first_use=False,
+    ).bind()
+    return logger
+
+
+# Without a handler of our own, Python would print warnings to stderr where nobody has configured logging.
+logging.getLogger(_NAMESPACE).addHandler(logging.NullHandler())
+
+backfill_log = _logger(f"{_NAMESPACE}.backfill")
+sla_log = _logger(f"{_NAMESPACE}.sla")

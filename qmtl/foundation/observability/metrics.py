@@ -1,0 +1,112 @@
+"""The metrics of the catalogue, as Prometheus objects of one registry."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qmtl.foundation.observability import catalog
+from qmtl.foundation.observability.catalog import CATALOG, PHASES, Metric
+from qmtl.foundation.series import SeriesId
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Gauge
+
+
+class CountedFinding(Protocol):
+    """What is counted of a finding."""
+
+    @property
+    def rule(self) -> str: ...
+    @property
+    def severity(self) -> str: ...
+    @property
+    def count(self) -> int: ...
+
+
+class Metrics:
+    """What a provider counts and measures. Providers that share a registry share its metrics.
+
+    `registry` is a `prometheus_client.CollectorRegistry`; None is `prometheus_client.REGISTRY`.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._families, self._children = _objects_of(registry)
+
+    def observe_phases(self, series: SeriesId, seconds: Mapping[str, float]) -> None:
+        """Seconds per phase of one fetch; phases that took no time, and other names, are left out."""
+        for phase in PHASES:
+            took = seconds.get(phase)
+            if took:
+                self._child(catalog.SLA_SECONDS, series.text, phase).observe(took)
+
+    def completion(self, series: SeriesId, *, lease_key: str) -> Gauge:
+        """The gauge of one backfill's progress; `completion_done` takes it away."""
+        labels = (series.text, series.timeframe.text, lease_key)
+        gauge: Gauge = self._families[catalog.COMPLETION.name].labels(*labels)
+        return gauge
+
+    def completion_done(self, series: SeriesId, *, lease_key: str) -> None:
+        """The backfill has ended, whichever way. Taking the gauge away twice is no error."""
+        gauges = self._families[catalog.COMPLETION.name]
+        gauges.remove_by_labels(
+            {"node_id": series.text, "interval": series.timeframe.text, "lease_key": lease_key}
+        )
+
+    def count_findings(self, series: SeriesId, findings: Iterable[CountedFinding]) -> None:
+        for finding in findings:
+            self._child(catalog.FLAGS, series.text, finding.rule).inc(finding.count)
+            if finding.severity == "warning":
+                self._child(catalog.WARNINGS, series.text, finding.rule).inc(finding.count)
+
+    def count_fetch(self, series: SeriesId, strategy: str, outcome: str) -> None:
+        self._child(catalog.FETCHES, series.text, strategy, outcome).inc()
+
+    def count_bars_served(self, series: SeriesId, tier: str, bars: int) -> None:
+        self._child(catalog.BARS_SERVED, series.text, tier).inc(bars)
+
+    def count_retry(self, source: str) -> None:
+        self._child(catalog.VENDOR_RETRIES, source).inc()
+
+    def count_commit(self, series: SeriesId, source: str, *, added: int, quarantined: int) -> None:
+        if added:
+            self._child(catalog.ROWS_COMMITTED, series.text, source).inc(added)
+        if quarantined:
+            self._child(catalog.ROWS_QUARANTINED, series.text, source).inc(quarantined)
+
+    def _child(self, metric: Metric, *labels: str) -> Any:
+        # `labels()` takes a lock and rebuilds its key each time; an answer from the cache has no time for it.
+        key = (metric.name, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = self._families[metric.name].labels(*labels)
+        return child
+
+
+_Objects = tuple[dict[str, Any], dict[tuple[str, ...], Any]]
+
+_registries: weakref.WeakKeyDictionary[CollectorRegistry, _Objects] = weakref.WeakKeyDictionary()
+_registries_lock = threading.Lock()
+
+
+def _objects_of(registry: CollectorRegistry | None) -> _Objects:
+    """The metrics of a registry, made once, and their children by labels."""
+    from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+
+    registry = REGISTRY if registry is None else registry
+    with _registries_lock:
+        if registry not in _registries:
+            families: dict[str, Any] = {}
+            for metric in CATALOG:
+                if metric.kind == "histogram":
+                    family: Any = Histogram(
+                        metric.name, metric.meaning, metric.labels, registry=registry, buckets=metric.buckets
+                    )
+                else:
+                    make = Counter if metric.kind == "counter" else Gauge
+                    family = make(metric.name, metric.meaning, metric.labels, registry=registry)
+                families[metric.name] = family
+            _registries[registry] = (families, {})
+        return _registries[registry]

@@ -1,0 +1,277 @@
+"""qmtl.yml and QMTL_ variables as one frozen value; a slip is told with file, line and the nearest key."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from qmtl.foundation.config_text import ConfigText
+from qmtl.foundation.errors import InvalidRequestError, SettingsError
+from qmtl.foundation.facts import Anchor, SeriesFacts
+from qmtl.foundation.sla import SLAPolicy
+from qmtl.foundation.times import to_seconds
+
+DEFAULT_FILE = "qmtl.yml"
+PREFIX = "QMTL_"
+
+# Read by the tests alone, never by the package.
+_TEST_PREFIX = "QMTL_TEST_"
+
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|KiB|MiB|GiB)?")
+_BYTES_OF = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+class SettingsWarning(UserWarning):
+    """A QMTL_ variable is not known, and has no effect."""
+
+
+def _bytes(value: object) -> object:
+    if isinstance(value, str):
+        match = _BYTES.fullmatch(value.strip())
+        if match is None:
+            raise ValueError(f"{value!r} is not a size; write a number of bytes, or a text such as 256MiB")
+        return int(float(match[1]) * _BYTES_OF[match[2] or "B"])
+    return value
+
+
+def _seconds(value: object) -> object:
+    return None if value is None else to_seconds(value)
+
+
+def _sla(value: object) -> object:
+    return SLAPolicy.from_mapping(value) if isinstance(value, Mapping) else value
+
+
+def _text(value: object) -> object:
+    # YAML reads a folder called 2024 as a number; here it is a text.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+ByteSize = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+Folder = Annotated[Path, BeforeValidator(_text), AfterValidator(Path.expanduser)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class SeriesSettings(_Section):
+    """Facts declared of the series whose node id matches the shell pattern `match`."""
+
+    match: Text
+    calendar: Text | None = None
+    anchor: Anchor = "clock"
+    allow_nonpositive: bool = False
+    has_volume: bool = True
+
+    @property
+    def facts(self) -> SeriesFacts:
+        return SeriesFacts(self.calendar, self.anchor, self.allow_nonpositive, self.has_volume)
+
+
+class CcxtSettings(_Section):
+    """An exchange that the ccxt library knows. `urls`: ccxt's api names to URLs, or one URL for all."""
+
+    match: Text
+    kind: Literal["ccxt"]
+    exchange: Text
+    urls: Text | dict[str, str] = {}
+
+
+class FilesSettings(_Section):
+    """Files of bars. `path` may hold {venue}, {symbol} and {timeframe}; the rest says how to read them."""
+
+    match: Text
+    kind: Literal["files"]
+    path: Text
+    columns: Text | dict[str, str | None] | tuple[str, ...] | None = None
+    tz: Text | None = None
+    unit: Literal["s", "ms", "us", "ns"] | None = None
+    label: Literal["open", "close"] = "open"
+    scale: Text | dict[str, float] | None = None
+    holes: Literal["unknown", "no_trade"] = "unknown"
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What was set beside the path, as the files vendor takes it."""
+        return {
+            name: getattr(self, name)
+            for name in ("columns", "tz", "unit", "label", "scale", "holes")
+            if name in self.model_fields_set
+        }
+
+
+VendorSettings: TypeAlias = Annotated[CcxtSettings | FilesSettings, Field(discriminator="kind")]
+
+
+def _default_store() -> Path:
+    from platformdirs import user_data_path
+
+    return user_data_path("qmtl", appauthor=False)
+
+
+class SeamlessSettings(_Section):
+    """The section `seamless`.
+
+    store: the folder of the store; `~` is the home folder. A relative path in a file starts at the folder of
+        that file, as the paths of `files` vendors do.
+    cache_bytes: bound of the range cache in bytes. settle, absent_expiry: seconds after which silence is an
+        answer, and an absence is asked again. retention: seconds for which old versions are kept; None is
+        for ever.
+    """
+
+    store: Folder = Field(default_factory=_default_store)
+    cache_bytes: ByteSize = 256 * 1024**2
+    partial_ok: bool = False
+    sla: Annotated[SLAPolicy | None, BeforeValidator(_sla)] = None
+    series: tuple[SeriesSettings, ...] = ()
+    vendors: tuple[VendorSettings, ...] = ()
+    settle: Seconds = 60.0
+    absent_expiry: Seconds = 24 * 3600.0
+    retention: Seconds | None = None
+
+    @model_validator(mode="after")
+    def _each_pattern_once(self) -> SeamlessSettings:
+        # The first match wins, so a second entry of the same pattern would have no effect.
+        for section, entries in (("vendors", self.vendors), ("series", self.series)):
+            seen: set[str] = set()
+            for entry in entries:
+                if entry.match in seen:
+                    raise ValueError(
+                        f"{section} have two entries for {entry.match!r}; the second is never used"
+                    )
+                seen.add(entry.match)
+        return self
+
+
+class Settings(_Section):
+    """All settings."""
+
+    seamless: SeamlessSettings = Field(default_factory=SeamlessSettings)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str] | None = None, env: Mapping[str, str] | None = None) -> Settings:
+        """From a file and from the environment; `QMTL_SEAMLESS_STORE` overrides `seamless.store`.
+
+        Without `path`, `qmtl.yml` of the current folder is read if it is there. A variable's value is read
+        as YAML, so lists and mappings are possible. Raises `SettingsError`; a QMTL_ variable that is not
+        known gives a `SettingsWarning`.
+        """
+        text = ConfigText.read(Path(path)) if path is not None else _of_current_folder()
+        values = _with_variables(text, os.environ if env is None else env)
+        try:
+            settings = cls.model_validate(values.data)
+        except ValidationError as error:
+            raise _told(error, values) from None
+        return settings if text.path is None else _beside(settings, values, text.path.parent)
+
+
+def _of_current_folder() -> ConfigText:
+    path = Path(DEFAULT_FILE)
+    return ConfigText.read(path) if path.exists() else ConfigText.nothing()
+
+
+def _with_variables(text: ConfigText, env: Mapping[str, str]) -> ConfigText:
+    """The file's values, overridden by those of variables."""
+    known = {
+        f"{PREFIX}{section}_{key}".upper(): (section, key)
+        for section, field in Settings.model_fields.items()
+        for key in _fields(field.annotation)
+    }
+    for name in sorted(env):
+        if not name.startswith(PREFIX) or name.startswith(_TEST_PREFIX):
+            continue
+        if name in known:
+            text = text.overridden(known[name], env[name], by=name)
+            continue
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+        warnings.warn(f"the variable {name} is not known and has no effect; {hint}", SettingsWarning, 3)
+    return text
+
+
+def _told(error: ValidationError, text: ConfigText) -> SettingsError:
+    """What pydantic found first, in our words; but a mistyped key explains one that is missing."""
+    problems = error.errors(include_url=False)
+    problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
+    place = text.place(problem["loc"])
+    key = "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in place.keys).lstrip(".")
+    cause = problem.get("ctx", {}).get("error")
+    if problem["type"] == "extra_forbidden":
+        *parents, last = place.keys
+        near = get_close_matches(str(last), _keys_at(parents, text), n=1)
+        known = ", ".join(_keys_at(parents, text))
+        return SettingsError(
+            f"{place}: the key {key!r} is not known",
+            next_step=f"did you mean {near[0]!r}?" if near else f"known here are {known}",
+        )
+    if problem["type"] == "missing":
+        return SettingsError(f"{place}: {key!r} needs {problem['loc'][-1]!r}", next_step="add that key")
+    if isinstance(cause, InvalidRequestError):
+        return SettingsError(f"{place}: {key!r}: {cause.what}", why=cause.why, next_step=cause.next_step)
+    why = str(cause) if cause is not None else problem["msg"]
+    return SettingsError(f"{place}: the value of {key!r} cannot be used", why=why)
+
+
+def _keys_at(parents: Iterable[str | int], text: ConfigText) -> list[str]:
+    """The keys that are known at a place of the file."""
+    model: Any = Settings
+    data: Any = text.data
+    for step in parents:
+        data = data[step]
+        if isinstance(step, str):
+            model = model.model_fields[step].annotation
+        else:
+            models = _models_in(model)
+            kind = data.get("kind") if isinstance(data, Mapping) else None
+            model = next(
+                (m for m in models if kind and kind in get_args(m.model_fields["kind"].annotation)), models[0]
+            )
+    return _fields(model)
+
+
+def _models_in(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _fields(annotation: Any) -> list[str]:
+    models = _models_in(annotation)
+    return list(models[0].model_fields) if models else []
+
+
+def _beside(settings: Settings, text: ConfigText, folder: Path) -> Settings:
+    """Relative paths of the file start at its folder; those of variables where the process runs."""
+    seamless = settings.seamless
+    store = seamless.store
+    if not text.is_from_variable(("seamless", "store")):
+        store = folder / store
+    vendors = seamless.vendors
+    if not text.is_from_variable(("seamless", "vendors")):
+        vendors = tuple(
+            one.model_copy(update={"path": str(folder / Path(one.path).expanduser())})
+            if isinstance(one, FilesSettings)
+            else one
+            for one in vendors
+        )
+    seamless = seamless.model_copy(update={"store": store, "vendors": vendors})
+    return settings.model_copy(update={"seamless": seamless})
