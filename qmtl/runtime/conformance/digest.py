@@ -1,0 +1,56 @@
+"""What has changed since an earlier report: per rule, new, worsened, improved, resolved or unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from qmtl.foundation.timeline import Span
+from qmtl.foundation.times import to_ns
+from qmtl.runtime.conformance.findings import Finding
+
+Trend = Literal["new", "worsened", "improved", "resolved", "unchanged"]
+
+
+def digest(findings: Iterable[Finding], span: Span, previous: Mapping[str, Any] | None) -> dict[str, Trend]:
+    """Each rule's trend against the JSON of an earlier report; without one, everything is new.
+
+    Over the same span counts are compared, otherwise fractions. A rule that is found no more is resolved
+    only if the bars it named lie within `span`: what was not looked at is left out.
+    """
+    now = {finding.rule: finding for finding in findings}
+    if previous is None:
+        return dict.fromkeys(now, "new")
+    then = {finding["rule"]: finding for finding in previous["findings"]}
+    same_span = Span(to_ns(previous["span"]["start"]), to_ns(previous["span"]["end"])) == span
+    trends: dict[str, Trend] = {}
+    for rule, finding in now.items():
+        if rule not in then:
+            trends[rule] = "new"
+        elif same_span:
+            trends[rule] = _trend(finding.count - then[rule]["count"])
+        else:
+            trends[rule] = _trend(finding.fraction - then[rule]["fraction"])
+    for rule, earlier in then.items():
+        first, last = to_ns(earlier["first_ts"]), to_ns(earlier["last_ts"])
+        if rule not in now and span.start <= first and last < span.end:
+            trends[rule] = "resolved"
+    return trends
+
+
+def says_more(findings: Iterable[Finding], previous: Mapping[str, Any] | None) -> bool:
+    """Whether something is found that the earlier report lacks: a rule, more of its bars, or others."""
+    then = {finding["rule"]: finding for finding in previous["findings"]} if previous else {}
+    return any(
+        finding.rule not in then
+        or finding.count > then[finding.rule]["count"]
+        or finding.first_ts < to_ns(then[finding.rule]["first_ts"])
+        or finding.last_ts > to_ns(then[finding.rule]["last_ts"])
+        for finding in findings
+    )
+
+
+def _trend(change: float) -> Trend:
+    if change == 0:
+        return "unchanged"
+    return "worsened" if change > 0 else "improved"

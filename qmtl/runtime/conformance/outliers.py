@@ -1,0 +1,145 @@
+"""Prices and volumes that their neighbours do not explain.
+
+Candidates are found by one cheap look at a bar, the one before and the one after; only they are compared
+with up to 63 bars on either side.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from qmtl.foundation.timeline import Int64Array
+from qmtl.runtime.conformance.rules import Thresholds
+from qmtl.runtime.conformance.stretch import Floats, Indexes, Stretch, neighbours
+
+# So many candidates are compared with their neighbours at a time: about 4 MB per matrix.
+_AT_ONCE = 4096
+
+# Bars before and after a jump, whose median close says where the price was and where it stayed.
+_SETTLED = 8
+
+
+class Candidates(NamedTuple):
+    """Row numbers that deserve a closer look, by what they may turn out to be."""
+
+    spikes: Indexes
+    jumps: Indexes
+    volumes: Indexes
+
+
+def candidates(stretch: Stretch, limits: Thresholds) -> Candidates:
+    """Rows that stand out from the one before: a necessary condition of each rule here, in few passes."""
+    far = float(np.exp(min(limits.spike_least, limits.shift_least)))
+    open_, high, low, close, volume = map(stretch.column, ("open", "high", "low", "close", "volume"))
+    moved = np.flatnonzero((low[1:] * far < close[:-1]) | (high[1:] > close[:-1] * far)) + 1
+    # The first row has no close before it; its own open stands in.
+    if low[0] * far < open_[0] or high[0] > open_[0] * far:
+        moved = np.insert(moved, 0, 0)
+    louder = np.flatnonzero(volume[1:] > volume[:-1] * limits.volume_times) + 1
+    follower = np.minimum(louder + 1, len(volume) - 1)
+    loudest = louder[(follower == louder) | (volume[louder] > volume[follower] * limits.volume_times)]
+    return Candidates(
+        moved[_reach(stretch, moved) > limits.spike_least],
+        moved[np.abs(_moves(close, moved)) > limits.shift_least],
+        loudest,
+    )
+
+
+def spikes(stretch: Stretch, rows: Indexes, limits: Thresholds) -> Int64Array:
+    """Those of the candidate rows whose low or high is out of all proportion to the bars around it.
+
+    An excursion is how far the bar reaches beyond both the close before it and the open after it: a wick,
+    or a whole bar out of place. It is compared with the true ranges of the neighbours, so that a wild
+    market may be wild.
+    """
+    rows = stretch.judged(rows)
+    found = np.zeros(len(rows), dtype=bool)
+    for part in _parts(rows):
+        found[part] = _reach(stretch, rows[part]) > _explained(stretch, rows[part], limits)
+    return stretch.ts[rows[found]]
+
+
+def jumps(stretch: Stretch, rows: Indexes, limits: Thresholds) -> dict[str, Int64Array]:
+    """Candidate rows whose close is far from the one before: shifts that stay, and visits that do not."""
+    rows = stretch.judged(rows)
+    rows = rows[rows > 0]
+    if len(rows) == 0:
+        return {}
+    close = _log(stretch.column("close"))
+    around, there = neighbours(len(close), rows, _SETTLED)
+    values = np.where(there, close[around], np.nan)
+    # The bar itself is the first of those that follow the jump.
+    was = _median(values[:, :_SETTLED])
+    is_ = _median(np.column_stack([close[rows], values[:, _SETTLED:-1]]))
+    least = limits.shift_kept * np.abs(close[rows] - close[rows - 1])
+    stays = np.abs(is_ - was) >= least
+    astray = ~stays & (np.abs(close[rows] - is_) >= least) & (np.abs(close[rows] - was) >= least)
+    visits = rows[astray]
+    far = np.abs(close[visits] - is_[astray]) > _explained(stretch, visits, limits)
+    return {"quality.level_shift": stretch.ts[rows[stays]], "quality.price_spike": stretch.ts[visits[far]]}
+
+
+def volume_spikes(stretch: Stretch, rows: Indexes, limits: Thresholds) -> Int64Array:
+    """Those of the candidate rows whose volume is far above all of the volumes around."""
+    rows = stretch.judged(rows)
+    volume = stretch.column("volume")
+    found = np.zeros(len(rows), dtype=bool)
+    for part in _parts(rows):
+        around, there = neighbours(len(volume), rows[part])
+        largest = np.where(there, volume[around], 0.0).max(axis=1)
+        enough = there.sum(axis=1) >= limits.spike_rows
+        found[part] = enough & (largest > 0) & (volume[rows[part]] > limits.volume_times * largest)
+    return stretch.ts[rows[found]]
+
+
+def _moves(close: Floats, rows: Indexes) -> Floats:
+    """The logarithm of each row's close over the close before; zero for the first row."""
+    return _log(close[rows]) - _log(close[np.maximum(rows - 1, 0)])
+
+
+def _reach(stretch: Stretch, rows: Indexes) -> Floats:
+    """How far each bar reaches beyond its neighbours' close and open, as a logarithm."""
+    open_, high, low, close = map(stretch.column, ("open", "high", "low", "close"))
+    before = np.where(rows > 0, close[np.maximum(rows - 1, 0)], open_[rows])
+    final = len(close) - 1
+    after = np.where(rows < final, open_[np.minimum(rows + 1, final)], close[rows])
+    dip = _log(np.minimum(before, after)) - _log(low[rows])
+    peak = _log(high[rows]) - _log(np.maximum(before, after))
+    return np.fmax(dip, peak)
+
+
+def _explained(stretch: Stretch, rows: Indexes, limits: Thresholds) -> Floats:
+    """The largest excursion that the true ranges of the bars around each row make plausible; inf if few."""
+    around, there = neighbours(len(stretch.ts), rows)
+    high, low, close = map(stretch.column, ("high", "low", "close"))
+    before = close[np.maximum(around - 1, 0)]
+    ranges = _log(np.maximum(high[around], before)) - _log(np.minimum(low[around], before))
+    # The row after an outlier has it as its close before, and would make it look usual.
+    ranges[~there | (around == rows[:, None] + 1)] = np.nan
+    ranges.sort(axis=1)  # NaN last
+    count = (~np.isnan(ranges)).sum(axis=1)
+    row = np.arange(len(rows))
+    usual = ranges[row, count // 2]
+    large = ranges[row, count * 9 // 10]
+    explained = np.maximum(usual * limits.spike_times_usual, large * limits.spike_times_large)
+    return np.where(count >= limits.spike_rows, explained, np.inf)
+
+
+def _log(prices: Floats) -> Floats:
+    """Logarithms; NaN for prices of zero and less, which have no ratios to compare."""
+    return np.log(np.where(prices > 0, prices, np.nan))
+
+
+def _median(values: Floats) -> Floats:
+    """The (upper) median of each row; NaN where there is nothing."""
+    ordered = np.sort(values, axis=1)
+    count = (~np.isnan(ordered)).sum(axis=1)
+    middle: Floats = ordered[np.arange(len(ordered)), count // 2]
+    return middle
+
+
+def _parts(rows: npt.NDArray[np.intp]) -> list[slice]:
+    return [slice(i, i + _AT_ONCE) for i in range(0, len(rows), _AT_ONCE)]

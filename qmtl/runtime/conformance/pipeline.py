@@ -1,0 +1,182 @@
+"""All rules over a stretch of bars, and what they mean for an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.states import BarStates
+from qmtl.foundation.timeline import EMPTY, Int64Array
+from qmtl.runtime.conformance import on_the_grid, outliers, rhythm, row_rules, runs
+from qmtl.runtime.conformance.acceptance import Accepted, unaccepted
+from qmtl.runtime.conformance.findings import Finding
+from qmtl.runtime.conformance.flags import EMPTY_FLAGS, Flags
+from qmtl.runtime.conformance.report import ConformanceReport, Heal, build_report
+from qmtl.runtime.conformance.rules import DEFAULT_THRESHOLDS, IS_ERROR, IS_WARNING, SILENCE, Thresholds
+from qmtl.runtime.conformance.stretch import CONTEXT, Stretch
+
+# Rows judged at once: bounds memory, and keeps the columns within the processor's caches.
+_BLOCK = 1 << 17
+
+
+class Verdict(NamedTuple):
+    """How many flags would raise: errors, and warnings that nobody accepted (silent cells count one each)."""
+
+    errors: int
+    warnings: int
+
+    @property
+    def passes(self) -> bool:
+        return self.errors == 0 and self.warnings == 0
+
+
+PASSED = Verdict(0, 0)
+
+
+class ConformancePipeline:
+    """The three stages (schema, temporal, quality) as one judge of bars. Pure; holds only its thresholds."""
+
+    def __init__(self, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> None:
+        self.thresholds = thresholds
+
+    def flag(self, rows: pl.DataFrame, *, grid: Grid, facts: SeriesFacts) -> Flags:
+        """Every rule that a row, or the gap after it, breaks.
+
+        rows: BAR_SCHEMA, sorted by `ts`, unique; with up to `CONTEXT` rows on either side of what was asked
+        (clip the answer to it). A flag depends on a bar and its 64 neighbours, never on the range asked.
+        """
+        if rows.height <= _BLOCK + 2 * CONTEXT:
+            return self._flag_stretch(Stretch(rows, grid, 0, rows.height), facts)
+        return Flags.joined(
+            self._flag_stretch(
+                Stretch(
+                    rows.slice(max(start - CONTEXT, 0), min(start, CONTEXT) + _BLOCK + CONTEXT),
+                    grid,
+                    min(start, CONTEXT),
+                    min(start, CONTEXT) + min(_BLOCK, rows.height - start),
+                ),
+                facts,
+            )
+            for start in range(0, rows.height, _BLOCK)
+        )
+
+    def verdict(
+        self,
+        flags: Flags,
+        states: BarStates,
+        accepted: Iterable[Accepted] = (),
+        frame: pl.DataFrame | None = None,
+    ) -> Verdict:
+        """Whether an answer may be given without raising. Silence counts only where a source said `no_trade`.
+
+        With `accepted`, `frame` must hold the flagged rows, for what was accepted may have changed since.
+        """
+        if not flags:
+            return PASSED
+        if accepted and frame is not None:
+            flags = unaccepted(flags, accepted, frame)
+        silent = flags.spans.get(SILENCE, EMPTY)
+        return Verdict(
+            errors=int(np.count_nonzero(IS_ERROR[flags.codes])),
+            warnings=int(np.count_nonzero(IS_WARNING[flags.codes]))
+            + (states.grid.count(silent & states.no_trade) if silent else 0),
+        )
+
+    def report(
+        self,
+        *,
+        series: SeriesId,
+        frame: pl.DataFrame,
+        states: BarStates,
+        flags: Flags,
+        fingerprint: str,
+        as_of: int | None,
+        previous: Mapping[str, Any] | None = None,
+        accepted: Iterable[Accepted] = (),
+        heal: Heal | None = None,
+        findings: Iterable[Finding] = (),
+    ) -> ConformanceReport:
+        """The whole report of one answer.
+
+        frame: the rows of the answer. flags: clipped to the span of `states`. previous: the JSON of the
+        report to compare with. findings: more of them, from screening, from replaced rows, and so on; those
+        of one rule become one.
+        """
+        return build_report(
+            series=series,
+            frame=frame,
+            states=states,
+            flags=flags,
+            fingerprint=fingerprint,
+            as_of=as_of,
+            thresholds=self.thresholds,
+            previous=previous,
+            accepted=tuple(accepted),
+            heal=heal,
+            more=tuple(findings),
+        )
+
+    def _flag_stretch(self, stretch: Stretch, facts: SeriesFacts) -> Flags:
+        rows = stretch.rows
+        if rows.height == 0:
+            return EMPTY_FLAGS
+        limits = self.thresholds
+        seen = rows.select(_questions(facts)).row(0, named=True)
+        broken = row_rules.rules_for(facts)
+        hits = {rule: mask for rule, mask in broken.items() if seen[rule]}
+        where = _rows_where(rows, hits) if hits else {}
+
+        found: dict[str, list[Int64Array]] = {}
+
+        def add(rule: str, ts: Int64Array) -> None:
+            found.setdefault(rule, []).append(ts)
+
+        for rule in broken:
+            if rule in where:
+                add(rule, stretch.stamps_of(where[rule]))
+        add(
+            "temporal.off_grid",
+            stretch.stamps_of(on_the_grid.off_grid(stretch.ts, stretch.gaps, stretch.grid)),
+        )
+        for rule, ts in on_the_grid.outside_sessions(stretch, limits).items():
+            add(rule, ts)
+        silent = rhythm.silences(stretch, limits)
+        add("temporal.other_timeframe", rhythm.other_timeframe(stretch, limits))
+        odd = outliers.candidates(stretch, limits)
+        if len(odd.spikes):
+            add("quality.price_spike", outliers.spikes(stretch, odd.spikes, limits))
+        if len(odd.jumps):
+            for rule, ts in outliers.jumps(stretch, odd.jumps, limits).items():
+                add(rule, ts)
+        if len(odd.volumes):
+            add("quality.volume_spike", outliers.volume_spikes(stretch, odd.volumes, limits))
+        add("quality.stale_run", runs.stale_runs(stretch, limits))
+        if seen["zero_volume"]:
+            add("quality.zero_volume_padding", runs.padded_runs(stretch, limits))
+        return Flags.of(
+            {rule: np.unique(np.concatenate(ts)) for rule, ts in found.items()},
+            {SILENCE: silent.implausible},
+            {SILENCE: silent.unchecked},
+        )
+
+
+@lru_cache(maxsize=64)
+def _questions(facts: SeriesFacts) -> list[pl.Expr]:
+    """Everything that one pass over the rows has to tell, built once per facts."""
+    return [
+        *row_rules.whether_any(facts),
+        (pl.col("volume") == 0).any().alias("zero_volume"),
+    ]
+
+
+def _rows_where(rows: pl.DataFrame, asked: Mapping[str, pl.Expr]) -> dict[str, Any]:
+    """Row numbers where each expression is true."""
+    masks = rows.select(mask.fill_null(False).alias(name) for name, mask in asked.items())
+    return {name: np.flatnonzero(masks[name].to_numpy()) for name in asked}

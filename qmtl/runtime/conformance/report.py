@@ -1,0 +1,250 @@
+"""What was found in one answer, bound to the very data, schema and rules that were looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from blake3 import blake3
+
+from qmtl.foundation.frames import BAR_SCHEMA, stamps
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.states import BarStates
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.foundation.times import iso, to_ns
+from qmtl.runtime.conformance.acceptance import Accepted, unaccepted
+from qmtl.runtime.conformance.digest import Trend, digest, says_more
+from qmtl.runtime.conformance.findings import Finding as Finding
+from qmtl.runtime.conformance.findings import combined, in_order, of_cells, of_rows
+from qmtl.runtime.conformance.flags import Flags
+from qmtl.runtime.conformance.rollup import Rollup, rollup
+from qmtl.runtime.conformance.rules import NO_VOLUME, RULES, Thresholds, ruleset
+
+# Names the columns and types that stage one holds bars to.
+SCHEMA_ID = f"bars-{blake3(repr(list(BAR_SCHEMA.items())).encode()).hexdigest()[:8]}"
+
+_WHY_UNCHECKED = "too few rows around to know their rhythm, or a holiday that the calendar may not know"
+
+
+class Unchecked(NamedTuple):
+    """A rule that could not judge everything: how many bars, and why."""
+
+    rule: str
+    bars: int
+    why: str
+
+
+class Heal(NamedTuple):
+    """Cells that were asked for again within one request, and those of them that no longer are suspicious."""
+
+    asked: Coverage
+    healed: Coverage
+
+    @property
+    def left(self) -> Coverage:
+        return self.asked - self.healed
+
+
+@dataclass(frozen=True, eq=False)
+class ConformanceReport:
+    """The findings of one answer, errors first.
+
+    span: of the answer, aligned to the grid. digest: rule to trend against the report compared with.
+    fingerprint: of the rows looked at. as_of: commit time in ns, None for rows that are not in a store.
+    ruleset: which rules and thresholds. schema_id: which columns and types.
+    """
+
+    series: SeriesId
+    span: Span
+    rollup: Rollup
+    findings: tuple[Finding, ...]
+    digest: Mapping[str, Trend]
+    fingerprint: str
+    as_of: int | None
+    ruleset: str
+    schema_id: str
+    could_not_check: tuple[Unchecked, ...] = ()
+    heal: Heal | None = None
+
+    @property
+    def address(self) -> str:
+        """Where the newest report of this series is found."""
+        return self.series.address
+
+    @property
+    def errors(self) -> int:
+        """Bars that break an error rule: refused and never stored, or found among the rows."""
+        return self._raising("error")
+
+    @property
+    def warnings(self) -> int:
+        """Bars that break a warning rule and were not accepted."""
+        return self._raising("warning")
+
+    @property
+    def passes(self) -> bool:
+        return self.errors == 0 and self.warnings == 0
+
+    def says_more_than(self, previous: Mapping[str, Any] | None) -> bool:
+        """Whether this report finds something that the JSON of an earlier one lacks."""
+        return says_more(self.findings, previous)
+
+    def _raising(self, severity: str) -> int:
+        return sum(finding.raises for finding in self.findings if finding.severity == severity)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; times are ISO 8601 UTC."""
+        return {
+            "address": self.address,
+            "series": self.series.text,
+            "span": _span_json(self.span),
+            "errors": self.errors,
+            "warnings": self.warnings,
+            "findings": [finding.to_json() for finding in self.findings],
+            "could_not_check": [item._asdict() for item in self.could_not_check],
+            "digest": dict(self.digest),
+            "rollup": self.rollup.to_json(),
+            "heal": None
+            if self.heal is None
+            else {
+                name: [_span_json(s) for s in getattr(self.heal, name)] for name in (*Heal._fields, "left")
+            },
+            "fingerprint": self.fingerprint,
+            "as_of": None if self.as_of is None else iso(self.as_of),
+            "ruleset": self.ruleset,
+            "schema_id": self.schema_id,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ConformanceReport:
+        """The report of what `to_json` gave."""
+        heal, as_of = values["heal"], values["as_of"]
+        return cls(
+            series=SeriesId.parse(values["series"]),
+            span=_span_of(values["span"]),
+            rollup=Rollup.from_json(values["rollup"]),
+            findings=tuple(map(Finding.from_json, values["findings"])),
+            digest=dict(values["digest"]),
+            fingerprint=values["fingerprint"],
+            as_of=None if as_of is None else to_ns(as_of),
+            ruleset=values["ruleset"],
+            schema_id=values["schema_id"],
+            could_not_check=tuple(Unchecked(**item) for item in values["could_not_check"]),
+            heal=None
+            if heal is None
+            else Heal(*(Coverage(map(_span_of, heal[name])) for name in Heal._fields)),
+        )
+
+    def __repr__(self) -> str:
+        rows = self.rollup.temporal.rows
+        lines = [f"ConformanceReport({self.series} {self.span}: {rows:,} rows, {self._outcome()})"]
+        lines += [f"  {finding!r}{self._trend(finding.rule)}" for finding in self.findings]
+        lines += [f"  resolved {rule}" for rule, trend in self.digest.items() if trend == "resolved"]
+        lines += [
+            f"  could not check {item.rule}: {item.bars:,} bars, {item.why}" for item in self.could_not_check
+        ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = "".join(
+            f"<th>{name}</th>" for name in ("severity", "rule", "bars", "first", "last", "trend", "meaning")
+        )
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>"
+            for cells in self._table()
+        )
+        title = f"{escape(str(self.series))} {self.span}: {self._outcome()}"
+        return f"<p><b>{title}</b></p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+    def _outcome(self) -> str:
+        if self.passes:
+            return "passes"
+        return f"{self.errors:,} errors, {self.warnings:,} warnings"
+
+    def _trend(self, rule: str) -> str:
+        return f" [{self.digest[rule]}]" if rule in self.digest else ""
+
+    def _table(self) -> Iterator[tuple[object, ...]]:
+        for found in self.findings:
+            yield (
+                found.severity,
+                found.rule,
+                f"{found.count:,}",
+                iso(found.first_ts),
+                iso(found.last_ts),
+                self.digest.get(found.rule, ""),
+                RULES[found.rule].meaning,
+            )
+
+
+def build_report(
+    *,
+    series: SeriesId,
+    frame: pl.DataFrame,
+    states: BarStates,
+    flags: Flags,
+    fingerprint: str,
+    as_of: int | None,
+    thresholds: Thresholds,
+    previous: Mapping[str, Any] | None,
+    accepted: tuple[Accepted, ...],
+    heal: Heal | None,
+    more: tuple[Finding, ...],
+) -> ConformanceReport:
+    """The report of an answer; the arguments are those of `ConformancePipeline.report`."""
+    grid = states.grid
+    silent = {rule: cells & states.no_trade for rule, cells in flags.spans.items()}
+    unjudged = {rule: cells & states.no_trade for rule, cells in flags.unchecked.items()}
+    flags = flags.only(np.ones(len(flags.ts), dtype=bool), silent)
+    left = unaccepted(flags, accepted, frame) if accepted else flags
+    found = [*_of_flags(frame, flags, left, states), *_of_volume(frame, flags), *more]
+    findings = in_order(combined(found))
+    return ConformanceReport(
+        series=series,
+        span=states.span,
+        rollup=rollup(frame, states, flags),
+        findings=findings,
+        digest=digest(findings, states.span, previous),
+        fingerprint=fingerprint,
+        as_of=as_of,
+        ruleset=ruleset(thresholds),
+        schema_id=SCHEMA_ID,
+        could_not_check=tuple(
+            Unchecked(rule, grid.count(cells), _WHY_UNCHECKED) for rule, cells in unjudged.items() if cells
+        ),
+        heal=heal,
+    )
+
+
+def _of_flags(frame: pl.DataFrame, flags: Flags, left: Flags, states: BarStates) -> Iterator[Finding]:
+    ts = stamps(frame)
+    for rule in flags.rules():
+        if rule in flags.spans:
+            cells = flags.spans[rule]
+            among = states.grid.count(states.present | states.no_trade)
+            taken = states.grid.count(cells) - states.grid.count(left.spans.get(rule, EMPTY))
+            yield of_cells(rule, cells, states.grid, among=among, accepted=taken)
+        else:
+            named = flags.stamps(rule)
+            # Flags hold unique stamps per rule, in order, and each has its row.
+            rows = frame[np.searchsorted(ts, named)]
+            yield of_rows(rule, rows, among=frame.height, accepted=len(named) - len(left.stamps(rule)))
+
+
+def _of_volume(frame: pl.DataFrame, flags: Flags) -> Iterable[Finding]:
+    # A null that is not flagged was declared.
+    if not frame["volume"].null_count() or "schema.missing_volume" in flags.rules():
+        return []
+    return [of_rows(NO_VOLUME, frame.filter(pl.col("volume").is_null()), among=frame.height)]
+
+
+def _span_json(span: Span) -> dict[str, str]:
+    return {"start": iso(span.start), "end": iso(span.end)}
+
+
+def _span_of(values: Mapping[str, str]) -> Span:
+    return Span(to_ns(values["start"]), to_ns(values["end"]))

@@ -1,0 +1,263 @@
+"""What is checked: every rule with a stable id, and every threshold with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+import numpy as np
+from blake3 import blake3
+
+Severity = Literal["error", "warning", "info"]
+Stage = Literal["schema", "temporal", "quality"]
+
+SILENCE = "temporal.silence"
+NO_VOLUME = "quality.no_volume"
+REPLACED = "quality.replaced"
+
+
+class Rule(NamedTuple):
+    """One thing that can be wrong, or worth knowing, about bars.
+
+    error: impossible data, never stored. warning: suspicious, stored and raised until accepted. info: told.
+    """
+
+    id: str
+    severity: Severity
+    stage: Stage
+    meaning: str
+    advice: str
+
+
+_CATALOGUE = (
+    Rule(
+        "schema.missing_price",
+        "error",
+        "schema",
+        "open, high, low or close is null",
+        "ask the source again; a bar without trades is no row at all",
+    ),
+    Rule(
+        "schema.missing_volume",
+        "error",
+        "schema",
+        "volume is null, NaN or infinite, and the series is not declared has_volume: false",
+        "ask the source again, or declare has_volume: false",
+    ),
+    Rule(
+        "temporal.off_grid",
+        "error",
+        "temporal",
+        "the bar opens where no bar of this timeframe may open",
+        "check the timeframe, the zone and the anchor (clock or session) of the series",
+    ),
+    Rule(
+        "temporal.forming_bar",
+        "error",
+        "temporal",
+        "the bar had not closed when it was fetched, so its values are not final",
+        "ask again after it has closed",
+    ),
+    Rule(
+        "temporal.conflicting_rows",
+        "error",
+        "temporal",
+        "one answer holds two different rows for one bar, and nothing tells which is right",
+        "ask the source again",
+    ),
+    Rule(
+        "quality.non_finite_price",
+        "error",
+        "quality",
+        "a price is NaN or infinite",
+        "ask the source again",
+    ),
+    Rule(
+        "quality.nonpositive_price",
+        "error",
+        "quality",
+        "a price is zero or less",
+        "ask the source again, or declare allow_nonpositive: true where such prices are real",
+    ),
+    Rule(
+        "quality.high_below_low",
+        "error",
+        "quality",
+        "the high is below the low",
+        "check which columns were mapped to high and low",
+    ),
+    Rule(
+        "quality.high_not_highest",
+        "error",
+        "quality",
+        "the high is below the open or the close",
+        "check which columns were mapped; ask the source again",
+    ),
+    Rule(
+        "quality.low_not_lowest",
+        "error",
+        "quality",
+        "the low is above the open or the close",
+        "check which columns were mapped; ask the source again",
+    ),
+    Rule(
+        "quality.negative_volume",
+        "error",
+        "quality",
+        "the volume is below zero",
+        "ask the source again",
+    ),
+    Rule(
+        SILENCE,
+        "warning",
+        "temporal",
+        "bars without a trade, where the series' own rhythm makes that implausible: an outage, most likely",
+        "ask another source, or accept the span",
+    ),
+    Rule(
+        "temporal.other_timeframe",
+        "warning",
+        "temporal",
+        "all neighbouring bars lie a common multiple of the step apart, as bars of a longer timeframe do",
+        "check the timeframe of the source",
+    ),
+    Rule(
+        "temporal.closed_day",
+        "warning",
+        "temporal",
+        "a bar on a day on which the calendar knows no session",
+        "check the calendar and the zone of the series, or accept the bars",
+    ),
+    Rule(
+        "quality.price_spike",
+        "warning",
+        "quality",
+        "the price leaves its surroundings and comes back, further than the bars around explain",
+        "compare with another source; accept the bar if the print is real",
+    ),
+    Rule(
+        "quality.stale_run",
+        "warning",
+        "quality",
+        "the same open, high, low and close are repeated for long, in a series that otherwise moves",
+        "a stuck feed, most likely: ask another source",
+    ),
+    Rule(
+        "quality.zero_volume_padding",
+        "warning",
+        "quality",
+        "a long run of flat bars without volume, in a series that otherwise trades",
+        "the source fills an outage with made-up bars, most likely: ask another source",
+    ),
+    Rule(
+        "temporal.duplicate",
+        "info",
+        "temporal",
+        "the same row came more than once in one answer; it is kept once",
+        "nothing to do",
+    ),
+    Rule(
+        "temporal.extended_hours",
+        "info",
+        "temporal",
+        "a bar outside the sessions, close to one of them",
+        "nothing to do",
+    ),
+    Rule(
+        NO_VOLUME,
+        "info",
+        "quality",
+        "the source has no volumes, as declared",
+        "nothing to do",
+    ),
+    Rule(
+        REPLACED,
+        "info",
+        "quality",
+        "a bar was answered twice with different values; the newer answer is served",
+        "read as_of an earlier commit to see the older answer",
+    ),
+    Rule(
+        "quality.level_shift",
+        "info",
+        "quality",
+        "the price jumps far, and stays: a split, or news",
+        "adjust for splits before computing returns",
+    ),
+    Rule(
+        "quality.volume_spike",
+        "info",
+        "quality",
+        "a volume far above all of its neighbours",
+        "nothing to do",
+    ),
+)
+
+RULES: Mapping[str, Rule] = MappingProxyType({rule.id: rule for rule in _CATALOGUE})
+
+RULE_IDS: tuple[str, ...] = tuple(RULES)
+CODE_OF: Mapping[str, int] = MappingProxyType({rule: code for code, rule in enumerate(RULE_IDS)})
+
+# Indexed by code, for counting flags without a loop.
+IS_ERROR = np.array([rule.severity == "error" for rule in _CATALOGUE])
+IS_WARNING = np.array([rule.severity == "warning" for rule in _CATALOGUE])
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where plausible ends. Each was set on real data, so that clean series raise nothing.
+
+    Prices are compared as natural logarithms of ratios: 0.1 is about 10 percent.
+
+    spike_least: an excursion below this is no spike, whatever its surroundings. Late prints after hours
+        reach 0.015 beyond quiet minutes of SPY (2011-03-21, 2013-10-08).
+    spike_times_usual: a spike is this many times the usual (median) true range of its neighbours ...
+    spike_times_large: ... and this many times their large (90th percentile) one. The flash crash of
+        2010-05-06 was 19.7 and 9.8 times (AAPL, hours), the mildest bad print that must be found, SPY's of
+        2000-12-18, is 23.8 and 11.1 times; wrong digits are hundreds of times.
+    spike_rows: neighbours that must exist to judge a spike.
+    shift_least: a move between closes below this is no level shift; a 3:2 split is 0.41.
+    shift_kept: the share of the move that the following bars must keep.
+    volume_times: a volume spike is this many times the largest volume among the neighbours.
+    run_rows: a run of repeated or padded bars shorter than this is no finding; at most 63, or no bar could
+        see it. Seconds of SPY before the open repeat 30 times.
+    run_rest_rows: so many rows around a run must be seen to judge it.
+    run_rest: the share of the rows around a run that must be alive for the run to be implausible.
+    silence_chance: a silence is implausible if the local rhythm gives it less than this chance.
+    silence_times_gap: and if it is this many times the third longest of the gaps around it.
+    silence_rows: neighbours that must exist on a side for that side to have a rhythm.
+    other_timeframe_steps: so many steps in a row must have a common divisor.
+    beside_session: nanoseconds from a session within which a bar outside it is extended hours. US shares
+        trade from 5.5 hours before the open; nine hours cover the night between two sessions.
+    """
+
+    spike_least: float = 0.05
+    spike_times_usual: float = 20.0
+    spike_times_large: float = 10.0
+    spike_rows: int = 8
+    shift_least: float = 0.35
+    shift_kept: float = 0.5
+    volume_times: float = 20.0
+    run_rows: int = 60
+    run_rest_rows: int = 32
+    run_rest: float = 0.9
+    silence_chance: float = 1e-9
+    silence_times_gap: float = 4.0
+    silence_rows: int = 32
+    other_timeframe_steps: int = 32
+    beside_session: int = 9 * 3_600_000_000_000
+
+
+DEFAULT_THRESHOLDS = Thresholds()
+
+
+def ruleset(thresholds: Thresholds) -> str:
+    """16 hex characters that change whenever an id, a severity or a threshold does."""
+    words = [f"{rule.id}={rule.severity}" for rule in _CATALOGUE]
+    words += [f"{name}={value!r}" for name, value in asdict(thresholds).items()]
+    return blake3("\n".join(words).encode()).hexdigest()[:16]
+
+
+RULESET = ruleset(DEFAULT_THRESHOLDS)

@@ -1,0 +1,187 @@
+"""What may enter the store: every page and every file is sorted into clean rows and quarantine first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.frames import BAR_SCHEMA, TS, VALUES, stamps
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
+from qmtl.foundation.times import EARLIEST, LATEST, SECOND, iso
+from qmtl.runtime.conformance.findings import Finding, in_order, of_quarantine, of_rows
+from qmtl.runtime.conformance.on_the_grid import off_grid
+from qmtl.runtime.conformance.row_rules import rules_for, whether_any
+from qmtl.runtime.conformance.rules import RULE_IDS
+
+_PER_SECOND = {"ms": 1_000, "us": 1_000_000}
+_DUPLICATE = "temporal.duplicate"
+
+QUARANTINE_SCHEMA = pl.Schema([*BAR_SCHEMA.items(), ("rule", pl.String())])
+_NOTHING = pl.DataFrame(schema=QUARANTINE_SCHEMA)
+
+
+@dataclass(frozen=True)
+class Screened:
+    """One page, sorted out.
+
+    clean: BAR_SCHEMA, sorted by `ts`, unique, nothing impossible.
+    quarantine: QUARANTINE_SCHEMA (and the columns asked to be kept), sorted by `ts`: impossible rows, each
+        once, with the first rule in catalogue order that it breaks.
+    findings: one per rule, errors first; duplicates that were dropped are an info.
+    retracted: the cells of quarantined rows: their bars are unknown, whatever the page said.
+    """
+
+    clean: pl.DataFrame
+    quarantine: pl.DataFrame
+    findings: tuple[Finding, ...]
+    retracted: Coverage
+
+
+def screen(
+    frame: pl.DataFrame,
+    *,
+    grid: Grid,
+    facts: SeriesFacts,
+    within: Span,
+    now: int | None,
+    keep: Sequence[str] = (),
+) -> Screened:
+    """Sort the rows of one answer into what may be stored and what may not.
+
+    frame: at least the columns of BAR_SCHEMA, rows in any order; `ts` a UTC datetime column of any unit (cast
+        to nanoseconds exactly), the others Float64. Other columns are ignored, but those named in `keep`
+        go along into quarantine and samples (line numbers of a file).
+    within: where its rows may lie. now: bars that close later are still forming; None if all are final.
+    Exact duplicates are kept once; of two different rows for one bar none is kept.
+    Raises `InvalidRequestError` for missing columns, other types, rows without a time, or outside `within`.
+    """
+    bars = _checked(frame, keep)
+    ts = stamps(bars)
+    if len(ts) == 0:
+        return _passed(bars)
+    _refuse_outside(ts, within)
+    # Most pages are fine as they are; then one pass over them is all it takes.
+    steps = np.diff(ts)
+    if (
+        (steps > 0).all()
+        and (now is None or int(ts[-1]) + grid.step <= now)
+        and len(off_grid(ts, np.flatnonzero(steps != grid.step), grid)) == 0
+        and not any(bars.select(whether_any(facts)).row(0))
+    ):
+        return _passed(bars)
+    return _sorted_out(bars, grid, facts, now)
+
+
+def _passed(bars: pl.DataFrame) -> Screened:
+    return Screened(bars.select(BAR_SCHEMA.names()), _NOTHING, (), EMPTY)
+
+
+def _sorted_out(bars: pl.DataFrame, grid: Grid, facts: SeriesFacts, now: int | None) -> Screened:
+    received = bars.height
+    bars = bars.sort("ts", maintain_order=True)
+    is_first = bars.select(pl.struct(BAR_SCHEMA.names()).is_first_distinct()).to_series()
+    doubles, bars = bars.filter(~is_first), bars.filter(is_first)
+    rules, fault = _first_fault(bars, grid, facts, now)
+    bad = pl.Series(fault >= 0)
+    quarantine = bars.filter(bad).with_columns(rules.gather(fault[fault >= 0]).alias("rule"))
+    findings = of_quarantine(quarantine, among=received)
+    if doubles.height:
+        findings.append(of_rows(_DUPLICATE, doubles, among=received))
+    return Screened(
+        clean=bars.filter(~bad).select(BAR_SCHEMA.names()),
+        quarantine=quarantine.select(*QUARANTINE_SCHEMA, pl.exclude(*QUARANTINE_SCHEMA)),
+        findings=in_order(findings),
+        retracted=_cells(stamps(quarantine), grid),
+    )
+
+
+def _first_fault(
+    bars: pl.DataFrame, grid: Grid, facts: SeriesFacts, now: int | None
+) -> tuple[pl.Series, npt.NDArray[np.intp]]:
+    """Rule ids in catalogue order, and for each row (sorted by `ts`) the first that it breaks, or -1."""
+    ts = stamps(bars)
+    astray = np.zeros(len(ts), dtype=bool)
+    astray[off_grid(ts, np.flatnonzero(np.diff(ts) != grid.step), grid)] = True
+    twice = ts[1:] == ts[:-1]
+    broken = bars.select(mask.fill_null(False).alias(rule) for rule, mask in rules_for(facts).items())
+    masks = {
+        "temporal.off_grid": astray,
+        "temporal.forming_bar": _forming(ts, astray, grid, now),
+        "temporal.conflicting_rows": np.append(twice, False) | np.insert(twice, 0, False),
+        **{rule: broken[rule].to_numpy() for rule in broken.columns},
+    }
+    rules = [rule for rule in RULE_IDS if rule in masks]
+    broken_by = np.column_stack([masks[rule] for rule in rules])
+    return pl.Series(rules), np.where(broken_by.any(axis=1), broken_by.argmax(axis=1), -1)
+
+
+def _forming(
+    ts: Int64Array, astray: npt.NDArray[np.bool_], grid: Grid, now: int | None
+) -> npt.NDArray[np.bool_]:
+    """Which bars on the grid close after `now`."""
+    forming = np.zeros(len(ts), dtype=bool)
+    if now is not None:
+        for place in np.flatnonzero((ts > now - grid.step) & ~astray).tolist():
+            forming[place] = grid.after(int(ts[place])) > now
+    return forming
+
+
+def _cells(ts: Int64Array, grid: Grid) -> Coverage:
+    """The cells that hold some stamps, on the grid or off it."""
+    floors = {grid.floor(t) for t in ts.tolist()}
+    return grid.cells(np.array(sorted(floors), dtype=np.int64))
+
+
+def _refuse_outside(ts: Int64Array, within: Span) -> None:
+    outside = (ts < within.start) | (ts >= within.end)
+    if outside.any():
+        raise InvalidRequestError(
+            f"{int(outside.sum()):,} of {len(ts):,} rows lie outside the range they were given for",
+            span=within,
+            why=f"the first of them opens at {iso(int(ts[outside][0]))}",
+            next_step="a source must answer with rows of the range it says it answers for",
+        )
+
+
+def _checked(frame: pl.DataFrame, keep: Sequence[str]) -> pl.DataFrame:
+    """The columns of BAR_SCHEMA, then those to keep; `ts` in nanoseconds."""
+    missing = [name for name in (*BAR_SCHEMA, *keep) if name not in frame.columns]
+    if missing:
+        raise _unusable(f"columns are missing: {', '.join(missing)}", frame)
+    kind = frame.schema["ts"]
+    if not isinstance(kind, pl.Datetime) or kind.time_zone != "UTC":
+        raise _unusable(f"ts is {kind}, not a UTC datetime", frame)
+    # A column of nothing but nulls has no type of its own yet.
+    untyped = [name for name in VALUES if frame.schema[name] == pl.Null]
+    wrong = [name for name in VALUES if frame.schema[name] not in (pl.Float64, pl.Null)]
+    if wrong:
+        kinds = ", ".join(f"{name} is {frame.schema[name]}" for name in wrong)
+        raise _unusable(f"{kinds}; expected Float64", frame)
+    if frame["ts"].null_count():
+        raise _unusable(f"{frame['ts'].null_count():,} rows have no ts", frame)
+    bars = frame.select(*BAR_SCHEMA, *keep)
+    if kind.time_unit != "ns" and bars.height:
+        # Beyond this range nanoseconds would wrap around in silence.
+        tick = SECOND // _PER_SECOND[kind.time_unit]
+        times = frame["ts"].to_physical().to_numpy()
+        if int(times.min()) * tick < EARLIEST or int(times.max()) * tick > LATEST:
+            raise _unusable("ts reaches outside 1677-09-22 to 2262-04-11", frame)
+    if kind.time_unit != "ns":
+        bars = bars.with_columns(pl.col("ts").cast(TS))
+    return bars.with_columns(pl.col(untyped).cast(pl.Float64)) if untyped else bars
+
+
+def _unusable(why: str, frame: pl.DataFrame) -> InvalidRequestError:
+    columns = ", ".join(f"{name} {kind}" for name, kind in frame.schema.items())
+    return InvalidRequestError(
+        "a frame of bars cannot be used",
+        why=f"{why} (it has {columns})",
+        next_step="give ts as Datetime('ns', 'UTC') and open, high, low, close, volume as Float64",
+    )
