@@ -182,3 +182,7 @@ class ReportArchive(Protocol):
         ...
 
     def accepted(self, series: SeriesId) -> list[Accepted]: ...
+
+
+class SeriesStore(Store, ReportArchive, Protocol):
+    """Series and the reports about them, in one place: what a provider needs."""

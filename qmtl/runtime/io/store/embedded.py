@@ -1,0 +1,306 @@
+"""A store in one directory, without a server: many threads and processes may read and write it at once."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from qmtl.foundation.clock import Clock, SystemClock
+from qmtl.foundation.errors import StoreError
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Span
+from qmtl.runtime.conformance.acceptance import Accepted
+from qmtl.runtime.io.store import archive, compaction, history, inventory, opening, reader, writer
+from qmtl.runtime.io.store import facts as declarations
+from qmtl.runtime.io.store import repair as repairs
+from qmtl.runtime.io.store import verify as verification
+from qmtl.runtime.io.store.base import Change, Commit, Snapshot, Write
+from qmtl.runtime.io.store.compaction import Compaction
+from qmtl.runtime.io.store.inventory import SeriesInfo, StoreInfo
+from qmtl.runtime.io.store.reader import Damage
+from qmtl.runtime.io.store.rows import NO_ROWS, Rows, from_frame
+from qmtl.runtime.io.store.schema import LIVE
+from qmtl.runtime.io.store.verify import Progress, Verification
+from qmtl.runtime.io.store.windows import Window
+
+# So often a write is prepared without the lock before it takes the lock first.
+_HOPEFUL_TRIES = 3
+# How long a read that met damage waits for the lock to write it down.
+_PATIENCE_S = 1.0
+
+_log = logging.getLogger("seamless.store")
+
+
+class EmbeddedStore:
+    """Implements `Store` and `ReportArchive` on one SQLite file of packed chunks.
+
+    path: a directory, made if it is missing. Raises `StoreError` if it cannot be one.
+    read_only: refuse every write, and make no directory.
+    retention: how many nanoseconds of history `compact` keeps for `as_of`; None keeps all.
+    lock_timeout_s: how long a write waits for other writers before `StoreLockedError`.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        read_only: bool = False,
+        clock: Clock | None = None,
+        retention: int | None = None,
+        lock_timeout_s: float = 30.0,
+    ) -> None:
+        self._clock: Clock = clock or SystemClock()
+        self._retention = retention
+        self._home = opening.Home(Path(path).expanduser(), read_only=read_only, lock_timeout_s=lock_timeout_s)
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return self._home.folder
+
+    @property
+    def read_only(self) -> bool:
+        """Whether writes are refused, by request or because the directory cannot be written."""
+        return self._home.read_only
+
+    # Reading
+
+    def read(
+        self,
+        series: SeriesId,
+        span: Span,
+        *,
+        as_of: int | None = None,
+        context: int = 0,
+        check: Callable[[], None] | None = None,
+    ) -> Snapshot:
+        with self._home.reading(series, span) as connection:
+            snapshot, damage = reader.read(connection, series, span, as_of, context, check)
+        if damage and not self.read_only:
+            try:
+                self._record(damage, timeout_s=_PATIENCE_S)
+            except StoreError as failure:
+                # The answer is right without it: a busy writer or a full disk must not spoil a read.
+                _log.warning("damage is left for the next reader to write down: %s", failure)
+        return snapshot
+
+    def version(self) -> int:
+        return self._home.version()
+
+    def changes(self, since: int) -> list[Change]:
+        with self._home.reading() as connection:
+            return reader.changes(connection, since)
+
+    def last_tx(self) -> int:
+        with self._home.reading() as connection:
+            return reader.last_commit(connection)[0]
+
+    def facts(self, series: SeriesId) -> SeriesFacts | None:
+        with self._home.reading(series) as connection:
+            return self._view(connection, series).facts()
+
+    def diff(self, series: SeriesId, as_of_a: int, as_of_b: int) -> pl.DataFrame:
+        with self._home.reading(series) as connection:
+            return history.diff(connection, series, as_of_a, as_of_b)
+
+    def quarantined(self, series: SeriesId, span: Span) -> pl.DataFrame:
+        with self._home.reading(series, span) as connection:
+            return inventory.quarantined(connection, series, span)
+
+    def list_series(self) -> list[SeriesInfo]:
+        """Every series of the store, by name."""
+        with self._home.reading() as connection:
+            return inventory.list_series(connection)
+
+    def info(self) -> StoreInfo:
+        """The store as a whole."""
+        with self._home.reading() as connection:
+            return inventory.info(connection, self.path, read_only=self.read_only)
+
+    @staticmethod
+    def _view(connection: sqlite3.Connection, series: SeriesId) -> reader.View:
+        return reader.View(connection, series, reader.series_number(connection, series), LIVE)
+
+    # Writing
+
+    def commit(self, series: SeriesId, write: Write) -> Commit:
+        rows = from_frame(write.frame, series)
+        while True:
+            try:
+                return self._commit(series, write, rows)
+            except writer.DamagedWindowError as met:
+                # Once recorded, the damaged chunk is out of the way; each round removes at least one.
+                self._record(met.damage)
+
+    def _commit(self, series: SeriesId, write: Write, rows: Rows) -> Commit:
+        # A few rows are compared and packed faster than a lock is asked for twice.
+        for _ in range(_HOPEFUL_TRIES if rows.size >= writer.FEW else 0):
+            with self._home.reading(series) as connection:
+                connection.execute("BEGIN")
+                seen, _at = reader.last_commit(connection)
+                view = self._view(connection, series)
+                difference = writer.compare(view, rows)
+                made = writer.plan(view, difference, seen=seen, fold=False)
+            with self._writing(series) as transaction:
+                if transaction.still_holds(made):
+                    return self._apply(transaction, write, difference, made)
+        with self._writing(series) as transaction:
+            difference = writer.compare(transaction.view, rows)
+            fold = transaction.too_many_hot(difference.fresh)
+            made = writer.plan(transaction.view, difference, seen=transaction.tx - 1, fold=fold)
+            return self._apply(transaction, write, difference, made)
+
+    @staticmethod
+    def _apply(
+        transaction: writer.Transaction, write: Write, difference: writer.Difference, made: writer.Plan
+    ) -> Commit:
+        tx, as_of = transaction.apply(write, difference, made)
+        replaced = writer.replaced_frame(difference.old, difference.new)
+        return Commit(tx, as_of, difference.added, difference.unchanged, replaced)
+
+    @contextmanager
+    def _writing(self, series: SeriesId, *, timeout_s: float | None = None) -> Iterator[writer.Transaction]:
+        with self._home.writing(series, timeout_s=timeout_s) as connection:
+            yield writer.Transaction(connection, series, self._clock.now())
+
+    def declare(self, series: SeriesId, facts: SeriesFacts) -> None:
+        with self._writing(series) as transaction:
+            if transaction.view.facts() != facts:
+                declarations.declare(transaction, facts)
+                transaction.commit()
+
+    # Care
+
+    def verify(self, *, progress: Progress | None = None, repair: bool = False) -> Verification:
+        """Read every chunk and every single row against its checksum.
+
+        With `repair`, what is damaged is recorded: current ranges become unknown, so that they heal, and
+        reads as of earlier commits leave them out. `progress(done, total)` counts chunks.
+        """
+        with self._home.reading() as connection:
+            result = verification.verify(connection, progress)
+        if result.damage and repair:
+            self._record(result.damage)
+            return replace(result, repaired=True)
+        return result
+
+    def _record(self, damage: Sequence[Damage], *, timeout_s: float | None = None) -> None:
+        for series, found in groupby(sorted(damage, key=_series_of), key=_series_of):
+            parts = list(found)
+            with self._writing(parts[0].series, timeout_s=timeout_s) as transaction:
+                if repairs.record(transaction, parts):
+                    transaction.commit()
+            for part in parts:
+                _log.warning("damage in %s over %s made unknown: %s", series, part.span, part.why)
+
+    def compact(self, *, progress: Progress | None = None) -> Compaction:
+        """Fold single rows and small chunks into full ones, and delete what lies behind the retention.
+
+        Others may read and write meanwhile. `progress(done, total)` counts stretches of chunks.
+        """
+        self._home.refuse_unwritable()
+        before = inventory.size_of(self.path)
+        work: list[tuple[SeriesId, Window]] = []
+        for known in self.list_series():
+            with self._home.reading(known.series) as connection:
+                connection.execute("BEGIN")
+                work += [(known.series, w) for w in compaction.work(self._view(connection, known.series))]
+        folded = 0
+        for done, (series, window) in enumerate(work):
+            folded += self._renew(series, window)
+            if progress is not None:
+                progress(done + 1, len(work))
+        swept = 0 if self._retention is None else self._sweep(self._retention)
+        self._home.shrink()
+        return Compaction(len(work), folded, swept, before, inventory.size_of(self.path))
+
+    def _renew(self, series: SeriesId, window: Window) -> int:
+        """Make one window anew; how many single rows went into it. Gives up where others keep writing."""
+        for _ in range(_HOPEFUL_TRIES):
+            with self._home.reading(series) as connection:
+                connection.execute("BEGIN")
+                seen, _at = reader.last_commit(connection)
+                view = self._view(connection, series)
+                if view.chunks(window.low, window.high) != list(window.chunks):
+                    return 0
+                folded = view.hot(window.low, window.high).size
+                if not folded and len(window.chunks) < 2:
+                    return 0
+                made = writer.rewrite(view, [window], NO_ROWS, seen=seen)
+            if view.damage:
+                self._record(view.damage)
+                return 0
+            with self._writing(series) as transaction:
+                if transaction.still_holds(made):
+                    transaction.rows(made)
+                    transaction.log("compact", made.reach)
+                    transaction.commit()
+                    return folded
+        return 0
+
+    def _sweep(self, retention: int) -> int:
+        with self._home.writing() as connection:
+            tx = compaction.sweep_horizon(connection, self._clock.now(), retention)
+            connection.execute("COMMIT")
+        swept = 0
+        while tx is not None:
+            with self._home.writing() as connection:
+                some = compaction.sweep_some(connection, tx)
+                connection.execute("COMMIT")
+            swept += some
+            if not some:
+                break
+        return swept
+
+    # Reports
+
+    def archive_report(self, series: SeriesId, report: Mapping[str, Any]) -> int | None:
+        if self.read_only:
+            return None
+        with self._home.writing(series) as connection:
+            number = archive.append(connection, series, report, self._clock.now())
+            connection.execute("COMMIT")
+            return number
+
+    def newest_report(self, series: SeriesId) -> dict[str, Any] | None:
+        with self._home.reading(series) as connection:
+            return archive.newest(connection, series)
+
+    def reports(self, series: SeriesId | None = None) -> list[dict[str, Any]]:
+        with self._home.reading(series) as connection:
+            return archive.listed(connection, series)
+
+    def accept(self, series: SeriesId, accepted: Iterable[Accepted]) -> int:
+        with self._home.writing(series) as connection:
+            new = archive.accept(connection, series, accepted, self._clock.now())
+            connection.execute("COMMIT")
+            return new
+
+    def accepted(self, series: SeriesId) -> list[Accepted]:
+        with self._home.reading(series) as connection:
+            return archive.accepted(connection, series)
+
+    def close(self) -> None:
+        self._home.close()
+
+    def __enter__(self) -> EmbeddedStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"EmbeddedStore({str(self.path)!r}{', read_only=True' if self.read_only else ''})"
+
+
+def _series_of(damage: Damage) -> str:
+    return damage.series.text

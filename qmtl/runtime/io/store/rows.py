@@ -1,0 +1,152 @@
+"""Rows as six plain arrays, and how newer ones lie over older ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.frames import BAR_SCHEMA, TS, VALUES
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Int64Array
+
+Float64Array = npt.NDArray[np.float64]
+
+# What one row takes on its way to disk and back, unpacked.
+ROW_BYTES = 8 * (1 + len(VALUES))
+
+
+def _of(columns: Iterable[Any]) -> Rows:
+    return Rows(*columns)
+
+
+class Rows(NamedTuple):
+    """Equally long arrays: int64 `ts` ascending and unique, five float64 columns. A missing volume is NaN.
+
+    Stored numbers are never NaN otherwise, so NaN can stand for null without a second array.
+    """
+
+    ts: Int64Array
+    open: Float64Array
+    high: Float64Array
+    low: Float64Array
+    close: Float64Array
+    volume: Float64Array
+
+    @property
+    def size(self) -> int:
+        return len(self.ts)
+
+    def cut(self, first: int, last: int) -> Rows:
+        """The rows `[first, last)`, without a copy."""
+        return _of(column[first:last] for column in self)
+
+    def pick(self, which: npt.NDArray[Any]) -> Rows:
+        """The rows of a mask or of positions."""
+        return _of(column[which] for column in self)
+
+    def between(self, low: int, high: int) -> Rows:
+        """The rows with `low <= ts <= high`, without a copy."""
+        first, last = np.searchsorted(self.ts, [low, high + 1]).tolist()
+        return self.cut(first, last)
+
+
+def allocate(count: int) -> Rows:
+    """Room for rows, not yet written."""
+    return Rows(np.empty(count, np.int64), *(np.empty(count) for _ in VALUES))
+
+
+NO_ROWS = allocate(0)
+
+
+def join(parts: list[Rows]) -> Rows:
+    """Parts that follow one another in time, as one."""
+    parts = [part for part in parts if part.size]
+    if len(parts) == 1:
+        return parts[0]
+    return _of(np.concatenate(columns) for columns in zip(*parts, strict=True)) if parts else NO_ROWS
+
+
+def overlay(older: Rows, newer: Rows) -> Rows:
+    """Both together; where they share a stamp, the newer row."""
+    if not older.size or not newer.size:
+        return newer if newer.size else older
+    if older.ts[-1] < newer.ts[0]:
+        return join([older, newer])
+    kept = older.pick(find(newer.ts, older.ts) < 0)
+    both = _of(np.concatenate(columns) for columns in zip(kept, newer, strict=True))
+    return both.pick(np.argsort(both.ts, kind="stable"))
+
+
+def find(where: Int64Array, wanted: Int64Array) -> npt.NDArray[np.intp]:
+    """For each wanted stamp its position in `where` (ascending), or -1."""
+    if not len(where):
+        return np.full(len(wanted), -1, dtype=np.intp)
+    position = np.searchsorted(where, wanted)
+    position[position == len(where)] = 0
+    return np.where(where[position] == wanted, position, -1)
+
+
+def same_values(a: Rows, b: Rows) -> npt.NDArray[np.bool_]:
+    """Row by row, whether all five values agree (two missing volumes do)."""
+    same = np.ones(a.size, dtype=np.bool_)
+    for mine, theirs in zip(a[1:], b[1:], strict=True):
+        same &= (mine == theirs) | (np.isnan(mine) & np.isnan(theirs))
+    return same
+
+
+def from_frame(frame: pl.DataFrame, series: SeriesId) -> Rows:
+    """Arrays of a frame with BAR_SCHEMA, without copies where it is one block.
+
+    Raises `InvalidRequestError` for other columns or types, for stamps that are not strictly ascending, and
+    for null, NaN or infinite numbers (a null volume is allowed).
+    """
+    columns = frame.get_columns()
+    if [column.name for column in columns] != _NAMES or [column.dtype for column in columns] != _TYPES:
+        raise _refused(series, f"its columns are {dict(frame.schema)}, not {dict(BAR_SCHEMA)}")
+    if not frame.height:
+        return NO_ROWS
+    if frame.n_chunks() > 1:
+        columns = frame.rechunk().get_columns()
+    for column in columns[:-1]:
+        if column.null_count():
+            raise _refused(series, f"{column.name} has {column.null_count()} nulls")
+    ts = columns[0].to_numpy().view(np.int64)
+    if not (ts[1:] > ts[:-1]).all():
+        raise _refused(series, "its stamps are not strictly ascending")
+    values = []
+    for column in columns[1:]:
+        missing = column.null_count()
+        numbers = (column.drop_nulls() if missing else column).to_numpy()
+        if not np.isfinite(numbers).all():
+            raise _refused(series, f"{column.name} holds NaN or infinity")
+        values.append(column.fill_null(float("nan")).to_numpy() if missing else numbers)
+    return Rows(ts, *values)
+
+
+_NAMES = BAR_SCHEMA.names()
+_TYPES = BAR_SCHEMA.dtypes()
+
+
+def _refused(series: SeriesId, why: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        "rows cannot be stored as they are",
+        series=series,
+        why=why,
+        next_step="hand over rows that the conformance stage has passed",
+    )
+
+
+def to_frame(rows: Rows, *, volume_nulls: bool | None = None) -> pl.DataFrame:
+    """A frame with BAR_SCHEMA. `volume_nulls` says whether there may be any; None looks."""
+    if volume_nulls is None:
+        volume_nulls = bool(np.isnan(rows.volume).any())
+    columns = [pl.Series("ts", rows.ts).cast(TS)]
+    columns += [pl.Series(name, values) for name, values in zip(VALUES, rows[1:], strict=True)]
+    if volume_nulls:
+        columns[-1] = pl.Series("volume", rows.volume, nan_to_null=True)
+    return pl.DataFrame(columns)

@@ -1,0 +1,106 @@
+"""The format on disk: its tables, its marks, and how a file is recognised as ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from qmtl.foundation.errors import StoreCorruptError, StoreError
+
+FORMAT = 1
+APPLICATION_ID = 0x716D746C  # "qmtl"
+DATABASE = "bars.sqlite"
+LOCK = "bars.lock"
+
+# The end of what still holds: versions are valid at commit T if tx_from <= T < tx_to.
+LIVE = 2**63 - 1
+
+_TABLES = """
+CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO setting VALUES ('horizon', 0);
+
+CREATE TABLE series (id INTEGER PRIMARY KEY, node TEXT NOT NULL UNIQUE);
+
+-- Commits, without a hole in their numbers; committed_at (ns) strictly increases. start and end bound what
+-- the commit touched. kind: write, declare, repair, or compact, which changes nothing that can be seen.
+CREATE TABLE tx (
+    id INTEGER PRIMARY KEY, committed_at INTEGER NOT NULL, kind TEXT NOT NULL, writer TEXT NOT NULL,
+    series INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL);
+
+-- first_ts and last_ts are the stamps of its first and last row. Of one series at one commit, chunks are
+-- disjoint. The bytes lie apart, so that retiring a chunk does not rewrite them.
+CREATE TABLE chunk (
+    id INTEGER PRIMARY KEY, series INTEGER NOT NULL, first_ts INTEGER NOT NULL, last_ts INTEGER NOT NULL,
+    rows INTEGER NOT NULL, codec INTEGER NOT NULL, checksum BLOB NOT NULL, bytes INTEGER NOT NULL,
+    tx_from INTEGER NOT NULL, tx_to INTEGER NOT NULL);
+CREATE INDEX chunk_order ON chunk (series, tx_to, last_ts);
+CREATE TABLE blob (chunk INTEGER PRIMARY KEY, data BLOB NOT NULL);
+
+-- Single rows, which lie over those of the chunks. over: 1 if a chunk holds a row of this stamp below it.
+CREATE TABLE hot (
+    series INTEGER NOT NULL, tx_to INTEGER NOT NULL, ts INTEGER NOT NULL, tx_from INTEGER NOT NULL,
+    over INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (series, tx_to, ts, tx_from)) WITHOUT ROWID;
+
+CREATE TABLE answer (
+    series INTEGER NOT NULL, tx_to INTEGER NOT NULL, "end" INTEGER NOT NULL, start INTEGER NOT NULL,
+    tx_from INTEGER NOT NULL, said TEXT NOT NULL, source TEXT NOT NULL, checked_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    PRIMARY KEY (series, tx_to, "end", start, tx_from)) WITHOUT ROWID;
+
+CREATE TABLE facts (series INTEGER NOT NULL, tx_from INTEGER NOT NULL, tx_to INTEGER NOT NULL,
+    facts TEXT NOT NULL, PRIMARY KEY (series, tx_from)) WITHOUT ROWID;
+
+CREATE TABLE quarantine (
+    series INTEGER NOT NULL, ts INTEGER, open REAL, high REAL, low REAL, close REAL, volume REAL,
+    rule TEXT NOT NULL, source TEXT NOT NULL, checked_at INTEGER NOT NULL, tx INTEGER NOT NULL);
+CREATE INDEX quarantine_order ON quarantine (series, ts);
+
+-- Ranges whose rows were lost to damage: a read at tx_from <= T < tx_to must not call them answered.
+CREATE TABLE lost (
+    series INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
+    tx_from INTEGER NOT NULL, tx_to INTEGER NOT NULL, found_at INTEGER NOT NULL);
+
+CREATE TABLE report (
+    number INTEGER PRIMARY KEY, series INTEGER NOT NULL, archived_at INTEGER NOT NULL, report TEXT NOT NULL);
+CREATE INDEX report_order ON report (series, number);
+CREATE TABLE accepted (
+    series INTEGER NOT NULL, rule TEXT NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
+    fingerprint TEXT NOT NULL, accepted_at INTEGER NOT NULL,
+    PRIMARY KEY (series, rule, start, "end", fingerprint)) WITHOUT ROWID;
+"""
+
+
+def recognise(connection: sqlite3.Connection, folder: Path) -> bool:
+    """Whether the file holds a store; False if it is new and empty. Raises for what is not ours to read."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if not application and not tables:
+        return False
+    if application != APPLICATION_ID:
+        raise StoreCorruptError(
+            f"{folder / DATABASE} belongs to another program",
+            path=folder,
+            why=f"its SQLite application id is {application:#x}, not {APPLICATION_ID:#x}",
+            next_step="name another directory for the store",
+        )
+    if version > FORMAT:
+        raise StoreError(
+            f"the store has format {version}; this qmtl reads formats up to {FORMAT}",
+            path=folder,
+            why="a newer qmtl has written it",
+            next_step="pip install --upgrade qmtl",
+        )
+    return True
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Lay out an empty file. All of it becomes visible at once."""
+    connection.execute("PRAGMA page_size = 8192")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.executescript(
+        f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
+        f"{_TABLES} COMMIT;"
+    )

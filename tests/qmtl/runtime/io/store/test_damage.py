@@ -1,0 +1,247 @@
+"""Damaged bytes never give a wrong answer: what they held becomes unknown, and heals."""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from qmtl.foundation.errors import StoreCorruptError
+from qmtl.foundation.timeline import Coverage
+from qmtl.runtime.io.store.base import Write
+from qmtl.runtime.io.store.embedded import EmbeddedStore
+from qmtl.runtime.testing.store_model import SERIES
+from qmtl.runtime.testing.store_suite import minutes
+from qmtl.runtime.testing.store_suite import some_bars as plain_bars
+
+TOTAL = 30_000
+WHOLE = minutes(0, TOTAL)
+
+
+def some_bars(first: int, count: int, *, price: float = 100.0) -> pl.DataFrame:
+    """Bars that do not pack well, so that a chunk takes several pages."""
+    scattered = (pl.col("ts").to_physical() // SERIES.timeframe.step).cast(pl.UInt64) * 2_654_435_761 % 2**32
+    return plain_bars(first, count, price=price).with_columns(volume=scattered.cast(pl.Float64))
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "seamless.store")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three chunks and a few single rows, all of them answered for."""
+    with EmbeddedStore(tmp_path / "store") as store:
+        store.commit(SERIES, Write("v", 1, some_bars(0, TOTAL - 10), Coverage.of(minutes(0, TOTAL - 10))))
+        for bar in range(TOTAL - 10, TOTAL):
+            store.commit(SERIES, Write("v", 1, some_bars(bar, 1), Coverage.of(minutes(bar, bar + 1))))
+    return tmp_path / "store"
+
+
+def tamper(folder: Path, sql: str, *values: object) -> None:
+    connection = sqlite3.connect(folder / "bars.sqlite")
+    connection.execute(sql, values)
+    connection.commit()
+    connection.close()
+
+
+def second_chunk(folder: Path) -> tuple[int, int, int, bytes]:
+    """Number, first and last bar, and bytes."""
+    connection = sqlite3.connect(folder / "bars.sqlite")
+    row = connection.execute(
+        "SELECT id, first_ts, last_ts, data FROM chunk JOIN blob ON chunk = id"
+        " ORDER BY first_ts LIMIT 1 OFFSET 1"
+    ).fetchone()
+    connection.close()
+    step = SERIES.timeframe.step
+    return row[0], row[1] // step, row[2] // step, row[3]
+
+
+def flip(blob: bytes, at: int) -> bytes:
+    return blob[:at] + bytes([blob[at] ^ 0x10]) + blob[at + 1 :]
+
+
+def flip_a_byte(folder: Path, at: float) -> None:
+    chunk, *_, blob = second_chunk(folder)
+    tamper(folder, "UPDATE blob SET data = ? WHERE chunk = ?", flip(blob, int(at * (len(blob) - 1))), chunk)
+
+
+def flip_in_the_file(folder: Path) -> None:
+    *_, blob = second_chunk(folder)
+    data = (folder / "bars.sqlite").read_bytes()
+    at = data.index(blob[-500:])
+    (folder / "bars.sqlite").write_bytes(flip(data, at + 100))
+
+
+def break_the_links(folder: Path) -> None:
+    """SQLite chains the pages of a blob by numbers at their heads."""
+    *_, blob = second_chunk(folder)
+    data = (folder / "bars.sqlite").read_bytes()
+    at = data.index(blob[9_000:9_100]) // 8192 * 8192
+    (folder / "bars.sqlite").write_bytes(data[:at] + b"\x00\xff\xff\xff" + data[at + 4 :])
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "first byte": lambda folder: flip_a_byte(folder, 0),
+    "some byte": lambda folder: flip_a_byte(folder, 0.37),
+    "last byte": lambda folder: flip_a_byte(folder, 1),
+    "in the file": flip_in_the_file,
+    "links of pages": break_the_links,
+    "no bytes": lambda f: tamper(f, "DELETE FROM blob WHERE chunk = ?", second_chunk(f)[0]),
+    "cut short": lambda f: tamper(f, "UPDATE blob SET data = x'00' WHERE chunk = ?", second_chunk(f)[0]),
+    "row count": lambda f: tamper(f, "UPDATE chunk SET rows = 5 WHERE id = ?", second_chunk(f)[0]),
+    "checksum": lambda f: tamper(f, "UPDATE chunk SET checksum = x'1234' WHERE id = ?", second_chunk(f)[0]),
+    "codec": lambda f: tamper(f, "UPDATE chunk SET codec = 2 WHERE id = ?", second_chunk(f)[0]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+class TestDamagedChunk:
+    def test_verify_names_it(self, folder: Path, damage: Callable[[Path], None]) -> None:
+        chunk, first, last, _ = second_chunk(folder)
+        damage(folder)
+        with EmbeddedStore(folder) as store:
+            steps: list[tuple[int, int]] = []
+            found = store.verify(progress=lambda done, total: steps.append((done, total)))
+            assert [(d.series, d.span, d.chunk) for d in found.damage] == [
+                (SERIES, minutes(first, last + 1), chunk)
+            ]
+            assert found.damage[0].why
+            assert not found.is_sound
+            assert steps[-1] == (found.chunks, found.chunks)
+            assert not found.repaired
+
+    def test_reads_leave_it_out_and_it_heals(self, folder: Path, damage: Callable[[Path], None]) -> None:
+        _, first, last, _ = second_chunk(folder)
+        damage(folder)
+        with EmbeddedStore(folder) as store:
+            known = store.last_tx()
+            before = store.read(SERIES, minutes(0, 1)).as_of
+            whole = some_bars(0, TOTAL)
+            rest = whole.filter(~whole["ts"].is_in(some_bars(first, last + 1 - first)["ts"].implode()))
+            left = Coverage.of(WHOLE) - Coverage.of(minutes(first, last + 1))
+            for as_of in (before, None, None, before):
+                snapshot = store.read(SERIES, WHOLE, as_of=as_of)
+                assert_frame_equal(snapshot.frame, rest, check_exact=True)
+                assert snapshot.answered == left
+            # It is written down once, for caches to see.
+            assert [(c.tx, c.span) for c in store.changes(known)] == [(known + 1, minutes(first, last + 1))]
+            assert not store.verify().damage
+            store.commit(SERIES, Write("v", 2, whole, Coverage.of(WHOLE)))
+            healed = store.read(SERIES, WHOLE)
+            assert_frame_equal(healed.frame, whole, check_exact=True)
+            assert healed.answered == Coverage.of(WHOLE)
+            assert store.read(SERIES, WHOLE, as_of=before).answered == left
+
+    def test_verify_repairs(self, folder: Path, damage: Callable[[Path], None]) -> None:
+        _, first, last, _ = second_chunk(folder)
+        damage(folder)
+        with EmbeddedStore(folder) as store:
+            assert store.verify(repair=True).repaired
+            assert not store.verify().damage
+            assert store.info().lost == 1
+            gone = store.read(SERIES, minutes(first, last + 1))
+            assert (gone.frame.height, list(gone.answers)) == (0, [])
+
+    def test_a_write_over_it_goes_through(self, folder: Path, damage: Callable[[Path], None]) -> None:
+        _, first, last, _ = second_chunk(folder)
+        damage(folder)
+        with EmbeddedStore(folder) as store:
+            span = minutes(first + 10, first + 1_000)
+            commit = store.commit(SERIES, Write("v", 2, some_bars(first + 10, 990), Coverage.of(span)))
+            assert commit.added == 990
+            found = store.read(SERIES, minutes(first, last + 1))
+            assert_frame_equal(found.frame, some_bars(first + 10, 990), check_exact=True)
+            assert found.answered & Coverage.of(minutes(first, last + 1)) == Coverage.of(span)
+
+    def test_one_who_may_not_write_reads_right_too(
+        self, folder: Path, damage: Callable[[Path], None]
+    ) -> None:
+        _, first, last, _ = second_chunk(folder)
+        damage(folder)
+        with EmbeddedStore(folder, read_only=True) as store:
+            for _ in range(2):
+                snapshot = store.read(SERIES, WHOLE)
+                assert snapshot.frame.height == TOTAL - (last + 1 - first)
+                assert snapshot.answered == Coverage.of(WHOLE) - Coverage.of(minutes(first, last + 1))
+
+    def test_compaction_does_not_carry_it_on(self, folder: Path, damage: Callable[[Path], None]) -> None:
+        _, first, last, _ = second_chunk(folder)
+        damage(folder)
+        with EmbeddedStore(folder) as store:
+            # Small writes on both sides of the chunk make a compaction want to rewrite it.
+            store.commit(SERIES, Write("v", 2, some_bars(first + 5, 5, price=1.0)))
+            store.compact()
+            store.compact()
+            assert not store.verify().damage
+            lost = Coverage.of(minutes(first, last + 1))
+            assert store.read(SERIES, WHOLE).answered & lost == Coverage()
+
+
+def test_a_moved_index_entry_is_noticed(folder: Path) -> None:
+    chunk, first, last, _ = second_chunk(folder)
+    tamper(folder, "UPDATE chunk SET first_ts = first_ts + 60000000000 WHERE id = ?", chunk)
+    with EmbeddedStore(folder) as store:
+        assert [d.span for d in store.verify(repair=True).damage] == [minutes(first, last + 1)]
+
+
+def test_a_damaged_single_row(folder: Path) -> None:
+    ts = (TOTAL - 4) * SERIES.timeframe.step
+    tamper(folder, "UPDATE hot SET data = x'00' || substr(data, 2) WHERE ts = ?", ts)
+    gone = Coverage.of(minutes(TOTAL - 4, TOTAL - 3))
+    # The first byte of this stamp is zero already; then nothing is damaged.
+    tamper(folder, "UPDATE hot SET data = substr(data, 1, 20) || x'5a' || substr(data, 22) WHERE ts = ?", ts)
+    with EmbeddedStore(folder) as store:
+        before = store.read(SERIES, minutes(0, 1)).as_of
+        (damage,) = store.verify().damage
+        assert (damage.span, damage.chunk) == (gone.hull, None)
+        for as_of in (None, None, before):
+            snapshot = store.read(SERIES, WHOLE, as_of=as_of)
+            assert snapshot.frame.height == TOTAL - 1
+            assert snapshot.answered == Coverage.of(WHOLE) - gone
+        assert store.verify().is_sound
+        assert store.commit(SERIES, Write("v", 3, some_bars(TOTAL - 4, 1), gone)).added == 1
+        assert store.read(SERIES, WHOLE).frame.equals(some_bars(0, TOTAL))
+
+
+def test_rows_are_counted_right_after_damage(folder: Path) -> None:
+    chunk, first, last, blob = second_chunk(folder)
+    with EmbeddedStore(folder) as store:
+        store.commit(SERIES, Write("v", 2, some_bars(first + 5, 5, price=1.0)))
+        assert store.info().rows == TOTAL
+        tamper(folder, "UPDATE blob SET data = ? WHERE chunk = ?", flip(blob, 200), chunk)
+        assert store.verify(repair=True).repaired
+        # The five newer rows lay apart from the chunk, and are still there.
+        assert store.read(SERIES, WHOLE).frame.height == TOTAL - (last + 1 - first) + 5
+        assert store.info().rows == TOTAL - (last + 1 - first) + 5
+
+
+def test_damage_in_the_past_only(folder: Path) -> None:
+    chunk, first, last, blob = second_chunk(folder)
+    with EmbeddedStore(folder) as store:
+        before = store.read(SERIES, WHOLE).as_of
+        newer = some_bars(0, TOTAL, price=7.0)
+        store.commit(SERIES, Write("v", 2, newer))
+        tamper(folder, "UPDATE blob SET data = ? WHERE chunk = ?", flip(blob, 200), chunk)
+        assert store.verify(repair=True).damage[0].chunk == chunk
+        now = store.read(SERIES, WHOLE)
+        assert_frame_equal(now.frame, newer, check_exact=True)
+        assert now.answered == Coverage.of(WHOLE)
+        then = store.read(SERIES, WHOLE, as_of=before)
+        assert then.frame.height == TOTAL - (last + 1 - first)
+        assert then.answered == Coverage.of(WHOLE) - Coverage.of(minutes(first, last + 1))
+        # What cannot be read is in neither list.
+        assert store.diff(SERIES, before, now.as_of).height == then.frame.height
+
+
+def test_a_file_that_is_damaged_beyond_its_chunks_says_so(folder: Path) -> None:
+    data = (folder / "bars.sqlite").read_bytes()
+    (folder / "bars.sqlite").write_bytes(data[:8192] + b"\xee" * (len(data) - 8192))
+    with pytest.raises(StoreCorruptError) as corrupt, EmbeddedStore(folder) as store:
+        store.read(SERIES, WHOLE)
+    assert corrupt.value.next_step is not None
+    assert corrupt.value.path == str(folder)
