@@ -1,0 +1,158 @@
+"""How a text file separates its fields, and an exact second look where a fast scan forgives too much."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+from qmtl.foundation.errors import InvalidRequestError
+from qmtl.runtime.io.bar_files.unpacking import PlainFile
+
+# In this order: a file of tabs or semicolons may hold commas in its fields, seldom the other way round.
+_SEPARATORS = ("\t", ";", ",")
+_BLOCK = 1 << 24
+_LONGEST_LINE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """`header` is empty if the file has none; `width` counts fields; `first_line` is the first with text."""
+
+    separator: str
+    width: int
+    first_line: int
+    header: tuple[str, ...]
+    has_header: bool
+
+
+def dialect_of(file: PlainFile, order: tuple[str, ...]) -> Dialect:
+    """The dialect told by the first line; `order` holds the names that a person gave by position.
+
+    A first line without any number is a header. Raises `InvalidRequestError` if there is neither a header nor
+    an order, or the order does not fit.
+    """
+    number, line = _first_line(file)
+    separator = next((s for s in _SEPARATORS if s in line), None)
+    if separator is None:
+        raise InvalidRequestError(
+            f"{file.name}, line {number}: no separator is found",
+            why="fields are separated by commas, semicolons or tabs",
+            next_step="write the file as CSV",
+        )
+    fields = next(csv.reader([line], delimiter=separator))
+    has_header = not any(_is_number(field) for field in fields)
+    if not has_header and not order:
+        raise InvalidRequestError(
+            f"{file.name} has no header",
+            why=f"line {number} holds numbers: {line[:80]!r}",
+            next_step="name its columns in their order: --columns ts,open,high,low,close,volume",
+        )
+    if len(order) > len(fields):
+        raise InvalidRequestError(
+            f"{file.name}, line {number}: {len(order)} columns are named, and there are {len(fields)}",
+            why=f"the line is {line[:80]!r}",
+            next_step="name the columns in the order of the file",
+        )
+    return Dialect(separator, len(fields), number, tuple(fields) if has_header else (), has_header)
+
+
+def _first_line(file: PlainFile) -> tuple[int, str]:
+    with file.path.open("rb") as stream:
+        if stream.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            raise InvalidRequestError(
+                f"{file.name} is not UTF-8", why="it is UTF-16", next_step="write the file again as UTF-8"
+            )
+        stream.seek(0)
+        number = 0
+        while raw := stream.readline(_LONGEST_LINE):
+            number += 1
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError:
+                _not_utf8(file, number)
+            if line.strip():
+                return number, line.rstrip("\r\n")
+    raise InvalidRequestError(f"{file.name} is empty", next_step="check the export that wrote it")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def check_records(file: PlainFile, dialect: Dialect, skipped: int, rows: int, blank: int) -> None:
+    """Refuse short lines and fields that run over lines, which a scan takes without a word.
+
+    Counts tell the usual file: no quotes, one line a row, and the separators that its width demands. (A line
+    with too many fields has stopped the scan already, so that no excess can hide a lack.) Only other files
+    are looked at line by line. Raises `InvalidRequestError` with the line.
+    """
+    lines, separators, quotes = _census(file, dialect.separator)
+    per_row = dialect.width - 1
+    in_header = per_row if dialect.has_header else 0
+    if not quotes and lines == rows + skipped and separators == (rows - blank) * per_row + in_header:
+        return
+    find_bad_record(file, dialect, skipped)
+
+
+def find_bad_record(file: PlainFile, dialect: Dialect, skipped: int) -> None:
+    """Raise `InvalidRequestError` for the first line that is not one record of the right width, if any."""
+    reader = csv.reader(_lines(file), delimiter=dialect.separator)
+    before = 0
+    try:
+        for fields in reader:
+            first, last, before = before + 1, reader.line_num, reader.line_num
+            if last <= skipped or not fields:
+                continue
+            if last != first:
+                _bad_record(
+                    file, first, f"a quoted field runs on to line {last}", "write each bar on one line"
+                )
+            if not any(fields) and len(fields) == dialect.width:
+                _bad_record(file, first, "all its fields are empty", "fill it, or take it out")
+            if len(fields) != dialect.width:
+                plural = "" if len(fields) == 1 else "s"
+                _bad_record(
+                    file,
+                    first,
+                    f"it has {len(fields)} field{plural}, and the first line has {dialect.width}",
+                    "mend the line; if it is the last one, the file is cut short",
+                )
+    except csv.Error as error:
+        _bad_record(file, before + 1, str(error), "mend the line")
+
+
+def _bad_record(file: PlainFile, line: int, why: str, next_step: str) -> NoReturn:
+    raise InvalidRequestError(f"{file.name}, line {line}: this is not a record", why=why, next_step=next_step)
+
+
+def _census(file: PlainFile, separator: str) -> tuple[int, int, int]:
+    lines = separators = quotes = 0
+    last = b"\n"
+    with file.path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            lines += block.count(b"\n")
+            separators += block.count(separator.encode())
+            quotes += block.count(b'"')
+            last = block[-1:]
+    return lines + (last != b"\n"), separators, quotes
+
+
+def _lines(file: PlainFile) -> Iterator[str]:
+    with file.path.open("rb") as stream:
+        for number, raw in enumerate(stream, 1):
+            try:
+                yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError:
+                _not_utf8(file, number)
+
+
+def _not_utf8(file: PlainFile, line: int) -> NoReturn:
+    raise InvalidRequestError(
+        f"{file.name}, line {line}: this is not UTF-8", next_step="write the file again as UTF-8"
+    )

@@ -1,0 +1,66 @@
+"""Asking once more, after a while: for questions that change nothing by being asked."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """An error says: ask again. `after_s` is what the source asked for (Retry-After), in seconds."""
+
+    after_s: float | None = None
+
+
+class GaveUpError(Exception):
+    """The last of `attempts` failed; its error is the cause."""
+
+    def __init__(self, attempts: int) -> None:
+        super().__init__(f"{attempts} attempts failed")
+        self.attempts = attempts
+
+
+# Not stamina, which would fit otherwise: it tells of retries by hooks of the whole process only. Left alone,
+# they print to standard output, which belongs to `--json`, and count in a registry that nobody chose.
+async def retried(
+    ask: Callable[[], Awaitable[T]],
+    judge: Callable[[Exception], Again | None],
+    on_retry: Callable[[Exception, float], None],
+    *,
+    attempts: int = ATTEMPTS,
+) -> T:
+    """The answer of `ask()`, asked up to `attempts` times.
+
+    judge: what an error means; None lets it through at once.
+    on_retry: told of the error and of the seconds until the next attempt, before they pass.
+
+    Pauses double from half a second, with jitter between half of it and the whole, so that processes which
+    failed together do not come back together. What the source asks for comes on top of the jitter.
+    Raises `GaveUpError` from the last error.
+    """
+    for attempt in range(attempts):
+        try:
+            return await ask()
+        except Exception as error:  # which errors these may be, `judge` knows
+            verdict = judge(error)
+            if verdict is None:
+                raise
+            if attempt + 1 == attempts:
+                raise GaveUpError(attempts) from error
+            backoff = min(FIRST_PAUSE_S * 2.0**attempt, LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)
+            pause = (
+                backoff if verdict.after_s is None else verdict.after_s + random.uniform(0.0, FIRST_PAUSE_S)
+            )
+            on_retry(error, pause)
+            await asyncio.sleep(pause)
+    raise AssertionError("attempts is at least one")

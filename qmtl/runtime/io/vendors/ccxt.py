@@ -1,0 +1,191 @@
+"""Bars of more than a hundred exchanges, through the ccxt library."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from qmtl.foundation.clock import Clock, SystemClock
+from qmtl.foundation.errors import InvalidRequestError, SourceUnavailableError
+from qmtl.foundation.frames import stamps
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.observability.log import backfill_log
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Span
+from qmtl.foundation.times import HOUR, iso
+from qmtl.runtime.io.rates import RateBudget
+from qmtl.runtime.io.retries import GaveUpError, retried
+from qmtl.runtime.io.vendors.base import Page
+from qmtl.runtime.io.vendors.ccxt_client import (
+    CcxtClient,
+    NotSoFast,
+    ccxt_exchanges,
+    judge,
+    nearest,
+    one_line,
+)
+from qmtl.runtime.io.vendors.proofs import AskAgain, Proof, question, read
+
+T = TypeVar("T")
+
+# How often an exchange may contradict itself about one silence.
+_MOST_DOUBTS = 4
+
+
+class CcxtVendor:
+    """A vendor over one exchange of ccxt, by its id there: `CcxtVendor("binance")`.
+
+    urls: for proxies and simulators. A text replaces scheme, host and port of all the exchange's APIs; a
+        mapping replaces whole URLs by ccxt's names of the APIs (`{"public": "http://localhost:8080/api/v3"}`).
+    budget: how fast to ask; None is the rate that ccxt knows for the exchange, shared by all processes of
+        this machine. It is spent in ccxt's own costs, one per ordinary request.
+    timeout_s: seconds that one request may take.
+    options: more for ccxt's constructor: proxies, keys.
+    clock: the local time; the exchange's own clock decides which bars have closed.
+
+    Needs `qmtl[ccxt]`. It works on any number of event loops; `aclose` closes what the running one opened.
+    """
+
+    def __init__(
+        self,
+        exchange: str,
+        *,
+        urls: str | Mapping[str, str] | None = None,
+        budget: RateBudget | None = None,
+        timeout_s: float = 30.0,
+        options: Mapping[str, Any] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        known = ccxt_exchanges()
+        if exchange not in known:
+            raise InvalidRequestError(
+                f"ccxt has no exchange {exchange!r}", next_step=nearest(exchange, known, "exchanges")
+            )
+        self.exchange = exchange
+        self.name = f"ccxt:{exchange}"
+        self._urls = urls
+        self._budget = budget
+        self._timeout_s = timeout_s
+        self._options = dict(options or {})
+        self._clock = clock or SystemClock()
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, CcxtClient] = WeakKeyDictionary()
+
+    async def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
+        """Pages in order of time, each yielded as it comes; see `proofs` for what they prove.
+
+        Bars that have not closed are left out, and rows behind the span. Raises `InvalidRequestError` if the
+        exchange does not have the symbol or timeframe, `SourceUnavailableError` when patience is spent.
+        """
+        if span.is_empty:
+            return
+        if "ccxt.async_support" not in sys.modules:
+            # It takes seconds to load, and other work of this loop goes on meanwhile.
+            await asyncio.to_thread(import_module, "ccxt.async_support")
+        asking = _Asking(self.name, series, span)
+        client = self._client()
+        await asking.until_answered(client.open)
+        client.check(series)
+        now = await self._exchange_time(client, asking)
+        grid = Grid(series.timeframe)
+        wanted = grid.align(span)
+        wanted = Span(wanted.start, max(wanted.start, min(wanted.end, grid.floor(now))))
+        most = client.most_rows(series.symbol)
+        doubt: AskAgain | None = None
+        doubts = 0
+        while not wanted.is_empty:
+            asked = question(wanted, most, series.timeframe, doubt)
+            frame = await asking.until_answered(partial(client.bars, series, wanted.start, asked.limit))
+            ts = stamps(frame)
+            match read(asked, ts, now, doubt):
+                case AskAgain() as doubt:
+                    doubts += 1
+                    if doubts == _MOST_DOUBTS:
+                        raise asking.unavailable(f"its last {doubts} answers contradict each other")
+                case Proof(answered, go_on_at):
+                    inside = (ts < wanted.end) & (ts + series.timeframe.step <= now)
+                    page = frame if bool(inside.all()) else frame.filter(inside)
+                    wanted = Span(go_on_at, wanted.end)
+                    doubt, doubts = None, 0
+                    yield Page(page, answered)
+
+    async def aclose(self) -> None:
+        """Close the connections that were opened on the running event loop. Reading opens them anew."""
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.close()
+
+    def _client(self) -> CcxtClient:
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            client = CcxtClient(
+                self.exchange, self._urls, self._budget, self._timeout_s, self._options, self._clock
+            )
+            self._clients[loop] = client
+        return client
+
+    async def _exchange_time(self, client: CcxtClient, asking: _Asking) -> int:
+        """What the exchange's clock shows: asked anew where it decides whether a bar has closed."""
+        now = self._clock.now() + client.ahead
+        if asking.span.end + HOUR > now:
+            await asking.until_answered(client.compare_clocks)
+            now = self._clock.now() + client.ahead
+        return now
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """Who asks for what: for errors and logs."""
+
+    source: str
+    series: SeriesId
+    span: Span
+
+    async def until_answered(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer, with errors of ccxt judged, retried where that is safe, and told as ours."""
+        import ccxt
+
+        try:
+            return await retried(ask, judge, self._log)
+        except GaveUpError as error:
+            raise self.unavailable(
+                f"asked {error.attempts} times; the last answer was {one_line(error.__cause__)}"
+            ) from error.__cause__
+        except ccxt.BadSymbol as error:
+            raise InvalidRequestError(
+                f"{self.source} does not serve {self.series.symbol!r} any more",
+                series=self.series,
+                span=self.span,
+                why=one_line(error),
+                next_step="look for the symbol on the exchange; it may have been renamed or delisted",
+            ) from error
+        except (ccxt.BaseError, NotSoFast) as error:
+            raise self.unavailable(one_line(error)) from error
+
+    def unavailable(self, why: str) -> SourceUnavailableError:
+        return SourceUnavailableError(
+            f"{self.source} cannot be read",
+            source=self.source,
+            series=self.series,
+            span=self.span,
+            why=why,
+            next_step="see whether the exchange is reachable from here, then ask again for what is missing",
+        )
+
+    def _log(self, error: Exception, pause_s: float) -> None:
+        backfill_log.warning(
+            "backfill.retry",
+            node_id=str(self.series),
+            interval=str(self.series.timeframe),
+            start=iso(self.span.start),
+            end=iso(self.span.end),
+            source=self.source,
+            error=one_line(error),
+            pause_s=round(pause_s, 3),
+        )

@@ -1,0 +1,244 @@
+"""One connection to an exchange: ccxt's client, fed from our rate budget, and its words as ours."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import numpy as np
+import polars as pl
+
+from qmtl.foundation.clock import Clock
+from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError
+from qmtl.foundation.frames import VALUES, bars
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.times import SECOND, to_ns
+from qmtl.runtime.io.rates import PATIENCE_S, RateBudget
+from qmtl.runtime.io.retries import Again
+
+T = TypeVar("T")
+
+_MILLISECOND = SECOND // 1000
+
+# Rows per request: what the exchange allows, but pages small enough to show progress.
+_MOST_ROWS = 1000
+_ROWS_WHERE_UNTOLD = 500
+
+
+@dataclass
+class CcxtClient:
+    """One client of ccxt on one event loop."""
+
+    exchange: str
+    urls: str | Mapping[str, str] | None
+    budget: RateBudget | None
+    timeout_s: float
+    options: dict[str, Any]
+    clock: Clock
+    ahead: int = 0  # nanoseconds that the exchange's clock is ahead of ours
+    client: Any = None
+    ready: bool = False
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def open(self) -> None:
+        """Have the list of markets. Several may ask at once; if one is cancelled, the next goes on."""
+        async with self.opening:
+            if self.ready:
+                return
+            if self.client is None:
+                self.client = self._new_client()
+            await self._told(self.client.load_markets)
+            await self.compare_clocks()
+            self.ready = True
+
+    def _new_client(self) -> Any:
+        import ccxt.async_support
+
+        client = getattr(ccxt.async_support, self.exchange)(
+            {"timeout": round(self.timeout_s * 1000), **self.options, "enableRateLimit": True}
+        )
+        if self.urls is not None:
+            client.urls["api"] = replaced(client.urls["api"], self.urls)
+        budget = self.budget or RateBudget(
+            _venue(self.exchange, self.urls), per_second=1000 / client.rateLimit, clock=self.clock
+        )
+        self.budget = budget
+
+        async def throttle(cost: float | None = None) -> None:
+            await budget.take(1.0 if cost is None else cost)
+
+        # ccxt waits here before each request, and knows its cost; its own throttle knows this client only.
+        client.throttle = throttle
+        return client
+
+    async def close(self) -> None:
+        async with self.opening:
+            client, self.client, self.ready = self.client, None, False
+            if client is not None:
+                await client.close()
+
+    async def compare_clocks(self) -> None:
+        """Ask for the exchange's time; one that does not tell it is believed to go as we do."""
+        if self.client.has.get("fetchTime") is True:
+            told = await self._told(self.client.fetch_time)
+            self.ahead = int(told) * _MILLISECOND - self.clock.now()
+
+    def check(self, series: SeriesId) -> None:
+        """Raises `InvalidRequestError` if the exchange does not have the series."""
+        if series.symbol not in self.client.markets:
+            ids = {market["id"]: symbol for symbol, market in self.client.markets.items()}
+            own = ids.get(series.symbol)
+            raise InvalidRequestError(
+                f"{self.exchange} has no symbol {series.symbol!r}",
+                series=series,
+                next_step=f"write {own!r}" if own else nearest(series.symbol, self.client.markets, "symbols"),
+            )
+        frames = self.client.timeframes or {}
+        if not self.client.has.get("fetchOHLCV") or str(series.timeframe) not in frames:
+            raise InvalidRequestError(
+                f"{self.exchange} has no bars of {series.timeframe}",
+                series=series,
+                next_step=f"it has {', '.join(frames) or 'no bars at all'}",
+            )
+
+    def most_rows(self, symbol: str) -> int:
+        told = self.client.feature_value(symbol, "fetchOHLCV", "limit")
+        return min(_MOST_ROWS, int(told)) if told else _ROWS_WHERE_UNTOLD
+
+    async def bars(self, series: SeriesId, since: int, limit: int) -> pl.DataFrame:
+        """One page as it comes: BAR_SCHEMA, unsorted, maybe with the forming bar. `since` in nanoseconds."""
+        import ccxt
+
+        rows = await self._told(
+            lambda: self.client.fetch_ohlcv(
+                series.symbol, str(series.timeframe), since // _MILLISECOND, limit
+            )
+        )
+        try:
+            return _frame(rows)
+        except (TypeError, ValueError, IndexError, pl.exceptions.PolarsError) as error:
+            raise ccxt.BadResponse(f"{self.exchange} sent rows that are no bars: {error}") from error
+
+    async def _told(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer of the client. When it says "not so fast", all processes of this machine hear of it."""
+        import ccxt
+
+        try:
+            return await ask()
+        except (ccxt.DDoSProtection, ccxt.RateLimitExceeded) as error:
+            # No other task ran since the client noted these headers, so they belong to this answer.
+            after_s = retry_after(self.client.last_response_headers, self.clock.now())
+            if after_s is None or self.budget is None:
+                raise
+            await self.budget.pause(after_s)
+            raise NotSoFast(after_s) from error
+
+
+class NotSoFast(Exception):
+    """The exchange asks to be left alone for `after_s` seconds."""
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__(f"it asks to be left alone for {after_s:g} s")
+        self.after_s = after_s
+
+
+def judge(error: Exception) -> Again | None:
+    """Which errors may pass by themselves: of the network, of servers, and of answers that broke off."""
+    import aiohttp
+    import ccxt
+
+    if isinstance(error, NotSoFast):
+        return Again(error.after_s) if error.after_s <= PATIENCE_S else None
+    if isinstance(error, ccxt.OperationFailed):
+        return Again()
+    # ccxt tells a connection that was cut within an answer as a general error.
+    broke_off = isinstance(error, ccxt.ExchangeError) and isinstance(error.__cause__, aiohttp.ClientError)
+    return Again() if broke_off else None
+
+
+def retry_after(headers: Mapping[str, str] | None, now: int) -> float | None:
+    """Seconds of a Retry-After header: a number, or a date (RFC 9110 §10.2.3)."""
+    text = next((v for k, v in (headers or {}).items() if k.lower() == "retry-after"), None)
+    if text is None:
+        return None
+    with suppress(ValueError):
+        return max(0.0, float(text))
+    try:
+        return max(0.0, (to_ns(parsedate_to_datetime(text)) - now) / SECOND)
+    except ValueError:
+        return None
+
+
+def _frame(rows: list[list[Any]]) -> pl.DataFrame:
+    """Rows of ccxt, `[milliseconds, open, high, low, close, volume]`, as a frame; None becomes null."""
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 6
+    ts = np.array([int(ms) for ms in columns[0]], dtype=np.int64) * _MILLISECOND
+    values = (
+        pl.Series(name, column, dtype=pl.Float64) for name, column in zip(VALUES, columns[1:6], strict=True)
+    )
+    return bars(ts, {column.name: column for column in values})
+
+
+def one_line(error: BaseException | None) -> str:
+    """An error of ccxt as one line, with the cause that it hides."""
+    cause = error.__cause__ if error is not None else None
+    text = f"{type(error).__name__}: {error}" + (f" ({type(cause).__name__}: {cause})" if cause else "")
+    return " ".join(text.split())[:500]
+
+
+def replaced(api: Any, urls: str | Mapping[str, str]) -> Any:
+    """ccxt's tree of API URLs with others put in. `InvalidRequestError` for names that it does not have."""
+    if isinstance(urls, str):
+        if isinstance(api, dict):
+            return {name: replaced(one, urls) for name, one in api.items()}
+        new, old = urlsplit(urls), urlsplit(api)
+        return urlunsplit(
+            old._replace(scheme=new.scheme, netloc=new.netloc, path=new.path.rstrip("/") + old.path)
+        )
+    known = api if isinstance(api, dict) else {}
+    for name in urls:
+        if name not in known:
+            raise InvalidRequestError(
+                f"ccxt has no API {name!r} there", next_step=nearest(name, known, "APIs")
+            )
+    return {**known, **urls}
+
+
+def _venue(exchange: str, urls: str | Mapping[str, str] | None) -> str:
+    """Whose budget is spent: the exchange's, or that of the host that stands in for it."""
+    if urls is None:
+        return exchange
+    hosts = {urlsplit(url).netloc for url in ([urls] if isinstance(urls, str) else urls.values())}
+    return "@".join([exchange, ",".join(sorted(hosts))])
+
+
+@lru_cache(maxsize=1)
+def ccxt_exchanges() -> frozenset[str]:
+    """The ids of all exchanges that the installed ccxt knows, without the seconds that loading it takes.
+
+    Raises `MissingDependencyError` if it is not installed.
+    """
+    spec = find_spec("ccxt")
+    if spec is None or spec.origin is None:
+        raise MissingDependencyError("ccxt", extra="ccxt")
+    modules = (Path(spec.origin).parent / "async_support").glob("*.py")
+    return frozenset(module.stem for module in modules) - {"__init__"}
+
+
+def nearest(name: str, known: Any, what: str) -> str:
+    lower = {one.lower(): one for one in known}
+    near = [lower[one] for one in difflib.get_close_matches(name.lower(), list(lower), n=3)]
+    return (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else f"it has {len(lower)} {what}, none of a similar name"
+    )

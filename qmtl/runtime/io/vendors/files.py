@@ -1,0 +1,141 @@
+"""Local files as a vendor: what a file holds it answers for, and its silence proves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Unpack
+
+import numpy as np
+import polars as pl
+
+from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.frames import stamps
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Coverage, Int64Array, Span
+from qmtl.runtime.io.bar_files import ReadingOptions, read_bar_file
+from qmtl.runtime.io.bar_files.options import Reading
+from qmtl.runtime.io.vendors.base import Page
+
+# Rows of a page at most: what is committed together should stay small.
+PAGE_ROWS = 32_768
+
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_FIELDS = ("venue", "symbol", "timeframe")
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A file as it was when it had this stamp: its bars sorted by `ts`, and what it answers for."""
+
+    path: Path
+    stamp: tuple[int, int]
+    frame: pl.DataFrame
+    ts: Int64Array
+    answered: Coverage
+
+
+class FilesVendor:
+    """Bars from files, one per series.
+
+    path: where the file of a series lies: `data/{symbol}-{timeframe}.csv`, with `{venue}`, `{symbol}` and
+        `{timeframe}` filled in. Each is percent-encoded, so that no symbol leads out of the folder.
+    holes: what a bar between the first and the last row of a file is, if it has none: "unknown", or
+        "no_trade" if the files are known to be complete.
+    options: how the files are to be read; see `ReadingOptions`.
+
+    The file that was read last is kept, and read again when it changes.
+    """
+
+    def __init__(
+        self,
+        path: str = "data/{symbol}-{timeframe}.csv",
+        *,
+        holes: Literal["unknown", "no_trade"] = "unknown",
+        **options: Unpack[ReadingOptions],
+    ) -> None:
+        unknown = [field for field in _FIELD.findall(path) if field not in _FIELDS]
+        if unknown:
+            raise InvalidRequestError(
+                f"the path {path!r} has a field {{{unknown[0]}}} that is not known",
+                next_step=f"use {', '.join(f'{{{field}}}' for field in _FIELDS)}",
+            )
+        if holes not in ("unknown", "no_trade"):
+            raise InvalidRequestError(f"holes {holes!r} are neither 'unknown' nor 'no_trade'")
+        Reading.of(options)  # a slip in the options is told now, and not at the first request
+        self._pattern = path
+        self._holes = holes
+        self._options = options
+        self._last: _Read | None = None
+
+    @property
+    def name(self) -> str:
+        """How receipts and the store call this source."""
+        return f"files:{self._pattern}"
+
+    def path_of(self, series: SeriesId) -> Path:
+        """Where the file of a series is looked for."""
+        values = {
+            # Letters, digits, '_', '.' and '-' only; dots alone would be a folder of their own.
+            "venue": series.venue if series.venue.strip(".") else series.venue.replace(".", "%2E"),
+            "symbol": series.encoded_symbol,
+            "timeframe": str(series.timeframe),
+        }
+        # The home folder is the pattern's to name, never a symbol's.
+        pattern = os.path.expanduser(self._pattern)
+        return Path(_FIELD.sub(lambda match: values[match[1]], pattern))
+
+    async def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
+        """The part of the file within `span`, in order; what the file says nothing about stays unanswered.
+
+        Raises `InvalidRequestError` if there is no file of the series, or it cannot be read.
+        """
+        file = await asyncio.to_thread(self._read, series)
+        if span.is_empty:
+            return
+        for answered in file.answered.clip(span):
+            for page in _cut(file, answered):
+                yield page
+
+    def _read(self, series: SeriesId) -> _Read:
+        path = self.path_of(series)
+        try:
+            facts = path.stat()
+        except FileNotFoundError:
+            raise InvalidRequestError(
+                f"there is no file {path}",
+                series=series,
+                why=f"the bars of a series are looked for in {self._pattern}",
+                next_step="put the file there, or change the path of the vendor",
+            ) from None
+        stamp = (facts.st_mtime_ns, facts.st_size)
+        last = self._last
+        if last is not None and (last.path, last.stamp) == (path, stamp):
+            return last
+        frame = read_bar_file(path, timeframe=series.timeframe, **self._options).frame
+        frame = frame.sort("ts", maintain_order=True)
+        ts = stamps(frame)
+        self._last = read = _Read(path, stamp, frame, ts, self._answered(series, ts))
+        return read
+
+    def _answered(self, series: SeriesId, ts: Int64Array) -> Coverage:
+        timeframe = series.timeframe
+        # A row off the clock speaks for its instant alone: two of them must not close over a bar between.
+        on_clock = (ts - timeframe.origin) % timeframe.step == 0
+        cells = Coverage.from_arrays(ts, ts + np.where(on_clock, timeframe.step, 1))
+        return Coverage.of(cells.hull) if self._holes == "no_trade" else cells
+
+
+def _cut(file: _Read, answered: Span) -> Iterator[Page]:
+    """One run as pages of at most about `PAGE_ROWS` rows."""
+    first, last = np.searchsorted(file.ts, answered).tolist()
+    edges = [int(file.ts[place]) for place in range(first + PAGE_ROWS, last, PAGE_ROWS)]
+    bounds = sorted({answered.start, *edges, answered.end})
+    for start, end in itertools.pairwise(bounds):
+        low, high = np.searchsorted(file.ts, (start, end)).tolist()
+        yield Page(file.frame.slice(low, high - low), Span(start, end))
