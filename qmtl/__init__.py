@@ -8,6 +8,101 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
+    from qmtl.foundation.calendars import (
+        Calendar as Calendar,
+    )
+    from qmtl.foundation.calendars import (
+        WeeklyCalendar as WeeklyCalendar,
+    )
+    from qmtl.foundation.errors import (
+        ConformancePipelineError as ConformancePipelineError,
+    )
+    from qmtl.foundation.errors import (
+        InvalidRequestError as InvalidRequestError,
+    )
+    from qmtl.foundation.errors import (
+        MissingDataError as MissingDataError,
+    )
+    from qmtl.foundation.errors import (
+        MissingDependencyError as MissingDependencyError,
+    )
+    from qmtl.foundation.errors import (
+        QmtlError as QmtlError,
+    )
+    from qmtl.foundation.errors import (
+        SeamlessSLAExceeded as SeamlessSLAExceeded,
+    )
+    from qmtl.foundation.errors import (
+        SettingsError as SettingsError,
+    )
+    from qmtl.foundation.errors import (
+        SourceUnavailableError as SourceUnavailableError,
+    )
+    from qmtl.foundation.errors import (
+        StoreCorruptError as StoreCorruptError,
+    )
+    from qmtl.foundation.errors import (
+        StoreError as StoreError,
+    )
+    from qmtl.foundation.errors import (
+        StoreLockedError as StoreLockedError,
+    )
+    from qmtl.foundation.facts import SeriesFacts as SeriesFacts
+    from qmtl.foundation.series import (
+        SeriesId as SeriesId,
+    )
+    from qmtl.foundation.series import (
+        Timeframe as Timeframe,
+    )
+    from qmtl.foundation.sla import SLAPolicy as SLAPolicy
+    from qmtl.foundation.states import BarStates as BarStates
+    from qmtl.foundation.timeline import (
+        Coverage as Coverage,
+    )
+    from qmtl.foundation.timeline import (
+        Span as Span,
+    )
+    from qmtl.foundation.times import NaiveTimeWarning as NaiveTimeWarning
+    from qmtl.runtime.conformance.findings import Finding as Finding
+    from qmtl.runtime.conformance.pipeline import ConformancePipeline as ConformancePipeline
+    from qmtl.runtime.conformance.report import ConformanceReport as ConformanceReport
+    from qmtl.runtime.io.vendors.base import (
+        LiveFeed as LiveFeed,
+    )
+    from qmtl.runtime.io.vendors.base import (
+        Page as Page,
+    )
+    from qmtl.runtime.io.vendors.base import (
+        Update as Update,
+    )
+    from qmtl.runtime.io.vendors.base import (
+        Vendor as Vendor,
+    )
+    from qmtl.runtime.sdk.history_coverage import (
+        compute_missing_ranges as compute_missing_ranges,
+    )
+    from qmtl.runtime.sdk.history_coverage import (
+        merge_coverage as merge_coverage,
+    )
+    from qmtl.runtime.sdk.importing import (
+        ImportResult as ImportResult,
+    )
+    from qmtl.runtime.sdk.importing import (
+        import_file as import_file,
+    )
+    from qmtl.runtime.sdk.provider import SeamlessDataProvider as SeamlessDataProvider
+    from qmtl.runtime.sdk.receipt import Receipt as Receipt
+    from qmtl.runtime.sdk.results import (
+        FetchManyResult as FetchManyResult,
+    )
+    from qmtl.runtime.sdk.results import (
+        FetchResult as FetchResult,
+    )
+    from qmtl.runtime.sdk.results import (
+        Pending as Pending,
+    )
+
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -31,6 +126,15 @@ _HOMES = {
     "qmtl.foundation.states": ("BarStates",),
     "qmtl.foundation.timeline": ("Coverage", "Span"),
     "qmtl.foundation.times": ("NaiveTimeWarning",),
+    "qmtl.runtime.conformance.findings": ("Finding",),
+    "qmtl.runtime.conformance.pipeline": ("ConformancePipeline",),
+    "qmtl.runtime.conformance.report": ("ConformanceReport",),
+    "qmtl.runtime.io.vendors.base": ("LiveFeed", "Page", "Update", "Vendor"),
+    "qmtl.runtime.sdk.history_coverage": ("compute_missing_ranges", "merge_coverage"),
+    "qmtl.runtime.sdk.importing": ("ImportResult", "import_file"),
+    "qmtl.runtime.sdk.provider": ("SeamlessDataProvider",),
+    "qmtl.runtime.sdk.receipt": ("Receipt",),
+    "qmtl.runtime.sdk.results": ("FetchManyResult", "FetchResult", "Pending"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -47,8 +151,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
-
-
-if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
-    from qmtl.foundation.errors import QmtlError as QmtlError
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,385 @@
+"""Missing bars are claimed, asked for, checked and committed, chunk by chunk."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, cast
+
+import polars as pl
+
+from qmtl.foundation.clock import Clock
+from qmtl.foundation.errors import QmtlError, SourceUnavailableError
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.frames import BAR_SCHEMA, empty_bars, stamps
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.observability.log import backfill_log
+from qmtl.foundation.observability.metrics import Metrics
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.states import whole_cells
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.foundation.times import SECOND, iso
+from qmtl.runtime.conformance.findings import Finding
+from qmtl.runtime.conformance.screen import Screened, screen
+from qmtl.runtime.coordination.claims import Claims
+from qmtl.runtime.coordination.shards import runs, shard_numbers, shards_coverage
+from qmtl.runtime.coordination.threads import in_thread
+from qmtl.runtime.io.store.base import Store, Write
+from qmtl.runtime.io.survey import survey
+from qmtl.runtime.io.vendors.base import Page, Vendor
+
+# A kill loses at most one chunk: this many rows, or what came within this many seconds.
+CHUNK_ROWS = 32_768
+CHUNK_SECONDS = 1.0
+
+# Somebody else's claim is looked at again after this long.
+CLAIM_POLL_S = 0.05
+
+# Asking for bars again changes nothing at the vendor's, so a broken connection is tried again, with jitter.
+TRIES = 4
+FIRST_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Waiting times that decide what an answer proves, in seconds."""
+
+    settle: float = 60.0
+    absent_expiry: float = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one backfill is: bars answered for, of bars asked for."""
+
+    series: SeriesId
+    done: int
+    total: int
+
+
+@dataclass
+class Filling:
+    """What a backfill did; filled while it runs, so that a cancelled one still tells."""
+
+    source: str
+    asked: list[Span] = field(default_factory=list)
+    answered: Coverage = EMPTY
+    added: int = 0
+    replaced: list[pl.DataFrame] = field(default_factory=list)
+    quarantined: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    waited_for: int = 0
+    held: ExitStack = field(default_factory=ExitStack)
+    stopped: bool = False
+    abandoned: bool = False
+
+    def stop(self) -> None:
+        """Nothing more is committed, and the shards are free, even if the vendor does not listen."""
+        self.stopped = True
+        self.held.close()
+
+
+class OnProgress(Protocol):
+    def __call__(self, progress: Progress) -> None: ...
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """Fills what is missing of one series from one vendor."""
+
+    store: Store
+    claims: Claims
+    clock: Clock
+    metrics: Metrics
+    rules: Rules
+
+    async def run(
+        self,
+        series: SeriesId,
+        grid: Grid,
+        facts: SeriesFacts,
+        missing: Coverage,
+        vendor: Vendor,
+        filling: Filling,
+        on_progress: OnProgress | None = None,
+        again: Coverage = EMPTY,
+    ) -> None:
+        """Ask for `missing`, and once more for `again`: cells that hold an answer, but an implausible one.
+
+        Claims what nobody else is working on, asks once per run, then waits for the others, takes what they
+        committed, and claims what is still missing. Returns when nothing is left to be asked; what the
+        vendor did not answer for stays unknown. Raises what the vendor raises.
+        """
+        job = _Job(self, series, grid, facts, vendor, filling, on_progress, total=grid.count(missing | again))
+        backfill_log.info(
+            "backfill.started", **job.facts_of(missing.hull), bars=job.total, source=filling.source
+        )
+        ratio = self.metrics.completion(series, lease_key=job.lease_key)
+        ratio.set(0.0)
+        try:
+            await job.work(missing, again)
+        except asyncio.CancelledError:
+            backfill_log.warning("backfill.cancelled", **job.facts_of(missing.hull), done=job.done)
+            raise
+        except QmtlError as error:
+            backfill_log.error(
+                "backfill.failed", **job.facts_of(missing.hull), done=job.done, error=error.what
+            )
+            raise
+        finally:
+            self.metrics.completion_done(series, lease_key=job.lease_key)
+        backfill_log.info(
+            "backfill.completed", **job.facts_of(missing.hull), done=job.done, added=filling.added
+        )
+
+
+@dataclass
+class _Job:
+    """One run of a backfill."""
+
+    on: Backfill
+    series: SeriesId
+    grid: Grid
+    facts: SeriesFacts
+    vendor: Vendor
+    filling: Filling
+    on_progress: OnProgress | None
+    total: int
+    done: int = 0
+
+    @property
+    def lease_key(self) -> str:
+        return f"{self.series}/{self.filling.source}"
+
+    def facts_of(self, span: Span) -> dict[str, str]:
+        return {
+            "node_id": str(self.series),
+            "interval": str(self.series.timeframe),
+            "start": iso(span.start),
+            "end": iso(span.end),
+        }
+
+    async def work(self, missing: Coverage, again: Coverage) -> None:
+        wanted = missing | again
+        while wanted:
+            with self.filling.held as held:
+                mine: list[int] = []
+                others: list[int] = []
+                for number in shard_numbers(wanted, self.grid.step):
+                    claim = self.on.claims.take(self.series, number)
+                    if claim is None:
+                        others.append(number)
+                    else:
+                        held.enter_context(claim)
+                        mine.append(number)
+                claimed = wanted & shards_coverage(mine, self.grid.step)
+                if claimed:
+                    # Between the reading and the claim somebody else may have committed.
+                    known = await self._known(claimed.hull) - again
+                    for run in runs(claimed - known, self.grid):
+                        await self._ask(run)
+            wanted = (wanted - claimed) & shards_coverage(others, self.grid.step)
+            if wanted and not mine:
+                self.filling.waited_for += 1
+                await asyncio.sleep(CLAIM_POLL_S)
+                wanted = wanted - await self._known(wanted.hull)
+
+    async def _known(self, span: Span) -> Coverage:
+        """Cells that need no asking any more: a row, an answer or an absence is stored for them."""
+        now = self.on.clock.now()
+        states = await in_thread(partial(survey, self.on.store, self.series, span, self.grid, now=now))
+        return states.present | states.no_trade | states.absent
+
+    async def _ask(self, run: Span) -> None:
+        """One question, asked again for the rest of it when the connection breaks."""
+        rest, pause = Coverage.of(run), FIRST_PAUSE_S
+        for left in reversed(range(TRIES)):
+            before = rest
+            try:
+                for part in rest:
+                    self.filling.asked.append(part)
+                    async for answered in self._pages(part):
+                        rest = rest - answered
+                return
+            except SourceUnavailableError:
+                raise
+            except (ConnectionError, TimeoutError, OSError) as cause:
+                if left == 0:
+                    raise SourceUnavailableError(
+                        f"{self.filling.source} broke off {TRIES} times",
+                        source=self.filling.source,
+                        series=self.series,
+                        span=rest.hull,
+                        why=f"{type(cause).__name__}: {cause}",
+                        next_step="try again later; what was committed stays, and only the rest is asked for",
+                    ) from cause
+                self.on.metrics.count_retry(self.filling.source)
+                pause = FIRST_PAUSE_S if rest != before else pause * 2
+                backfill_log.warning(
+                    "backfill.retry", **self.facts_of(rest.hull), error=str(cause), pause_s=round(pause, 3)
+                )
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+
+    async def _pages(self, run: Span) -> AsyncIterator[Coverage]:
+        """Read pages of `run`, commit them in chunks, and tell what was answered once it is durable."""
+        chunk = _Chunk(self, run)
+        source = cast("AsyncGenerator[Page, None]", self.vendor.pages(self.series, run))
+        async with aclosing(source):
+            while (page := await self._next_page(source)) is not None:
+                if self.filling.stopped:  # the vendor swallowed its cancellation
+                    raise asyncio.CancelledError
+                chunk.add(page)
+                if chunk.is_full:
+                    yield await chunk.commit()
+        if chunk.pages:
+            yield await chunk.commit()
+
+    async def _next_page(self, source: AsyncGenerator[Page, None]) -> Page | None:
+        try:
+            return await anext(source, None)
+        except (QmtlError, OSError, TimeoutError):
+            raise
+        except Exception as cause:  # a vendor is foreign code: whatever it raises is its failure, not ours
+            raise SourceUnavailableError(
+                f"{self.filling.source} failed",
+                source=self.filling.source,
+                series=self.series,
+                why=f"{type(cause).__name__}: {cause}",
+                next_step=f"mend the vendor {self.filling.source}; what was committed stays",
+            ) from cause
+
+
+class _Chunk:
+    """Pages that are committed together."""
+
+    def __init__(self, job: _Job, run: Span) -> None:
+        self._job = job
+        self._run = run
+        self._clear()
+
+    def _clear(self) -> None:
+        self.pages: list[Page] = []
+        self._rows = 0
+        self._opened = self._job.on.clock.monotonic()
+
+    @property
+    def is_full(self) -> bool:
+        waited = self._job.on.clock.monotonic() - self._opened
+        return self._rows >= CHUNK_ROWS or (bool(self.pages) and waited >= CHUNK_SECONDS)
+
+    def add(self, page: Page) -> None:
+        check_page(page, self._job.series, self._run, self._job.filling.source)
+        self.pages.append(page)
+        self._rows += page.frame.height
+
+    async def commit(self) -> Coverage:
+        job, now = self._job, self._job.on.clock.now()
+        answered = Coverage(page.answered for page in self.pages).clip(self._run)
+        said_absent = Coverage(span for page in self.pages for span in page.absent).clip(self._run)
+        frames = [page.frame for page in self.pages if page.frame.height]
+        rows = pl.concat(frames) if frames else empty_bars()
+        screened = screen(rows, grid=job.grid, facts=job.facts, within=answered.hull, now=now)
+        write = judge_answer(
+            screened,
+            answered,
+            said_absent,
+            grid=job.grid,
+            now=now,
+            rules=job.on.rules,
+            source=job.filling.source,
+        )
+        self._clear()
+        commit = await in_thread(job.on.store.commit, job.series, write)
+        filling = job.filling
+        job.on.metrics.count_commit(
+            job.series, filling.source, added=commit.added, quarantined=screened.quarantine.height
+        )
+        filling.answered |= answered
+        filling.added += commit.added
+        filling.quarantined += screened.quarantine.height
+        filling.findings.extend(screened.findings)
+        if commit.replaced.height:
+            filling.replaced.append(commit.replaced)
+        job.done = min(
+            job.total, job.done + job.grid.count(whole_cells(answered, job.grid, job.grid.align(self._run)))
+        )
+        backfill_log.info(
+            "backfill.committed",
+            **job.facts_of(answered.hull),
+            tx=commit.tx,
+            added=commit.added,
+            quarantined=screened.quarantine.height,
+        )
+        job.on.metrics.completion(job.series, lease_key=job.lease_key).set(job.done / max(1, job.total))
+        if job.on_progress is not None:
+            job.on_progress(Progress(job.series, job.done, job.total))
+        return answered
+
+
+def check_page(page: Page, series: SeriesId, run: Span, source: str) -> None:
+    """Refuse a page that contradicts itself or the question. Raises `SourceUnavailableError`."""
+
+    def refuse(what: str, why: str) -> SourceUnavailableError:
+        return SourceUnavailableError(
+            f"a page of {source} is refused: {what}",
+            source=source,
+            series=series,
+            span=run,
+            why=why,
+            next_step=f"mend the vendor {source}; nothing of this page was stored",
+        )
+
+    if not run.contains(page.answered):
+        raise refuse(f"it answers for {page.answered}", "that is not within the range it was asked for")
+    if page.absent and not page.answered.contains(page.absent.hull):
+        raise refuse(f"it calls {page.absent.hull} absent", f"that is not within its answer {page.answered}")
+    if page.frame.height == 0:
+        return
+    kind = page.frame.schema.get("ts")
+    if not (isinstance(kind, pl.Datetime) and kind.time_zone == "UTC"):
+        raise refuse(
+            f"its ts column is {kind}", f"ts must be a UTC datetime column, as in {BAR_SCHEMA['ts']}"
+        )
+    ts = page.frame["ts"].dt.cast_time_unit("ns").to_physical()
+    low, high = cast("int | None", ts.min()), cast("int | None", ts.max())
+    if ts.null_count() or low is None or high is None:
+        raise refuse("it has rows without a ts", "a row without a time belongs to no bar")
+    if low < page.answered.start or high >= page.answered.end:
+        stray = low if low < page.answered.start else high
+        raise refuse(f"it has a row at {iso(stray)}", f"that is outside its answer {page.answered}")
+
+
+def judge_answer(
+    screened: Screened,
+    answered: Coverage,
+    absent: Coverage,
+    *,
+    grid: Grid,
+    now: int,
+    rules: Rules,
+    source: str,
+) -> Write:
+    """What an answer proves, as a write.
+
+    An answered bar without a row did not trade only if it had closed `settle` before now. Bars whose rows
+    were impossible stay unknown, and lose an earlier word too. What is called absent holds until it expires.
+    """
+    present = grid.cells(stamps(screened.clean))
+    settled = answered.clip(
+        Span(answered.hull.start, max(answered.hull.start, now - int(rules.settle * SECOND)))
+    )
+    impossible = screened.retracted
+    return Write(
+        source=source,
+        checked_at=now,
+        frame=screened.clean,
+        answered=(settled | (present & answered)) - impossible - (absent - present),
+        absent=absent - present,
+        absent_until=now + int(rules.absent_expiry * SECOND),
+        retracted=impossible - present,
+        quarantine=screened.quarantine if screened.quarantine.height else None,
+    )

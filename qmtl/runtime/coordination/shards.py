@@ -1,0 +1,51 @@
+"""How backfill work is cut: shards on a fixed grid to be claimed, runs of missing bars to be asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.timeline import Coverage, Span
+
+# Requests that overlap must claim the same shards, so the grid is counted from the epoch and never changes.
+SHARD_STEPS = 10_000
+
+
+def shard_numbers(cells: Coverage, step: int) -> list[int]:
+    """The shards that `cells` touch, ascending. Shard k is `[k, k + 1) * 10,000 * step` from the epoch."""
+    width = SHARD_STEPS * step
+    if not cells:
+        return []
+    firsts, lasts = cells.starts // width, (cells.ends - 1) // width
+    return sorted({k for a, b in zip(firsts.tolist(), lasts.tolist(), strict=True) for k in range(a, b + 1)})
+
+
+def shard_span(number: int, step: int) -> Span:
+    """The time that a shard covers."""
+    width = SHARD_STEPS * step
+    return Span(number * width, (number + 1) * width)
+
+
+def shards_coverage(numbers: list[int], step: int) -> Coverage:
+    """The time that several shards cover."""
+    width = SHARD_STEPS * step
+    starts = np.array(numbers, dtype=np.int64) * width
+    return Coverage.from_arrays(starts, starts + width)
+
+
+def runs(missing: Coverage, grid: Grid) -> Coverage:
+    """The ranges to ask a vendor for: missing cells, joined where only closed cells lie between them.
+
+    Nights and weekends do not cut a question in two, since a vendor has nothing to say about them.
+    """
+    if not missing or grid.is_always_open or len(missing) == 1:
+        return missing
+    hull = missing.hull
+    known_open = grid.expected(hull) - missing
+    joined = Coverage.of(hull) - known_open
+    # A joined range may hold no missing cell at all, or begin and end with closed ones: cut it to what
+    # is missing.
+    first = np.searchsorted(missing.starts, joined.starts, "left")
+    last = np.searchsorted(missing.ends, joined.ends, "right") - 1
+    keep = first <= last
+    return Coverage.from_arrays(missing.starts[first[keep]], missing.ends[last[keep]])

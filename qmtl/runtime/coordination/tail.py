@@ -1,0 +1,91 @@
+"""The newest bars, as a live feed closes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import cast
+
+import polars as pl
+
+from qmtl.foundation.clock import Clock
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.frames import stamps
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Coverage, Span
+from qmtl.foundation.times import EARLIEST, LATEST
+from qmtl.runtime.conformance.screen import screen
+from qmtl.runtime.coordination.threads import in_thread
+from qmtl.runtime.io.store.base import Store, Write
+from qmtl.runtime.io.vendors.base import LiveFeed, Update
+
+
+class Tail:
+    """Listens to a feed from the moment it is made, and keeps what closes until somebody wants it.
+
+    It is started before history is asked for, since a bar that closes in between would otherwise be told
+    to nobody.
+    """
+
+    def __init__(self, feed: LiveFeed, series: SeriesId) -> None:
+        self._closed: asyncio.Queue[pl.DataFrame | BaseException] = asyncio.Queue()
+        self._listener = asyncio.ensure_future(self._listen(feed, series))
+
+    async def _listen(self, feed: LiveFeed, series: SeriesId) -> None:
+        try:
+            async with aclosing(cast("AsyncGenerator[Update, None]", feed.bars(series))) as updates:
+                async for update in updates:
+                    if update.closed:  # a forming bar is never stored
+                        self._closed.put_nowait(update.frame)
+        except (ConnectionError, TimeoutError, OSError) as error:
+            self._closed.put_nowait(error)
+
+    async def store_missing(
+        self,
+        missing: Coverage,
+        *,
+        series: SeriesId,
+        grid: Grid,
+        facts: SeriesFacts,
+        source: str,
+        store: Store,
+        clock: Clock,
+    ) -> None:
+        """Wait until each cell of `missing` has been told, and commit what is. Cancel it to stop waiting.
+
+        Raises what the feed raised. A feed that ends has nothing more to say, and so returns.
+        """
+        while missing:
+            getter = asyncio.ensure_future(self._closed.get())
+            done, _ = await asyncio.wait({getter, self._listener}, return_when=asyncio.FIRST_COMPLETED)
+            if getter not in done and self._closed.empty():
+                getter.cancel()
+                self._listener.result()
+                return
+            told = await getter
+            if isinstance(told, BaseException):
+                raise told
+            now = clock.now()
+            screened = screen(told, grid=grid, facts=facts, within=Span(EARLIEST, LATEST), now=now)
+            wanted = screened.clean.filter(missing.holds(stamps(screened.clean)))
+            impossible = screened.quarantine
+            if wanted.height == 0 and impossible.height == 0:
+                continue
+            cells = grid.cells(stamps(wanted))
+            write = Write(
+                source=source,
+                checked_at=now,
+                frame=wanted,
+                answered=cells,
+                retracted=screened.retracted - cells,
+                quarantine=impossible if impossible.height else None,
+            )
+            await in_thread(store.commit, series, write)
+            missing = missing - cells
+
+    async def close(self) -> None:
+        """Stop listening."""
+        self._listener.cancel()
+        await asyncio.wait({self._listener}, timeout=0.25)

@@ -1,0 +1,82 @@
+"""Ranges that were read lately, bounded in bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.holding import Holding
+
+
+class RangeCache:
+    """Holdings by series and range; any sub-range of one is a slice of it.
+
+    Least recently used ranges leave first when the sum of bytes passes `max_bytes`; a range larger than
+    that is not kept.
+    Safe to use from several threads.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self._lock = threading.Lock()
+        self._by_series: dict[SeriesId, OrderedDict[Span, Holding]] = {}
+        self._used: OrderedDict[tuple[SeriesId, Span], int] = OrderedDict()
+        self._newest: dict[SeriesId, int] = {}
+
+    def get(self, series: SeriesId, span: Span, now: int) -> Holding | None:
+        """The holding cut to `span`, if one range covers it whole and is still valid at `now` (ns)."""
+        ranges = self._by_series.get(series)
+        if not ranges:
+            return None
+        with self._lock:
+            for held_span, holding in ranges.items():
+                if held_span.start <= span.start and span.end <= held_span.end:
+                    if holding.valid_until is not None and now >= holding.valid_until:
+                        continue
+                    self._used.move_to_end((series, held_span))
+                    break
+            else:
+                return None
+        return holding.cut(span)
+
+    def put(self, holding: Holding) -> None:
+        """Keep a range; ranges within it are let go, since it serves what they served."""
+        size = holding.nbytes
+        if size > self.max_bytes or holding.span.is_empty:
+            return
+        with self._lock:
+            if holding.tx < self._newest.get(holding.series, 0):
+                return
+            ranges = self._by_series.setdefault(holding.series, OrderedDict())
+            for span in [span for span in ranges if holding.span.contains(span)]:
+                self._drop(holding.series, span)
+            self._by_series.setdefault(holding.series, ranges)[holding.span] = holding
+            self._used[holding.series, holding.span] = size
+            self.bytes += size
+            while self.bytes > self.max_bytes:
+                self._drop(*next(iter(self._used)))
+
+    def forget(self, series: SeriesId, tx: int) -> None:
+        """Let go of what was read of a series before commit `tx`, or is being read just now."""
+        with self._lock:
+            self._newest[series] = tx
+            for span, holding in list(self._by_series.get(series, {}).items()):
+                if holding.tx < tx:
+                    self._drop(series, span)
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            self._by_series.clear()
+            self._used.clear()
+            self.bytes = 0
+
+    def _drop(self, series: SeriesId, span: Span) -> None:
+        ranges = self._by_series[series]
+        del ranges[span]
+        if not ranges:
+            del self._by_series[series]
+        self.bytes -= self._used.pop((series, span))

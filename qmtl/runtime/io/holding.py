@@ -1,0 +1,110 @@
+"""A stretch of a series as it was read and judged: rows, states, flags, and where they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.frames import stamps
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.states import BarStates
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.runtime.conformance.flags import Flags
+from qmtl.runtime.io.store.base import Answer
+
+
+class Holding:
+    """Immutable. `cut` gives any sub-range without copying a row or judging it again.
+
+    A flag depends on a bar and its neighbours in the store, never on the range that was asked for; that is
+    why the flags of a part are a part of the flags.
+    """
+
+    def __init__(
+        self,
+        series: SeriesId,
+        grid: Grid,
+        facts: SeriesFacts,
+        frame: pl.DataFrame,
+        states: BarStates,
+        flags: Flags,
+        *,
+        answers: Sequence[Answer],
+        tx: int,
+        as_of: int,
+        valid_until: int | None,
+    ) -> None:
+        self.series = series
+        self.grid = grid
+        self.facts = facts
+        self.frame = frame
+        self.span = states.span
+        self.flags = flags
+        self.answers = answers
+        self.tx = tx
+        self.as_of = as_of
+        self.valid_until = valid_until
+        self._states: BarStates | None = states
+        self._whole = self
+
+    @property
+    def states(self) -> BarStates:
+        """The five states over the span."""
+        if self._states is None:
+            whole = self._whole._states
+            assert whole is not None  # only parts are without
+            self._states = whole.clip(self.span)
+        return self._states
+
+    @property
+    def unknown(self) -> Coverage:
+        whole = self._whole.states.unknown
+        return whole.clip(self.span) if whole else EMPTY
+
+    @property
+    def absent(self) -> Coverage:
+        whole = self._whole.states.absent
+        return whole.clip(self.span) if whole else EMPTY
+
+    @property
+    def silent(self) -> Coverage:
+        """Bars that did not trade although the rhythm of the series makes that implausible."""
+        silence = self.flags.spans.get("temporal.silence", EMPTY)
+        return silence & self.states.no_trade if silence else EMPTY
+
+    @cached_property
+    def _ts(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return stamps(self.frame)
+
+    @cached_property
+    def _is_contiguous(self) -> bool:
+        """Whether every cell of the span has a row, so that a row's place follows from its time."""
+        return self.grid.is_uniform and self.frame.height * self.grid.step == self.span.length
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.frame.estimated_size()) + 16 * len(self.flags.ts)
+
+    def cut(self, span: Span) -> Holding:
+        """The part within `span`, which is aligned and lies within this holding's span."""
+        if span == self.span:
+            return self
+        if self._is_contiguous:
+            first = (span.start - self.span.start) // self.grid.step
+            count = (span.end - span.start) // self.grid.step
+        else:
+            first = int(self._ts.searchsorted(span.start))
+            count = int(self._ts.searchsorted(span.end)) - first
+        part = object.__new__(Holding)
+        part.series, part.grid, part.facts = self.series, self.grid, self.facts
+        part.span, part.frame = span, self.frame.slice(first, count)
+        part.flags = self.flags.clip(span)
+        part.answers, part.tx, part.as_of = self.answers, self.tx, self.as_of
+        part.valid_until = self.valid_until
+        part._states, part._whole = None, self._whole
+        return part

@@ -1,0 +1,33 @@
+"""The five states of a range however long, without holding its rows."""
+
+from __future__ import annotations
+
+from qmtl.foundation.frames import stamps
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.states import BarStates, states_of_cells
+from qmtl.foundation.timeline import EMPTY, Span
+from qmtl.runtime.io.store.base import Store
+
+# Bars read at once: about 6 MB of rows.
+WINDOW_STEPS = 131_072
+
+
+def survey(
+    store: Store, series: SeriesId, span: Span, grid: Grid, *, now: int, as_of: int | None = None
+) -> BarStates:
+    """What the store knows of each bar of `span` at one commit; memory is bounded by one window.
+
+    Absences that have expired at `now` (ns) count as unknown.
+    """
+    span = grid.align(span)
+    present = answered = absent = EMPTY
+    width = WINDOW_STEPS * grid.step
+    for start in range(span.start, span.end, width):
+        window = grid.align(Span(start, min(start + width, span.end)))
+        snapshot = store.read(series, window, as_of=as_of)
+        as_of = snapshot.as_of if as_of is None else as_of  # later windows are read at the same commit
+        present |= grid.cells(stamps(snapshot.frame))
+        answered |= snapshot.answered
+        absent |= snapshot.absent(now)
+    return states_of_cells(span, grid, present, answered, absent)

@@ -1,0 +1,72 @@
+"""How long each phase took, and how much of its budget is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from qmtl.foundation.sla import SLAPolicy
+from qmtl.runtime.planning.request import Tier
+
+# The cache and the store are one wait for the caller.
+PHASE_OF = {
+    Tier.CACHE: "storage_wait",
+    Tier.STORAGE: "storage_wait",
+    Tier.BACKFILL: "backfill_wait",
+    Tier.LIVE: "live_wait",
+}
+
+
+class Budget(NamedTuple):
+    """The budget that ends a phase first: its name, its size, and the seconds that are left of it."""
+
+    phase: str
+    budget_s: float
+    left_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Seconds per phase; immutable. `elapsed` is what has passed since the request was opened."""
+
+    storage_wait: float = 0.0
+    backfill_wait: float = 0.0
+    live_wait: float = 0.0
+
+    def spend(self, phase: str, seconds: float) -> Ledger:
+        return Ledger(
+            self.storage_wait + seconds * (phase == "storage_wait"),
+            self.backfill_wait + seconds * (phase == "backfill_wait"),
+            self.live_wait + seconds * (phase == "live_wait"),
+        )
+
+    @property
+    def spent(self) -> float:
+        return self.storage_wait + self.backfill_wait + self.live_wait
+
+    def as_dict(self, total: float) -> dict[str, float]:
+        """Phases, the rest of the work as `other`, and `total`: the phases and the rest sum to the total."""
+        return {
+            "storage_wait": self.storage_wait,
+            "backfill_wait": self.backfill_wait,
+            "live_wait": self.live_wait,
+            "other": max(0.0, total - self.spent),
+            "total": max(total, self.spent),
+        }
+
+
+NOTHING_SPENT = Ledger()
+
+
+def budget_for(policy: SLAPolicy | None, tier: Tier, ledger: Ledger, elapsed: float) -> Budget | None:
+    """The budget that a step of `tier` has to keep, `elapsed` seconds after the request, if any."""
+    if policy is None:
+        return None
+    phase = PHASE_OF[tier]
+    own: float | None = getattr(policy, phase)
+    candidates = []
+    if own is not None:
+        candidates.append(Budget(phase, own, own - getattr(ledger, phase)))
+    if policy.total is not None:
+        candidates.append(Budget("total", policy.total, policy.total - elapsed))
+    return min(candidates, key=lambda budget: budget.left_s, default=None)

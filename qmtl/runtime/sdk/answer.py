@@ -1,0 +1,247 @@
+"""Turns the end of a journey into an answer, or into the error that says why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any
+
+import polars as pl
+
+from qmtl.foundation.errors import QmtlError
+from qmtl.foundation.fingerprint import fingerprint
+from qmtl.foundation.frames import empty_bars
+from qmtl.foundation.observability.log import sla_log
+from qmtl.foundation.observability.metrics import Metrics
+from qmtl.foundation.states import BarStates
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.foundation.times import iso
+from qmtl.runtime.conformance.findings import Finding, of_replaced
+from qmtl.runtime.conformance.flags import EMPTY_FLAGS
+from qmtl.runtime.conformance.report import ConformanceReport, Heal
+from qmtl.runtime.coordination.backfill import Filling
+from qmtl.runtime.io.holding import Holding
+from qmtl.runtime.planning.request import Fill, Tier
+from qmtl.runtime.planning.session import Breach, Finish
+from qmtl.runtime.sdk.journey import Journey
+from qmtl.runtime.sdk.outcome import conformance_error, describe, missing_error, sla_error
+from qmtl.runtime.sdk.receipt import Receipt, Served
+from qmtl.runtime.sdk.results import FetchResult, fill_no_trade
+from qmtl.runtime.sdk.shell import Shell
+
+
+class Answerer:
+    """Judges, raises or answers, archives, and counts."""
+
+    def __init__(self, shell: Shell, metrics: Metrics) -> None:
+        self._shell = shell
+        self._metrics = metrics
+
+    def answer(self, journey: Journey, finish: Finish, fill: Fill | None) -> FetchResult:
+        """The result of a journey. Raises in the order SLA, source, missing, conformance."""
+        request = journey.request
+        holding = journey.holding or _nothing(journey)
+        total = self._shell.clock.monotonic() - journey.opened
+        phases = journey.session.ledger.as_dict(total)
+        self._metrics.observe_phases(request.series, phases)
+        if finish.breach is not None:
+            _log_breach(journey, finish.breach)
+
+        report: Callable[[], ConformanceReport] = partial(self._report, journey, holding)
+        clean = not holding.flags and journey.filling is None
+        if not clean:
+            report = cache(report)  # looked at here already; a clean answer leaves it to the result
+            self._archive(journey, holding, report)
+        breach_is_answered = request.partial_ok or (
+            request.sla is not None and request.sla.on_breach == "partial"
+        )
+        error = self._first_error(journey, finish, holding, phases, report, breach_is_answered, clean)
+        if error is not None and not request.partial_ok:
+            self._metrics.count_fetch(request.series, request.strategy.name, type(error).__name__)
+            raise error
+        self._metrics.count_fetch(
+            request.series, request.strategy.name, "partial" if finish.holes else "complete"
+        )
+        self._count_bars(journey, holding)
+        return self._result(journey, finish, holding, phases, report, fill)
+
+    def _count_bars(self, journey: Journey, holding: Holding) -> None:
+        rest = holding.frame.height
+        for tier in journey.missing_before:
+            brought = journey.grid.count(journey.brought_by(tier) & holding.states.present)
+            self._metrics.count_bars_served(holding.series, tier, brought)
+            rest -= brought
+        self._metrics.count_bars_served(holding.series, journey.session.answered_by or Tier.STORAGE, rest)
+
+    def _first_error(
+        self,
+        journey: Journey,
+        finish: Finish,
+        holding: Holding,
+        phases: Mapping[str, float],
+        report: Any,
+        breach_is_answered: bool,
+        clean: bool,
+    ) -> QmtlError | None:
+        request = journey.request
+        if finish.breach is not None:
+            if not breach_is_answered:
+                return sla_error(finish.breach, request, phases, _abandoned(journey))
+        else:
+            if finish.failure is not None and finish.holes:
+                return finish.failure
+            if finish.holes and request.holes_raise:
+                return missing_error(
+                    request,
+                    journey.grid,
+                    holding.unknown.clip(request.closed),
+                    holding.absent.clip(request.closed),
+                    self._shell.store,
+                    has_vendor=self._shell.vendors.find(request.series) is not None,
+                )
+        if not clean and not request.partial_ok and self._raises(holding):
+            return conformance_error(request, report())
+        return None
+
+    def _raises(self, holding: Holding) -> bool:
+        """Whether an error or a warning names a bar that is not accepted."""
+        if not holding.flags:
+            return False
+        verdict = self._shell.pipeline.verdict(
+            holding.flags,
+            holding.states,
+            frame=holding.frame,
+            accepted=self._shell.store.accepted(holding.series),
+        )
+        return bool(verdict.errors or verdict.warnings)
+
+    def _report(self, journey: Journey, holding: Holding) -> ConformanceReport:
+        store, filling = self._shell.store, journey.filling
+        asked_again = journey.session.asked_again
+        return self._shell.pipeline.report(
+            series=holding.series,
+            frame=holding.frame,
+            states=holding.states,
+            flags=holding.flags,
+            fingerprint=fingerprint(holding.frame),
+            as_of=holding.as_of,
+            previous=store.newest_report(holding.series),
+            accepted=store.accepted(holding.series) if holding.flags else (),
+            heal=None if not asked_again else Heal(asked_again, asked_again - self._shell.suspects(holding)),
+            findings=[] if filling is None else [*filling.findings, *_of_replaced(filling, holding)],
+        )
+
+    def _archive(self, journey: Journey, holding: Holding, report: Any) -> None:
+        """Keep the report if this call changed data, or found what the newest archived one does not tell."""
+        if journey.request.as_of is not None:
+            return
+        store = self._shell.store
+        changed = journey.filling is not None and (journey.filling.added or journey.filling.replaced)
+        if changed or report().says_more_than(store.newest_report(holding.series)):
+            store.archive_report(holding.series, report().to_json())
+            self._metrics.count_findings(holding.series, report().findings)
+
+    def _result(
+        self,
+        journey: Journey,
+        finish: Finish,
+        holding: Holding,
+        phases: Mapping[str, float],
+        report: Any,
+        fill: Fill | None,
+    ) -> FetchResult:
+        request = journey.request
+        frame = holding.frame
+        if fill is not None:
+            frame = fill_no_trade(frame, holding.states, fill)
+        violations = [] if finish.breach is None else [describe(finish.breach)]
+        if finish.failure is not None:
+            violations.append(
+                finish.failure.what + ("" if finish.failure.why is None else f": {finish.failure.why}")
+            )
+        not_closed = EMPTY
+        if request.closed.end < request.span.end:
+            not_closed = holding.unknown.clip(Span(request.closed.end, request.span.end))
+        receipt = Receipt(
+            series=request.series,
+            span=request.span,
+            strategy=request.strategy.name,
+            calendar=journey.facts.calendar_name,
+            as_of=holding.as_of,
+            opened_at=request.opened_at,
+            phases=phases,
+            not_closed=not_closed,
+            violations=tuple(violations),
+            abandoned=_abandoned(journey),
+            replaced=0 if journey.filling is None else sum(part.height for part in journey.filling.replaced),
+            breach=finish.breach,
+            _serve=lambda: _served(journey, holding),
+            _fingerprint=lambda: fingerprint(frame),
+            _counts=lambda: holding.states.counts,
+        )
+        return FetchResult(frame, receipt, _states=lambda: holding.states, _report=report)
+
+
+def _log_breach(journey: Journey, breach: Breach) -> None:
+    request = journey.request
+    sla_log.warning(
+        "sla.breach",
+        node_id=str(request.series),
+        interval=str(request.series.timeframe),
+        start=iso(request.span.start),
+        end=iso(request.span.end),
+        phase=breach.phase,
+        limit=breach.limit if breach.budget_s is None else breach.budget_s,
+        observed=breach.observed if breach.elapsed_s is None else breach.elapsed_s,
+        abandoned=", ".join(_abandoned(journey)) or None,
+    )
+
+
+def _abandoned(journey: Journey) -> tuple[str, ...]:
+    filling = journey.filling
+    return (filling.source,) if filling is not None and filling.abandoned else ()
+
+
+def _of_replaced(filling: Filling, holding: Holding) -> list[Finding]:
+    if not filling.replaced:
+        return []
+    return of_replaced(pl.concat(filling.replaced), among=holding.frame.height)
+
+
+def _nothing(journey: Journey) -> Holding:
+    """What is known when the store did not answer in time: that nobody has been asked."""
+    span, grid = journey.request.span, journey.grid
+    expected = grid.expected(span)
+    states = BarStates(span, grid, EMPTY, EMPTY, Coverage.of(span) - expected, EMPTY, expected)
+    return Holding(
+        journey.request.series,
+        grid,
+        journey.facts,
+        empty_bars(),
+        states,
+        EMPTY_FLAGS,
+        answers=(),
+        tx=0,
+        as_of=0,
+        valid_until=None,
+    )
+
+
+def _served(journey: Journey, holding: Holding) -> tuple[Served, ...]:
+    """Each source's answers, split by the tier that brought them in this call."""
+    base = Tier.CACHE if journey.session.answered_by is Tier.CACHE else Tier.STORAGE
+    live, filled = journey.brought_by(Tier.LIVE), journey.brought_by(Tier.BACKFILL)
+    by_source: dict[str, list[tuple[int, int]]] = {}
+    for answer in holding.answers:
+        by_source.setdefault(answer.source, []).append((answer.start, answer.end))
+    rows = []
+    for source, spans in by_source.items():
+        cells = Coverage(spans).clip(holding.span)
+        for tier, part in (
+            (base, cells - live - filled),
+            (Tier.BACKFILL, cells & filled),
+            (Tier.LIVE, cells & live),
+        ):
+            if part:
+                rows.append(Served(tier, source, part))
+    return tuple(sorted(rows, key=lambda row: row.cells.hull.start))

@@ -1,0 +1,67 @@
+"""Work that several callers wait for, done once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any
+
+from qmtl.runtime.coordination.backfill import Filling
+
+# A vendor that ignores cancellation is left behind after this long.
+ABANDON_AFTER_S = 0.25
+
+
+class Flights:
+    """Backfills under way, by what they fill. Used on one event loop.
+
+    Each caller waits with a deadline of its own; a flight is cancelled only when the last caller has left.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[Hashable, _Flight] = {}
+
+    def joined(self, key: Hashable, filling: Filling) -> Filling:
+        """The filling of the flight under way for `key`, or `filling` if there is none."""
+        flight = self._under_way.get(key)
+        return filling if flight is None else flight.filling
+
+    async def share(
+        self, key: Hashable, filling: Filling, work: Callable[[Filling], Coroutine[Any, Any, None]]
+    ) -> Filling:
+        """Wait for the flight of `key`, starting `work(filling)` if there is none; the flight's own filling.
+
+        Cancelling the caller leaves the flight; raises what the work raises.
+        """
+        flight = self._under_way.get(key)
+        if flight is None:
+            flight = _Flight(asyncio.ensure_future(work(filling)), filling)
+            self._under_way[key] = flight
+            flight.task.add_done_callback(lambda _: self._under_way.pop(key, None))
+        flight.waiting += 1
+        try:
+            await asyncio.shield(flight.task)
+        finally:
+            flight.waiting -= 1
+            if flight.waiting == 0 and not flight.task.done():
+                self._under_way.pop(key, None)
+                await _end(flight)
+        return flight.filling
+
+
+class _Flight:
+    def __init__(self, task: asyncio.Future[None], filling: Filling) -> None:
+        self.task = task
+        self.filling = filling
+        self.waiting = 0
+
+
+async def _end(flight: _Flight) -> None:
+    """Cancel, and let the vendor close its connections; but not for ever."""
+    flight.filling.stop()
+    flight.task.cancel()
+    _, running = await asyncio.wait({flight.task}, timeout=ABANDON_AFTER_S)
+    if running:
+        flight.filling.abandoned = True
+        # Whatever it says later is nobody's concern any more.
+        flight.task.add_done_callback(lambda task: task.cancelled() or task.exception())

@@ -1,0 +1,43 @@
+"""One fetch while it is under way: the session, what was read last, and what the tiers did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.timeline import EMPTY, Coverage
+from qmtl.runtime.coordination.backfill import Filling, OnProgress
+from qmtl.runtime.coordination.tail import Tail
+from qmtl.runtime.io.holding import Holding
+from qmtl.runtime.planning.request import Request, Tier
+from qmtl.runtime.planning.session import Session, open_session
+
+
+@dataclass
+class Journey:
+    """Mutable, and owned by one call."""
+
+    request: Request
+    grid: Grid
+    facts: SeriesFacts
+    opened: float  # clock.monotonic() when the call began
+    session: Session = field(init=False)
+    holding: Holding | None = None
+    filling: Filling | None = None
+    tail: Tail | None = None
+    on_progress: OnProgress | None = None
+    # What was missing before the backfill and before the live tail: the difference tells who served what.
+    missing_before: dict[Tier, Coverage] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.session = open_session(self.request, self.grid)
+
+    def brought_by(self, tier: Tier) -> Coverage:
+        """Cells that were missing before `tier` had its turn, and are not any more."""
+        before = self.missing_before.get(tier)
+        if before is None or self.holding is None:
+            return EMPTY
+        later = self.missing_before.get(Tier.LIVE) if tier is Tier.BACKFILL else None
+        after = later if later is not None else self.holding.unknown
+        return before - after

@@ -1,0 +1,121 @@
+"""How a fetch ends: an answer, or the first error in the order SLA, source, missing, conformance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from qmtl.foundation.errors import ConformancePipelineError, MissingDataError, SeamlessSLAExceeded
+from qmtl.foundation.frames import stamps
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.timeline import Coverage
+from qmtl.foundation.times import iso
+from qmtl.runtime.conformance.report import ConformanceReport
+from qmtl.runtime.io.store.base import Store
+from qmtl.runtime.planning.request import Request, Tier
+from qmtl.runtime.planning.session import Breach
+
+_NEXT = {
+    "storage_wait": "raise storage_wait, or ask for a shorter range",
+    "backfill_wait": "call again: what was committed stays; or raise backfill_wait",
+    "live_wait": "call again, or raise live_wait",
+    "total": "call again: what was committed stays; or raise total",
+    "sync_gap": "fill the gap first with backfill(...), or raise sync_gap",
+    "min_coverage": "see the holes with coverage(...), or lower min_coverage",
+    "max_lag": "call again when the source has caught up, or raise max_lag",
+}
+
+
+def describe(breach: Breach) -> str:
+    """One line: which budget or bound, how large, and what was seen."""
+    if breach.budget_s is not None:
+        return (
+            f"{breach.phase} budget of {breach.budget_s:g} s is spent after {breach.elapsed_s or 0.0:.3f} s"
+        )
+    unit = {"sync_gap": "bars", "min_coverage": "of the bars", "max_lag": "s"}[breach.phase]
+    return f"{breach.phase}: {breach.observed:g} {unit}, limit {breach.limit:g}"
+
+
+def sla_error(
+    breach: Breach, request: Request, ledger: Mapping[str, float], abandoned: Iterable[str]
+) -> SeamlessSLAExceeded:
+    """The error of a breach."""
+    left = [f"{name} ignored its cancellation and was left behind" for name in abandoned]
+    return SeamlessSLAExceeded(
+        describe(breach),
+        phase=breach.phase,
+        ledger=ledger,
+        budget_s=breach.budget_s,
+        elapsed_s=breach.elapsed_s,
+        limit=breach.limit,
+        observed=breach.observed,
+        series=request.series,
+        span=request.span,
+        why="; ".join(left) or None,
+        next_step=_NEXT[breach.phase],
+    )
+
+
+def missing_error(
+    request: Request, grid: Grid, unknown: Coverage, absent: Coverage, store: Store, *, has_vendor: bool
+) -> MissingDataError:
+    """Which bars are missing, why each kind is, and what to do about it."""
+    parts, reasons = [], []
+    for name, cells in (("unknown", unknown), ("absent", absent)):
+        if cells:
+            parts.append(f"{grid.count(cells):,} {name} ({_first_spans(cells)})")
+    refused = store.quarantined(request.series, unknown.hull) if unknown else None
+    if refused is not None and refused.height:
+        inside = refused.filter(unknown.holds(stamps(refused)))
+        for (rule,), rows in inside.group_by("rule", maintain_order=True):
+            reasons.append(
+                f"{rows.height:,} rows were refused by {rule}, the first at {iso(int(stamps(rows)[0]))}"
+            )
+    asks = Tier.BACKFILL in request.tiers
+    if unknown and not asks:
+        reasons.append(
+            f"strategy {request.strategy.name} asks no vendor"
+            if request.as_of is None
+            else "it is a point in time"
+        )
+    elif unknown and not has_vendor:
+        reasons.append("no vendor is configured for this series")
+    elif unknown and not reasons:
+        reasons.append(
+            "the source has not answered for them, or they closed too lately for an empty answer to count"
+        )
+    if absent:
+        reasons.append("the source says that it has none")
+    return MissingDataError(
+        f"bars are missing: {', '.join(parts)}",
+        holes={name: cells for name, cells in (("unknown", unknown), ("absent", absent)) if cells},
+        series=request.series,
+        span=request.span,
+        why="; ".join(reasons),
+        next_step=_next_for_missing(asks, has_vendor),
+    )
+
+
+def _next_for_missing(asks: bool, has_vendor: bool) -> str:
+    if not has_vendor:
+        return "name a vendor in qmtl.yml (seamless.vendors), import a file, or pass partial_ok=True"
+    if not asks:
+        return "use strategy AUTO_BACKFILL or SEAMLESS; partial_ok=True answers with the holes"
+    return "call again later, or take what there is with partial_ok=True"
+
+
+def _first_spans(cells: Coverage, most: int = 3) -> str:
+    shown = ", ".join(map(str, cells.spans[:most]))
+    return shown if len(cells) <= most else f"{shown} and {len(cells) - most:,} more spans"
+
+
+def conformance_error(request: Request, report: ConformanceReport) -> ConformancePipelineError:
+    """What the pipeline found that nobody has accepted."""
+    worst = [finding for finding in report.findings if finding.raises]
+    shown = "; ".join(f"{f.severity} {f.rule}: {f.raises:,} bars, first {iso(f.first_ts)}" for f in worst[:5])
+    return ConformancePipelineError(
+        f"the data does not conform: {shown}",
+        report=report,
+        series=request.series,
+        span=request.span,
+        next_step="see 'qmtl reports show'; then 'qmtl reports accept', or pass partial_ok=True",
+    )

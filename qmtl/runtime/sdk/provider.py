@@ -1,0 +1,390 @@
+"""The one object that people use: ask for bars, get all of them, checked, in time, with a receipt."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import polars as pl
+
+from qmtl.foundation.calendars import Calendar
+from qmtl.foundation.clock import Clock, SystemClock
+from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.observability.metrics import Metrics
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.sla import SLAPolicy
+from qmtl.foundation.states import BarStates
+from qmtl.foundation.timeline import Coverage, Span
+from qmtl.foundation.times import SECOND, iso, to_ns
+from qmtl.runtime.conformance.pipeline import ConformancePipeline
+from qmtl.runtime.conformance.report import ConformanceReport
+from qmtl.runtime.coordination.backfill import OnProgress, Rules
+from qmtl.runtime.coordination.claims import Claims
+from qmtl.runtime.io.cache import RangeCache
+from qmtl.runtime.io.store.embedded import EmbeddedStore
+from qmtl.runtime.io.survey import survey
+from qmtl.runtime.io.vendors.base import LiveFeed, Vendor
+from qmtl.runtime.planning.request import Fill, Request, Tier, strategy_named
+from qmtl.runtime.planning.session import Finish
+from qmtl.runtime.sdk.answer import Answerer
+from qmtl.runtime.sdk.declared import Declared
+from qmtl.runtime.sdk.flights import Flights
+from qmtl.runtime.sdk.journey import Journey
+from qmtl.runtime.sdk.loop_thread import LoopThread, result_of
+from qmtl.runtime.sdk.results import FetchManyResult, FetchResult, Pending
+from qmtl.runtime.sdk.shell import Shell
+from qmtl.runtime.sdk.sources import CcxtByVenue, Sources
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+MIB = 1024 * 1024
+
+# How many series of one fetch_many are under way at once.
+MANY_AT_ONCE = 8
+
+
+class SeamlessDataProvider:
+    """Looks for bars in cache, storage, backfill and live, in that order, and checks what it gives.
+
+    store: a directory (made if it is not there) for the embedded store.
+    vendors: patterns of node ids to vendors (`{"ohlcv:binance:*": v}`, the first match wins), or one
+    vendor for all.
+        Left out: the exchanges of ccxt, if it is installed.
+    live: patterns of node ids to live feeds, or one feed for all.
+    calendars: patterns of node ids to a calendar's name (`XNYS`, `FX`, `24x7`) or to a `Calendar`.
+    conformance: the pipeline that checks what comes back.
+    sla: budgets of each fetch; `fetch(sla=...)` overrides them.
+    cache_bytes: how much of what was read is kept at hand.
+    partial_ok: whether holes and findings are answered instead of raised.
+    metrics_registry: a prometheus registry; left out, the default one.
+    clock: asks the time; tests hand in a fake.
+    declared: patterns of node ids to `SeriesFacts`, as `seamless.series` of qmtl.yml.
+    rules: how long an empty answer takes to settle, and when an absence is asked about again.
+    retention: seconds of history that compaction keeps for `as_of`; None keeps all.
+
+    Safe to use from several threads. A context manager, for `with` and `async with`.
+    """
+
+    def __init__(
+        self,
+        store: str | PathLike[str],
+        vendors: Mapping[str, Vendor] | Vendor | None = None,
+        live: Mapping[str, LiveFeed] | LiveFeed | None = None,
+        calendars: Mapping[str, str | Calendar] | None = None,
+        conformance: ConformancePipeline | None = None,
+        sla: SLAPolicy | None = None,
+        cache_bytes: int = 256 * MIB,
+        partial_ok: bool = False,
+        metrics_registry: CollectorRegistry | None = None,
+        clock: Clock | None = None,
+        *,
+        declared: Iterable[tuple[str, SeriesFacts]] = (),
+        rules: Rules | None = None,
+        retention: float | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._sla = sla
+        self._partial_ok = partial_ok
+        kept = None if retention is None else int(retention * SECOND)
+        self.store = EmbeddedStore(Path(store).expanduser(), clock=self._clock, retention=kept)
+        self._declared = Declared(self.store, calendars or {}, declared)
+        self._cache = RangeCache(cache_bytes)
+        self._metrics = Metrics(metrics_registry)
+        pipeline = conformance or ConformancePipeline()
+        self._shell = Shell(
+            store=self.store,
+            cache=self._cache,
+            claims=Claims(self.store.path / "claims"),
+            vendors=CcxtByVenue() if vendors is None else Sources[Vendor](vendors),
+            feeds=Sources[LiveFeed](live),
+            pipeline=pipeline,
+            clock=self._clock,
+            metrics=self._metrics,
+            rules=rules or Rules(),
+            flights=Flights(),
+        )
+        self._answerer = Answerer(self._shell, self._metrics)
+        self._loop = LoopThread(self._clock)
+        self._behind: set[Future[None]] = set()
+        self._watch = threading.Lock()
+        self._version = self.store.version()
+        self._seen_tx = self.store.last_tx()
+        self._last: FetchResult | None = None
+        self._closed = False
+
+    @classmethod
+    def from_settings(cls, path: str | PathLike[str] | None = None) -> SeamlessDataProvider:
+        """A provider as `qmtl.yml` (or the file of that name in this folder) and QMTL_ variables say."""
+        from qmtl.runtime.sdk.wiring import provider_from_settings
+
+        return provider_from_settings(path)
+
+    # -- asking -----------------------------------------------------------------------------------------
+
+    def fetch(
+        self,
+        series: str | SeriesId,
+        start: Any,
+        end: Any = None,
+        *,
+        strategy: str = "SEAMLESS",
+        sla: SLAPolicy | None = None,
+        partial_ok: bool | None = None,
+        as_of: Any = None,
+        fill: Fill | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> FetchResult:
+        """The bars of `series` that open within `[start, end)`.
+
+        start, end: anything that `to_ns` reads; `end=None` is the last closed bar.
+        strategy: FAIL_FAST, AUTO_BACKFILL, PARTIAL_FILL or SEAMLESS.
+        as_of: a commit time; reads the store as it was, and asks no vendor.
+        fill: "flat" or "null" adds a row, marked `filled`, for each bar that did not trade.
+
+        Raises `InvalidRequestError`, `SeamlessSLAExceeded`, `SourceUnavailableError`, `MissingDataError` or
+        `ConformancePipelineError`; the last four are holes, violations and findings of the answer with
+        `partial_ok`.
+        """
+        journey = self._open(series, start, end, strategy, sla, partial_ok, as_of, fill, on_progress)
+        finish = self._shell.drive_local(journey)
+        if finish is None:
+            finish = result_of(self._loop.submit(self._shell.drive(journey)))
+        return self._answer(journey, finish, fill)
+
+    async def fetch_async(
+        self,
+        series: str | SeriesId,
+        start: Any,
+        end: Any = None,
+        *,
+        strategy: str = "SEAMLESS",
+        sla: SLAPolicy | None = None,
+        partial_ok: bool | None = None,
+        as_of: Any = None,
+        fill: Fill | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> FetchResult:
+        """`fetch` for asyncio: never blocks the caller's loop on the store or the network."""
+        journey = self._open(series, start, end, strategy, sla, partial_ok, as_of, fill, on_progress)
+        # What the cache holds is answered at once; a thread would take longer than the answer.
+        finish = self._shell.drive_local(journey, tiers=(Tier.CACHE,))
+        if finish is not None:
+            return self._answer(journey, finish, fill)
+        finish = await asyncio.wrap_future(self._loop.submit(self._shell.drive(journey)))
+        return await asyncio.to_thread(self._answer, journey, finish, fill)
+
+    def fetch_many(
+        self, series: Iterable[str | SeriesId], start: Any, end: Any = None, **options: Any
+    ) -> FetchManyResult:
+        """Several series at once; options as for `fetch`. The first error ends it."""
+        return result_of(self._loop.submit(self.fetch_many_async(series, start, end, **options)))
+
+    async def fetch_many_async(
+        self, series: Iterable[str | SeriesId], start: Any, end: Any = None, **options: Any
+    ) -> FetchManyResult:
+        """`fetch_many` for asyncio."""
+        names = list(dict.fromkeys(str(one) for one in series))
+        room = asyncio.Semaphore(MANY_AT_ONCE)
+
+        async def one(name: str) -> FetchResult:
+            async with room:
+                return await self.fetch_async(name, start, end, **options)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {name: group.create_task(one(name)) for name in names}
+        except BaseExceptionGroup as several:
+            # The others were cancelled with it: the first error is the whole story.
+            raise several.exceptions[0] from None
+        return FetchManyResult({name: task.result() for name, task in tasks.items()})
+
+    def coverage(
+        self, series: str | SeriesId, start: Any, end: Any = None, *, as_of: Any = None
+    ) -> BarStates:
+        """The five states of each bar in `[start, end)` as the store knows them; asks nobody."""
+        request, grid, _ = self._request(series, start, end, "FAIL_FAST", None, True, as_of)
+        now = self._clock.now()
+        return survey(self.store, request.series, request.span, grid, now=now, as_of=request.as_of)
+
+    def backfill(
+        self, series: str | SeriesId, start: Any, end: Any = None, *, on_progress: OnProgress | None = None
+    ) -> BarStates:
+        """Ask the vendor for what is missing in `[start, end)`; the states afterwards.
+
+        Memory stays bounded however long the range is. Raises as `fetch` does, but not for holes.
+        """
+        journey = self._open(series, start, end, "AUTO_BACKFILL", None, True, None, None, on_progress)
+        vendor = self._shell.vendors.find(journey.request.series)
+        if vendor is None:
+            raise InvalidRequestError(
+                "no vendor serves this series",
+                series=journey.request.series,
+                next_step="name one in qmtl.yml (seamless.vendors), or: pip install 'qmtl[ccxt]'",
+            )
+        missing = self.coverage(series, start, end).unknown.clip(journey.request.closed)
+        if missing:
+            result_of(self._loop.submit(self._shell.fill(journey, vendor, missing)))
+        return self.coverage(series, start, end)
+
+    def diff(self, series: str | SeriesId, as_of_a: Any, as_of_b: Any) -> pl.DataFrame:
+        """What changed between two commits: `ts`, `change` (added, removed, changed), `old_*`, `new_*`."""
+        return self.store.diff(
+            _series(series), to_ns(as_of_a, name="as_of_a"), to_ns(as_of_b, name="as_of_b")
+        )
+
+    @property
+    def last_conformance_report(self) -> ConformanceReport | None:
+        """The report of the newest answer; None before the first."""
+        return None if self._last is None else self._last.report
+
+    # -- life -------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Cancel what goes on behind answers, close vendors, feeds and the store. Twice is once."""
+        if self._closed:
+            return
+        self._closed = True
+        for future in list(self._behind):
+            future.cancel()
+        result_of(self._loop.submit(self._close_sources()))
+        self._loop.close()
+        self._cache.clear()
+        self.store.close()
+
+    async def _close_sources(self) -> None:
+        await self._shell.vendors.close()
+        await self._shell.feeds.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    def _open(
+        self,
+        series: str | SeriesId,
+        start: Any,
+        end: Any,
+        strategy: str,
+        sla: SLAPolicy | None,
+        partial_ok: bool | None,
+        as_of: Any,
+        fill: Fill | None,
+        on_progress: OnProgress | None,
+    ) -> Journey:
+        opened = self._clock.monotonic()
+        if fill not in (None, "flat", "null"):
+            raise InvalidRequestError(f"fill {fill!r} is neither 'flat' nor 'null'")
+        if self._closed:
+            raise InvalidRequestError("the provider is closed", next_step="make a new SeamlessDataProvider")
+        partial = self._partial_ok if partial_ok is None else partial_ok
+        request, grid, facts = self._request(series, start, end, strategy, sla or self._sla, partial, as_of)
+        return Journey(request, grid, facts, opened, on_progress=on_progress)
+
+    def _request(
+        self,
+        series: str | SeriesId,
+        start: Any,
+        end: Any,
+        strategy: str,
+        sla: SLAPolicy | None,
+        partial_ok: bool,
+        as_of: Any,
+    ) -> tuple[Request, Grid, SeriesFacts]:
+        self._notice_commits()
+        name = _series(series)
+        facts, grid = self._declared.of(name)
+        now = self._clock.now()
+        last_closed = grid.floor(now)
+        first = to_ns(start, name="start")
+        last = last_closed if end is None else to_ns(end, name="end")
+        if first > last:
+            raise InvalidRequestError(
+                f"start {iso(first)} comes after end {iso(last)}",
+                series=name,
+                next_step="exchange them; a range is [start, end)",
+            )
+        if first >= now:
+            raise InvalidRequestError(
+                f"the range [{iso(first)}, {iso(last)}) lies wholly in the future",
+                series=name,
+                why=f"it is {iso(now)} now",
+                next_step="ask for a range that has begun",
+            )
+        span = grid.align(Span(first, last))
+        closed = Span(span.start, max(span.start, min(span.end, last_closed)))
+        point = None if as_of is None else to_ns(as_of, name="as_of")
+        if point is not None and point > now:
+            raise InvalidRequestError(
+                f"as_of {iso(point)} lies in the future",
+                series=name,
+                why=f"it is {iso(now)} now, and what will be stored by then is not known",
+                next_step="leave as_of out to read the newest state",
+            )
+        request = Request(name, span, closed, strategy_named(strategy), now, sla, partial_ok, point)
+        return request, grid, facts
+
+    def _notice_commits(self) -> None:
+        """Let go of what other processes, threads or flights have written to since the last look."""
+        version = self.store.version()
+        if version == self._version:
+            return
+        with self._watch:
+            for change in self.store.changes(self._seen_tx):
+                self._cache.forget(change.series, change.tx)
+                self._declared.forget(change.series)
+                self._seen_tx = max(self._seen_tx, change.tx)
+            self._version = version
+
+    def _answer(self, journey: Journey, finish: Finish, fill: Fill | None) -> FetchResult:
+        result = self._answerer.answer(journey, finish, fill)
+        self._last = result
+        if finish.behind:
+            result = replace(result, pending=self._ask_behind(journey, finish.behind))
+        return result
+
+    def _ask_behind(self, journey: Journey, missing: Coverage) -> Pending:
+        vendor = self._shell.vendors.find(journey.request.series)
+        if vendor is None:
+            return Pending(None)
+
+        async def ask() -> None:
+            await self._shell.fill(journey, vendor, missing)
+
+        future = self._loop.submit(ask())
+        self._behind.add(future)
+        future.add_done_callback(self._behind.discard)
+        return Pending(future)
+
+
+def _series(series: str | SeriesId) -> SeriesId:
+    if isinstance(series, SeriesId):
+        return series
+    if not isinstance(series, str):
+        raise InvalidRequestError(
+            f"{series!r} is not a node id", next_step="give a text such as ohlcv:binance:BTC/USDT:1m"
+        )
+    return SeriesId.parse(series)

@@ -1,0 +1,125 @@
+"""The proof that comes with an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.foundation.times import iso
+from qmtl.runtime.conformance.report import SCHEMA_ID
+from qmtl.runtime.planning.request import Tier
+from qmtl.runtime.planning.session import Breach
+
+
+class Served(NamedTuple):
+    """Which sub-ranges came from which tier and source."""
+
+    tier: Tier
+    source: str
+    cells: Coverage
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Who served what, in which time, of which point in time; what is not there, and what was violated.
+
+    phases: seconds of storage_wait, backfill_wait, live_wait and other; they sum to `total`.
+    not_closed: bars of the range that had not closed when the request was made.
+    as_of: the commit (ns) that the data stands for; pass it back to read the same again.
+    violations: budgets and bounds that were passed, and sources that failed, where the answer is partial.
+    """
+
+    series: SeriesId
+    span: Span
+    strategy: str
+    calendar: str
+    as_of: int
+    opened_at: int
+    phases: Mapping[str, float]
+    not_closed: Coverage
+    violations: tuple[str, ...] = ()
+    abandoned: tuple[str, ...] = ()
+    replaced: int = 0
+    breach: Breach | None = None
+    _serve: Callable[[], tuple[Served, ...]] = field(default=tuple, repr=False)
+    _fingerprint: Callable[[], str] = field(default=str, repr=False)
+    _counts: Callable[[], Mapping[str, int]] = field(default=dict, repr=False)
+    schema_id: str = SCHEMA_ID
+
+    @cached_property
+    def served(self) -> tuple[Served, ...]:
+        """Sub-ranges by tier and source."""
+        return self._serve()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Content hash of the frame; computed when first asked for."""
+        return self._fingerprint()
+
+    @cached_property
+    def counts(self) -> Mapping[str, int]:
+        """Bars per state."""
+        return self._counts()
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; times are ISO 8601 UTC."""
+        return {
+            "series": str(self.series),
+            "start": iso(self.span.start),
+            "end": iso(self.span.end),
+            "strategy": self.strategy,
+            "calendar": self.calendar,
+            "as_of": self.as_of,
+            "as_of_iso": iso(self.as_of),
+            "opened_at": iso(self.opened_at),
+            "schema_id": self.schema_id,
+            "fingerprint": self.fingerprint,
+            "bars": dict(self.counts),
+            "served": [
+                {"tier": str(s.tier), "source": s.source, "spans": spans_json(s.cells)} for s in self.served
+            ],
+            "not_closed": spans_json(self.not_closed),
+            "seconds": {phase: round(seconds, 6) for phase, seconds in self.phases.items()},
+            "violations": list(self.violations),
+            "abandoned": list(self.abandoned),
+            "replaced": self.replaced,
+        }
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:<12} {value}" for name, value in self.lines())
+
+    def lines(self) -> list[tuple[str, str]]:
+        """What a person reads, a fact a line."""
+        counts = ", ".join(f"{state} {n:,}" for state, n in self.counts.items() if n) or "no bars"
+        served = [f"{s.tier} ({s.source}) {_short(s.cells)}" for s in self.served] or ["nobody"]
+        seconds = ", ".join(f"{phase} {s * 1e3:,.1f} ms" for phase, s in self.phases.items() if s)
+        rows = [
+            ("series", str(self.series)),
+            ("range", str(self.span)),
+            ("bars", counts),
+            *(("served by", text) for text in served),
+            ("calendar", self.calendar),
+            ("as of", f"{iso(self.as_of)} ({self.as_of})"),
+            ("fingerprint", self.fingerprint),
+            ("time", seconds),
+        ]
+        if self.not_closed:
+            rows.append(("not closed", _short(self.not_closed)))
+        rows += [("violation", text) for text in self.violations]
+        rows += [("abandoned", text) for text in self.abandoned]
+        return rows
+
+
+def spans_json(cells: Coverage | None) -> list[list[str]]:
+    """Spans as pairs of ISO times."""
+    return [[iso(s), iso(e)] for s, e in (cells or EMPTY).spans]
+
+
+def _short(cells: Coverage) -> str:
+    if len(cells) <= 2:
+        return " ".join(map(str, cells.spans))
+    return f"{len(cells):,} spans in {cells.hull}"

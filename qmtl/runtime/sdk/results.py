@@ -1,0 +1,145 @@
+"""What a fetch gives: the frame, what it covers, its receipt and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from qmtl.foundation.states import BarStates
+from qmtl.runtime.conformance.report import ConformanceReport
+from qmtl.runtime.sdk.loop_thread import result_of
+from qmtl.runtime.sdk.receipt import Receipt
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+class Pending:
+    """Work that goes on behind a PARTIAL_FILL answer; done at once where nothing was missing."""
+
+    def __init__(self, future: Future[None] | None) -> None:
+        self._future = future
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing goes on any more."""
+        return self._future is None or self._future.done()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the holes have been asked for. Raises what the vendor raised, or `TimeoutError`."""
+        if self._future is None:
+            return
+        if timeout is None:
+            result_of(self._future)
+        else:
+            self._future.result(timeout)
+
+    def cancel(self) -> None:
+        """Stop asking; what was committed stays."""
+        if self._future is not None:
+            self._future.cancel()
+
+
+NOTHING_PENDING = Pending(None)
+
+
+@dataclass(frozen=True)
+class FetchResult:
+    """The answer to one fetch.
+
+    frame: polars; `ts` Datetime("ns", "UTC"), `open high low close volume` Float64, sorted, unique, within
+        `[start, end)`; with `fill=` also `filled` Boolean.
+    """
+
+    frame: pl.DataFrame
+    receipt: Receipt
+    pending: Pending = NOTHING_PENDING
+    _states: Callable[[], BarStates] = field(kw_only=True, repr=False)
+    _report: Callable[[], ConformanceReport] = field(kw_only=True, repr=False)
+
+    @cached_property
+    def coverage(self) -> BarStates:
+        """The five states of each bar of the range."""
+        return self._states()
+
+    @cached_property
+    def report(self) -> ConformanceReport:
+        """What the conformance pipeline found; put together when first asked for."""
+        return self._report()
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A pandas frame, indexed by `ts`."""
+        return self.frame.to_pandas().set_index("ts")
+
+    def to_arrow(self) -> pa.Table:
+        """An Arrow table."""
+        return self.frame.to_arrow()
+
+    def __repr__(self) -> str:
+        return f"{self.receipt!r}\n{self.frame}"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        facts = "".join(
+            f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            for name, value in self.receipt.lines()
+        )
+        return f"<table>{facts}</table>{self.frame._repr_html_()}"
+
+
+@dataclass(frozen=True)
+class FetchManyResult:
+    """The answers to several fetches. `results` maps node ids to `FetchResult`, in the order asked."""
+
+    results: Mapping[str, FetchResult]
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """Long format: a `series` column first; series in the order asked, each sorted by ts."""
+        parts = [
+            result.frame.select(pl.lit(name).alias("series"), pl.all())
+            for name, result in self.results.items()
+        ]
+        return pl.concat(parts)
+
+    def __getitem__(self, series: str) -> FetchResult:
+        return self.results[series]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A pandas frame in long format."""
+        return self.frame.to_pandas()
+
+    def to_arrow(self) -> pa.Table:
+        """An Arrow table in long format."""
+        return self.frame.to_arrow()
+
+
+def fill_no_trade(frame: pl.DataFrame, states: BarStates, how: str) -> pl.DataFrame:
+    """The frame with a row for each `no_trade` bar, marked `filled`.
+
+    "null" leaves prices null; "flat" repeats the close before it with volume zero, and leaves the row out
+    where there is no earlier close in the range.
+    """
+    ts = pl.Series("ts", states.grid.stamps(states.no_trade), dtype=pl.Int64).cast(frame.schema["ts"])
+    gaps = pl.DataFrame({"ts": ts}).with_columns(filled=pl.lit(True))
+    whole = (
+        pl.concat([frame.with_columns(filled=pl.lit(False)), gaps], how="diagonal")
+        .sort("ts")
+        .select(*frame.columns, "filled")
+    )
+    if how == "null":
+        return whole
+    before = pl.col("close").forward_fill()
+    flat = [
+        pl.when("filled").then(before).otherwise(pl.col(name)).alias(name)
+        for name in ("open", "high", "low", "close")
+    ]
+    volume = pl.when("filled").then(0.0).otherwise(pl.col("volume")).alias("volume")
+    return whole.with_columns(*flat, volume).filter(~pl.col("filled") | pl.col("close").is_not_null())

@@ -1,0 +1,63 @@
+"""Shards lie on a fixed grid; runs ask once for what belongs together."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.series import Timeframe
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.foundation.times import DAY, HOUR, MINUTE
+from qmtl.runtime.coordination.shards import SHARD_STEPS, runs, shard_numbers, shard_span, shards_coverage
+
+
+class Weekdays:
+    """Open from Monday to Friday, in UTC."""
+
+    def sessions(self, span: Span) -> Coverage:
+        days = range(span.start // DAY - 1, span.end // DAY + 1)
+        return Coverage((d * DAY, (d + 1) * DAY) for d in days if (d + 3) % 7 < 5)
+
+
+HOURS = Grid(Timeframe.parse("1h"), Weekdays())
+
+
+def test_shards_of_overlapping_requests_are_the_same() -> None:
+    width = SHARD_STEPS * MINUTE
+    early = Coverage.of(Span(width - MINUTE, width + MINUTE))
+    late = Coverage.of(Span(width, 3 * width))
+    assert shard_numbers(early, MINUTE) == [0, 1]
+    assert shard_numbers(late, MINUTE) == [1, 2]
+    assert shard_numbers(EMPTY, MINUTE) == []
+    assert shards_coverage([0, 1], MINUTE) == Coverage.of(Span(0, 2 * width))
+    assert shard_span(-1, MINUTE) == Span(-width, 0)
+
+
+def test_a_weekend_does_not_cut_a_question_in_two() -> None:
+    friday, monday = 1 * DAY, 4 * DAY  # 1970-01-02 was a Friday
+    missing = Coverage.of(Span(friday, friday + DAY), Span(monday, monday + DAY))
+    assert runs(missing, HOURS) == Coverage.of(Span(friday, monday + DAY))
+
+
+def test_a_known_bar_does() -> None:
+    missing = Coverage.of(Span(4 * DAY, 4 * DAY + HOUR), Span(4 * DAY + 2 * HOUR, 4 * DAY + 3 * HOUR))
+    assert runs(missing, HOURS) == missing
+
+
+@given(st.sets(st.integers(0, 24 * 14 - 1)))
+def test_runs_against_a_walk_over_the_bars(hours: set[int]) -> None:
+    """Oracle: walk the bars; a run goes on over closed bars and ends at a known open one."""
+    span = Span(0, 14 * DAY)
+    open_hours = set((HOURS.stamps(HOURS.expected(span)) // HOUR).tolist())
+    missing = sorted(hours & open_hours)
+    expected: list[list[int]] = []
+    for hour in missing:
+        between = range(expected[-1][1], hour) if expected else ()
+        if expected and not any(h in open_hours for h in between):
+            expected[-1][1] = hour + 1
+        else:
+            expected.append([hour, hour + 1])
+    stamps = np.array(missing, dtype=np.int64) * HOUR
+    assert runs(HOURS.cells(stamps), HOURS) == Coverage((a * HOUR, b * HOUR) for a, b in expected)
