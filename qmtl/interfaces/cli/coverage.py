@@ -1,0 +1,42 @@
+"""`qmtl coverage`: the five states of a range, as a picture or as spans."""
+
+from __future__ import annotations
+
+import typer
+
+from qmtl.interfaces.cli.arguments import AsOf, End, Series, Start
+from qmtl.interfaces.cli.session import JsonToo, instant, session_of
+
+# Holes that are listed one by one below the bar.
+SHOWN = 10
+# A bar that is wider than this is hard to take in at a glance.
+WIDEST = 100
+
+
+def coverage(
+    ctx: typer.Context,
+    series: Series,
+    start: Start,
+    end: End = None,
+    as_of: AsOf = None,
+    json: JsonToo = False,
+) -> None:
+    """What is known of each bar in [START, END); asks no vendor."""
+    from rich.text import Text
+
+    from qmtl.interfaces.cli.coverage_bar import render
+    from qmtl.interfaces.cli.showing import states_json
+
+    session = session_of(ctx)
+    with session.provider(make=False) as provider:
+        states = provider.coverage(series, instant(start), instant(end), as_of=instant(as_of))
+    lines = [Text(f"{series} {states.span}"), render(states, min(session.console().width, WIDEST))]
+    holes = states.holes.spans
+    lines += [
+        Text(f"hole  {span}  {states.grid.count(states.holes.clip(span)):,} bars") for span in holes[:SHOWN]
+    ]
+    if len(holes) > SHOWN:
+        lines.append(Text(f"... {len(holes) - SHOWN:,} more holes; --json lists all"))
+    session.show(*lines)
+    if session.json:
+        session.emit({"series": series, **states_json(states)})

@@ -1,0 +1,16 @@
+"""`qmtl demo`: bars are filled, broken, healed and checked in front of your eyes."""
+
+from __future__ import annotations
+
+import typer
+
+from qmtl.interfaces.cli.session import session_of
+
+
+def demo(ctx: typer.Context) -> None:
+    """Real bars, filled, broken, healed and checked; offline."""
+    from qmtl.interfaces.cli.interrupts import let_interrupts_through
+    from qmtl.interfaces.demo.main import run_demo
+
+    let_interrupts_through()
+    run_demo(session_of(ctx).store)

@@ -1,0 +1,24 @@
+"""`qmtl doctor`: what is installed, reachable and writable, and how to mend what is not."""
+
+from __future__ import annotations
+
+import typer
+
+from qmtl.interfaces.cli.session import JsonToo, session_of
+
+# Exit code where a check fails: something that a command would need is unavailable.
+UNAVAILABLE = 7
+
+
+def doctor(ctx: typer.Context, json: JsonToo = False) -> None:
+    """What is installed, reachable and writable, and how to mend it."""
+    from qmtl.interfaces.cli.examination import examine
+    from qmtl.interfaces.cli.showing import table
+
+    session = session_of(ctx)
+    checks = list(examine(session))
+    rows = ((check.outcome, check.subject, check.detail, check.mend) for check in checks)
+    session.show(table(("", "what", "found", "to mend it"), rows))
+    session.emit([check._asdict() for check in checks])
+    if any(check.outcome == "fail" for check in checks):
+        raise typer.Exit(UNAVAILABLE)

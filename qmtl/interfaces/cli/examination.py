@@ -1,0 +1,275 @@
+"""What the doctor looks at: each check says what was found, and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from platformdirs import user_state_dir
+
+from qmtl.foundation.clock import SystemClock
+from qmtl.foundation.errors import QmtlError
+from qmtl.foundation.times import SECOND, iso
+from qmtl.interfaces.cli.session import Session
+from qmtl.interfaces.cli.store import size
+
+if TYPE_CHECKING:
+    from qmtl.foundation.settings import CcxtSettings, FilesSettings, Settings
+
+Outcome = Literal["ok", "warn", "fail"]
+
+# Extras that users need; the others are for the people who write this package.
+EXTRAS = ("ccxt", "testing", "demo")
+REACH_S = 3.0
+LITTLE_ROOM = 1 << 30
+# Stores up to this size are read as a whole; a second or so.
+QUICK = 256 << 20
+# A clock before this instant was never set (2024-01-01).
+NEVER_SET = 1_704_067_200 * SECOND
+
+
+class Check(NamedTuple):
+    """One line of the doctor. `mend` is a command or a hint; empty where all is well."""
+
+    subject: str
+    outcome: Outcome
+    detail: str
+    mend: str = ""
+
+
+def examine(session: Session) -> Iterator[Check]:
+    """All checks, in the order in which a fault would explain the later ones."""
+    yield from installation()
+    yield state_folder()
+    yield terminal()
+    yield clock(SystemClock().now())
+    try:
+        settings = session.settings()
+    except QmtlError as error:
+        yield Check("settings", "fail", error.what, error.next_step or "mend qmtl.yml")
+        return
+    yield Check("settings", "ok", _settings_file(session))
+    yield from store(session, settings)
+    yield from vendors(settings)
+
+
+def installation() -> Iterator[Check]:
+    """Python, this package, what it needs, and its extras."""
+    ok = sys.version_info >= (3, 11)
+    yield Check(
+        "python", "ok" if ok else "fail", sys.version.split()[0], "" if ok else "install 3.11 or newer"
+    )
+    try:
+        needed = requires("qmtl") or []
+        yield Check("qmtl", "ok", version("qmtl"))
+    except PackageNotFoundError:
+        yield Check("qmtl", "warn", "not installed as a package", "pip install qmtl")
+        return
+    missing = _missing(line for line in needed if "extra ==" not in line)
+    if missing:
+        yield Check("packages", "fail", f"missing: {', '.join(missing)}", "pip install --upgrade qmtl")
+    for extra in EXTRAS:
+        missing = _missing(line for line in needed if re.search(rf"extra == ['\"]{extra}['\"]", line))
+        if missing:
+            yield Check(
+                f"extra {extra}", "warn", f"missing: {', '.join(missing)}", f"pip install 'qmtl[{extra}]'"
+            )
+        else:
+            yield Check(f"extra {extra}", "ok", "installed")
+
+
+def _missing(requirements: Iterator[str]) -> list[str]:
+    names = [re.split(r"[\[<>=!~;\s]", line, maxsplit=1)[0] for line in requirements]
+    return [name for name in names if not _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
+
+
+def state_folder() -> Check:
+    """Where the processes of this machine share their rate budgets."""
+    folder = Path(user_state_dir("qmtl"))
+    why = _unwritable(folder)
+    return Check(
+        "state folder",
+        "warn" if why else "ok",
+        f"{folder}: {why}; rate budgets are not shared between processes" if why else str(folder),
+        f"mkdir -p {folder} && chmod u+rwx {folder}" if why else "",
+    )
+
+
+def _unwritable(folder: Path) -> str | None:
+    """Why no file can be made in `folder` (or the nearest that exists above it); None if one can."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return f"{folder} cannot be written ({error.strerror})"
+
+
+def terminal() -> Check:
+    """Whether bars and colours can be drawn."""
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    columns = shutil.get_terminal_size().columns
+    kind = "a terminal" if sys.stdout.isatty() else "no terminal"
+    if encoding != "utf8":
+        return Check("terminal", "warn", f"{kind}, encoding {encoding}", "export PYTHONUTF8=1")
+    return Check("terminal", "ok", f"{kind}, {columns} columns, UTF-8")
+
+
+def clock(now: int) -> Check:
+    """Whether the machine's clock was ever set."""
+    if now < NEVER_SET:
+        return Check("clock", "fail", f"it says {iso(now)}", "set the clock: timedatectl set-ntp true")
+    return Check("clock", "ok", f"{iso(now // SECOND * SECOND)}")
+
+
+def _settings_file(session: Session) -> str:
+    path = session.config or Path("qmtl.yml")
+    return str(path.resolve()) if path.exists() else "no qmtl.yml in this folder; the defaults hold"
+
+
+def store(session: Session, settings: Settings) -> Iterator[Check]:
+    """Whether the store can be read and written, has room, and is sound."""
+    path = Path(settings.seamless.store).expanduser()
+    if not path.exists():
+        why = _unwritable(path)
+        if why:
+            yield Check(
+                "store", "fail", f"{path} is not there, and {why}", "qmtl --store DIR ... names another"
+            )
+        else:
+            yield Check("store", "ok", f"{path} will be made by the first fetch or import")
+        return
+    try:
+        with session.open_store() as opened:
+            info = opened.info()
+            yield Check(
+                "store", "ok", f"{path}: format {info.format}, {info.series:,} series, {info.rows:,} rows"
+            )
+            if opened.read_only:
+                yield Check("store", "warn", "it can be read, but not written", f"chmod -R u+rwX {path}")
+            yield _room(path)
+            now = SystemClock().now()
+            if info.last_commit_at > now:
+                yield Check(
+                    "clock",
+                    "warn",
+                    f"the newest commit, {iso(info.last_commit_at)}, lies in the future",
+                    "set the clock: timedatectl set-ntp true",
+                )
+            if info.bytes > QUICK:
+                yield Check(
+                    "store", "ok", f"{size(info.bytes)}, not read as a whole; 'qmtl store verify' does"
+                )
+            else:
+                yield _sound(opened.verify())
+    except QmtlError as error:
+        yield Check("store", "fail", f"{path}: {error.what}", error.next_step or "qmtl store verify")
+
+
+def _room(path: Path) -> Check:
+    free = shutil.disk_usage(path).free
+    if free < LITTLE_ROOM:
+        return Check(
+            "disk", "warn", f"{size(free)} free beside the store", "free some space: qmtl store compact"
+        )
+    return Check("disk", "ok", f"{size(free)} free beside the store")
+
+
+def _sound(found: Any) -> Check:
+    if found.is_sound:
+        return Check("store", "ok", f"{found.chunks:,} chunks read, all sound")
+    return Check(
+        "store",
+        "fail",
+        f"{len(found.damage):,} damaged parts, {len(found.problems):,} problems of the file",
+        "qmtl store verify --repair",
+    )
+
+
+def vendors(settings: Settings) -> Iterator[Check]:
+    """Whether each vendor of the settings is there."""
+    configured = settings.seamless.vendors
+    for vendor in configured:
+        yield PROBES[vendor.kind](vendor)
+    if not configured:
+        if _is_installed("ccxt"):
+            yield Check("vendors", "ok", "none in the settings: ccxt serves the venues that it knows")
+        else:
+            yield Check("vendors", "warn", "none, and ccxt is not installed", "pip install 'qmtl[ccxt]'")
+
+
+def _ccxt(vendor: CcxtSettings) -> Check:
+    subject = f"vendor {vendor.match}"
+    if not _is_installed("ccxt"):
+        return Check(subject, "fail", "ccxt is not installed", "pip install 'qmtl[ccxt]'")
+    try:
+        host, port = _host_of(vendor)
+    except QmtlError as error:
+        return Check(subject, "fail", error.what, error.next_step or "")
+    try:
+        with socket.create_connection((host, port), timeout=REACH_S):
+            return Check(subject, "ok", f"{vendor.exchange}: {host}:{port} answers")
+    except OSError as error:
+        why = error.strerror or str(error)
+        return Check(
+            subject,
+            "fail",
+            f"{vendor.exchange}: {host}:{port} cannot be reached ({why})",
+            "check the network",
+        )
+
+
+def _host_of(vendor: CcxtSettings) -> tuple[str, int]:
+    """Host and port of the first address of an exchange. Raises `QmtlError`."""
+    import ccxt
+
+    from qmtl.foundation.errors import SettingsError
+
+    urls: Any = vendor.urls
+    if not urls:
+        if vendor.exchange not in ccxt.exchanges:
+            raise SettingsError(f"ccxt knows no exchange {vendor.exchange!r}", next_step="mend qmtl.yml")
+        exchange = getattr(ccxt, vendor.exchange)()
+        urls = exchange.implode_hostname(_first_text(exchange.urls["api"]))
+    parts = urlsplit(_first_text(urls))
+    if not parts.hostname:
+        raise SettingsError(f"{_first_text(urls)!r} is not a URL", next_step="mend qmtl.yml")
+    return parts.hostname, parts.port or (80 if parts.scheme == "http" else 443)
+
+
+def _first_text(tree: Any) -> str:
+    """The first address of a tree of addresses, as ccxt keeps them."""
+    while isinstance(tree, dict):
+        tree = next(iter(tree.values()))
+    return str(tree)
+
+
+def _files(vendor: FilesSettings) -> Check:
+    subject = f"vendor {vendor.match}"
+    fixed = vendor.path.partition("{")[0]
+    folder = Path(fixed) if fixed.endswith("/") else Path(fixed).parent
+    if folder.is_dir() and os.access(folder, os.R_OK):
+        return Check(subject, "ok", f"files {vendor.path}")
+    return Check(
+        subject, "fail", f"the folder {folder} is not there, or cannot be read", f"mkdir -p {folder}"
+    )
+
+
+PROBES: dict[str, Callable[[Any], Check]] = {"ccxt": _ccxt, "files": _files}

@@ -1,0 +1,159 @@
+"""How a command ends: the exit code of each kind of error, and what a person reads then."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TextIO
+
+import typer
+
+from qmtl.foundation.errors import (
+    ConformancePipelineError,
+    InvalidRequestError,
+    MissingDataError,
+    MissingDependencyError,
+    QmtlError,
+    SeamlessSLAExceeded,
+    SourceUnavailableError,
+    StoreError,
+)
+from qmtl.interfaces.cli.session import Session
+
+# The first class that fits decides. 6 (schema) has no error of its own yet.
+EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (InvalidRequestError, 2),
+    (MissingDataError, 3),
+    (ConformancePipelineError, 4),
+    (SeamlessSLAExceeded, 5),
+    (SourceUnavailableError, 7),
+    (MissingDependencyError, 7),
+    (StoreError, 7),
+)
+DEFECT = 1
+# As shells report a command that a signal ended: 128 + SIGINT, 128 + SIGPIPE.
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+Command = Callable[..., None]
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of an error; what is in no class of `EXIT_CODES` is a defect of ours."""
+    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), DEFECT)
+
+
+def guarded(command: Command) -> Command:
+    """The command, with each of its errors turned into a message and an exit code."""
+
+    @wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        session: Session = options["ctx"].obj
+        try:
+            with warnings.catch_warnings(), session.logging():
+                _tell_warnings(session)
+                code = _run(session, lambda: command(*args, **options))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _drop_stdout()
+            code = PIPE_CLOSED
+        if code:
+            raise typer.Exit(code)
+
+    return run
+
+
+def _run(session: Session, work: Callable[[], None]) -> int:
+    try:
+        work()
+    except typer.Exit as ended:
+        return ended.exit_code
+    except KeyboardInterrupt:
+        session.note("interrupted; what was committed stays, and the next run resumes from there")
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever else goes wrong is a defect of ours, and is told so
+        code = tell(session, error)
+        session.emit({"error": error_json(error)})
+        return code
+    return 0
+
+
+def tell(session: Session, error: Exception) -> int:
+    """Say on stderr what went wrong and what to do next; the exit code that belongs to it."""
+    if session.verbose:
+        traceback.print_exception(error)
+    code = exit_code(error)
+    session.note(_confession(session, error) if code == DEFECT else f"error: {error}")
+    return code
+
+
+def _confession(session: Session, error: Exception) -> str:
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    how = (
+        "please report the lines above" if session.verbose else "'qmtl -v ...' shows where; please report it"
+    )
+    return f"this is a defect of qmtl, not of your input: {what} ({how})"
+
+
+def error_json(error: Exception) -> dict[str, Any]:
+    """The facts of an error as JSON values; times are ISO 8601 UTC."""
+    facts: dict[str, Any] = {"kind": type(error).__name__, "exit_code": exit_code(error)}
+    if not isinstance(error, QmtlError):
+        return facts | {"message": str(error)}
+    facts |= {
+        "message": error.what,
+        "series": error.series,
+        "range": None if error.span is None else _ends(error.span),
+        "why": error.why,
+        "next_step": error.next_step,
+    }
+    if isinstance(error, MissingDataError):
+        facts["holes"] = {name: [_ends(span) for span in cells] for name, cells in error.holes.items()}
+    elif isinstance(error, ConformancePipelineError):
+        facts["report"] = None if error.report is None else error.report.to_json()
+    elif isinstance(error, SeamlessSLAExceeded):
+        names = ("phase", "budget_s", "elapsed_s", "limit", "observed", "ledger")
+        facts |= {name: getattr(error, name) for name in names}
+    elif isinstance(error, SourceUnavailableError):
+        facts["source"] = error.source
+    elif isinstance(error, StoreError):
+        facts["store"] = error.path
+    return facts
+
+
+def _ends(span: tuple[int, int]) -> list[str]:
+    from qmtl.foundation.times import iso
+
+    return [iso(span[0]), iso(span[1])]
+
+
+def _tell_warnings(session: Session) -> None:
+    """Our own warnings are notes of one line; those of libraries are shown with -v only."""
+
+    def tell(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if session.verbose or category.__module__.startswith("qmtl."):
+            session.note(f"note: {message}")
+
+    warnings.simplefilter("default", UserWarning)
+    warnings.showwarning = tell
+
+
+def _drop_stdout() -> None:
+    # The reader has gone; what is still buffered must not raise once more when Python flushes at exit.
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # stdout is no file: nothing is flushed into a pipe then
+        return

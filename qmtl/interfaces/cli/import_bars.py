@@ -1,0 +1,133 @@
+"""`qmtl import`: a file of bars becomes part of the store, whole or not at all."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qmtl.interfaces.cli.session import JsonToo, instant, session_of
+
+if TYPE_CHECKING:
+    from qmtl.foundation.timeline import Span
+    from qmtl.runtime.sdk.importing import ImportResult
+
+
+class Holes(StrEnum):
+    unknown = "unknown"
+    no_trade = "no_trade"
+
+
+class Label(StrEnum):
+    open = "open"
+    close = "close"
+
+
+class Unit(StrEnum):
+    s = "s"
+    ms = "ms"
+    us = "us"
+    ns = "ns"
+
+
+def import_bars(
+    ctx: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="CSV, Parquet, Arrow or JSON lines, also .gz, .zip.")
+    ],
+    series: Annotated[str, typer.Option(metavar="SERIES", help="ohlcv:VENUE:SYMBOL:TIMEFRAME")],
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MAP", help="ts=date,open=o,... or, without a header, ts,open,...; volume= has none."
+        ),
+    ] = None,
+    tz: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Zone of stamps without one; else they are UTC.")
+    ] = None,
+    unit: Annotated[Unit | None, typer.Option(help="What integer stamps count since 1970.")] = None,
+    label: Annotated[
+        Label, typer.Option(help="Whether a stamp is the open or the close of its bar.")
+    ] = Label.open,
+    scale: Annotated[
+        str | None, typer.Option(metavar="MAP", help="Multiply: open,high,low,close=0.0001")
+    ] = None,
+    calendar: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Declare it: 24x7, FX, or a MIC such as XNYS.")
+    ] = None,
+    answered: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="START END", help="The file speaks for this range: no row, no trade."),
+    ] = None,
+    holes: Annotated[Holes, typer.Option(help="What a bar between the rows is: silence proves nothing.")] = (
+        Holes.unknown
+    ),
+    partial_ok: Annotated[
+        bool, typer.Option("--partial-ok", help="Keep impossible rows aside instead of refusing the file.")
+    ] = False,
+    json: JsonToo = False,
+) -> None:
+    """Check the bars of FILE and commit them, all at once."""
+    from qmtl.foundation.series import SeriesId
+    from qmtl.interfaces.cli.progress import Bars
+    from qmtl.interfaces.cli.showing import facts_text, report_parts
+    from qmtl.runtime.coordination.backfill import Rules
+    from qmtl.runtime.sdk.declared import Declared
+    from qmtl.runtime.sdk.importing import import_file
+
+    session = session_of(ctx)
+    name, claimed = SeriesId.parse(series), _span(answered)
+    seamless = session.settings().seamless
+    with session.open_store(make=True) as store, Bars() as bars:
+        bars.advance(f"reading {file.name}", 0, None)
+        result = import_file(
+            store,
+            file,
+            name,
+            columns=columns,
+            tz=tz,
+            unit=None if unit is None else unit.value,
+            label=label.value,
+            scale=scale,
+            calendar=calendar,
+            answered=claimed,
+            holes=holes.value,
+            partial_ok=partial_ok,
+            declared=Declared(store, {}, [(one.match, one.facts) for one in seamless.series]),
+            rules=Rules(settle=seamless.settle, absent_expiry=seamless.absent_expiry),
+        )
+    session.show(facts_text(_lines(result)), *report_parts(result.report))
+    session.emit(result.to_json())
+
+
+def _span(ends: tuple[str, str] | None) -> Span | None:
+    """`--answered START END`. Raises `InvalidRequestError`."""
+    from qmtl.foundation.errors import InvalidRequestError
+    from qmtl.foundation.timeline import Span
+    from qmtl.foundation.times import iso, to_ns
+
+    if ends is None:
+        return None
+    start, end = (to_ns(instant(text), name="--answered") for text in ends)
+    if start > end:
+        raise InvalidRequestError(
+            f"--answered starts at {iso(start)}, after its end {iso(end)}", next_step="exchange them"
+        )
+    return Span(start, end)
+
+
+def _lines(result: ImportResult) -> list[tuple[str, str]]:
+    counts = ", ".join(f"{state} {count:,}" for state, count in result.counts.items() if count)
+    became = {"added": result.added, "unchanged": result.unchanged, "replaced": result.replaced}
+    became["kept aside"] = result.quarantined
+    rows = ", ".join(f"{count:,} {what}" for what, count in became.items() if count)
+    return [
+        ("series", str(result.series)),
+        ("file", result.path),
+        ("rows", f"{result.rows:,}: {rows}"),
+        ("range", str(result.span)),
+        ("bars", counts or "none"),
+        *(("note", text) for text in result.notes),
+    ]

@@ -1,0 +1,106 @@
+"""Puts the commands together; what they do stands in the files beside this one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qmtl.interfaces.cli import backfill, coverage, demo, doctor, export, fetch, import_bars, reports, store
+from qmtl.interfaces.cli.guard import Command, guarded
+from qmtl.interfaces.cli.session import Session
+
+COMMANDS: dict[str, Command] = {
+    "fetch": fetch.fetch,
+    "coverage": coverage.coverage,
+    "backfill": backfill.backfill,
+    "import": import_bars.import_bars,
+    "export": export.export,
+    "diff": export.diff,
+    "doctor": doctor.doctor,
+    "demo": demo.demo,
+}
+FAMILIES: dict[str, tuple[str, dict[str, Command]]] = {
+    "reports": (
+        "What was found in the data; list, show, accept.",
+        {
+            "list": reports.list_reports,
+            "show": reports.show,
+            "accept": reports.accept,
+            "rules": reports.rules,
+        },
+    ),
+    "store": (
+        "What the store holds, whether it is sound, its upkeep.",
+        {"info": store.info, "verify": store.verify, "compact": store.compact},
+    ),
+}
+
+# Plain help and no pretty tracebacks: both would load rich before a command asks for it.
+app = typer.Typer(
+    name="qmtl",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 complete, 2 bad input, 3 data missing, 4 conformance, 5 SLA, 6 schema, "
+    "7 source, store or service unavailable, 1 a defect of qmtl.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from qmtl import __version__
+
+        typer.echo(f"qmtl {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings; without it, qmtl.yml of this folder.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The store, instead of the one in the settings.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Machine output on stdout alone; all else on stderr.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Logs, and tracebacks of defects.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show it and end.")
+    ] = False,
+) -> None:
+    """Every bar of a series over a time range, checked, in time, with a receipt.
+
+    A series is written ohlcv:VENUE:SYMBOL:TIMEFRAME, for example ohlcv:binance:BTC/USDT:1m. Ranges are
+    half-open: START belongs to them, END does not. Times without a zone are UTC.
+    """
+    ctx.obj = Session(config=config, store=store, json=as_json, verbose=verbose)
+
+
+def _assemble() -> None:
+    for name, command in COMMANDS.items():
+        app.command(name)(guarded(command))
+    for family, (meaning, commands) in FAMILIES.items():
+        group = typer.Typer(no_args_is_help=True, help=meaning)
+        for name, command in commands.items():
+            group.command(name)(guarded(command))
+        app.add_typer(group, name=family)
+
+
+_assemble()
+
+
+def run() -> None:
+    """What the `qmtl` script calls."""
+    # A terminal that cannot show a glyph gets a question mark, not a failure.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    app()

@@ -1,0 +1,143 @@
+"""What stands before the command: which settings, which store, and where output goes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from qmtl.foundation.settings import Settings
+    from qmtl.runtime.io.store.embedded import EmbeddedStore
+    from qmtl.runtime.sdk.provider import SeamlessDataProvider
+
+
+# Columns where there is no terminal: a file or a pipe folds nothing.
+NO_TERMINAL = 1_000
+
+
+@dataclass
+class Session:
+    """One call of `qmtl`. With `json`, stdout belongs to machines, and people read stderr."""
+
+    config: Path | None
+    store: Path | None
+    json: bool
+    verbose: bool
+
+    def settings(self) -> Settings:
+        """As qmtl.yml, QMTL_ variables and `--store` say. Raises `SettingsError`."""
+        from qmtl.foundation.settings import Settings
+
+        settings = Settings.load(self.config)
+        if self.store is None:
+            return settings
+        seamless = settings.seamless.model_copy(update={"store": self.store})
+        return settings.model_copy(update={"seamless": seamless})
+
+    def provider(self, *, make: bool = True) -> SeamlessDataProvider:
+        """A provider as the settings say; a context manager."""
+        from qmtl.interfaces.cli.interrupts import let_interrupts_through
+        from qmtl.runtime.sdk.wiring import provider_from_settings
+
+        let_interrupts_through()
+        settings = self.settings()
+        if not make:
+            _must_exist(settings.seamless.store)
+        return provider_from_settings(settings)
+
+    def open_store(self, *, make: bool = False, read_only: bool = False) -> EmbeddedStore:
+        """The store alone. Without `make`, a folder that is not there is an error, not a new store."""
+        from qmtl.foundation.times import SECOND
+        from qmtl.runtime.io.store.embedded import EmbeddedStore
+
+        seamless = self.settings().seamless
+        if not make:
+            _must_exist(seamless.store)
+        retention = None if seamless.retention is None else int(seamless.retention * SECOND)
+        return EmbeddedStore(seamless.store, read_only=read_only, retention=retention)
+
+    def console(self) -> Console:
+        """Where people read."""
+        from qmtl.interfaces.cli.showing import PipeAwareConsole
+
+        console = PipeAwareConsole(
+            file=sys.stderr if self.json else sys.stdout, highlight=False, soft_wrap=True
+        )
+        if not console.is_terminal:
+            console.width = NO_TERMINAL
+        return console
+
+    def show(self, *what: RenderableType) -> None:
+        """For people."""
+        self.console().print(*what, sep="\n", markup=False)
+
+    def note(self, text: str) -> None:
+        """For people, and always on stderr."""
+        typer.echo(text, err=True)
+
+    def emit(self, value: Any) -> None:
+        """For machines: one JSON document per call of `qmtl`; nothing without `--json`."""
+        if self.json:
+            import json
+
+            json.dump(value, sys.stdout, indent=2, allow_nan=False)
+            sys.stdout.write("\n")
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """With -v, what the package logs goes to stderr while the command runs."""
+        if not self.verbose:
+            yield
+            return
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        logger = logging.getLogger("seamless")
+        before = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(before)
+
+
+def _must_exist(store: Path) -> None:
+    from qmtl.foundation.errors import StoreError
+
+    if not store.expanduser().exists():
+        raise StoreError(
+            "there is no store yet",
+            path=store,
+            next_step="name another with --store DIR, or fill this one with 'qmtl import' or 'qmtl fetch'",
+        )
+
+
+def session_of(ctx: typer.Context) -> Session:
+    """The session that the options before the command made."""
+    session: Session = ctx.obj
+    return session
+
+
+def _json_too(ctx: typer.Context, wanted: bool) -> bool:
+    if wanted:
+        session_of(ctx).json = True
+    return wanted
+
+
+# `--json` stands before the command; people write it behind, too.
+JsonToo = Annotated[bool, typer.Option("--json", callback=_json_too, help="As before the command.")]
+
+
+def instant(text: str | None) -> str | int | None:
+    """A time as it is written on a command line: nanoseconds are digits, more than any date has."""
+    return int(text) if text is not None and text.isdecimal() and len(text) > 8 else text

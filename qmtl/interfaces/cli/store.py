@@ -1,0 +1,163 @@
+"""`qmtl store`: what the store holds, whether it is sound, and its upkeep."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qmtl.interfaces.cli.guard import tell
+from qmtl.interfaces.cli.session import JsonToo, session_of
+
+if TYPE_CHECKING:
+    from qmtl.foundation.errors import StoreError
+    from qmtl.runtime.io.store.inventory import SeriesInfo
+    from qmtl.runtime.io.store.verify import Verification
+
+
+def info(ctx: typer.Context, json: JsonToo = False) -> None:
+    """What it holds: series, rows, sizes, commits."""
+    from qmtl.foundation.times import iso
+    from qmtl.interfaces.cli.showing import facts_text, table
+
+    session = session_of(ctx)
+    with session.open_store(read_only=True) as store:
+        whole, series = store.info(), [_series_json(one) for one in store.list_series()]
+    lines = [
+        ("store", whole.path),
+        ("format", f"{whole.format}"),
+        ("size", size(whole.bytes)),
+        ("rows", f"{whole.rows:,} in {whole.chunks:,} chunks, {whole.hot_rows:,} of them single"),
+        ("history", f"{whole.old_versions:,} older versions" + _reach(whole.horizon)),
+        ("reports", f"{whole.reports:,}"),
+        ("kept aside", f"{whole.quarantined:,} impossible rows"),
+        (
+            "commits",
+            f"{whole.last_tx:,}" + (f", newest {iso(whole.last_commit_at)}" if whole.last_tx else ""),
+        ),
+    ]
+    if whole.lost:
+        lines.append(("damage", f"{whole.lost:,} ranges were lost and are unknown; fetch them again"))
+    session.show(facts_text(lines))
+    if series:
+        columns = ("series", "rows", "first", "last", "chunks", "bytes", "quarantined", "reports")
+        session.show(table(columns, ([_cell(one[name]) for name in columns] for one in series)))
+    times = {"last_commit_at": _time(whole.last_commit_at), "horizon": _time(whole.horizon)}
+    session.emit({**asdict(whole), **times, "series": series})
+
+
+def _series_json(one: SeriesInfo) -> dict[str, Any]:
+    from qmtl.foundation.times import iso
+
+    first, last = (None, None) if one.span is None else (iso(one.span.start), iso(one.span.end))
+    names = ("rows", "chunks", "hot_rows", "bytes", "answers", "quarantined", "reports")
+    return {"series": str(one.series), "first": first, "last": last, **{n: getattr(one, n) for n in names}}
+
+
+def _reach(horizon: int) -> str:
+    from qmtl.foundation.times import iso
+
+    return f", back to {iso(horizon)}" if horizon else ", kept for ever"
+
+
+def _time(instant: int) -> str | None:
+    """ISO; 0 stands for never."""
+    from qmtl.foundation.times import iso
+
+    return iso(instant) if instant else None
+
+
+def _cell(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value or "")
+
+
+def size(count: int) -> str:
+    """Bytes as people say them."""
+    amount, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"
+
+
+def verify(
+    ctx: typer.Context,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make damaged ranges unknown, so that the next fetch heals them.")
+    ] = False,
+    json: JsonToo = False,
+) -> None:
+    """Read every chunk against its checksum, and name what is damaged.
+
+    Exit 7 if something is, and was not repaired.
+    """
+    from qmtl.interfaces.cli.progress import Bars
+    from qmtl.interfaces.cli.showing import table
+
+    session = session_of(ctx)
+    with session.open_store(read_only=not repair) as store, Bars() as bars:
+        found = store.verify(progress=lambda done, total: bars.advance("chunks", done, total), repair=repair)
+        path = str(store.path)
+    if found.damage:
+        rows = ((str(one.series), str(one.span), one.chunk or "single row", one.why) for one in found.damage)
+        session.show(table(("series", "range", "chunk", "damage"), rows))
+    session.show(*found.problems, f"{found.chunks:,} chunks and {found.hot_rows:,} single rows were read")
+    session.emit(_verification_json(found, path))
+    if found.is_sound:
+        session.show("all is sound")
+    elif found.repaired and not found.problems:
+        session.show("what was damaged is unknown now; the next fetch asks for it again")
+    else:
+        raise typer.Exit(tell(session, _damage_error(found, path)))
+
+
+def _damage_error(found: Verification, path: str) -> StoreError:
+    from qmtl.foundation.errors import StoreCorruptError
+
+    counts = {"damaged parts": len(found.damage), "problems of the file": len(found.problems)}
+    return StoreCorruptError(
+        f"the store has {' and '.join(f'{count:,} {what}' for what, count in counts.items() if count)}",
+        path=path,
+        next_step="bring the store back from a backup, or 'qmtl export' what can be read"
+        if found.problems
+        else "'qmtl store verify --repair' makes these ranges unknown, so that the next fetch heals them",
+    )
+
+
+def _verification_json(found: Verification, path: str) -> dict[str, Any]:
+    from qmtl.foundation.times import iso
+
+    return {
+        "store": path,
+        "sound": found.is_sound,
+        "repaired": found.repaired,
+        "chunks": found.chunks,
+        "hot_rows": found.hot_rows,
+        "damage": [
+            {
+                "series": str(one.series),
+                "start": iso(one.span.start),
+                "end": iso(one.span.end),
+                "chunk": one.chunk,
+                "why": one.why,
+            }
+            for one in found.damage
+        ],
+        "problems": list(found.problems),
+    }
+
+
+def compact(ctx: typer.Context, json: JsonToo = False) -> None:
+    """Fold single rows and small chunks; drop what the retention lets go."""
+    from qmtl.interfaces.cli.progress import Bars
+
+    session = session_of(ctx)
+    with session.open_store() as store, Bars() as bars:
+        done = store.compact(progress=lambda number, total: bars.advance("stretches", number, total))
+    session.show(
+        f"{done.windows:,} stretches made anew, {done.hot_folded:,} single rows folded, "
+        f"{done.swept:,} old versions dropped; {size(done.bytes_before)} before, {size(done.bytes_after)} now"
+    )
+    session.emit(asdict(done))
