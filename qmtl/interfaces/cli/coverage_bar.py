@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -83,8 +84,8 @@ def _time_before(cells: Coverage, origin: int, edges: Nanoseconds) -> Nanosecond
 
 def _bar(states: BarStates, width: int) -> Text:
     bar = Text()
-    for name in cells(states, width):
-        bar.append(LOOKS[name].glyph, LOOKS[name].style)
+    for name, run in groupby(cells(states, width)):
+        bar.append(LOOKS[name].glyph * len(list(run)), LOOKS[name].style)
     return bar
 
 

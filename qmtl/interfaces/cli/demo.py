@@ -9,8 +9,6 @@ from qmtl.interfaces.cli.session import session_of
 
 def demo(ctx: typer.Context) -> None:
     """Real bars, filled, broken, healed and checked; offline."""
-    from qmtl.interfaces.cli.interrupts import let_interrupts_through
     from qmtl.interfaces.demo.main import run_demo
 
-    let_interrupts_through()
     run_demo(session_of(ctx).store)

@@ -113,16 +113,12 @@ def accept(
     """
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.times import iso
-    from qmtl.interfaces.cli.accepting import accept_warnings, check_rules
     from qmtl.interfaces.cli.showing import table
-    from qmtl.runtime.sdk.declared import Declared
 
-    session = session_of(ctx)
-    name, rules = SeriesId.parse(series), check_rules(rule or [])
-    declared = [(one.match, one.facts) for one in session.settings().seamless.series]
-    with session.open_store() as store:
-        span = _range(store, name, start, end)
-        accepted = accept_warnings(store, name, span, rules, Declared(store, {}, declared))
+    session, name = session_of(ctx), SeriesId.parse(series)
+    with session.provider(make=False) as provider:
+        span = _range(provider.store, name, start, end)
+        accepted = provider.accept(name, span.start, span.end, rules=rule or ())
     rows = [(rule, f"{found:,}", f"{new:,}") for rule, (found, new) in accepted.items()]
     session.show(
         table(("rule", "bars or spans", "newly accepted"), rows) if rows else f"no warnings in {span}"

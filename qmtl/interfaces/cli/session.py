@@ -45,10 +45,8 @@ class Session:
 
     def provider(self, *, make: bool = True) -> SeamlessDataProvider:
         """A provider as the settings say; a context manager."""
-        from qmtl.interfaces.cli.interrupts import let_interrupts_through
         from qmtl.runtime.sdk.wiring import provider_from_settings
 
-        let_interrupts_through()
         settings = self.settings()
         if not make:
             _must_exist(settings.seamless.store)

@@ -48,11 +48,15 @@ def facts_text(rows: Iterable[tuple[str, str]]) -> str:
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A plain table; a cell that is the name of a severity or an outcome is coloured."""
     made = Table(box=None, pad_edge=False, header_style="bold")
+    lines = [[str(cell) for cell in row] for row in rows]
     for number, column in enumerate(columns):
+        counts = all(line[number].replace(",", "").isdecimal() for line in lines)
         # The first column is a name that people copy.
-        made.add_column(column, overflow="fold", no_wrap=number == 0)
-    for row in rows:
-        made.add_row(*(Text(str(cell), STYLES.get(str(cell), "")) for cell in row))
+        made.add_column(
+            column, overflow="fold", no_wrap=number == 0, justify="right" if counts and lines else "left"
+        )
+    for line in lines:
+        made.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in line))
     return made
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.series import SeriesId
@@ -57,8 +57,7 @@ def strategy_named(name: str) -> Strategy:
         ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One question: the bars of a series that open within the aligned `span`.
 
     `opened_at` is when it was asked (ns). Bars that close after it are no holes: `closed` is the part of

@@ -14,7 +14,6 @@ that an answer always is what the store holds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
 from qmtl.foundation.errors import QmtlError
@@ -24,8 +23,7 @@ from qmtl.runtime.planning.ledger import NOTHING_SPENT, PHASE_OF, Ledger
 from qmtl.runtime.planning.request import Request, Tier
 
 
-@dataclass(frozen=True, slots=True)
-class Breach:
+class Breach(NamedTuple):
     """A budget that is spent (`budget_s`, `elapsed_s`) or a bound that is passed (`limit`, `observed`)."""
 
     phase: str
@@ -35,16 +33,14 @@ class Breach:
     observed: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """Perform: seek the answer in `tier`: the cache and the store for the whole span, others for `cells`."""
 
     tier: Tier
     cells: Coverage = EMPTY
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(NamedTuple):
     """Perform: answer, or raise. `behind` is what a PARTIAL_FILL asks for after the answer."""
 
     breach: Breach | None
@@ -56,8 +52,7 @@ class Finish:
 Step = Ask | Finish
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """The cache or the store answered the whole span.
 
     unknown / absent: cells without an answer, and cells that a source has not. suspects: cells whose stored
@@ -71,16 +66,14 @@ class Found:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class NotThere:
+class NotThere(NamedTuple):
     """The cache does not hold the whole span."""
 
     tier: Tier
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Filled:
+class Filled(NamedTuple):
     """A vendor or a feed has had its turn, and what it brought is stored; or a budget ended a step.
 
     asked_again: cells that had an answer, and for which the vendor was asked once more.

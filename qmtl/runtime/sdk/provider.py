@@ -35,6 +35,7 @@ from qmtl.runtime.io.survey import survey
 from qmtl.runtime.io.vendors.base import LiveFeed, Vendor
 from qmtl.runtime.planning.request import Fill, Request, Tier, strategy_named
 from qmtl.runtime.planning.session import Finish
+from qmtl.runtime.sdk.accepting import accept_warnings, check_rules
 from qmtl.runtime.sdk.answer import Answerer
 from qmtl.runtime.sdk.declared import Declared
 from qmtl.runtime.sdk.flights import Flights
@@ -235,6 +236,27 @@ class SeamlessDataProvider:
         if missing:
             result_of(self._loop.submit(self._shell.fill(journey, vendor, missing)))
         return self.coverage(series, start, end)
+
+    def accept(
+        self, series: str | SeriesId, start: Any, end: Any = None, *, rules: Iterable[str] = ()
+    ) -> dict[str, tuple[int, int]]:
+        """Accept the warnings that stored bars of `[start, end)` raise now: all, or those of `rules`.
+
+        Per rule: bars (for rules of frequency: spans) found, and how many of them are newly accepted. A
+        bar that
+        changes later raises again. Raises `InvalidRequestError` for a rule that is no warning.
+        """
+        chosen = check_rules(rules)
+        request, _, _ = self._request(series, start, end, "FAIL_FAST", None, True, None)
+        return accept_warnings(
+            self.store,
+            request.series,
+            request.span,
+            chosen,
+            self._declared,
+            self._shell.pipeline,
+            now=request.opened_at,
+        )
 
     def diff(self, series: str | SeriesId, as_of_a: Any, as_of_b: Any) -> pl.DataFrame:
         """What changed between two commits: `ts`, `change` (added, removed, changed), `old_*`, `new_*`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from qmtl.foundation.errors import InvalidRequestError, SourceUnavailableError
@@ -36,7 +34,7 @@ TAIL = Coverage.of(Span(90 * MINUTE, 100 * MINUTE))
 
 def session(strategy: str = "SEAMLESS", **facts: object) -> Session:
     request = Request(SERIES, SPAN, SPAN, STRATEGIES[strategy], opened_at=SPAN.end)
-    return open_session(replace(request, **facts), GRID)  # type: ignore[arg-type]
+    return open_session(request._replace(**facts), GRID)  # type: ignore[arg-type]
 
 
 def found(

@@ -651,13 +651,8 @@ def test_a_suspicious_bar_raises_until_it_is_accepted(make: Make) -> None:
     assert served.report.warnings == 1
     assert provider.last_conformance_report is served.report
 
-    from qmtl.runtime.conformance.acceptance import accept
-    from qmtl.runtime.conformance.pipeline import ConformancePipeline
-
-    series = SeriesId.parse(SERIES)
-    facts, grid = provider._declared.of(series)
-    flags = ConformancePipeline().flag(served.frame, grid=grid, facts=facts)
-    provider.store.accept(series, accept(flags, served.frame, "quality.price_spike", step=MINUTE))
+    assert provider.accept(SERIES, "2024-01-01", "2024-01-02") == {"quality.price_spike": (1, 1)}
+    assert provider.accept(SERIES, "2024-01-01", "2024-01-02") == {"quality.price_spike": (1, 0)}
     assert provider.fetch(SERIES, "2024-01-01", "2024-01-02").frame.height == 1440
 
 

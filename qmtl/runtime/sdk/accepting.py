@@ -7,7 +7,6 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from qmtl.foundation.clock import SystemClock
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.series import SeriesId
@@ -17,7 +16,7 @@ from qmtl.runtime.conformance.acceptance import accept
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.rules import RULES
 from qmtl.runtime.conformance.stretch import CONTEXT
-from qmtl.runtime.io.store.embedded import EmbeddedStore
+from qmtl.runtime.io.store.base import SeriesStore
 from qmtl.runtime.sdk.declared import Declared
 
 
@@ -41,16 +40,21 @@ def check_rules(names: Iterable[str]) -> frozenset[str]:
 
 
 def accept_warnings(
-    store: EmbeddedStore, series: SeriesId, span: Span, rules: Collection[str], declared: Declared
+    store: SeriesStore,
+    series: SeriesId,
+    span: Span,
+    rules: Collection[str],
+    declared: Declared,
+    pipeline: ConformancePipeline,
+    *,
+    now: int,
 ) -> dict[str, tuple[int, int]]:
     """Accept what `rules` find in the range now: per rule, bars (or spans) found, and newly accepted."""
     facts, grid = declared.of(series)
     span = grid.align(span)
     snapshot = store.read(series, span, context=CONTEXT)
-    flags = ConformancePipeline().flag(snapshot.rows, grid=grid, facts=facts).clip(span)
-    states = bar_states(
-        span, grid, stamps(snapshot.frame), snapshot.answered, snapshot.absent(SystemClock().now())
-    )
+    flags = pipeline.flag(snapshot.rows, grid=grid, facts=facts).clip(span)
+    states = bar_states(span, grid, stamps(snapshot.frame), snapshot.answered, snapshot.absent(now))
     # A rhythm is implausible only where a source claims that nothing traded.
     silent = {rule: cells & states.no_trade for rule, cells in flags.spans.items()}
     flags = flags.only(np.ones(len(flags.ts), dtype=bool), silent)
