@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from qmtl.foundation.sla import SLAPolicy
@@ -25,8 +24,7 @@ class Budget(NamedTuple):
     left_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(NamedTuple):
     """Seconds per phase; immutable. `elapsed` is what has passed since the request was opened."""
 
     storage_wait: float = 0.0
@@ -34,11 +32,7 @@ class Ledger:
     live_wait: float = 0.0
 
     def spend(self, phase: str, seconds: float) -> Ledger:
-        return Ledger(
-            self.storage_wait + seconds * (phase == "storage_wait"),
-            self.backfill_wait + seconds * (phase == "backfill_wait"),
-            self.live_wait + seconds * (phase == "live_wait"),
-        )
+        return self._replace(**{phase: getattr(self, phase) + seconds})
 
     @property
     def spent(self) -> float:

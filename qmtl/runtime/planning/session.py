@@ -90,19 +90,27 @@ Event = Found | NotThere | Filled
 
 
 class Session(NamedTuple):
-    """All that is known of a request so far. `tiers` are those still to come, the next one first."""
+    """All that is known of a request so far. `tiers` are those still to come, the next one first.
+
+    `found_unknown` is None until the cache or the store has answered: then all of it is unknown.
+    """
 
     request: Request
     grid: Grid
     tiers: tuple[Tier, ...]
     ledger: Ledger = NOTHING_SPENT
-    unknown: Coverage = EMPTY
+    found_unknown: Coverage | None = None
     absent: Coverage = EMPTY
     suspects: Coverage = EMPTY
     asked_again: Coverage = EMPTY
     answered_by: Tier | None = None
     failure: QmtlError | None = None
     breach: Breach | None = None
+
+    @property
+    def unknown(self) -> Coverage:
+        """Cells without an answer, closed or not."""
+        return Coverage.of(self.request.span) if self.found_unknown is None else self.found_unknown
 
     @property
     def missing(self) -> Coverage:
@@ -112,8 +120,7 @@ class Session(NamedTuple):
 
 def open_session(request: Request, grid: Grid) -> Session:
     """A session that has not done anything yet."""
-    whole = Coverage.of(request.span)
-    return Session(request, grid, request.tiers, unknown=whole)
+    return Session(request, grid, request.tiers)
 
 
 def next_step(session: Session) -> Step:
@@ -142,7 +149,7 @@ def advance(session: Session, event: Event) -> Session:
             session = session._replace(
                 ledger=ledger,
                 tiers=rest,
-                unknown=event.unknown,
+                found_unknown=event.unknown,
                 absent=event.absent,
                 # Asked once within a request: what is still suspicious afterwards is what the source says.
                 suspects=event.suspects if first_look else EMPTY,

@@ -175,9 +175,13 @@ class Home:
     def version(self) -> int:
         """See `Store.version`. The connection that answers never writes, so it sees commits of all others."""
         self._ready()
-        with self.translated(), self._watch.use() as connection:
-            (number,) = connection.execute("PRAGMA data_version").fetchone()
-            return (self._watch.generation << 40) + int(number)
+        try:
+            with self._watch.use() as connection:
+                (number,) = connection.execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error as failure:
+            with self.translated():  # asked for at each fetch from a cache, so only a failure pays for it
+                raise failure
+        return (self._watch.generation << 40) + int(number)
 
     def shrink(self) -> None:
         """Give unused pages back to the file system, and cut the log to nothing if nobody reads it."""

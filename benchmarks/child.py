@@ -1,0 +1,24 @@
+"""One case in a process of its own, so that no case disturbs the next.
+
+python -m benchmarks.child NAME full|tiny FOLDER FILE
+
+Writes the figures to FILE, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from benchmarks import catalogue
+from benchmarks.sizes import FULL, TINY
+
+
+def main(name: str, size: str, folder: str, file: str) -> None:
+    figures = catalogue.run(name, {"full": FULL, "tiny": TINY}[size], Path(folder))
+    Path(file).write_text(json.dumps([figure.to_json() for figure in figures]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

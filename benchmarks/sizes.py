@@ -1,0 +1,51 @@
+"""How much is measured: the sizes that the goals speak of, and tiny ones that only prove that a case runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Row counts and repetitions.
+
+    year: rows of one stored year. window: rows of a short read. many: rows of the largest series.
+    series: how many series of a year are written in bulk. upsert: rows changed at once.
+    spans: how many are merged.
+    rounds: repetitions of what takes milliseconds; twice as many would not move a median. quick_rounds:
+        repetitions of what takes microseconds, enough for a p99. processes: whole processes started.
+    """
+
+    year: int
+    window: int
+    many: int
+    series: int
+    upsert: int
+    spans: int
+    rounds: int
+    quick_rounds: int
+    processes: int
+
+
+FULL = Sizes(
+    year=525_600,
+    window=1_000,
+    many=10_000_000,
+    series=8,
+    upsert=10_000,
+    spans=200_000,
+    rounds=15,
+    quick_rounds=1_000,
+    processes=11,
+)
+TINY = Sizes(
+    year=20_000,
+    window=1_000,
+    many=60_000,
+    series=2,
+    upsert=1_000,
+    spans=2_000,
+    rounds=1,
+    quick_rounds=10,
+    processes=1,
+)

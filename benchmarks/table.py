@@ -1,0 +1,112 @@
+"""The figures as a table: for a terminal, and for the documentation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks.figures import Figure
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+HEADINGS = ("", "measured", "p10 - p90", "faults", "goal", "met", "floor", "x floor", "DuckDB", "polars")
+_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
+_KEPT = {True: "yes", False: "NO", None: ""}
+
+
+class Row(NamedTuple):
+    """The cells of one figure, as texts, in the order of HEADINGS."""
+
+    what: str
+    measured: str
+    spread: str
+    faults: str
+    goal: str
+    kept: str
+    floor: str
+    ratio: str
+    duckdb: str
+    polars: str
+
+
+def row_of(figure: Figure) -> Row:
+    """A figure as texts; all numbers are in the unit of what was measured."""
+    unit, peers = figure.unit, figure.peers
+    bound = ">=" if figure.more_is_better else "<="
+    return Row(
+        figure.what,
+        f"{number(figure.measured)} {unit}",
+        "" if figure.spread is None else " - ".join(map(number, figure.spread)),
+        "" if figure.faults is None else f"{figure.faults:,.0f}",
+        "" if figure.goal is None else f"{bound} {number(figure.goal)}",
+        _KEPT[figure.is_met],
+        number(figure.floor),
+        "" if figure.ratio is None else number(figure.ratio),
+        number(peers.get("DuckDB")),
+        number(peers.get("Parquet", peers.get("polars"))),
+    )
+
+
+def floors_of(figures: Iterable[Figure]) -> str:
+    """What the floors of a case are, each named once."""
+    return "; ".join(dict.fromkeys(figure.floor_is for figure in figures))
+
+
+def number(value: float | None) -> str:
+    """Three digits that count."""
+    if value is None:
+        return ""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def for_terminal(results: Mapping[str, list[Figure]]) -> Table:
+    """A rich table with one section per case."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(HEADINGS[0])
+    for heading in HEADINGS[1:]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for title, figures in results.items():
+        table.add_section()
+        table.add_row(f"[bold]{escape(title)}")
+        for figure in figures:
+            row = row_of(figure)
+            colour = {True: "green", False: "red", None: ""}[figure.is_met]
+            table.add_row(f"  {escape(row.what)}", *row[1:], style=colour)
+        table.add_row(f"  [dim]floor: {escape(floors_of(figures))}")
+    return table
+
+
+def for_markdown(results: Mapping[str, list[Figure]], facts: Mapping[str, str]) -> str:
+    """The facts of the machine in one line, and one table."""
+    return "\n".join(_markdown_lines(results, facts))
+
+
+def _markdown_lines(results: Mapping[str, list[Figure]], facts: Mapping[str, str]) -> Iterator[str]:
+    yield "; ".join(f"{name} {value}" for name, value in facts.items()) + "."
+    yield ""
+    yield _line(HEADINGS)
+    yield "| --- |" + " ---: |" * (len(HEADINGS) - 1)
+    for title, figures in results.items():
+        yield _line([f"**{title}** (floor: {floors_of(figures)})", *[""] * (len(HEADINGS) - 1)])
+        for figure in figures:
+            yield _line(row_of(figure))
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def update_document(path: Path, content: str) -> None:
+    """Put the content between the markers of a document. Raises `ValueError` if it has none."""
+    document = path.read_text(encoding="utf-8")
+    pattern = re.compile(f"{re.escape(_BEGIN)}.*{re.escape(_END)}", re.DOTALL)
+    if not pattern.search(document):
+        raise ValueError(f"{path} has no lines {_BEGIN} and {_END}; add them where the table belongs")
+    path.write_text(pattern.sub(lambda _: f"{_BEGIN}\n\n{content}\n\n{_END}", document), encoding="utf-8")
