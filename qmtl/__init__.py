@@ -79,6 +79,8 @@ if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
     from qmtl.runtime.io.vendors.base import (
         Vendor as Vendor,
     )
+    from qmtl.runtime.io.vendors.ccxt import CcxtVendor as CcxtVendor
+    from qmtl.runtime.io.vendors.files import FilesVendor as FilesVendor
     from qmtl.runtime.sdk.history_coverage import (
         compute_missing_ranges as compute_missing_ranges,
     )
@@ -129,6 +131,8 @@ _HOMES = {
     "qmtl.runtime.conformance.findings": ("Finding",),
     "qmtl.runtime.conformance.pipeline": ("ConformancePipeline",),
     "qmtl.runtime.conformance.report": ("ConformanceReport",),
+    "qmtl.runtime.io.vendors.ccxt": ("CcxtVendor",),
+    "qmtl.runtime.io.vendors.files": ("FilesVendor",),
     "qmtl.runtime.io.vendors.base": ("LiveFeed", "Page", "Update", "Vendor"),
     "qmtl.runtime.sdk.history_coverage": ("compute_missing_ranges", "merge_coverage"),
     "qmtl.runtime.sdk.importing": ("ImportResult", "import_file"),

@@ -7,16 +7,21 @@ five states of a range partition its grid.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from qmtl.foundation.calendars import AlwaysOpen, Calendar, DatedCalendar
+from qmtl.foundation.errors import InvalidRequestError, QmtlError
 from qmtl.foundation.facts import Anchor
 from qmtl.foundation.series import Timeframe
 from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
-from qmtl.foundation.times import DAY, EARLIEST
+from qmtl.foundation.times import DAY, EARLIEST, LATEST
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,9 @@ class Grid:
         return np.where(floors == ts, ts, ends)
 
     def align(self, span: Span) -> Span:
-        """The cells of the bars that open within `span`."""
-        return Span(self.ceil(span.start), self.ceil(span.end))
+        """The cells of the bars that open within `span`; none that int64 nanoseconds cannot tell whole."""
+        last = LATEST - self.step + 1
+        return Span(self.ceil(min(span.start, last)), self.ceil(min(span.end, last)))
 
     def on_grid(self, ts: Int64Array) -> npt.NDArray[np.bool_]:
         """For each stamp, whether a bar may open there."""
@@ -111,15 +117,35 @@ class Grid:
         if self.is_always_open or span.is_empty:
             return Coverage.of(span)
         if not self.timeframe.is_intraday and isinstance(self.calendar, DatedCalendar):
-            dates = self.calendar.dates(span)
+            dates = self._asked(self.calendar.dates, span, np.ndarray)
             sessions = Coverage.from_arrays(dates, dates + DAY)
         else:
-            sessions = self.calendar.sessions(span)
+            sessions = self._asked(self.calendar.sessions, span, Coverage)
         sessions = sessions.clip(span)
         if not sessions:
             return EMPTY
         # A session's last bar may be cut short by its close, and still owns the cell up to the next stamp.
         return Coverage.from_arrays(self.floors(sessions.starts), self.ceils(sessions.ends)).clip(span)
+
+    def _asked(self, question: Callable[[Span], T], span: Span, kind: type[T]) -> T:
+        """What the calendar says; a user's own is foreign code, and may fail or say anything."""
+        try:
+            said = question(span)
+        except QmtlError:
+            raise
+        except Exception as cause:  # whatever it raises is its own failure, told with its name
+            raise self._useless(f"{type(cause).__name__}: {cause}", span) from cause
+        if not isinstance(said, kind):
+            raise self._useless(f"it gave a {type(said).__name__}, not a {kind.__name__}", span)
+        return said
+
+    def _useless(self, why: str, span: Span) -> InvalidRequestError:
+        return InvalidRequestError(
+            f"the calendar {type(self.calendar).__name__} cannot be used",
+            span=span,
+            why=why,
+            next_step="mend its sessions(span): a Coverage of the times at which the venue is open",
+        )
 
     def _cells_of(self, ts: Int64Array) -> tuple[Int64Array, Int64Array]:
         """For each instant the start and the end of the cell that holds it."""
@@ -138,7 +164,7 @@ class Grid:
         clock, at a midnight, so that it never depends on how far back somebody looks.
         """
         asked = Span(max(first - _ANCHOR_HOLDS - DAY, EARLIEST), last + 1)
-        opens = self.calendar.sessions(asked).starts
+        opens = self._asked(self.calendar.sessions, asked, Coverage).starts
         # A calendar may cut its first session to what was asked, so that is no open; an open as old as that
         # would not hold any more.
         opens = opens[(opens > asked.start) & (opens <= last)]

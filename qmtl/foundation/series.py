@@ -11,7 +11,7 @@ from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.times import DAY, HOUR, MINUTE, SECOND, WEEK
 
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": WEEK}
-_TIMEFRAME = re.compile(r"([1-9]\d*)([smhdw])")
+_TIMEFRAME = re.compile(r"([1-9][0-9]{0,4})([smhdw])")
 _FIELD = re.compile(r"[A-Za-z0-9_.-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -80,7 +80,11 @@ class SeriesId:
             raise _bad_id(text, f"the kind {kind!r} is not known; this release serves bars, kind 'ohlcv'")
         if not _FIELD.fullmatch(venue):
             raise _bad_id(text, f"the venue {venue!r} may hold letters, digits, '_', '.' and '-' only")
-        if not symbol or symbol != symbol.strip() or _CONTROL.search(symbol) or len(symbol.encode()) > 200:
+        try:
+            size = len(symbol.encode())
+        except UnicodeEncodeError:  # bytes of a command line that are no text arrive as lone surrogates
+            raise _bad_id(text, f"the symbol {symbol!r} is not text that UTF-8 can write") from None
+        if not symbol or symbol != symbol.strip() or _CONTROL.search(symbol) or size > 200:
             raise _bad_id(
                 text, f"the symbol {symbol!r} is empty, padded, over 200 bytes or holds control characters"
             )

@@ -21,7 +21,7 @@ EARLIEST = -106_751 * DAY
 LATEST = 106_751 * DAY
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FRACTION = re.compile(r"[.,](\d{7,9})(?=$|[Zz+-])")
+_FRACTION = re.compile(r"[.,](\d{7,})(?=$|[Zz+-])")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -44,6 +44,8 @@ def to_ns(value: Any, *, name: str = "time") -> int:
     if isinstance(value, str):
         instant = _from_text(value, name)
     elif isinstance(value, datetime):
+        if value != value:  # pandas.NaT is a datetime, and is no time
+            raise _unusable(value, name)
         instant = _from_datetime(value)
     elif isinstance(value, date):
         instant = (value.toordinal() - 719_163) * DAY
@@ -66,6 +68,8 @@ def _from_text(text: str, name: str) -> int:
     text = text.strip()
     # The standard library reads microseconds only; the rest of a nanosecond fraction is added by hand.
     extra, fraction = 0, _FRACTION.search(text)
+    if fraction and len(fraction[1]) > 9:
+        raise _unusable(text, name)  # finer than nanoseconds
     if fraction:
         digits = fraction[1].ljust(9, "0")
         extra = int(digits[6:])

@@ -15,7 +15,8 @@ Trend = Literal["new", "worsened", "improved", "resolved", "unchanged"]
 def digest(findings: Iterable[Finding], span: Span, previous: Mapping[str, Any] | None) -> dict[str, Trend]:
     """Each rule's trend against the JSON of an earlier report; without one, everything is new.
 
-    Over the same span counts are compared, otherwise fractions. A rule that is found no more is resolved
+    Over the same span counts are compared, otherwise fractions, unless the finding is a part of the earlier
+    one. A rule that is found no more is resolved
     only if the bars it named lie within `span`: what was not looked at is left out.
     """
     now = {finding.rule: finding for finding in findings}
@@ -29,6 +30,8 @@ def digest(findings: Iterable[Finding], span: Span, previous: Mapping[str, Any] 
             trends[rule] = "new"
         elif same_span:
             trends[rule] = _trend(finding.count - then[rule]["count"])
+        elif _is_part_of(finding, then[rule]):
+            trends[rule] = "unchanged"
         else:
             trends[rule] = _trend(finding.fraction - then[rule]["fraction"])
     for rule, earlier in then.items():
@@ -38,15 +41,20 @@ def digest(findings: Iterable[Finding], span: Span, previous: Mapping[str, Any] 
     return trends
 
 
+def _is_part_of(finding: Finding, earlier: Mapping[str, Any]) -> bool:
+    """Whether an earlier finding of the same rule may have named all these bars."""
+    return (
+        finding.count <= earlier["count"]
+        and to_ns(earlier["first_ts"]) <= finding.first_ts
+        and finding.last_ts <= to_ns(earlier["last_ts"])
+    )
+
+
 def says_more(findings: Iterable[Finding], previous: Mapping[str, Any] | None) -> bool:
     """Whether something is found that the earlier report lacks: a rule, more of its bars, or others."""
     then = {finding["rule"]: finding for finding in previous["findings"]} if previous else {}
     return any(
-        finding.rule not in then
-        or finding.count > then[finding.rule]["count"]
-        or finding.first_ts < to_ns(then[finding.rule]["first_ts"])
-        or finding.last_ts > to_ns(then[finding.rule]["last_ts"])
-        for finding in findings
+        finding.rule not in then or not _is_part_of(finding, then[finding.rule]) for finding in findings
     )
 
 

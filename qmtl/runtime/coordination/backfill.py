@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, cast
+from typing import Protocol
 
 import polars as pl
 
 from qmtl.foundation.clock import Clock
 from qmtl.foundation.errors import QmtlError, SourceUnavailableError
 from qmtl.foundation.facts import SeriesFacts
-from qmtl.foundation.frames import BAR_SCHEMA, empty_bars, stamps
+from qmtl.foundation.frames import empty_bars, stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.observability.metrics import Metrics
@@ -26,6 +26,7 @@ from qmtl.foundation.times import SECOND, iso
 from qmtl.runtime.conformance.findings import Finding
 from qmtl.runtime.conformance.screen import Screened, screen
 from qmtl.runtime.coordination.claims import Claims
+from qmtl.runtime.coordination.pages import pages_of
 from qmtl.runtime.coordination.shards import runs, shard_numbers, shards_coverage
 from qmtl.runtime.coordination.threads import in_thread
 from qmtl.runtime.io.store.base import Store, Write
@@ -38,6 +39,10 @@ CHUNK_SECONDS = 1.0
 
 # Somebody else's claim is looked at again after this long.
 CLAIM_POLL_S = 0.05
+
+# Each claim is an open file, and some systems allow a process no more than a few hundred. This is more than a
+# year of minutes at a time.
+CLAIMS_AT_ONCE = 64
 
 # Asking for bars again changes nothing at the vendor's, so a broken connection is tried again, with jitter.
 TRIES = 4
@@ -168,12 +173,11 @@ class _Job:
         while wanted:
             with self.filling.held as held:
                 mine: list[int] = []
-                others: list[int] = []
                 for number in shard_numbers(wanted, self.grid.step):
+                    if len(mine) == CLAIMS_AT_ONCE:
+                        break
                     claim = self.on.claims.take(self.series, number)
-                    if claim is None:
-                        others.append(number)
-                    else:
+                    if claim is not None:
                         held.enter_context(claim)
                         mine.append(number)
                 claimed = wanted & shards_coverage(mine, self.grid.step)
@@ -182,7 +186,7 @@ class _Job:
                     known = await self._known(claimed.hull) - again
                     for run in runs(claimed - known, self.grid):
                         await self._ask(run)
-            wanted = (wanted - claimed) & shards_coverage(others, self.grid.step)
+            wanted = wanted - claimed
             if wanted and not mine:
                 self.filling.waited_for += 1
                 await asyncio.sleep(CLAIM_POLL_S)
@@ -227,9 +231,9 @@ class _Job:
     async def _pages(self, run: Span) -> AsyncIterator[Coverage]:
         """Read pages of `run`, commit them in chunks, and tell what was answered once it is durable."""
         chunk = _Chunk(self, run)
-        source = cast("AsyncGenerator[Page, None]", self.vendor.pages(self.series, run))
-        async with aclosing(source):
-            while (page := await self._next_page(source)) is not None:
+        answers = pages_of(self.vendor, self.series, self.facts, run, source=self.filling.source)
+        async with aclosing(answers):
+            async for page in answers:
                 if self.filling.stopped:  # the vendor swallowed its cancellation
                     raise asyncio.CancelledError
                 chunk.add(page)
@@ -237,20 +241,6 @@ class _Job:
                     yield await chunk.commit()
         if chunk.pages:
             yield await chunk.commit()
-
-    async def _next_page(self, source: AsyncGenerator[Page, None]) -> Page | None:
-        try:
-            return await anext(source, None)
-        except (QmtlError, OSError, TimeoutError):
-            raise
-        except Exception as cause:  # a vendor is foreign code: whatever it raises is its failure, not ours
-            raise SourceUnavailableError(
-                f"{self.filling.source} failed",
-                source=self.filling.source,
-                series=self.series,
-                why=f"{type(cause).__name__}: {cause}",
-                next_step=f"mend the vendor {self.filling.source}; what was committed stays",
-            ) from cause
 
 
 class _Chunk:
@@ -272,7 +262,6 @@ class _Chunk:
         return self._rows >= CHUNK_ROWS or (bool(self.pages) and waited >= CHUNK_SECONDS)
 
     def add(self, page: Page) -> None:
-        check_page(page, self._job.series, self._run, self._job.filling.source)
         self.pages.append(page)
         self._rows += page.frame.height
 
@@ -318,39 +307,6 @@ class _Chunk:
         if job.on_progress is not None:
             job.on_progress(Progress(job.series, job.done, job.total))
         return answered
-
-
-def check_page(page: Page, series: SeriesId, run: Span, source: str) -> None:
-    """Refuse a page that contradicts itself or the question. Raises `SourceUnavailableError`."""
-
-    def refuse(what: str, why: str) -> SourceUnavailableError:
-        return SourceUnavailableError(
-            f"a page of {source} is refused: {what}",
-            source=source,
-            series=series,
-            span=run,
-            why=why,
-            next_step=f"mend the vendor {source}; nothing of this page was stored",
-        )
-
-    if not run.contains(page.answered):
-        raise refuse(f"it answers for {page.answered}", "that is not within the range it was asked for")
-    if page.absent and not page.answered.contains(page.absent.hull):
-        raise refuse(f"it calls {page.absent.hull} absent", f"that is not within its answer {page.answered}")
-    if page.frame.height == 0:
-        return
-    kind = page.frame.schema.get("ts")
-    if not (isinstance(kind, pl.Datetime) and kind.time_zone == "UTC"):
-        raise refuse(
-            f"its ts column is {kind}", f"ts must be a UTC datetime column, as in {BAR_SCHEMA['ts']}"
-        )
-    ts = page.frame["ts"].dt.cast_time_unit("ns").to_physical()
-    low, high = cast("int | None", ts.min()), cast("int | None", ts.max())
-    if ts.null_count() or low is None or high is None:
-        raise refuse("it has rows without a ts", "a row without a time belongs to no bar")
-    if low < page.answered.start or high >= page.answered.end:
-        stray = low if low < page.answered.start else high
-        raise refuse(f"it has a row at {iso(stray)}", f"that is outside its answer {page.answered}")
 
 
 def judge_answer(

@@ -6,6 +6,7 @@ import numpy as np
 
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.timeline import Coverage, Span
+from qmtl.foundation.times import EARLIEST, LATEST
 
 # Requests that overlap must claim the same shards, so the grid is counted from the epoch and never changes.
 SHARD_STEPS = 10_000
@@ -29,8 +30,10 @@ def shard_span(number: int, step: int) -> Span:
 def shards_coverage(numbers: list[int], step: int) -> Coverage:
     """The time that several shards cover."""
     width = SHARD_STEPS * step
-    starts = np.array(numbers, dtype=np.int64) * width
-    return Coverage.from_arrays(starts, starts + width)
+    # Cut to what int64 can tell: the first and the last shard reach beyond.
+    starts = np.array([max(number * width, EARLIEST) for number in numbers], dtype=np.int64)
+    ends = np.array([min((number + 1) * width, LATEST) for number in numbers], dtype=np.int64)
+    return Coverage.from_arrays(starts, ends)
 
 
 def runs(missing: Coverage, grid: Grid) -> Coverage:

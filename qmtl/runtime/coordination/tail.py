@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import cast
 
 import polars as pl
 
 from qmtl.foundation.clock import Clock
+from qmtl.foundation.errors import InvalidRequestError, QmtlError, SourceUnavailableError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import EARLIEST, LATEST
-from qmtl.runtime.conformance.screen import screen
+from qmtl.runtime.conformance.screen import Screened, screen
+from qmtl.runtime.coordination.pages import closing
 from qmtl.runtime.coordination.threads import in_thread
 from qmtl.runtime.io.store.base import Store, Write
-from qmtl.runtime.io.vendors.base import LiveFeed, Update
+from qmtl.runtime.io.vendors.base import LiveFeed
 
 
 class Tail:
@@ -29,18 +28,30 @@ class Tail:
     to nobody.
     """
 
-    def __init__(self, feed: LiveFeed, series: SeriesId) -> None:
+    def __init__(self, feed: LiveFeed, series: SeriesId, *, source: str) -> None:
+        self._source = source
         self._closed: asyncio.Queue[pl.DataFrame | BaseException] = asyncio.Queue()
         self._listener = asyncio.ensure_future(self._listen(feed, series))
 
     async def _listen(self, feed: LiveFeed, series: SeriesId) -> None:
         try:
-            async with aclosing(cast("AsyncGenerator[Update, None]", feed.bars(series))) as updates:
+            async with closing(aiter(feed.bars(series))) as updates:
                 async for update in updates:
                     if update.closed:  # a forming bar is never stored
                         self._closed.put_nowait(update.frame)
-        except (ConnectionError, TimeoutError, OSError) as error:
+        except (QmtlError, OSError, TimeoutError) as error:
             self._closed.put_nowait(error)
+        # A feed is foreign code: whatever it raises is its failure, and must not end our loop.
+        except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as cause:  # noqa: BLE001 - see above
+            self._closed.put_nowait(
+                SourceUnavailableError(
+                    f"the live feed {self._source} failed",
+                    source=self._source,
+                    series=series,
+                    why=f"{type(cause).__name__}: {cause}",
+                    next_step=f"mend the live feed {self._source}",
+                )
+            )
 
     async def store_missing(
         self,
@@ -49,7 +60,6 @@ class Tail:
         series: SeriesId,
         grid: Grid,
         facts: SeriesFacts,
-        source: str,
         store: Store,
         clock: Clock,
     ) -> None:
@@ -68,14 +78,14 @@ class Tail:
             if isinstance(told, BaseException):
                 raise told
             now = clock.now()
-            screened = screen(told, grid=grid, facts=facts, within=Span(EARLIEST, LATEST), now=now)
+            screened = self._screened(told, series, grid, facts, now)
             wanted = screened.clean.filter(missing.holds(stamps(screened.clean)))
             impossible = screened.quarantine
             if wanted.height == 0 and impossible.height == 0:
                 continue
             cells = grid.cells(stamps(wanted))
             write = Write(
-                source=source,
+                source=self._source,
                 checked_at=now,
                 frame=wanted,
                 answered=cells,
@@ -84,6 +94,20 @@ class Tail:
             )
             await in_thread(store.commit, series, write)
             missing = missing - cells
+
+    def _screened(self, told: object, series: SeriesId, grid: Grid, facts: SeriesFacts, now: int) -> Screened:
+        try:
+            if not isinstance(told, pl.DataFrame):
+                raise InvalidRequestError("no frame", why=f"it is a {type(told).__name__}")
+            return screen(told, grid=grid, facts=facts, within=Span(EARLIEST, LATEST), now=now)
+        except InvalidRequestError as error:
+            raise SourceUnavailableError(
+                f"an update of the live feed {self._source} is refused",
+                source=self._source,
+                series=series,
+                why=error.why,
+                next_step=f"mend the live feed {self._source}; nothing of this update was stored",
+            ) from error
 
     async def close(self) -> None:
         """Stop listening."""

@@ -51,7 +51,7 @@ def strategy_named(name: str) -> Strategy:
     """The strategy of that name. Raises `InvalidRequestError`."""
     try:
         return STRATEGIES[name]
-    except KeyError:
+    except (KeyError, TypeError):  # TypeError: not a name at all
         raise InvalidRequestError(
             f"strategy {name!r} is not known", next_step=f"use one of {', '.join(STRATEGIES)}"
         ) from None

@@ -49,9 +49,10 @@ class Answerer:
 
         report: Callable[[], ConformanceReport] = partial(self._report, journey, holding)
         clean = not holding.flags and journey.filling is None
+        archived = None
         if not clean:
             report = cache(report)  # looked at here already; a clean answer leaves it to the result
-            self._archive(journey, holding, report)
+            archived = self._archive(journey, holding, report)
         breach_is_answered = request.partial_ok or (
             request.sla is not None and request.sla.on_breach == "partial"
         )
@@ -63,7 +64,7 @@ class Answerer:
             request.series, request.strategy.name, "partial" if finish.holes else "complete"
         )
         self._count_bars(journey, holding)
-        return self._result(journey, finish, holding, phases, report, fill)
+        return self._result(journey, finish, holding, phases, report, archived, fill)
 
     def _count_bars(self, journey: Journey, holding: Holding) -> None:
         rest = holding.frame.height
@@ -125,21 +126,27 @@ class Answerer:
             flags=holding.flags,
             fingerprint=fingerprint(holding.frame),
             as_of=holding.as_of,
-            previous=store.newest_report(holding.series),
+            previous=store.baseline_report(holding.series),
             accepted=store.accepted(holding.series) if holding.flags else (),
             heal=None if not asked_again else Heal(asked_again, asked_again - self._shell.suspects(holding)),
             findings=[] if filling is None else [*filling.findings, *_of_replaced(filling, holding)],
         )
 
-    def _archive(self, journey: Journey, holding: Holding, report: Any) -> None:
-        """Keep the report if this call changed data, or found what the newest archived one does not tell."""
+    def _archive(
+        self, journey: Journey, holding: Holding, report: Callable[[], ConformanceReport]
+    ) -> bool | None:
+        """Keep the report if this call changed data, or found what the newest archived one does not tell.
+
+        None: there was nothing to keep. False: the store cannot be written.
+        """
         if journey.request.as_of is not None:
-            return
+            return None
         store = self._shell.store
         changed = journey.filling is not None and (journey.filling.added or journey.filling.replaced)
-        if changed or report().says_more_than(store.newest_report(holding.series)):
-            store.archive_report(holding.series, report().to_json())
-            self._metrics.count_findings(holding.series, report().findings)
+        if not changed and not report().says_more_than(store.newest_report(holding.series)):
+            return None
+        self._metrics.count_findings(holding.series, report().findings)
+        return store.archive_report(holding.series, report().to_json()) is not None
 
     def _result(
         self,
@@ -147,13 +154,14 @@ class Answerer:
         finish: Finish,
         holding: Holding,
         phases: Mapping[str, float],
-        report: Any,
+        report: Callable[[], ConformanceReport],
+        archived: bool | None,
         fill: Fill | None,
     ) -> FetchResult:
         request = journey.request
         frame = holding.frame
         if fill is not None:
-            frame = fill_no_trade(frame, holding.states, fill)
+            frame = fill_no_trade(frame, holding.states, fill, has_volume=journey.facts.has_volume)
         violations = [] if finish.breach is None else [describe(finish.breach)]
         if finish.failure is not None:
             violations.append(
@@ -175,6 +183,7 @@ class Answerer:
             abandoned=_abandoned(journey),
             replaced=0 if journey.filling is None else sum(part.height for part in journey.filling.replaced),
             breach=finish.breach,
+            archived=archived,
             _serve=lambda: _served(journey, holding),
             _fingerprint=lambda: fingerprint(frame),
             _counts=lambda: holding.states.counts,

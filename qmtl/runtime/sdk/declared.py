@@ -31,6 +31,12 @@ class Declared:
         settings: Iterable[tuple[str, SeriesFacts]] = (),
     ) -> None:
         self._store = store
+        for pattern, value in calendars.items():
+            if not isinstance(value, str | Calendar):
+                raise InvalidRequestError(
+                    f"the calendar of {pattern!r} is a {type(value).__name__}",
+                    next_step="give a name such as XNYS, or an object with sessions(span)",
+                )
         self._own = {pattern: value for pattern, value in calendars.items() if not isinstance(value, str)}
         names = {p: value if isinstance(value, str) else p for p, value in calendars.items()}
         self._sources = (

@@ -260,7 +260,7 @@ def _report(
         flags=pipeline.flag(snapshot.rows, grid=grid, facts=judged.facts).clip(span),
         fingerprint=fingerprint(frame),
         as_of=commit.as_of,
-        previous=store.newest_report(series),
+        previous=store.baseline_report(series),
         accepted=store.accepted(series),
         findings=(*judged.screened.findings, *of_replaced(commit.replaced, among=frame.height)),
     )

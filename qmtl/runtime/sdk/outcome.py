@@ -91,14 +91,16 @@ def missing_error(
         series=request.series,
         span=request.span,
         why="; ".join(reasons),
-        next_step=_next_for_missing(asks, has_vendor),
+        next_step=_next_for_missing(request, has_vendor),
     )
 
 
-def _next_for_missing(asks: bool, has_vendor: bool) -> str:
+def _next_for_missing(request: Request, has_vendor: bool) -> str:
+    if request.as_of is not None:
+        return "give a later as_of, or none; partial_ok=True answers with the holes"
     if not has_vendor:
         return "name a vendor in qmtl.yml (seamless.vendors), import a file, or pass partial_ok=True"
-    if not asks:
+    if Tier.BACKFILL not in request.tiers:
         return "use strategy AUTO_BACKFILL or SEAMLESS; partial_ok=True answers with the holes"
     return "call again later, or take what there is with partial_ok=True"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
@@ -40,7 +41,7 @@ from qmtl.runtime.sdk.answer import Answerer
 from qmtl.runtime.sdk.declared import Declared
 from qmtl.runtime.sdk.flights import Flights
 from qmtl.runtime.sdk.journey import Journey
-from qmtl.runtime.sdk.loop_thread import LoopThread, result_of
+from qmtl.runtime.sdk.loop_thread import LoopThread
 from qmtl.runtime.sdk.results import FetchManyResult, FetchResult, Pending
 from qmtl.runtime.sdk.shell import Shell
 from qmtl.runtime.sdk.sources import CcxtByVenue, Sources
@@ -122,6 +123,7 @@ class SeamlessDataProvider:
         self._seen_tx = self.store.last_tx()
         self._last: FetchResult | None = None
         self._closed = False
+        self._process = os.getpid()
 
     @classmethod
     def from_settings(cls, path: str | PathLike[str] | None = None) -> SeamlessDataProvider:
@@ -159,7 +161,7 @@ class SeamlessDataProvider:
         journey = self._open(series, start, end, strategy, sla, partial_ok, as_of, fill, on_progress)
         finish = self._shell.drive_local(journey)
         if finish is None:
-            finish = result_of(self._loop.submit(self._shell.drive(journey)))
+            finish = self._loop.run(self._shell.drive(journey))
         return self._answer(journey, finish, fill)
 
     async def fetch_async(
@@ -181,19 +183,25 @@ class SeamlessDataProvider:
         finish = self._shell.drive_local(journey, tiers=(Tier.CACHE,))
         if finish is not None:
             return self._answer(journey, finish, fill)
-        finish = await asyncio.wrap_future(self._loop.submit(self._shell.drive(journey)))
+        finish = await self._loop.wait(self._shell.drive(journey))
         return await asyncio.to_thread(self._answer, journey, finish, fill)
 
     def fetch_many(
         self, series: Iterable[str | SeriesId], start: Any, end: Any = None, **options: Any
     ) -> FetchManyResult:
         """Several series at once; options as for `fetch`. The first error ends it."""
-        return result_of(self._loop.submit(self.fetch_many_async(series, start, end, **options)))
+        return self._loop.run(self.fetch_many_async(series, start, end, **options))
 
     async def fetch_many_async(
         self, series: Iterable[str | SeriesId], start: Any, end: Any = None, **options: Any
     ) -> FetchManyResult:
         """`fetch_many` for asyncio."""
+        if isinstance(series, str):
+            raise InvalidRequestError(
+                "fetch_many takes several series",
+                series=series,
+                next_step=f"write [{series!r}], or use fetch",
+            )
         names = list(dict.fromkeys(str(one) for one in series))
         room = asyncio.Semaphore(MANY_AT_ONCE)
 
@@ -234,7 +242,7 @@ class SeamlessDataProvider:
             )
         missing = self.coverage(series, start, end).unknown.clip(journey.request.closed)
         if missing:
-            result_of(self._loop.submit(self._shell.fill(journey, vendor, missing)))
+            self._loop.run(self._shell.fill(journey, vendor, missing))
         return self.coverage(series, start, end)
 
     def accept(
@@ -248,7 +256,7 @@ class SeamlessDataProvider:
         """
         chosen = check_rules(rules)
         request, _, _ = self._request(series, start, end, "FAIL_FAST", None, True, None)
-        return accept_warnings(
+        accepted = accept_warnings(
             self.store,
             request.series,
             request.span,
@@ -257,6 +265,11 @@ class SeamlessDataProvider:
             self._shell.pipeline,
             now=request.opened_at,
         )
+        if any(new for _, new in accepted.values()):
+            # What raises nothing any more is the measure of later reports.
+            answer = self.fetch(request.series, *request.span, strategy="FAIL_FAST", partial_ok=True)
+            self.store.archive_report(request.series, answer.report.to_json())
+        return accepted
 
     def diff(self, series: str | SeriesId, as_of_a: Any, as_of_b: Any) -> pl.DataFrame:
         """What changed between two commits: `ts`, `change` (added, removed, changed), `old_*`, `new_*`."""
@@ -276,9 +289,12 @@ class SeamlessDataProvider:
         if self._closed:
             return
         self._closed = True
+        if os.getpid() != self._process:  # threads and connections are the parent's to end
+            self.store.close()
+            return
         for future in list(self._behind):
             future.cancel()
-        result_of(self._loop.submit(self._close_sources()))
+        self._loop.run(self._close_sources())
         self._loop.close()
         self._cache.clear()
         self.store.close()
@@ -319,11 +335,22 @@ class SeamlessDataProvider:
     ) -> Journey:
         opened = self._clock.monotonic()
         if fill not in (None, "flat", "null"):
-            raise InvalidRequestError(f"fill {fill!r} is neither 'flat' nor 'null'")
+            raise InvalidRequestError(
+                f"fill {fill!r} is neither 'flat' nor 'null'",
+                series=series,
+                next_step="use one of them, or None",
+            )
+        policy = sla or self._sla
+        if policy is not None and not isinstance(policy, SLAPolicy):
+            raise InvalidRequestError(
+                f"sla {policy!r} is not an SLAPolicy",
+                series=series,
+                next_step="write SLAPolicy(total='2s', ...), or SLAPolicy.from_mapping({...})",
+            )
         if self._closed:
             raise InvalidRequestError("the provider is closed", next_step="make a new SeamlessDataProvider")
         partial = self._partial_ok if partial_ok is None else partial_ok
-        request, grid, facts = self._request(series, start, end, strategy, sla or self._sla, partial, as_of)
+        request, grid, facts = self._request(series, start, end, strategy, policy, partial, as_of)
         return Journey(request, grid, facts, opened, on_progress=on_progress)
 
     def _request(
@@ -336,13 +363,14 @@ class SeamlessDataProvider:
         partial_ok: bool,
         as_of: Any,
     ) -> tuple[Request, Grid, SeriesFacts]:
+        self._refuse_after_fork()
         self._notice_commits()
         name = _series(series)
         facts, grid = self._declared.of(name)
         now = self._clock.now()
         last_closed = grid.floor(now)
         first = to_ns(start, name="start")
-        last = last_closed if end is None else to_ns(end, name="end")
+        last = max(first, last_closed) if end is None else to_ns(end, name="end")
         if first > last:
             raise InvalidRequestError(
                 f"start {iso(first)} comes after end {iso(last)}",
@@ -368,6 +396,15 @@ class SeamlessDataProvider:
             )
         request = Request(name, span, closed, strategy_named(strategy), now, sla, partial_ok, point)
         return request, grid, facts
+
+    def _refuse_after_fork(self) -> None:
+        if os.getpid() != self._process:
+            raise InvalidRequestError(
+                "the provider was made before a fork, and cannot be used in the child",
+                why="threads, polars' own among them, are not copied by a fork: the child would wait for ever",
+                next_step="make the provider in the child, and start it with multiprocessing's 'spawn' "
+                "or 'forkserver'",
+            )
 
     def _notice_commits(self) -> None:
         """Let go of what other processes, threads or flights have written to since the last look."""

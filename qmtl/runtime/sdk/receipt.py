@@ -30,6 +30,8 @@ class Receipt:
     phases: seconds of storage_wait, backfill_wait, live_wait and other; they sum to `total`.
     not_closed: bars of the range that had not closed when the request was made.
     as_of: the commit (ns) that the data stands for; pass it back to read the same again.
+    archived: whether the report of this call was archived; None if it says nothing new, False if the store
+        cannot be written.
     violations: budgets and bounds that were passed, and sources that failed, where the answer is partial.
     """
 
@@ -45,6 +47,7 @@ class Receipt:
     abandoned: tuple[str, ...] = ()
     replaced: int = 0
     breach: Breach | None = None
+    archived: bool | None = None
     _serve: Callable[[], tuple[Served, ...]] = field(default=tuple, repr=False)
     _fingerprint: Callable[[], str] = field(default=str, repr=False)
     _counts: Callable[[], Mapping[str, int]] = field(default=dict, repr=False)
@@ -87,6 +90,7 @@ class Receipt:
             "violations": list(self.violations),
             "abandoned": list(self.abandoned),
             "replaced": self.replaced,
+            "archived": self.archived,
         }
 
     def __repr__(self) -> str:

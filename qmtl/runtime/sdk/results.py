@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from qmtl.foundation.frames import empty_bars
 from qmtl.foundation.states import BarStates
 from qmtl.runtime.conformance.report import ConformanceReport
 from qmtl.runtime.sdk.loop_thread import result_of
@@ -103,6 +104,8 @@ class FetchManyResult:
     @cached_property
     def frame(self) -> pl.DataFrame:
         """Long format: a `series` column first; series in the order asked, each sorted by ts."""
+        if not self.results:
+            return empty_bars().select(pl.lit("").alias("series"), pl.all())
         parts = [
             result.frame.select(pl.lit(name).alias("series"), pl.all())
             for name, result in self.results.items()
@@ -121,11 +124,11 @@ class FetchManyResult:
         return self.frame.to_arrow()
 
 
-def fill_no_trade(frame: pl.DataFrame, states: BarStates, how: str) -> pl.DataFrame:
+def fill_no_trade(frame: pl.DataFrame, states: BarStates, how: str, *, has_volume: bool) -> pl.DataFrame:
     """The frame with a row for each `no_trade` bar, marked `filled`.
 
-    "null" leaves prices null; "flat" repeats the close before it with volume zero, and leaves the row out
-    where there is no earlier close in the range.
+    "null" leaves prices null; "flat" repeats the close before it with volume zero (null if the source has no
+    volumes), and leaves the row out where there is no earlier close in the range.
     """
     ts = pl.Series("ts", states.grid.stamps(states.no_trade), dtype=pl.Int64).cast(frame.schema["ts"])
     gaps = pl.DataFrame({"ts": ts}).with_columns(filled=pl.lit(True))
@@ -141,5 +144,5 @@ def fill_no_trade(frame: pl.DataFrame, states: BarStates, how: str) -> pl.DataFr
         pl.when("filled").then(before).otherwise(pl.col(name)).alias(name)
         for name in ("open", "high", "low", "close")
     ]
-    volume = pl.when("filled").then(0.0).otherwise(pl.col("volume")).alias("volume")
+    volume = pl.when("filled").then(0.0 if has_volume else None).otherwise(pl.col("volume")).alias("volume")
     return whole.with_columns(*flat, volume).filter(~pl.col("filled") | pl.col("close").is_not_null())

@@ -198,7 +198,7 @@ class Shell:
         """Open the live feed before anything else is asked, if the end of the answer is missing."""
         feed = self.feeds.find(journey.request.series)
         if feed is not None and Tier.LIVE in journey.session.tiers and _at_the_tail(journey):
-            journey.tail = Tail(feed, journey.request.series)
+            journey.tail = Tail(feed, journey.request.series, source=name_of(feed))
 
     async def _await_live(self, journey: Journey, cells: Coverage) -> Event:
         began = self.clock.monotonic()
@@ -219,7 +219,6 @@ class Shell:
                     series=request.series,
                     grid=journey.grid,
                     facts=journey.facts,
-                    source=feed_name,
                     store=self.store,
                     clock=self.clock,
                 )

@@ -41,7 +41,10 @@ def dialect_of(file: PlainFile, order: tuple[str, ...]) -> Dialect:
             why="fields are separated by commas, semicolons or tabs",
             next_step="write the file as CSV",
         )
-    fields = next(csv.reader([line], delimiter=separator))
+    try:
+        fields = next(csv.reader([line], delimiter=separator))
+    except csv.Error as error:  # line ends of another kind, or a field without end
+        _bad_record(file, number, str(error).partition(" - ")[0], "write the file as CSV with line ends \\n")
     has_header = not any(_is_number(field) for field in fields)
     if not has_header and not order:
         raise InvalidRequestError(

@@ -128,7 +128,7 @@ def _is_unread(name: str, dtype: pl.DataType, number: pl.Expr) -> pl.Expr:
 def _collect(table: Table, lazy: pl.LazyFrame) -> pl.DataFrame:
     try:
         return lazy.collect(engine="streaming")
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # a reader's panic: damage
         table.explain()
         raise InvalidRequestError(
             f"{table.name} cannot be read", why=str(error).splitlines()[0], next_step="check the file"

@@ -178,7 +178,7 @@ def _typed(file: PlainFile, kind: str, head: bytes) -> pl.LazyFrame:
         read = pl.read_ipc if head.startswith(b"ARROW1") else pl.read_ipc_stream
         with file.path.open("rb") as stream:
             return read(stream).lazy().with_row_index(_LINE, offset=1)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         why = "it is a Feather file of version 1" if head.startswith(b"FEA1") else str(error).splitlines()[0]
         raise InvalidRequestError(
             f"{file.name} cannot be read as {'Parquet' if kind == 'parquet' else 'Arrow'}",
@@ -197,7 +197,7 @@ def _json_lines(file: PlainFile, head: bytes) -> pl.LazyFrame:
     try:
         with file.path.open("rb") as stream:
             lazy = pl.read_ndjson(stream, infer_schema_length=None).lazy()
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         with file.path.open("rb") as stream:
             for number, line in enumerate(stream, 1):
                 _check_json(line, number, file)
@@ -218,7 +218,7 @@ def _check_json(line: bytes, number: int, file: PlainFile) -> None:
     try:
         value = json.loads(line, parse_constant=refuse)
         why = "it is not an object" if not isinstance(value, dict) else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         why = str(error)
     if why is not None:
         raise InvalidRequestError(

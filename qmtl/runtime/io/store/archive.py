@@ -32,6 +32,16 @@ def newest(connection: sqlite3.Connection, series: SeriesId) -> dict[str, Any] |
     return None if found is None else json.loads(found[0])
 
 
+def baseline(connection: sqlite3.Connection, series: SeriesId) -> dict[str, Any] | None:
+    """The newest report of a series that found nothing that raises, or None."""
+    found = connection.execute(
+        "SELECT report FROM report WHERE series = ? AND json_extract(report, '$.errors') = 0"
+        " AND json_extract(report, '$.warnings') = 0 ORDER BY number DESC LIMIT 1",
+        (series_number(connection, series),),
+    ).fetchone()
+    return None if found is None else json.loads(found[0])
+
+
 def listed(connection: sqlite3.Connection, series: SeriesId | None) -> list[dict[str, Any]]:
     """All reports, newest first."""
     found = connection.execute(

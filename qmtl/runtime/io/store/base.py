@@ -173,6 +173,13 @@ class ReportArchive(Protocol):
 
     def newest_report(self, series: SeriesId) -> dict[str, Any] | None: ...
 
+    def baseline_report(self, series: SeriesId) -> dict[str, Any] | None:
+        """The newest report without errors, and without warnings that are not accepted.
+
+        What later reports are compared with: a bad run must not become the measure of the next.
+        """
+        ...
+
     def reports(self, series: SeriesId | None = None) -> list[dict[str, Any]]:
         """All reports, newest first, each with `number`, `series`, `archived_at` (ns) and `report`."""
         ...

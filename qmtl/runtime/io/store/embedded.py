@@ -275,6 +275,10 @@ class EmbeddedStore:
         with self._home.reading(series) as connection:
             return archive.newest(connection, series)
 
+    def baseline_report(self, series: SeriesId) -> dict[str, Any] | None:
+        with self._home.reading(series) as connection:
+            return archive.baseline(connection, series)
+
     def reports(self, series: SeriesId | None = None) -> list[dict[str, Any]]:
         with self._home.reading(series) as connection:
             return archive.listed(connection, series)

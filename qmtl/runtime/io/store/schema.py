@@ -73,9 +73,12 @@ CREATE TABLE accepted (
 
 def recognise(connection: sqlite3.Connection, folder: Path) -> bool:
     """Whether the file holds a store; False if it is new and empty. Raises for what is not ours to read."""
+    # In one transaction: another process may be laying the file out at this moment.
+    connection.execute("BEGIN")
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    connection.execute("ROLLBACK")
     if not application and not tables:
         return False
     if application != APPLICATION_ID:

@@ -166,8 +166,10 @@ def test_over_another_span_fractions_are_compared_and_the_unseen_is_left_out() -
     frame = spiky(100, 300, 500, 1300)
     whole = report_of(frame).to_json()
     head = report_of(frame, Span(0, 720 * MINUTE), previous=whole)
-    # Three in half a day is more than four in a day; the outage lies outside.
-    assert head.digest == {SPIKE: "worsened"}
+    # Three of the four that were told already; the outage lies outside.
+    assert head.digest == {SPIKE: "unchanged"}
+    # Four in a day are fewer than three in half a day.
+    assert report_of(frame, previous=head.to_json()).digest[SPIKE] == "improved"
     calm = report_of(spiky(), Span(0, 720 * MINUTE), previous=whole)
     assert calm.digest == {}
     assert digest((), Span(0, 2000 * MINUTE), whole) == {SPIKE: "resolved", SILENCE: "resolved"}

@@ -33,13 +33,14 @@ class Children:
     def run(self, *tasks: tuple[object, ...], timeout_s: float = 60.0) -> list[str]:
         """Run tasks at once and to their ends; what they said. Each must end well."""
         self._start(tasks)
-        said = []
+        said, failed = [], []
         while (line := self._line(timeout_s)) != "done":
             assert line is not None, f"children hang after {said}"
             if line.startswith("ended"):
-                assert line.split()[2] == "0", f"a child failed: {line}, after {said}"
+                failed += [line] if line.split()[2] != "0" else []
             elif not line.startswith("started"):
                 said.append(line)
+        assert not failed, f"children failed: {failed}, after {said}"
         return said
 
     def run_and_kill(self, task: tuple[object, ...], *, lines: int, after_s: float) -> list[str]:

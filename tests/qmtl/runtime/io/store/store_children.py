@@ -111,6 +111,10 @@ def compact_and_read(folder: str) -> None:
     store.close()
 
 
+def open_and_close(folder: str) -> None:
+    EmbeddedStore(folder).close()
+
+
 def append_bars(folder: str, worker: str) -> None:
     """Single bars, those of four workers in turn."""
     store = EmbeddedStore(folder)
@@ -187,6 +191,7 @@ TASKS: dict[str, Callable[..., None]] = {
         write_until_killed,
         write_pages,
         compact_and_read,
+        open_and_close,
         append_bars,
         fill_the_disk,
         fork_with_an_open_store,

@@ -51,6 +51,11 @@ def test_single_bars_of_four_writers(children: Any, script: ModuleType, tmp_path
         assert store.verify().is_sound
 
 
+def test_a_store_that_several_lay_out_at_once(children: Any, tmp_path: Path) -> None:
+    for number in range(40):
+        children.run(*[("open_and_close", tmp_path / f"store {number}")] * 6)
+
+
 def test_a_version_sees_other_processes(children: Any, script: ModuleType, tmp_path: Path) -> None:
     with EmbeddedStore(tmp_path / "store") as store:
         before = store.version()

@@ -1,0 +1,249 @@
+"""Pages that are made from the code itself, so that they cannot drift: mkdocs calls this when it builds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+FOLDER = "en/reference"
+
+_START = """<!doctype html>
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="0; url=en/">
+<a href="en/">qmtl</a>
+"""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages to those in the folder."""
+    pages = {"cli": cli(), "rules": rules(), "metrics": metrics(), "settings": settings(), "errors": errors()}
+    for name, text in pages.items():
+        files.append(File.generated(config, f"{FOLDER}/{name}.md", content=text))
+    return files
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """The root of the site leads to the English pages."""
+    Path(config.site_dir, "index.html").write_text(_START, encoding="utf-8")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def code(value: object) -> str:
+    return f"`{value}`"
+
+
+# -- the command line ------------------------------------------------------------------------------------
+
+
+def cli() -> str:
+    """Every command, as its `--help` tells it."""
+    from qmtl.interfaces.cli.main import COMMANDS, FAMILIES
+
+    parts = [
+        "# Command line\n",
+        "This page is what `--help` says.\n",
+        _help(),
+        "## Exit codes\n",
+        exit_codes(),
+        "A user's mistake never shows a traceback: it says what, where, and what to do next. With `--json` "
+        "the error is a JSON document on stdout, too.\n",
+    ]
+    for name in COMMANDS:
+        parts += [f"## qmtl {name}\n", _help(name)]
+    for family, (_, commands) in FAMILIES.items():
+        parts.append(f"## qmtl {family}\n")
+        for name in commands:
+            parts += [f"### qmtl {family} {name}\n", _help(family, name)]
+    return "\n".join(parts)
+
+
+def _help(*words: str) -> str:
+    from typer.testing import CliRunner
+
+    from qmtl.interfaces.cli.main import app
+
+    said = CliRunner(env={"COLUMNS": "96", "NO_COLOR": "1"}).invoke(app, [*words, "--help"], prog_name="qmtl")
+    if said.exit_code:
+        raise RuntimeError(f"qmtl {' '.join(words)} --help ended with {said.exit_code}: {said.output}")
+    return f"```text\n{said.output.strip()}\n```\n"
+
+
+def exit_codes() -> str:
+    """What a script can rely on."""
+    from qmtl.interfaces.cli.guard import DEFECT, EXIT_CODES, INTERRUPTED, PIPE_CLOSED
+
+    kinds: dict[int, list[str]] = {}
+    for kind, number in EXIT_CODES:
+        kinds.setdefault(number, []).append(code(kind.__name__))
+    meanings = {
+        2: "bad input",
+        3: "data missing",
+        4: "conformance: impossible or suspicious data",
+        5: "an SLA budget or bound is breached",
+        7: "a source, the store or a package is unavailable",
+    }
+    rows = [("0", "complete", "")]
+    rows += [(str(number), meanings[number], ", ".join(names)) for number, names in sorted(kinds.items())]
+    rows += [
+        (str(DEFECT), "a defect of qmtl; please report it", "anything else"),
+        (str(INTERRUPTED), "interrupted by Ctrl-C; the next run resumes", ""),
+        (str(PIPE_CLOSED), "the reader of a pipe went away", ""),
+    ]
+    return table(("code", "meaning", "error"), rows)
+
+
+# -- catalogues ------------------------------------------------------------------------------------------
+
+
+def rules() -> str:
+    """The rule catalogue and its thresholds."""
+    import inspect
+    from dataclasses import fields
+
+    from qmtl.runtime.conformance.rules import RULES, RULESET, Thresholds
+
+    meanings = {
+        "error": "Impossible. Such a row is never stored as present: it is kept aside (quarantined), its bar "
+        "stays `unknown`, and is asked for again. Errors cannot be accepted.",
+        "warning": "Suspicious. The row is stored and served, and a fetch raises until the bar is accepted.",
+        "info": "Worth knowing. Never raises.",
+    }
+    parts = [
+        "# Rules\n",
+        "Every rule that bars are checked against, from `qmtl.runtime.conformance.rules`. Ids are stable. "
+        f"This rule set is `{RULESET}`; reports name the one that judged them.\n",
+    ]
+    for severity, meaning in meanings.items():
+        rows = [
+            (code(rule.id), rule.stage, rule.meaning, rule.advice)
+            for rule in RULES.values()
+            if rule.severity == severity
+        ]
+        parts += [f"## {severity}\n", meaning + "\n", table(("rule", "stage", "meaning", "what to do"), rows)]
+    parts += [
+        "## Thresholds\n",
+        "Hand `ConformancePipeline(Thresholds(...))` to a provider to change them.\n",
+        table(("threshold", "default"), ((code(f.name), code(f.default)) for f in fields(Thresholds))),
+        f"```text\n{inspect.getdoc(Thresholds)}\n```\n",
+    ]
+    return "\n".join(parts)
+
+
+def metrics() -> str:
+    """The metric catalogue and the log fields."""
+    from qmtl.foundation.observability.catalog import CATALOG, LOG_FIELDS
+
+    rows = (
+        (code(one.name), one.kind, one.unit, ", ".join(map(code, one.labels)) or "none", one.meaning)
+        for one in CATALOG
+    )
+    fields = ", ".join(map(code, LOG_FIELDS))
+    return "\n".join(
+        [
+            "# Metrics and logs\n",
+            "Metrics go to `prometheus_client.REGISTRY`, or to the `metrics_registry=` of a provider.\n",
+            table(("metric", "kind", "unit", "labels", "meaning"), rows),
+            "## Logs\n",
+            "The loggers are `seamless.backfill` and `seamless.sla`, of the standard library; `qmtl -v` "
+            f"shows them. Every event tells {fields}: the series, its timeframe, and the range as ISO 8601 "
+            "UTC, its end open.\n",
+        ]
+    )
+
+
+KEYS = {
+    "seamless": {
+        "store": ("`~/.local/share/qmtl` (Linux)", "the folder of the store; made if it is not there"),
+        "cache_bytes": ("`256MiB`", "how much of what was read is kept in memory"),
+        "partial_ok": ("`false`", "answer with holes and findings instead of raising"),
+        "sla": ("none", "budgets and bounds of each fetch; [its keys](../how-to/sla.md)"),
+        "series": ("none", "declared facts of series; see below"),
+        "vendors": ("ccxt, if installed", "who serves which series; see below"),
+        "settle": ("`60s`", "how long a bar must have been closed before an answer without it is `no_trade`"),
+        "absent_expiry": ("`24h`", "how long an absence holds before it is asked about again"),
+        "retention": ("for ever", "how long older versions are kept for `as_of`; `compact` deletes the rest"),
+    },
+    "seamless.series[]": {
+        "match": ("required", "a pattern of node ids; the first that matches wins"),
+        "calendar": ("`24x7`", "`24x7`, `FX`, or a MIC such as `XNYS`"),
+        "anchor": ("`clock`", "`clock`, or `session` if intraday bars are counted from each open"),
+        "allow_nonpositive": ("`false`", "prices of zero and less are possible"),
+        "has_volume": ("`true`", "`false` if the source has no volumes"),
+    },
+    "seamless.vendors[] of kind ccxt": {
+        "match": ("required", "a pattern of node ids; the first that matches wins"),
+        "kind": ("required", "`ccxt`"),
+        "exchange": ("required", "the id of the exchange in ccxt"),
+        "urls": (
+            "ccxt's own",
+            "one URL for all APIs, or ccxt's names of APIs to URLs; for proxies, simulators",
+        ),
+    },
+    "seamless.vendors[] of kind files": {
+        "match": ("required", "a pattern of node ids; the first that matches wins"),
+        "kind": ("required", "`files`"),
+        "path": ("required", "where the files are; may hold `{venue}`, `{symbol}`, `{timeframe}`"),
+        "columns": ("found by name", "which column is which, as [on import](../how-to/files.md)"),
+        "tz": ("UTC", "the zone of stamps that name none"),
+        "unit": ("none", "what integer stamps count: `s`, `ms`, `us`, `ns`"),
+        "label": ("`open`", "whether a stamp is the `open` or the `close` of its bar"),
+        "scale": ("1", "what stored values are multiplied by"),
+        "holes": ("`unknown`", "what a bar between the rows is: `unknown`, or `no_trade` for complete files"),
+    },
+}
+
+
+def settings() -> str:
+    """The keys of qmtl.yml, within the text beside this file; a key without words fails the build."""
+    from pydantic import BaseModel
+
+    from qmtl.foundation.settings import CcxtSettings, FilesSettings, SeamlessSettings, SeriesSettings
+
+    models: tuple[type[BaseModel], ...] = (SeamlessSettings, SeriesSettings, CcxtSettings, FilesSettings)
+    parts = []
+    for (section, keys), model in zip(KEYS.items(), models, strict=True):
+        if set(keys) != set(model.model_fields):
+            raise RuntimeError(f"docs/hooks.py: KEYS of {section} are not those of {model.__name__}")
+        rows = ((code(key), default, meaning) for key, (default, meaning) in keys.items())
+        parts.append(f"### {section}\n\n" + table(("key", "default", "meaning"), rows))
+    text = Path(__file__).with_name("settings.md.in").read_text(encoding="utf-8")
+    return text.replace("{keys}", "\n".join(parts))
+
+
+def errors() -> str:
+    """The error tree, and each error with its facts."""
+    from qmtl.foundation import errors as module
+
+    tree = (module.__doc__ or "").partition("\n\n")[2].strip()
+    kinds = [
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, module.QmtlError)
+    ]
+    parts = [
+        "# Errors\n",
+        "Every error of this package is a `qmtl.QmtlError`. It is also the built-in error that it resembles, "
+        "so `except TimeoutError` catches a breached budget. `str(error)` is the whole message, with the "
+        "next step; each fact is a field: `what`, `series`, `span`, `why`, `next_step`.\n",
+        f"```text\n{tree}\n```\n",
+        "When several apply, a fetch raises the first of: SLA, source, missing data, conformance.\n",
+        "## What a command ends with\n",
+        exit_codes(),
+        "## Each of them\n",
+    ]
+    parts += [
+        f"::: qmtl.{kind.__name__}\n    options:\n      merge_init_into_class: false\n" for kind in kinds
+    ]
+    return "\n".join(parts)

@@ -1,0 +1,155 @@
+"""What a vendor hands over, made sure of: each page keeps its promises, or is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol, TypeVar, cast
+
+import polars as pl
+
+from qmtl.foundation.errors import QmtlError, SourceUnavailableError
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.frames import BAR_SCHEMA, TS, VALUES, empty_bars
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Coverage, Span
+from qmtl.foundation.times import EARLIEST, LATEST, iso
+from qmtl.runtime.io.vendors.base import Page, Vendor
+
+T = TypeVar("T")
+
+_PER_TICK = {"ns": 1, "us": 1_000, "ms": 1_000_000}
+
+
+async def pages_of(
+    vendor: Vendor, series: SeriesId, facts: SeriesFacts, run: Span, *, source: str
+) -> AsyncGenerator[Page, None]:
+    """The pages of `run`, each with a frame of BAR_SCHEMA (rows in any order); closes what the vendor gave.
+
+    Raises `SourceUnavailableError` for a page that contradicts itself or the question, and for whatever the
+    vendor raises that is neither an error of ours nor a broken connection.
+    """
+    async with AsyncExitStack() as held:
+        answers: AsyncIterator[Page] | None = None
+        while True:
+            try:
+                if answers is None:
+                    answers = await held.enter_async_context(closing(aiter(vendor.pages(series, run))))
+                page = await anext(answers)
+            except StopAsyncIteration:
+                return
+            except QmtlError as error:
+                error.series = error.series or series.text
+                error.span = error.span or run
+                raise
+            except (OSError, TimeoutError):
+                raise
+            except asyncio.CancelledError as cause:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                raise _failed(cause, series, source) from cause  # the vendor's own: nobody cancelled us
+            except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as cause:
+                # A vendor is foreign code: whatever it raises is its failure, and must not end our loop.
+                raise _failed(cause, series, source) from cause
+            yield checked(page, series, facts, run, source)
+
+
+@asynccontextmanager
+async def closing(source: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """Close a foreign iterator at the end, if it can be closed: a generator can, others need not."""
+    try:
+        yield source
+    finally:
+        close = getattr(source, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _failed(cause: BaseException, series: SeriesId, source: str) -> SourceUnavailableError:
+    return SourceUnavailableError(
+        f"{source} failed",
+        source=source,
+        series=series,
+        why=f"{type(cause).__name__}: {cause}",
+        next_step=f"mend the vendor {source}; what was committed stays",
+    )
+
+
+def checked(page: Page, series: SeriesId, facts: SeriesFacts, run: Span, source: str) -> Page:
+    """The page with a frame of BAR_SCHEMA. Raises `SourceUnavailableError` if it breaks a promise."""
+
+    def refuse(what: str, why: str) -> SourceUnavailableError:
+        return SourceUnavailableError(
+            f"a page of {source} is refused: {what}",
+            source=source,
+            series=series,
+            span=run,
+            why=why,
+            next_step=f"mend the vendor {source}; nothing of this page was stored",
+        )
+
+    for value, kind, name in _parts(page):
+        if not isinstance(value, kind):
+            raise refuse(f"{name} is a {_called(type(value))}", f"it must be a {_called(kind)}")
+    if not run.contains(page.answered):
+        raise refuse(f"it answers for {page.answered}", "that is not within the range it was asked for")
+    if page.absent and not page.answered.contains(page.absent.hull):
+        raise refuse(f"it calls {page.absent.hull} absent", f"that is not within its answer {page.answered}")
+    if page.frame.height == 0:
+        return Page(empty_bars(), page.answered, page.absent)
+    kind_of_ts = page.frame.schema.get("ts")
+    if not (isinstance(kind_of_ts, pl.Datetime) and kind_of_ts.time_zone == "UTC"):
+        raise refuse(
+            f"its ts column is {kind_of_ts}", f"ts must be a UTC datetime column, as in {BAR_SCHEMA['ts']}"
+        )
+    ticks = page.frame["ts"].to_physical()
+    low, high = cast("int | None", ticks.min()), cast("int | None", ticks.max())
+    if ticks.null_count() or low is None or high is None:
+        raise refuse("it has rows without a ts", "a row without a time belongs to no bar")
+    # In Python's own integers: nanoseconds would wrap around in silence.
+    low, high = low * _PER_TICK[kind_of_ts.time_unit], high * _PER_TICK[kind_of_ts.time_unit]
+    if low < page.answered.start or high >= page.answered.end:
+        stray = low if low < page.answered.start else high
+        where = iso(stray) if EARLIEST <= stray <= LATEST else "a time that nanoseconds cannot tell"
+        raise refuse(f"it has a row at {where}", f"that is outside its answer {page.answered}")
+    return Page(_bars(page.frame, facts, refuse), page.answered, page.absent)
+
+
+def _called(kind: type) -> str:
+    return f"{kind.__module__.partition('.')[0]}.{kind.__name__}".removeprefix("builtins.")
+
+
+def _parts(page: object) -> list[tuple[object, type, str]]:
+    if not isinstance(page, Page):
+        return [(page, Page, "it")]
+    return [
+        (page.frame, pl.DataFrame, "its frame"),
+        (page.answered, Span, "its answered"),
+        (page.absent, Coverage, "its absent"),
+    ]
+
+
+class _Refuse(Protocol):
+    def __call__(self, what: str, why: str) -> SourceUnavailableError: ...
+
+
+def _bars(frame: pl.DataFrame, facts: SeriesFacts, refuse: _Refuse) -> pl.DataFrame:
+    """BAR_SCHEMA of the frame's own columns; others are left out, and nothing is made up or converted."""
+    if not facts.has_volume and "volume" not in frame.columns:
+        frame = frame.with_columns(volume=pl.lit(None, dtype=pl.Float64))
+    lacking = [name for name in VALUES if name not in frame.columns]
+    if lacking:
+        raise refuse(
+            f"it has no column {', '.join(lacking)}",
+            "a source without volumes must be declared so (has_volume: false)"
+            if lacking == ["volume"]
+            else f"its columns are {', '.join(frame.columns)}",
+        )
+    # A column of nothing but nulls has no type of its own yet.
+    wrong = [name for name in VALUES if frame.schema[name] not in (pl.Float64, pl.Null)]
+    if wrong:
+        kinds = ", ".join(f"{name} is {frame.schema[name]}" for name in wrong)
+        raise refuse(kinds, "prices and volumes must be Float64")
+    return frame.select(pl.col("ts").cast(TS), pl.col(VALUES).cast(pl.Float64))
