@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import MutableMapping
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
 
-import structlog
-from structlog.stdlib import BoundLogger
+if TYPE_CHECKING:
+    from structlog.stdlib import BoundLogger
 
 _NAMESPACE = "seamless"
 
@@ -41,19 +42,32 @@ def _shown(value: object) -> str:
     return text if text and text.isprintable() and not set(text) & set(' "=') else repr(text)
 
 
+@lru_cache
 def _logger(name: str) -> BoundLogger:
+    import structlog
+
     logger: BoundLogger = structlog.wrap_logger(
         logging.getLogger(name),
         processors=[structlog.stdlib.filter_by_level, _as_record],
-        wrapper_class=BoundLogger,
+        wrapper_class=structlog.stdlib.BoundLogger,
         context_class=dict,
         cache_logger_on_first_use=False,
     ).bind()
     return logger
 
 
+class _WhenUsed:
+    """A logger that is made at its first event: structlog takes longer to load than a read of the store."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(_logger(self._name), method)
+
+
 # Without a handler of our own, Python would print warnings to stderr where nobody has configured logging.
 logging.getLogger(_NAMESPACE).addHandler(logging.NullHandler())
 
-backfill_log = _logger(f"{_NAMESPACE}.backfill")
-sla_log = _logger(f"{_NAMESPACE}.sla")
+backfill_log = cast("BoundLogger", _WhenUsed(f"{_NAMESPACE}.backfill"))
+sla_log = cast("BoundLogger", _WhenUsed(f"{_NAMESPACE}.sla"))
