@@ -102,13 +102,17 @@ class Home:
         name = quote(str(self.folder / DATABASE))
         if not self.read_only:
             connection = self._open(f"file:{name}?mode=rwc")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+            try:
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+            except sqlite3.Error:
+                connection.close()
+                raise
             return connection
         connection = self._open(f"file:{name}?mode=ro")
         try:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        except sqlite3.OperationalError as failure:
+        except sqlite3.DatabaseError as failure:
             connection.close()
             if failure.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
                 raise
