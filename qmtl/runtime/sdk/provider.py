@@ -401,7 +401,7 @@ class SeamlessDataProvider:
         if os.getpid() != self._process:
             raise InvalidRequestError(
                 "the provider was made before a fork, and cannot be used in the child",
-                why="threads, polars' own among them, are not copied by a fork: the child would wait for ever",
+                why="a fork copies no threads, and polars has its own: the child would wait for ever",
                 next_step="make the provider in the child, and start it with multiprocessing's 'spawn' "
                 "or 'forkserver'",
             )

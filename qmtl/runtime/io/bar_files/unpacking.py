@@ -30,6 +30,12 @@ def plain_file(path: Path) -> Iterator[PlainFile]:
     Unpacking streams through a temporary file, so that memory does not grow with the file. Raises
     `InvalidRequestError` if there is no such file, or it cannot be unpacked.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InvalidRequestError(
+            f"{str(path)!r} cannot be read", why="its name is not UTF-8", next_step="rename it"
+        ) from None
     if not path.is_file():
         why = "it is a directory" if path.is_dir() else "there is no such file"
         raise InvalidRequestError(f"{path} cannot be read", why=why, next_step="check the path")
