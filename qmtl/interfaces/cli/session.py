@@ -68,7 +68,10 @@ class Session:
         from qmtl.interfaces.cli.showing import PipeAwareConsole
 
         console = PipeAwareConsole(
-            file=sys.stderr if self.json else sys.stdout, highlight=False, soft_wrap=True
+            file=sys.stderr if self.json else sys.stdout,
+            highlight=False,
+            emoji=False,
+            soft_wrap=True,
         )
         if not console.is_terminal:
             console.width = NO_TERMINAL
@@ -138,4 +141,4 @@ JsonToo = Annotated[bool, typer.Option("--json", callback=_json_too, help="As be
 
 def instant(text: str | None) -> str | int | None:
     """A time as it is written on a command line: nanoseconds are digits, more than any date has."""
-    return int(text) if text is not None and text.isdecimal() and len(text) > 8 else text
+    return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) > 8 else text

@@ -29,7 +29,7 @@ def run_demo(store: Path | None = None) -> None:
     store: an empty or new folder; left out, `demo` in the user's cache folder, made anew each time.
     """
     folder = _stage_folder(store)
-    stage = Stage(Console(highlight=False))
+    stage = Stage(Console(highlight=False, emoji=False))
     stage.say(f"Everything happens on this machine, in {folder}")
     with SimulatedExchange() as exchange:
         # A budget of its own: what the simulated exchange may be asked is nobody else's share.

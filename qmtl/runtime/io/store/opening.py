@@ -47,13 +47,13 @@ class Home:
     def _inspect(self) -> None:
         """Refuse what cannot be a store, and find out whether it can be written."""
         folder = self.folder
-        if folder.exists() and not folder.is_dir():
-            raise StoreError(
-                f"{folder} is a file, not a directory",
-                path=folder,
-                next_step="name a directory; a missing one is made",
-            )
         try:
+            if folder.exists() and not folder.is_dir():
+                raise StoreError(
+                    f"{folder} is a file, not a directory",
+                    path=folder,
+                    next_step="name a directory; a missing one is made",
+                )
             if not self.read_only:
                 folder.mkdir(parents=True, exist_ok=True)
             present = sorted(entry.name for entry in folder.iterdir())

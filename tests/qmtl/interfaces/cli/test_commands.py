@@ -319,3 +319,10 @@ def test_a_typo_in_the_settings_names_the_nearest_key(cli: CommandLine) -> None:
     assert result.exit_code == 2
     for part in ("qmtl.yml", "partial_okay", "partial_ok'"):
         assert part in result.stderr
+
+
+def test_a_symbol_is_never_read_as_a_pictograph(cli: CommandLine) -> None:
+    name = "ohlcv:a:b:1m"
+    cli.run("import", csv_of(cli.folder, day_of_bars()), "--series", name)
+    for command in (("coverage", name, "2024-01-01", "2024-01-02"), ("store", "info")):
+        assert name in cli.run(*command).stdout
