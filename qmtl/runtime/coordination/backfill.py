@@ -20,9 +20,8 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.states import whole_cells
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
-from qmtl.foundation.times import SECOND, iso
+from qmtl.foundation.times import LATEST, SECOND, iso
 from qmtl.runtime.conformance.findings import Finding
 from qmtl.runtime.conformance.screen import Screened, screen
 from qmtl.runtime.coordination.claims import Claims
@@ -119,14 +118,14 @@ class Backfill:
         committed, and claims what is still missing. Returns when nothing is left to be asked; what the
         vendor did not answer for stays unknown. Raises what the vendor raises.
         """
-        job = _Job(self, series, grid, facts, vendor, filling, on_progress, total=grid.count(missing | again))
+        job = _Job(self, series, grid, facts, vendor, filling, on_progress, wanted=missing | again)
         backfill_log.info(
             "backfill.started", **job.facts_of(missing.hull), bars=job.total, source=filling.source
         )
         ratio = self.metrics.completion(series, lease_key=job.lease_key)
         ratio.set(0.0)
         try:
-            await job.work(missing, again)
+            await job.work(again)
         except asyncio.CancelledError:
             backfill_log.warning("backfill.cancelled", **job.facts_of(missing.hull), done=job.done)
             raise
@@ -153,8 +152,16 @@ class _Job:
     vendor: Vendor
     filling: Filling
     on_progress: OnProgress | None
-    total: int
-    done: int = 0
+    wanted: Coverage
+
+    def __post_init__(self) -> None:
+        self.total = self.grid.count(self.wanted)
+        self._left = self.wanted
+
+    @property
+    def done(self) -> int:
+        """Bars that were wanted, and are known of now."""
+        return self.total - self.grid.count(self._left)
 
     @property
     def lease_key(self) -> str:
@@ -168,8 +175,8 @@ class _Job:
             "end": iso(span.end),
         }
 
-    async def work(self, missing: Coverage, again: Coverage) -> None:
-        wanted = missing | again
+    async def work(self, again: Coverage) -> None:
+        wanted = self.wanted
         while wanted:
             with self.filling.held as held:
                 mine: list[int] = []
@@ -184,13 +191,26 @@ class _Job:
                 if claimed:
                     # Between the reading and the claim somebody else may have committed.
                     known = await self._known(claimed.hull) - again
+                    self.count(known)
                     for run in runs(claimed - known, self.grid):
                         await self._ask(run)
             wanted = wanted - claimed
             if wanted and not mine:
                 self.filling.waited_for += 1
                 await asyncio.sleep(CLAIM_POLL_S)
-                wanted = wanted - await self._known(wanted.hull)
+                known = await self._known(wanted.hull)
+                self.count(known)
+                wanted = wanted - known
+
+    def count(self, known: Coverage) -> None:
+        """Cells that are known of now, wanted or not; each is counted once."""
+        self._left = self._left - known
+
+    def tell_progress(self) -> None:
+        done = self.done
+        self.on.metrics.completion(self.series, lease_key=self.lease_key).set(done / max(1, self.total))
+        if self.on_progress is not None:
+            self.on_progress(Progress(self.series, done, self.total))
 
     async def _known(self, span: Span) -> Coverage:
         """Cells that need no asking any more: a row, an answer or an absence is stored for them."""
@@ -209,9 +229,8 @@ class _Job:
                     async for answered in self._pages(part):
                         rest = rest - answered
                 return
-            except SourceUnavailableError:
-                raise
-            except (ConnectionError, TimeoutError, OSError) as cause:
+            except _BrokeOff as broken:
+                cause = broken.__cause__
                 if left == 0:
                     raise SourceUnavailableError(
                         f"{self.filling.source} broke off {TRIES} times",
@@ -230,30 +249,46 @@ class _Job:
 
     async def _pages(self, run: Span) -> AsyncIterator[Coverage]:
         """Read pages of `run`, commit them in chunks, and tell what was answered once it is durable."""
-        chunk = _Chunk(self, run)
+        chunk, broken = _Chunk(self), None
         answers = pages_of(self.vendor, self.series, self.facts, run, source=self.filling.source)
         async with aclosing(answers):
-            async for page in answers:
+            while True:
+                asked_at = self.on.clock.now()
+                try:
+                    page = await anext(answers, None)
+                except OSError as cause:
+                    page, broken = None, cause
                 if self.filling.stopped:  # the vendor swallowed its cancellation
                     raise asyncio.CancelledError
-                chunk.add(page)
+                if page is None:
+                    break
+                chunk.add(page, asked_at)
                 if chunk.is_full:
                     yield await chunk.commit()
+        # What came before a break is as good as ever: only the rest is worth asking for.
         if chunk.pages:
             yield await chunk.commit()
+        if isinstance(broken, SourceUnavailableError):
+            raise broken
+        if broken is not None:
+            raise _BrokeOff from broken
+
+
+class _BrokeOff(Exception):
+    """The vendor's connection broke (the cause tells how), as opposed to a file or a pipe of our own."""
 
 
 class _Chunk:
     """Pages that are committed together."""
 
-    def __init__(self, job: _Job, run: Span) -> None:
+    def __init__(self, job: _Job) -> None:
         self._job = job
-        self._run = run
         self._clear()
 
     def _clear(self) -> None:
         self.pages: list[Page] = []
         self._rows = 0
+        self._asked_at = LATEST
         self._opened = self._job.on.clock.monotonic()
 
     @property
@@ -261,14 +296,16 @@ class _Chunk:
         waited = self._job.on.clock.monotonic() - self._opened
         return self._rows >= CHUNK_ROWS or (bool(self.pages) and waited >= CHUNK_SECONDS)
 
-    def add(self, page: Page) -> None:
+    def add(self, page: Page, asked_at: int) -> None:
+        """`asked_at` (ns) is when the page was asked for: what closed later may have been told unfinished."""
+        self._asked_at = min(self._asked_at, asked_at)
         self.pages.append(page)
         self._rows += page.frame.height
 
     async def commit(self) -> Coverage:
-        job, now = self._job, self._job.on.clock.now()
-        answered = Coverage(page.answered for page in self.pages).clip(self._run)
-        said_absent = Coverage(span for page in self.pages for span in page.absent).clip(self._run)
+        job, now = self._job, self._asked_at
+        answered = Coverage(page.answered for page in self.pages)
+        said_absent = Coverage(span for page in self.pages for span in page.absent)
         frames = [page.frame for page in self.pages if page.frame.height]
         rows = pl.concat(frames) if frames else empty_bars()
         screened = screen(rows, grid=job.grid, facts=job.facts, within=answered.hull, now=now)
@@ -293,9 +330,7 @@ class _Chunk:
         filling.findings.extend(screened.findings)
         if commit.replaced.height:
             filling.replaced.append(commit.replaced)
-        job.done = min(
-            job.total, job.done + job.grid.count(whole_cells(answered, job.grid, job.grid.align(self._run)))
-        )
+        job.count(answered)
         backfill_log.info(
             "backfill.committed",
             **job.facts_of(answered.hull),
@@ -303,9 +338,7 @@ class _Chunk:
             added=commit.added,
             quarantined=screened.quarantine.height,
         )
-        job.on.metrics.completion(job.series, lease_key=job.lease_key).set(job.done / max(1, job.total))
-        if job.on_progress is not None:
-            job.on_progress(Progress(job.series, job.done, job.total))
+        job.tell_progress()
         return answered
 
 
@@ -319,14 +352,14 @@ def judge_answer(
     rules: Rules,
     source: str,
 ) -> Write:
-    """What an answer proves, as a write.
+    """What an answer proves, as a write. `now` (ns) is when it was asked for.
 
-    An answered bar without a row did not trade only if it had closed `settle` before now. Bars whose rows
+    An answered bar without a row did not trade only if it had closed `settle` before that. Bars whose rows
     were impossible stay unknown, and lose an earlier word too. What is called absent holds until it expires.
     """
     present = grid.cells(stamps(screened.clean))
     settled = answered.clip(
-        Span(answered.hull.start, max(answered.hull.start, now - int(rules.settle * SECOND)))
+        Span(answered.hull.start, max(answered.hull.start, grid.floor(now - int(rules.settle * SECOND))))
     )
     impossible = screened.retracted
     return Write(
