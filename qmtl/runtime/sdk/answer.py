@@ -47,7 +47,8 @@ class Answerer:
         if finish.breach is not None:
             _log_breach(journey, finish.breach)
 
-        report: Callable[[], ConformanceReport] = partial(self._report, journey, holding)
+        # What goes on behind the answer, and may set another filling, is no part of it.
+        report: Callable[[], ConformanceReport] = partial(self._report, journey, holding, journey.filling)
         clean = not holding.flags and journey.filling is None
         archived = None
         if not clean:
@@ -65,6 +66,15 @@ class Answerer:
         )
         self._count_bars(journey, holding)
         return self._result(journey, finish, holding, phases, report, archived, fill)
+
+    def _earlier_close(self, holding: Holding) -> float | None:
+        """The last close before the range, at the same commit."""
+        start = holding.span.start
+        snapshot = self._shell.store.read(
+            holding.series, Span(start, start), as_of=holding.as_of or None, context=1
+        )
+        before = snapshot.rows.head(snapshot.first)["close"]
+        return None if before.is_empty() else float(before[-1])
 
     def _count_bars(self, journey: Journey, holding: Holding) -> None:
         rest = holding.frame.height
@@ -116,8 +126,8 @@ class Answerer:
         )
         return bool(verdict.errors or verdict.warnings)
 
-    def _report(self, journey: Journey, holding: Holding) -> ConformanceReport:
-        store, filling = self._shell.store, journey.filling
+    def _report(self, journey: Journey, holding: Holding, filling: Filling | None) -> ConformanceReport:
+        store = self._shell.store
         asked_again = journey.session.asked_again
         return self._shell.pipeline.report(
             series=holding.series,
@@ -161,7 +171,13 @@ class Answerer:
         request = journey.request
         frame = holding.frame
         if fill is not None:
-            frame = fill_no_trade(frame, holding.states, fill, has_volume=journey.facts.has_volume)
+            frame = fill_no_trade(
+                frame,
+                holding.states,
+                fill,
+                has_volume=journey.facts.has_volume,
+                earlier_close=self._earlier_close(holding) if fill == "flat" else None,
+            )
         violations = [] if finish.breach is None else [describe(finish.breach)]
         if finish.failure is not None:
             violations.append(
@@ -245,7 +261,7 @@ def _served(journey: Journey, holding: Holding) -> tuple[Served, ...]:
         by_source.setdefault(answer.source, []).append((answer.start, answer.end))
     rows = []
     for source, spans in by_source.items():
-        cells = Coverage(spans).clip(holding.span)
+        cells = Coverage(spans).clip(holding.span) - holding.unknown  # an absence may have expired
         for tier, part in (
             (base, cells - live - filled),
             (Tier.BACKFILL, cells & filled),

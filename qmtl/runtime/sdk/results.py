@@ -124,11 +124,14 @@ class FetchManyResult:
         return self.frame.to_arrow()
 
 
-def fill_no_trade(frame: pl.DataFrame, states: BarStates, how: str, *, has_volume: bool) -> pl.DataFrame:
+def fill_no_trade(
+    frame: pl.DataFrame, states: BarStates, how: str, *, has_volume: bool, earlier_close: float | None
+) -> pl.DataFrame:
     """The frame with a row for each `no_trade` bar, marked `filled`.
 
     "null" leaves prices null; "flat" repeats the close before it with volume zero (null if the source has no
-    volumes), and leaves the row out where there is no earlier close in the range.
+    volumes), and leaves the row out where there is no earlier close. earlier_close: the last one before the
+    range, if the store holds any.
     """
     ts = pl.Series("ts", states.grid.stamps(states.no_trade), dtype=pl.Int64).cast(frame.schema["ts"])
     gaps = pl.DataFrame({"ts": ts}).with_columns(filled=pl.lit(True))
@@ -139,7 +142,7 @@ def fill_no_trade(frame: pl.DataFrame, states: BarStates, how: str, *, has_volum
     )
     if how == "null":
         return whole
-    before = pl.col("close").forward_fill()
+    before = pl.col("close").forward_fill().fill_null(pl.lit(earlier_close))
     flat = [
         pl.when("filled").then(before).otherwise(pl.col(name)).alias(name)
         for name in ("open", "high", "low", "close")

@@ -232,6 +232,9 @@ def test_a_bar_that_did_not_trade_can_be_filled_and_is_marked(make: Make) -> Non
     before = flat.filter(pl.col("ts") == pl.lit(DAWN + 2 * MINUTE).cast(BAR_SCHEMA["ts"]))["close"].item()
     assert filled["open"].to_list() == filled["close"].to_list() == [before, before]
     assert filled["volume"].to_list() == [0.0, 0.0]
+    later = provider.fetch(SERIES, "2024-01-01T00:03Z", "2024-01-01T00:10Z", fill="flat").frame
+    assert later.equals(flat.filter(pl.col("ts") >= later["ts"][0])), "the close before the range is stored"
+    assert later.height == 7
     null = provider.fetch(SERIES, "2024-01-01", "2024-01-01T00:10Z", fill="null").frame
     assert null.height == 10
     assert null.filter("filled")["close"].null_count() == 3
