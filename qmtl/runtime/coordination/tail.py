@@ -39,19 +39,25 @@ class Tail:
                 async for update in updates:
                     if update.closed:  # a forming bar is never stored
                         self._closed.put_nowait(update.frame)
-        except (QmtlError, OSError, TimeoutError) as error:
+        except (QmtlError, OSError) as error:
             self._closed.put_nowait(error)
+        except asyncio.CancelledError as cause:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._closed.put_nowait(self._failed(cause, series))  # the feed's own: nobody cancelled us
         # A feed is foreign code: whatever it raises is its failure, and must not end our loop.
         except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as cause:  # noqa: BLE001 - see above
-            self._closed.put_nowait(
-                SourceUnavailableError(
-                    f"the live feed {self._source} failed",
-                    source=self._source,
-                    series=series,
-                    why=f"{type(cause).__name__}: {cause}",
-                    next_step=f"mend the live feed {self._source}",
-                )
-            )
+            self._closed.put_nowait(self._failed(cause, series))
+
+    def _failed(self, cause: BaseException, series: SeriesId) -> SourceUnavailableError:
+        return SourceUnavailableError(
+            f"the live feed {self._source} failed",
+            source=self._source,
+            series=series,
+            why=f"{type(cause).__name__}: {cause}",
+            next_step=f"mend the live feed {self._source}",
+        )
 
     async def store_missing(
         self,
@@ -68,13 +74,9 @@ class Tail:
         Raises what the feed raised. A feed that ends has nothing more to say, and so returns.
         """
         while missing:
-            getter = asyncio.ensure_future(self._closed.get())
-            done, _ = await asyncio.wait({getter, self._listener}, return_when=asyncio.FIRST_COMPLETED)
-            if getter not in done and self._closed.empty():
-                getter.cancel()
-                self._listener.result()
+            told = await self._next()
+            if told is None:
                 return
-            told = await getter
             if isinstance(told, BaseException):
                 raise told
             now = clock.now()
@@ -94,6 +96,17 @@ class Tail:
             )
             await in_thread(store.commit, series, write)
             missing = missing - cells
+
+    async def _next(self) -> pl.DataFrame | BaseException | None:
+        """What the feed told next; None once it has ended and told all."""
+        getter = asyncio.ensure_future(self._closed.get())
+        try:
+            await asyncio.wait({getter, self._listener}, return_when=asyncio.FIRST_COMPLETED)
+            if not getter.done() and self._closed.empty():
+                return None
+            return await getter
+        finally:
+            getter.cancel()
 
     def _screened(self, told: object, series: SeriesId, grid: Grid, facts: SeriesFacts, now: int) -> Screened:
         try:

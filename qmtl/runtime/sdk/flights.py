@@ -35,18 +35,23 @@ class Flights:
         """
         flight = self._under_way.get(key)
         if flight is None:
-            flight = _Flight(asyncio.ensure_future(work(filling)), filling)
-            self._under_way[key] = flight
-            flight.task.add_done_callback(lambda _: self._under_way.pop(key, None))
+            begun = _Flight(asyncio.ensure_future(work(filling)), filling)
+            begun.task.add_done_callback(lambda _: self._landed(key, begun))
+            self._under_way[key] = flight = begun
         flight.waiting += 1
         try:
             await asyncio.shield(flight.task)
         finally:
             flight.waiting -= 1
             if flight.waiting == 0 and not flight.task.done():
-                self._under_way.pop(key, None)
+                self._landed(key, flight)
                 await _end(flight)
         return flight.filling
+
+    def _landed(self, key: Hashable, flight: _Flight) -> None:
+        """Let go of a flight; one that was left behind may end while another is under way for its key."""
+        if self._under_way.get(key) is flight:
+            del self._under_way[key]
 
 
 class _Flight:

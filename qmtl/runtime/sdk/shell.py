@@ -75,9 +75,10 @@ class Shell:
 
     async def drive(self, journey: Journey) -> Finish:
         """Go on to the end, on the provider's loop."""
-        self._listen(journey)
         try:
             while not isinstance(step := next_step(journey.session), Finish):
+                if step.tier not in _LOCAL and journey.tail is None:
+                    self._listen(journey)
                 if step.tier in _LOCAL:
                     event = await in_thread(self._perform_local, journey, step)
                 elif step.tier is Tier.BACKFILL:
@@ -195,7 +196,7 @@ class Shell:
         return await self.flights.share(key, journey.filling, work)
 
     def _listen(self, journey: Journey) -> None:
-        """Open the live feed before anything else is asked, if the end of the answer is missing."""
+        """Open the live feed before any vendor is asked, if the end of the answer is missing."""
         feed = self.feeds.find(journey.request.series)
         if feed is not None and Tier.LIVE in journey.session.tiers and _at_the_tail(journey):
             journey.tail = Tail(feed, journey.request.series, source=name_of(feed))
@@ -242,7 +243,8 @@ class Shell:
 
     def _budget(self, journey: Journey, tier: Tier) -> Budget | None:
         policy = journey.request.sla
-        if policy is None:
+        # After a breach the store is read once more for what was committed; no budget is left for that.
+        if policy is None or journey.session.breach is not None:
             return None
         elapsed = self.clock.monotonic() - journey.opened
         return budget_for(policy, tier, journey.session.ledger, elapsed)
