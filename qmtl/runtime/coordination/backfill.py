@@ -220,11 +220,11 @@ class _Job:
 
     async def _ask(self, run: Span) -> None:
         """One question, asked again for the rest of it when the connection breaks."""
-        rest, pause = Coverage.of(run), FIRST_PAUSE_S
+        rest, pause = self.wanted.clip(run), FIRST_PAUSE_S
         for left in reversed(range(TRIES)):
             before = rest
             try:
-                for part in rest:
+                for part in runs(rest, self.grid):
                     self.filling.asked.append(part)
                     async for answered in self._pages(part):
                         rest = rest - answered
