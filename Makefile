@@ -41,7 +41,7 @@ soak: $(READY)  ## the crash tests, 1,000 rounds
 	QMTL_TEST_CRASH_ROUNDS=1000 $(BIN)/python -m pytest -n auto -rs tests -k crash
 
 docs: $(READY)  ## build the documentation; a warning is an error
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 services: $(READY)  ## what the integration tests need beside Python
 	@echo "The tests of this release need no service beside Python."

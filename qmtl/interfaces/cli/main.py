@@ -34,7 +34,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Command]]] = {
     ),
     "store": (
         "What the store holds, whether it is sound, its upkeep.",
-        {"info": store.info, "verify": store.verify, "compact": store.compact},
+        {"info": store.info, "verify": store.verify, "compact": store.compact, "declare": store.declare},
     ),
 }
 

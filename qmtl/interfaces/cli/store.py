@@ -47,6 +47,43 @@ def info(ctx: typer.Context, json: JsonToo = False) -> None:
     session.emit({**asdict(whole), **times, "series": series})
 
 
+def declare(
+    ctx: typer.Context,
+    series: Annotated[str, typer.Argument(metavar="SERIES", help="Its node id.")],
+    calendar: Annotated[
+        str | None, typer.Option(metavar="NAME", help="24x7, FX, or a MIC such as XNYS.")
+    ] = None,
+    anchor: Annotated[
+        str | None, typer.Option(metavar="clock|session", help="Where intraday bars lie.")
+    ] = None,
+    json: JsonToo = False,
+) -> None:
+    """Declare the calendar or the anchor of a series anew.
+
+    What was declared before stays readable by --as-of.
+    """
+    from dataclasses import replace
+
+    from qmtl.foundation.calendars import calendar_named
+    from qmtl.foundation.errors import InvalidRequestError
+    from qmtl.foundation.facts import SeriesFacts
+    from qmtl.foundation.series import SeriesId
+
+    session, name = session_of(ctx), SeriesId.parse(series)
+    said: dict[str, Any] = {
+        key: value for key, value in (("calendar", calendar), ("anchor", anchor)) if value is not None
+    }
+    if not said:
+        raise InvalidRequestError("nothing is declared", series=name, next_step="give --calendar or --anchor")
+    if calendar is not None:
+        calendar_named(calendar)
+    with session.open_store() as store:
+        facts = SeriesFacts.from_mapping(asdict(replace(store.facts(name) or SeriesFacts(), **said)))
+        store.declare(name, facts)
+    session.show(f"{name}: calendar {facts.calendar_name}, anchor {facts.anchor}")
+    session.emit({"series": str(name), **asdict(facts)})
+
+
 def _series_json(one: SeriesInfo) -> dict[str, Any]:
     from qmtl.foundation.times import iso
 

@@ -17,6 +17,10 @@ from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.runtime.conformance.flags import Flags
 from qmtl.runtime.io.store.base import Answer
 
+# What Python takes for a holding without rows, and for one answer, rounded up.
+_EMPTY_BYTES = 4_096
+_ANSWER_BYTES = 256
+
 
 class Holding:
     """Immutable. `cut` gives any sub-range without copying a row or judging it again.
@@ -88,7 +92,10 @@ class Holding:
 
     @property
     def nbytes(self) -> int:
-        return int(self.frame.estimated_size()) + 16 * len(self.flags.ts)
+        """About how much memory it takes; never nothing, or a cache of empty ranges would have no bound."""
+        spans = sum(len(cells) for _, cells in self.states.items())
+        beside = _EMPTY_BYTES + _ANSWER_BYTES * len(self.answers) + 16 * (spans + len(self.flags.ts))
+        return int(self.frame.estimated_size()) + beside
 
     def cut(self, span: Span) -> Holding:
         """The part within `span`, which is aligned and lies within this holding's span."""

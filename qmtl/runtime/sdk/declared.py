@@ -72,7 +72,7 @@ class Declared:
                         f"two declarations disagree about the {name} of a series",
                         series=series,
                         why=f"{said_by[name]} says {getattr(facts, name)!r}, {place} says {value!r}",
-                        next_step="make them agree, or drop one of them",
+                        next_step="make them agree; 'qmtl store declare' changes what the store says",
                     )
                 facts = replace(facts, **{name: value})
                 said_by[name] = place

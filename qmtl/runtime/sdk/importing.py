@@ -228,7 +228,7 @@ def _joined(series: SeriesId, earlier: SeriesFacts, news: SeriesFacts) -> Series
             "the calendar of a series is declared twice, and differently",
             series=series,
             why=f"it was declared {earlier.calendar!r}, and this import says {news.calendar!r}",
-            next_step=f"leave out --calendar, or give --calendar {earlier.calendar}",
+            next_step=f"leave out --calendar, or: qmtl store declare {series} --calendar {news.calendar}",
         )
     return replace(
         earlier,

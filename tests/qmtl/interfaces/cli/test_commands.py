@@ -326,3 +326,15 @@ def test_a_symbol_is_never_read_as_a_pictograph(cli: CommandLine) -> None:
     cli.run("import", csv_of(cli.folder, day_of_bars()), "--series", name)
     for command in (("coverage", name, "2024-01-01", "2024-01-02"), ("store", "info")):
         assert name in cli.run(*command).stdout
+
+
+def test_a_wrong_declaration_can_be_mended(cli: CommandLine) -> None:
+    file = csv_of(cli.folder, day_of_bars())
+    assert cli.run("import", file, "--series", SERIES, "--calendar", "FX").exit_code == 0
+    refused = cli.run("import", file, "--series", SERIES, "--calendar", "24x7")
+    assert refused.exit_code == 2
+    assert f"qmtl store declare {SERIES} --calendar 24x7" in refused.stderr
+    assert cli.run("store", "declare", SERIES, "--calendar", "24x8").exit_code == 2
+    assert cli.run("store", "declare", SERIES).exit_code == 2
+    assert cli.run("store", "declare", SERIES, "--calendar", "24x7").exit_code == 0
+    assert cli.run("import", file, "--series", SERIES, "--calendar", "24x7").exit_code == 0
