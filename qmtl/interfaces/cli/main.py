@@ -44,7 +44,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 complete, 2 bad input, 3 data missing, 4 conformance, 5 SLA, 6 schema, "
+    epilog="Exit codes: 0 complete, 2 bad input, 3 data missing, 4 conformance, 5 SLA, "
     "7 source, store or service unavailable, 1 a defect of qmtl.",
 )
 
