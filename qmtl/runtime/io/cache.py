@@ -28,11 +28,8 @@ class RangeCache:
 
     def get(self, series: SeriesId, span: Span, now: int) -> Holding | None:
         """The holding cut to `span`, if one range covers it whole and is still valid at `now` (ns)."""
-        ranges = self._by_series.get(series)
-        if not ranges:
-            return None
         with self._lock:
-            for held_span, holding in ranges.items():
+            for held_span, holding in self._by_series.get(series, {}).items():
                 if held_span.start <= span.start and span.end <= held_span.end:
                     if holding.valid_until is not None and now >= holding.valid_until:
                         continue

@@ -166,8 +166,7 @@ def advance(session: Session, event: Event) -> Session:
             return session._replace(
                 ledger=ledger,
                 tiers=again + after,
-                asked_again=session.asked_again
-                | (session.suspects if event.tier is Tier.BACKFILL else EMPTY),
+                asked_again=session.asked_again | event.asked_again,
                 failure=event.failure or session.failure,
                 breach=event.breach,
             )

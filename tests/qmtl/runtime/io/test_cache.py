@@ -125,6 +125,23 @@ def test_an_absence_that_expires_ends_the_range(now: int, there: bool) -> None:
     assert (cache.get(SERIES, span(0, 100), now=now) is not None) is there
 
 
+def test_a_look_up_and_a_clear_do_not_meet() -> None:
+    cache = RangeCache(MIB)
+    cache.put(holding(0, 100))
+
+    class ClearedMeanwhile:
+        """Stands for the lock: whoever waits for it finds the cache cleared by the one before."""
+
+        def __enter__(self) -> None:
+            cache._by_series.clear()
+            cache._used.clear()
+
+        def __exit__(self, *_: object) -> None: ...
+
+    cache._lock = ClearedMeanwhile()  # type: ignore[assignment]
+    assert cache.get(SERIES, span(0, 100), now=0) is None
+
+
 def test_clear_forgets_all() -> None:
     cache = RangeCache(MIB)
     cache.put(holding(0, 100))

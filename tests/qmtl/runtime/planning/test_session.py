@@ -197,6 +197,17 @@ def test_a_failure_goes_on_to_what_is_left_to_try() -> None:
     assert not finish.holes
 
 
+@pytest.mark.parametrize("asked", [EMPTY, HOLE], ids=["no vendor to ask", "asked"])
+def test_only_what_a_vendor_was_asked_counts_as_asked_again(asked: Coverage) -> None:
+    answers = {
+        Tier.CACHE: [found(Tier.CACHE, suspects=HOLE)],
+        Tier.BACKFILL: [Filled(Tier.BACKFILL, 0.0, asked_again=asked)],
+        Tier.STORAGE: [found(Tier.STORAGE, suspects=HOLE)],
+    }
+    _, _, end = visited(session(), answers)  # type: ignore[arg-type]
+    assert end.asked_again == asked
+
+
 def test_seconds_go_to_their_phase() -> None:
     answers = dict(WALKS["live after backfill"][1])
     _, _, end = visited(session(), {tier: list(events) for tier, events in answers.items()})  # type: ignore[arg-type]
