@@ -1,0 +1,1 @@
+"""What a schema is, who may change it, and what a change would break."""
