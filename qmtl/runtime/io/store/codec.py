@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import zstandard
 from blake3 import blake3
-from pcodec import ChunkConfig, standalone
+from pcodec import ChunkConfig, DeltaSpec, standalone
 
 from qmtl.runtime.io.store.rows import Rows, allocate
 
@@ -17,8 +17,11 @@ ZSTD = 2
 
 _HEADER = struct.Struct("<BBIqq6I")
 _VOLUME_NULLS = 1
-# Level 4 packs within 2 % of level 8 at twice its speed, on prices with two decimals.
-_CONFIG = ChunkConfig(compression_level=4)
+# Level 4 packs within 2 % of level 8 at twice its speed, on prices with two decimals. Times and prices follow
+# the row before, volumes do not: to say so saves pcodec the sixth of its time in which it tries both.
+_FOLLOWS = ChunkConfig(compression_level=4, delta_spec=DeltaSpec.try_consecutive(1))
+_STANDS_ALONE = ChunkConfig(compression_level=4, delta_spec=DeltaSpec.no_op())
+_CONFIGS = [*[_FOLLOWS] * 5, _STANDS_ALONE]
 
 
 class DamagedError(ValueError):
@@ -60,7 +63,7 @@ def pack(rows: Rows) -> Packed:
 def _encode(rows: Rows, codec: int) -> bytes:
     columns = [np.ascontiguousarray(column) for column in rows]
     if codec == PCODEC:
-        payload = [standalone.simple_compress(column, _CONFIG) for column in columns]
+        payload = [standalone.simple_compress(*each) for each in zip(columns, _CONFIGS, strict=True)]
     else:
         payload = [zstandard.compress(column.tobytes(), 3) for column in columns]
     flags = _VOLUME_NULLS if np.isnan(rows.volume).any() else 0
