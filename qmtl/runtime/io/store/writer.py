@@ -87,8 +87,11 @@ def compare(view: View, rows: Rows) -> Difference:
         if not equal.all():
             changed.append((old.pick(~equal), new.pick(~equal)))
 
-    hot = view.hot(low, high)
-    for chunk in view.chunks(low, high):
+    hot, chunks = view.hot(low, high), view.chunks(low, high)
+    if not hot.size and not chunks:
+        # A live bar at the end of its series: nothing is there to compare with.
+        return Difference(rows.size, 0, NO_ROWS, NO_ROWS, rows, over.tolist() if rows.size < FEW else [])
+    for chunk in chunks:
         first, last = np.searchsorted(rows.ts, [chunk.first_ts, chunk.last_ts + 1]).tolist()
         if first == last:
             continue
