@@ -13,7 +13,7 @@ from qmtl.foundation.times import HOUR, SECOND, iso
 DEFAULT_WINDOW_S = 48 * 3600.0
 
 
-class Mode(StrEnum):
+class ValidationMode(StrEnum):
     """What a failure against the registered schema does: it is counted, or it raises."""
 
     CANARY = "canary"
@@ -80,7 +80,7 @@ class Governed:
     tombstones: the reason of each version that is refused to new readers.
     """
 
-    mode: Mode | None = None
+    mode: ValidationMode | None = None
     tombstones: Mapping[int, str] = field(default_factory=dict)
 
     def refuse_tombstoned(self, subject: str, version: int) -> None:
@@ -103,14 +103,14 @@ class Governed:
 
 def in_force(decisions: Iterable[Decision]) -> Governed:
     """Fold the decisions of one subject, oldest first."""
-    mode: Mode | None = None
+    mode: ValidationMode | None = None
     tombstones: dict[int, str] = {}
     for decision in decisions:
         match decision.action:
             case "promote":
-                mode = Mode.STRICT
+                mode = ValidationMode.STRICT
             case "rollback":
-                mode = Mode.CANARY
+                mode = ValidationMode.CANARY
             case "tombstone" if decision.version is not None:
                 tombstones[decision.version] = decision.reason
     return Governed(mode, tombstones)

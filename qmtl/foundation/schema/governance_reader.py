@@ -6,8 +6,8 @@ import logging
 from typing import NamedTuple
 
 from qmtl.foundation.clock import Clock, SystemClock
-from qmtl.foundation.errors import SourceUnavailableError, StoreError
-from qmtl.foundation.schema.governance import GovernanceRecords, Governed, Mode, in_force
+from qmtl.foundation.errors import SchemaRegistryError, StoreError
+from qmtl.foundation.schema.governance import GovernanceRecords, Governed, ValidationMode, in_force
 
 MAX_AGE_S = 5.0
 
@@ -42,7 +42,7 @@ class GovernanceReader:
             return known.governed
         try:
             governed = in_force(self._records.decisions(subject))
-        except (SourceUnavailableError, StoreError) as failure:
+        except (SchemaRegistryError, StoreError) as failure:
             if known is None:
                 raise
             _log.warning("the governance of %s cannot be read and stays as it was: %s", subject, failure)
@@ -50,6 +50,6 @@ class GovernanceReader:
         self._known[subject] = _Known(governed, now)
         return governed
 
-    def mode(self, subject: str) -> Mode | None:
+    def mode(self, subject: str) -> ValidationMode | None:
         """None where nobody has decided."""
         return self.governed(subject).mode
