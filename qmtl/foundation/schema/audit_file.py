@@ -66,6 +66,11 @@ class AuditLog:
                 ) from None
             return verify(read(b""), anchors)
 
+    def refuse_broken(self) -> None:
+        """Raise what `append` would raise for a log that does not hold."""
+        if self.path.exists() and not (found := self.verify()).is_intact:
+            raise self.broken(found)
+
     def append(self, event: Event) -> Entry:
         """Durable when it returns. Raises `AuditLogError` rather than build on a log that is broken."""
         return self._append(event, mending=False)

@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from qmtl.interfaces.cli import backfill, coverage, demo, doctor, export, fetch, import_bars, reports, store
+from qmtl.interfaces.cli import (
+    backfill,
+    coverage,
+    demo,
+    doctor,
+    export,
+    fetch,
+    import_bars,
+    reports,
+    schema,
+    schema_audit,
+    schema_rollout,
+    store,
+)
 from qmtl.interfaces.cli.guard import Command, guarded
 from qmtl.interfaces.cli.session import Session
 
@@ -35,6 +48,30 @@ FAMILIES: dict[str, tuple[str, dict[str, Command]]] = {
     "store": (
         "What the store holds, whether it is sound, its upkeep.",
         {"info": store.info, "verify": store.verify, "compact": store.compact, "declare": store.declare},
+    ),
+    "schema": (
+        "What rows must look like: judge a change, watch, promote, roll back.",
+        {
+            "check": schema.check,
+            "register": schema.register,
+            "compat": schema.compat,
+            "show": schema.show,
+            "diff": schema.diff,
+            "observe": schema_rollout.observe,
+            "status": schema_rollout.status,
+            "promote": schema_rollout.promote,
+            "rollback": schema_rollout.rollback,
+            "tombstone": schema_rollout.tombstone,
+        },
+    ),
+    "schema audit": (
+        "The log of what was in force when, and whether it holds.",
+        {
+            "append": schema_audit.append,
+            "verify": schema_audit.verify,
+            "show": schema_audit.show,
+            "mend": schema_audit.mend,
+        },
     ),
 }
 
@@ -87,11 +124,13 @@ def options(
 def _assemble() -> None:
     for name, command in COMMANDS.items():
         app.command(name)(guarded(command))
+    groups = {"": app}
     for family, (meaning, commands) in FAMILIES.items():
-        group = typer.Typer(no_args_is_help=True, help=meaning)
+        group = groups[family] = typer.Typer(no_args_is_help=True, help=meaning)
         for name, command in commands.items():
             group.command(name)(guarded(command))
-        app.add_typer(group, name=family)
+        within, _, name = family.rpartition(" ")
+        groups[within].add_typer(group, name=name)
 
 
 _assemble()
