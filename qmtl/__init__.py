@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
         GovernanceError as GovernanceError,
     )
     from qmtl.foundation.errors import (
+        IncompatibleSchemaError as IncompatibleSchemaError,
+    )
+    from qmtl.foundation.errors import (
         InvalidRequestError as InvalidRequestError,
     )
     from qmtl.foundation.errors import (
@@ -38,6 +41,15 @@ if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
     )
     from qmtl.foundation.errors import (
         QmtlError as QmtlError,
+    )
+    from qmtl.foundation.errors import (
+        RegistryUnavailableError as RegistryUnavailableError,
+    )
+    from qmtl.foundation.errors import (
+        SchemaRegistryError as SchemaRegistryError,
+    )
+    from qmtl.foundation.errors import (
+        SchemaValidationError as SchemaValidationError,
     )
     from qmtl.foundation.errors import (
         SeamlessSLAExceeded as SeamlessSLAExceeded,
@@ -125,11 +137,15 @@ _HOMES = {
         "AuditLogError",
         "ConformancePipelineError",
         "GovernanceError",
+        "IncompatibleSchemaError",
         "InvalidRequestError",
         "MissingDataError",
         "MissingDependencyError",
         "PromotionRefusedError",
         "QmtlError",
+        "RegistryUnavailableError",
+        "SchemaRegistryError",
+        "SchemaValidationError",
         "SeamlessSLAExceeded",
         "SettingsError",
         "SourceUnavailableError",

@@ -142,8 +142,8 @@ def error_json(error: Exception) -> dict[str, Any]:
     elif isinstance(error, SchemaValidationError):
         facts |= {"subject": error.subject, "mode": error.mode, "problems": list(map(str, error.problems))}
     elif isinstance(error, GovernanceError):
-        names = ("subject", "version", "evidence", "reason", "problems")
-        facts |= {name: getattr(error, name) for name in names if hasattr(error, name)}
+        known = ("subject", "version", "evidence", "reason", "problems")
+        facts |= {name: getattr(error, name) for name in known if hasattr(error, name)}
     return facts
 
 

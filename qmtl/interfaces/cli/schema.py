@@ -26,9 +26,7 @@ def check(
     file: SchemaFile = None,
     against: Annotated[
         str | None,
-        typer.Option(
-            metavar="WHAT", help="A version, latest, or a bundle; else as the level says."
-        ),
+        typer.Option(metavar="WHAT", help="A version, latest, or a bundle; else as the level says."),
     ] = None,
     bundle: BundleFolder = None,
     json: JsonToo = False,

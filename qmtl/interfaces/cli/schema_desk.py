@@ -29,9 +29,7 @@ BundleFolder = Annotated[
 ]
 LogFile = Annotated[
     Path | None,
-    typer.Option(
-        "--log", metavar="FILE", help="The audit log; the one beside the bundle without it."
-    ),
+    typer.Option("--log", metavar="FILE", help="The audit log; the one beside the bundle without it."),
 ]
 VersionOption = Annotated[
     int | None, typer.Option("--version", metavar="N", help="The newest in force without it.")

@@ -30,9 +30,7 @@ def rows_of(file: Path) -> list[Any]:
         reader = _READERS.get(file.suffix)
         if reader is None:
             known = ", ".join([*_READERS, ".jsonl"])
-            raise InvalidRequestError(
-                f"{file} is of no kind that is read here", next_step=f"give one of {known}"
-            )
+            raise InvalidRequestError(f"{file} is no file of rows", next_step=f"give one of {known}")
         frame = reader(file)
     except (OSError, ValueError, pl.exceptions.PolarsError) as failure:
         if isinstance(failure, InvalidRequestError):
