@@ -177,7 +177,9 @@ class _View:
         self._ask("DELETE FROM version WHERE subject = ? AND version = ?", (subject, version))
 
     def setting(self, name: Setting, subject: str) -> str | None:
-        row = self._ask("SELECT value FROM setting WHERE name = ? AND subject = ?", (name, subject)).fetchone()
+        row = self._ask(
+            "SELECT value FROM setting WHERE name = ? AND subject = ?", (name, subject)
+        ).fetchone()
         return None if row is None else str(row[0])
 
     def put_setting(self, name: Setting, subject: str, value: str | None) -> None:
@@ -250,7 +252,10 @@ def _keep_entries(folder: Path) -> None:
 
 _MEANINGS = {
     sqlite3.SQLITE_FULL: ("there is no room left for the registry", "free some space, then repeat"),
-    sqlite3.SQLITE_IOERR: ("the disk of the registry refuses", "check the disk and its free space, then repeat"),
+    sqlite3.SQLITE_IOERR: (
+        "the disk of the registry refuses",
+        "check the disk and its free space, then repeat",
+    ),
     sqlite3.SQLITE_READONLY: (
         "the registry cannot be written",
         "give the server's user the right to write to the folder and its files",
