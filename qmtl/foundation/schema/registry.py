@@ -39,8 +39,8 @@ class SchemaRegistry(Protocol):
     """Subjects, their versions and the rules for them, answered as Confluent's registry answers.
 
     A schema is a `Schema`, or the text of an Avro schema without references. Versions and ids start at 1; an
-    id stands for one content (text, type, references) for ever, under whatever subjects. A subject is any
-    text but an empty one, one with control characters, or one over 255 bytes of UTF-8 (42208).
+    id stands for one content (text, type, references) under whatever subjects, and never for another. A subject
+    is any text but an empty one, one with control characters, or one over 255 bytes of UTF-8 (42208).
 
     Raises `SchemaRegistryError`, whose `code` is Confluent's `error_code`, and `RegistryUnavailableError`
     where it cannot be reached. Every subject that is asked for may be unknown (40401), every version (40402).
@@ -61,8 +61,9 @@ class SchemaRegistry(Protocol):
         normalize: texts that mean the same are the same schema, and the normal text is kept (canonical.py).
         version, id: where they were given elsewhere; only in mode IMPORT. Nothing is compared then.
 
-        Raises 42201 for a schema that cannot be read, 42205 in mode READONLY or for a version or id that
-        may not be given, 42207 for an id that stands for another schema, 40901 (`IncompatibleSchemaError`).
+        What is there already is answered in any mode. Raises 42201 for a schema that cannot be read, 42209 for
+        one over 1 MiB, 42205 in mode READONLY, for a version or id outside of IMPORT, none within it, or one
+        that is taken, 42207 for another id than the schema has, and `IncompatibleSchemaError` (40901).
         """
         ...
 
@@ -78,8 +79,8 @@ class SchemaRegistry(Protocol):
     def by_id(self, id: int, *, subject: str | None = None) -> Schema:
         """The schema of an id; 40403 without one, and where its last version was permanently deleted.
 
-        Known ids are answered from memory. subject: ids are global, so it changes nothing; Confluent's
-        clients send it, for contexts.
+        Known ids are answered from memory, so an id that another client deleted may still be answered.
+        subject: ids are global, so it changes nothing; Confluent's clients send it, for contexts.
         """
         ...
 
@@ -109,8 +110,9 @@ class SchemaRegistry(Protocol):
         """The numbers of the versions that were deleted.
 
         A softly deleted version is kept, takes no part in compatibility, and its number is not given again.
-        A permanent deletion needs the soft one first (40405); a second soft one is 40404. Raises 42206 where
-        another schema refers to one of the versions, and 42205 in mode READONLY.
+        It loses its own level and mode. A permanent deletion needs the soft one first (40405); a second soft
+        one is 40404. Raises 42206 where another schema refers to one of the versions (for the permanent one
+        also a softly deleted schema, which must stay readable), and 42205 in mode READONLY.
         """
         ...
 
@@ -138,7 +140,9 @@ class SchemaRegistry(Protocol):
         ...
 
     def clear_level(self, subject: str | None = None) -> Level:
-        """Back to the global level, or of that to BACKWARD; gives what held. 40401 where nothing was set."""
+        """Back to the global level, or of that to BACKWARD; gives what was set. 40401 for a subject without
+        one.
+        """
         ...
 
     def mode(self, subject: str | None = None, *, or_global: bool = False) -> Mode:
@@ -148,11 +152,13 @@ class SchemaRegistry(Protocol):
     def set_mode(self, mode: Mode | str, subject: str | None = None, *, force: bool = False) -> Mode:
         """The mode that now holds. 42204 for a word that is none.
 
-        IMPORT wants that nothing is registered there, softly deleted versions included; else 42205, unless
-        `force` is given.
+        IMPORT, unless it is `force`d, wants that nothing is registered there (42205), and deletes softly
+        deleted versions there permanently, so that an import may give their numbers.
         """
         ...
 
     def clear_mode(self, subject: str | None = None) -> Mode:
-        """Back to the global mode, or of that to READWRITE; gives what held. 40401 where nothing was set."""
+        """Back to the global mode, or of that to READWRITE; gives what was set. 40401 for a subject without
+        one.
+        """
         ...

@@ -49,11 +49,13 @@ class RegistryView(Protocol):
     def schema_of(self, identity: str) -> SchemaRow | None: ...
 
     def last_id(self) -> int:
-        """The highest id that ever had a row; 0 before."""
+        """The highest id that ever had a row, removed or not; 0 before. No id is ever given twice."""
         ...
 
-    def add_schema(self, row: SchemaRow) -> None:
-        """Schema rows are never changed or removed: an id stands for one content for ever."""
+    def add_schema(self, row: SchemaRow) -> None: ...
+
+    def remove_schema(self, id: int) -> None:
+        """Called when the last version row of the id is gone."""
         ...
 
     def subjects(self, prefix: str = "") -> Sequence[tuple[str, bool]]:
@@ -69,7 +71,7 @@ class RegistryView(Protocol):
         ...
 
     def referrers(self, subject: str, version: int) -> Sequence[int]:
-        """Ids of all schema rows with a reference to this version, used by a version row or not."""
+        """Ids of all schema rows with a reference to this version."""
         ...
 
     def put_version(self, row: VersionRow) -> None:
