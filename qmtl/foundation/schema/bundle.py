@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.schema.canonical import bundle_text
 from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
+from qmtl.foundation.schema.json_values import ordered, parse
 
 # What stands beside the schemas and says more of them; it may be missing.
 DECLARATIONS = "bundle.yml"
@@ -45,12 +45,11 @@ class _Declaration(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class BundleFile:
-    """One schema of a bundle. `path` is relative to the bundle, with slashes; `value` is its JSON value."""
+    """One schema of a bundle. `path` is relative to the bundle, with slashes."""
 
     path: str
     subject: str
     schema: Schema
-    value: Any
 
 
 @dataclass(frozen=True)
@@ -103,21 +102,10 @@ class Bundle:
     def canonical(self) -> str:
         """One text of all that the bundle says: paths, subjects, types, references and schemas.
 
-        The same for any white space, order of keys, order of files, line ends, and way to write a number.
-        The order of lists stays: it means something in both languages.
+        The same for any white space, order of keys, order of files and line ends (see canonical.py). The
+        order of lists stays: it means something in both languages.
         """
-        return canonical_text(
-            [
-                {
-                    "path": file.path,
-                    "references": sorted(file.schema.references),
-                    "schema": file.value,
-                    "subject": file.subject,
-                    "type": file.schema.type,
-                }
-                for file in self.files
-            ]
-        )
+        return ordered([[file.path, file.subject, bundle_text(file.schema)] for file in self.files])
 
     def of_subject(self, subject: str) -> BundleFile:
         """Raises `InvalidRequestError` that names those there are."""
@@ -165,8 +153,8 @@ def _file(folder: Path, name: str, declared: Mapping[str, _Declaration]) -> Bund
         raise _unusable(folder, f"holds {name!r}", f"a bundle has *.json, *.avsc and {DECLARATIONS}, no more")
     try:
         text = path.read_text(encoding="utf-8")
-        value = json_value(text)
-    except (OSError, ValueError, RecursionError) as failure:
+        parse(text)
+    except (OSError, ValueError) as failure:
         raise InvalidRequestError(
             f"{path} is not JSON",
             why=str(failure),
@@ -174,57 +162,8 @@ def _file(folder: Path, name: str, declared: Mapping[str, _Declaration]) -> Bund
         ) from failure
     said = declared.get(name, _Declaration())
     references = tuple(Reference(one.name, one.subject, one.version) for one in said.references)
-    return BundleFile(name, said.subject or path.stem, Schema(text, kind, references), value)
+    return BundleFile(name, said.subject or path.stem, Schema(text, kind, references))
 
 
 def _unusable(folder: Path, what: str, why: str) -> InvalidRequestError:
     return InvalidRequestError(f"the bundle {folder} {what}", why=why, next_step="name a folder of schemas")
-
-
-def json_value(text: str) -> Any:
-    """The value of a JSON text, its fractions exact. ValueError for what RFC 8259 does not allow, and for
-    a key that an object has twice, of which readers keep different ones."""
-    return json.loads(text, parse_float=Decimal, parse_constant=_no_number, object_pairs_hook=_once)
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} stands there twice")
-    return made
-
-
-def canonical_text(value: Any) -> str:
-    """A JSON value as the one text that all its spellings share: keys sorted, numbers by value, ASCII alone.
-
-    RFC 8785 would round integers beyond 2^53, and a bound of int64 is one of those.
-    """
-    match value:
-        case Mapping():
-            items = (f"{json.dumps(key)}:{canonical_text(value[key])}" for key in sorted(value))
-            return "{" + ",".join(items) + "}"
-        case list() | tuple():
-            return "[" + ",".join(map(canonical_text, value)) + "]"
-        case bool() | None | str():
-            return json.dumps(value)
-        case int():
-            return _number(Decimal(value))
-        case Decimal():
-            return _number(value)
-    raise TypeError(f"{type(value).__name__} is no JSON value")
-
-
-def _number(value: Decimal) -> str:
-    """Digits without trailing zeros, and a power of ten: 1, 1.0 and 10e-1 are all 1e0."""
-    sign, digits, exponent = value.as_tuple()
-    text = "".join(map(str, digits)).lstrip("0")
-    short = text.rstrip("0")
-    if not short:
-        return "0e0"
-    return f"{'-' if sign else ''}{short}e{int(exponent) + len(text) - len(short)}"

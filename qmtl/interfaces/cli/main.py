@@ -20,6 +20,7 @@ from qmtl.interfaces.cli import (
     schema,
     schema_audit,
     schema_rollout,
+    serve,
     store,
 )
 from qmtl.interfaces.cli.guard import Command, guarded
@@ -73,6 +74,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Command]]] = {
             "mend": schema_audit.mend,
         },
     ),
+    "serve": ("Services, each in a process of its own.", {"registry": serve.registry}),
 }
 
 # Plain help and no pretty tracebacks: both would load rich before a command asks for it.
@@ -82,7 +84,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 complete, 2 bad input, 3 data missing, 4 conformance, 5 SLA, "
-    "7 source, store or service unavailable, 1 a defect of qmtl.",
+    "6 schema, 7 source, store or service unavailable, 1 a defect of qmtl.",
 )
 
 

@@ -31,9 +31,9 @@ def check(
     bundle: BundleFolder = None,
     json: JsonToo = False,
 ) -> None:
-    """What a schema would break, before anybody is hurt; with an instance.
+    """What a schema would break, before anybody is hurt.
 
-    Compares with what is registered. Without a registry, with the bundle that this package brings, at the
+    Each problem comes with an instance that shows it. Compares with what is registered. Without a registry, with the bundle that this package brings, at the
     level BACKWARD. Exit 6 if it is incompatible.
     """
     from qmtl.foundation.errors import IncompatibleSchemaError
@@ -88,9 +88,9 @@ def register(
     log: LogFile = None,
     json: JsonToo = False,
 ) -> None:
-    """Register a schema, or a whole bundle; each new version is an entry of the audit log.
+    """Register a schema, or a whole bundle.
 
-    What is registered already stays what it is. Exit 6 if it is incompatible.
+    Each new version is an entry of the audit log. What is registered already stays what it is. Exit 6 if it is incompatible.
     """
     from qmtl.foundation.schema.audit import Event
     from qmtl.foundation.schema.rollout import said_of
@@ -133,7 +133,10 @@ def compat(
     log: LogFile = None,
     json: JsonToo = False,
 ) -> None:
-    """What new versions must be able to do: show the compatibility level, or set it."""
+    """Show or set the compatibility level.
+
+    It says what new versions must be able to do: BACKWARD, FORWARD, FULL, each also _TRANSITIVE, or NONE.
+    """
     from qmtl.foundation.schema.audit import Event
     from qmtl.foundation.schema.rollout import said_of
 
@@ -162,7 +165,10 @@ def show(
     bundle: BundleFolder = None,
     json: JsonToo = False,
 ) -> None:
-    """The text of one version; one that is tombstoned only if that is said aloud."""
+    """The text of one version.
+
+    One that is tombstoned is refused with the reason, unless --tombstoned is given.
+    """
     from qmtl.foundation.schema.governance import in_force
     from qmtl.interfaces.cli.schema_showing import pretty
 
@@ -197,7 +203,10 @@ def diff(
     new: Annotated[str, typer.Argument(metavar="NEW", help="The same.")],
     json: JsonToo = False,
 ) -> None:
-    """Two schemas side by side; with --json, what was added, removed and changed."""
+    """Two schemas side by side.
+
+    With --json, what was added, removed and changed, with its place as a JSON Pointer.
+    """
     from qmtl.interfaces.cli.schema_showing import changes, pretty, side_by_side
 
     session = session_of(ctx)

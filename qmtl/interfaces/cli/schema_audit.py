@@ -20,9 +20,9 @@ Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="What people s
 def append(
     ctx: typer.Context, note: Note, bundle: BundleFolder = None, log: LogFile = None, json: JsonToo = False
 ) -> None:
-    """Write into the log which bundle is in force, with its computed SHA-256, and a note.
+    """Write down which bundle is in force, and a note.
 
-    The schemas of the bundle are read first: one that is no schema is refused.
+    Its SHA-256 is computed. The schemas of the bundle are read first: one that is no schema is refused.
     """
     from qmtl.foundation.schema.audit import Event
     from qmtl.foundation.schema.rollout import said_of
@@ -85,7 +85,10 @@ def show(ctx: typer.Context, log: LogFile = None, json: JsonToo = False) -> None
 
 
 def mend(ctx: typer.Context, note: Note = "", log: LogFile = None, json: JsonToo = False) -> None:
-    """Put an entry in the place of a last line that broke off; the entry quotes it."""
+    """Replace a last line that broke off.
+
+    The entry in its place quotes it.
+    """
     session = session_of(ctx)
     entry = Desk(session, None, log).log().mend(note)
     if entry is None:

@@ -28,9 +28,9 @@ def observe(
     bundle: BundleFolder = None,
     json: JsonToo = False,
 ) -> None:
-    """Hold the rows of a file against a schema, and count what was checked and what failed.
+    """Count which rows of a file break a schema.
 
-    As a canary does: a failure is shown and counted, and is no error.
+    The counts are kept as an observation of the version in force. As a canary does: a failure is shown and counted, and is no error.
     """
     from qmtl.foundation.clock import SystemClock
     from qmtl.foundation.schema.governance import Observation, hour_of
@@ -64,7 +64,7 @@ def status(
     bundle: BundleFolder = None,
     json: JsonToo = False,
 ) -> None:
-    """The mode of a subject, and what was observed of the version in force."""
+    """The mode of a subject, and what was observed."""
     from qmtl.foundation.clock import SystemClock
     from qmtl.foundation.schema.governance import evidence, in_force
     from qmtl.foundation.times import SECOND
