@@ -65,7 +65,7 @@ def cli() -> str:
     for family, (_, commands) in FAMILIES.items():
         parts.append(f"## qmtl {family}\n")
         for name in commands:
-            parts += [f"### qmtl {family} {name}\n", _help(family, name)]
+            parts += [f"### qmtl {family} {name}\n", _help(*family.split(), name)]
     return "\n".join(parts)
 
 
@@ -92,6 +92,7 @@ def exit_codes() -> str:
         3: "data missing",
         4: "conformance: impossible or suspicious data",
         5: "an SLA budget or bound is breached",
+        6: "schema: a refused change, promotion, version or audit log; rows that break a strict schema",
         7: "a source, the store or a package is unavailable",
     }
     rows = [("0", "complete", "")]

@@ -16,7 +16,13 @@ if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
         WeeklyCalendar as WeeklyCalendar,
     )
     from qmtl.foundation.errors import (
+        AuditLogError as AuditLogError,
+    )
+    from qmtl.foundation.errors import (
         ConformancePipelineError as ConformancePipelineError,
+    )
+    from qmtl.foundation.errors import (
+        GovernanceError as GovernanceError,
     )
     from qmtl.foundation.errors import (
         IncompatibleSchemaError as IncompatibleSchemaError,
@@ -29,6 +35,9 @@ if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
     )
     from qmtl.foundation.errors import (
         MissingDependencyError as MissingDependencyError,
+    )
+    from qmtl.foundation.errors import (
+        PromotionRefusedError as PromotionRefusedError,
     )
     from qmtl.foundation.errors import (
         QmtlError as QmtlError,
@@ -59,6 +68,9 @@ if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
     )
     from qmtl.foundation.errors import (
         StoreLockedError as StoreLockedError,
+    )
+    from qmtl.foundation.errors import (
+        TombstonedError as TombstonedError,
     )
     from qmtl.foundation.facts import SeriesFacts as SeriesFacts
     from qmtl.foundation.series import (
@@ -122,11 +134,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "qmtl.foundation.calendars": ("Calendar", "WeeklyCalendar"),
     "qmtl.foundation.errors": (
+        "AuditLogError",
         "ConformancePipelineError",
+        "GovernanceError",
         "IncompatibleSchemaError",
         "InvalidRequestError",
         "MissingDataError",
         "MissingDependencyError",
+        "PromotionRefusedError",
         "QmtlError",
         "RegistryUnavailableError",
         "SchemaRegistryError",
@@ -137,6 +152,7 @@ _HOMES = {
         "StoreCorruptError",
         "StoreError",
         "StoreLockedError",
+        "TombstonedError",
     ),
     "qmtl.foundation.facts": ("SeriesFacts",),
     "qmtl.foundation.series": ("SeriesId", "Timeframe"),

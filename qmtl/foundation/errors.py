@@ -12,6 +12,10 @@ QmtlError
 │   ├── IncompatibleSchemaError           the schema would break readers or writers
 │   └── RegistryUnavailableError (ConnectionError)  it cannot be reached: nothing was checked
 ├── MissingDependencyError (ImportError)  an optional package is not installed
+├── GovernanceError                       a step in the life of a schema is refused
+│   ├── PromotionRefusedError             the observations do not bear it
+│   ├── TombstonedError                   this version is not for new readers
+│   └── AuditLogError                     the log was changed, cut or torn
 └── StoreError                            the store cannot be used
     ├── StoreCorruptError                 its bytes are damaged or foreign
     └── StoreLockedError                  another process holds it for too long
@@ -190,6 +194,48 @@ class MissingDependencyError(QmtlError, ImportError):
         )
         self.package = package
         self.extra = extra
+
+
+class GovernanceError(QmtlError):
+    """A step in the life of a schema is refused. `subject` is the one it is about, or None."""
+
+    def __init__(self, what: str, *, subject: str | None = None, **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.subject = subject
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if self.subject is None else f"{text}\n  subject: {self.subject}"
+
+
+class PromotionRefusedError(GovernanceError):
+    """Strict validation is not borne out by what was observed.
+
+    `version` is the one in force, `evidence` says the window and what was checked and failed within it.
+    """
+
+    def __init__(self, what: str, *, version: int, evidence: Mapping[str, Any], **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.version = version
+        self.evidence = dict(evidence)
+
+
+class TombstonedError(GovernanceError):
+    """This version of a schema is refused to new readers; `reason` is what was said of it."""
+
+    def __init__(self, what: str, *, version: int, reason: str, **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.version = version
+        self.reason = reason
+
+
+class AuditLogError(GovernanceError):
+    """The audit log of schemas does not hold. `problems` are all that was found, in order."""
+
+    def __init__(self, what: str, *, path: object, problems: Iterable[str], **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.path = str(path)
+        self.problems = tuple(problems)
 
 
 class StoreError(QmtlError):

@@ -14,22 +14,31 @@ import typer
 
 from qmtl.foundation.errors import (
     ConformancePipelineError,
+    GovernanceError,
+    IncompatibleSchemaError,
     InvalidRequestError,
     MissingDataError,
     MissingDependencyError,
     QmtlError,
+    RegistryUnavailableError,
+    SchemaRegistryError,
+    SchemaValidationError,
     SeamlessSLAExceeded,
     SourceUnavailableError,
     StoreError,
 )
 from qmtl.interfaces.cli.session import Session
 
-# The first class that fits decides. 6 (schema) has no error of its own yet.
+# The first class that fits decides.
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (InvalidRequestError, 2),
     (MissingDataError, 3),
     (ConformancePipelineError, 4),
     (SeamlessSLAExceeded, 5),
+    (SchemaValidationError, 6),
+    (RegistryUnavailableError, 7),
+    (SchemaRegistryError, 6),
+    (GovernanceError, 6),
     (SourceUnavailableError, 7),
     (MissingDependencyError, 7),
     (StoreError, 7),
@@ -124,6 +133,17 @@ def error_json(error: Exception) -> dict[str, Any]:
         facts["source"] = error.source
     elif isinstance(error, StoreError):
         facts["store"] = error.path
+    elif isinstance(error, SchemaRegistryError):
+        facts["code"] = error.code
+        if isinstance(error, IncompatibleSchemaError):
+            from qmtl.interfaces.cli.schema_showing import comparisons_json
+
+            facts["comparisons"] = comparisons_json(error.comparisons)
+    elif isinstance(error, SchemaValidationError):
+        facts |= {"subject": error.subject, "mode": error.mode, "problems": list(map(str, error.problems))}
+    elif isinstance(error, GovernanceError):
+        known = ("subject", "version", "evidence", "reason", "problems")
+        facts |= {name: getattr(error, name) for name in known if hasattr(error, name)}
     return facts
 
 

@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from qmtl.interfaces.cli import backfill, coverage, demo, doctor, export, fetch, import_bars, reports, store
+from qmtl.interfaces.cli import (
+    backfill,
+    coverage,
+    demo,
+    doctor,
+    export,
+    fetch,
+    import_bars,
+    reports,
+    schema,
+    schema_audit,
+    schema_rollout,
+    serve,
+    store,
+)
 from qmtl.interfaces.cli.guard import Command, guarded
 from qmtl.interfaces.cli.session import Session
 
@@ -36,6 +50,31 @@ FAMILIES: dict[str, tuple[str, dict[str, Command]]] = {
         "What the store holds, whether it is sound, its upkeep.",
         {"info": store.info, "verify": store.verify, "compact": store.compact, "declare": store.declare},
     ),
+    "schema": (
+        "What rows must look like: judge a change, watch, promote, roll back.",
+        {
+            "check": schema.check,
+            "register": schema.register,
+            "compat": schema.compat,
+            "show": schema.show,
+            "diff": schema.diff,
+            "observe": schema_rollout.observe,
+            "status": schema_rollout.status,
+            "promote": schema_rollout.promote,
+            "rollback": schema_rollout.rollback,
+            "tombstone": schema_rollout.tombstone,
+        },
+    ),
+    "schema audit": (
+        "The log of what was in force when, and whether it holds.",
+        {
+            "append": schema_audit.append,
+            "verify": schema_audit.verify,
+            "show": schema_audit.show,
+            "mend": schema_audit.mend,
+        },
+    ),
+    "serve": ("Services, each in a process of its own.", {"registry": serve.registry}),
 }
 
 # Plain help and no pretty tracebacks: both would load rich before a command asks for it.
@@ -45,7 +84,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 complete, 2 bad input, 3 data missing, 4 conformance, 5 SLA, "
-    "7 source, store or service unavailable, 1 a defect of qmtl.",
+    "6 schema, 7 source, store or service unavailable, 1 a defect of qmtl.",
 )
 
 
@@ -87,11 +126,13 @@ def options(
 def _assemble() -> None:
     for name, command in COMMANDS.items():
         app.command(name)(guarded(command))
+    groups = {"": app}
     for family, (meaning, commands) in FAMILIES.items():
-        group = typer.Typer(no_args_is_help=True, help=meaning)
+        group = groups[family] = typer.Typer(no_args_is_help=True, help=meaning)
         for name, command in commands.items():
             group.command(name)(guarded(command))
-        app.add_typer(group, name=family)
+        within, _, name = family.rpartition(" ")
+        groups[within].add_typer(group, name=name)
 
 
 _assemble()

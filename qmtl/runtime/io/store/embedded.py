@@ -16,10 +16,11 @@ import polars as pl
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import StoreError
 from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.schema.governance import Decision, Observation
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.conformance.acceptance import Accepted
-from qmtl.runtime.io.store import archive, compaction, history, inventory, opening, reader, writer
+from qmtl.runtime.io.store import archive, compaction, governance, history, inventory, opening, reader, writer
 from qmtl.runtime.io.store import facts as declarations
 from qmtl.runtime.io.store import repair as repairs
 from qmtl.runtime.io.store import verify as verification
@@ -41,7 +42,7 @@ _log = logging.getLogger("seamless.store")
 
 
 class EmbeddedStore:
-    """Implements `Store` and `ReportArchive` on one SQLite file of packed chunks.
+    """Implements `Store`, `ReportArchive` and `GovernanceRecords` on one SQLite file of packed chunks.
 
     path: a directory, made if it is missing. Raises `StoreError` if it cannot be one.
     read_only: refuse every write, and make no directory.
@@ -292,6 +293,26 @@ class EmbeddedStore:
     def accepted(self, series: SeriesId) -> list[Accepted]:
         with self._home.reading(series) as connection:
             return archive.accepted(connection, series)
+
+    # Governance of schemas
+
+    def decide(self, subject: str, decision: Decision) -> None:
+        with self._home.writing() as connection:
+            governance.decide(connection, subject, decision)
+            connection.execute("COMMIT")
+
+    def decisions(self, subject: str) -> tuple[Decision, ...]:
+        with self._home.reading() as connection:
+            return governance.decisions(connection, subject)
+
+    def observe(self, subject: str, observation: Observation) -> None:
+        with self._home.writing() as connection:
+            governance.observe(connection, subject, observation)
+            connection.execute("COMMIT")
+
+    def observed(self, subject: str, since: int = 0) -> tuple[Observation, ...]:
+        with self._home.reading() as connection:
+            return governance.observed(connection, subject, since)
 
     def close(self) -> None:
         self._home.close()

@@ -1,0 +1,91 @@
+"""The steps of a rollout: judged by what was observed, written into the audit log, then put in force."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from qmtl.foundation.clock import Clock, SystemClock
+from qmtl.foundation.schema.audit import Anchor, Entry, Event
+from qmtl.foundation.schema.audit_file import AuditLog
+from qmtl.foundation.schema.bundle import Bundle
+from qmtl.foundation.schema.governance import (
+    DEFAULT_WINDOW_S,
+    Action,
+    Decision,
+    GovernanceRecords,
+    evidence,
+    judge_promotion,
+    reason_of,
+)
+from qmtl.foundation.times import SECOND
+
+
+class Rollout:
+    """Every step leaves an entry with the fingerprint of the bundle in force, before it takes effect.
+
+    A step that is written and then cannot be put in force leaves a second entry, `not_applied`.
+    """
+
+    def __init__(
+        self,
+        records: GovernanceRecords,
+        log: AuditLog,
+        bundle: Bundle,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._records = records
+        self._log = log
+        self._bundle = bundle
+        self._clock = clock or SystemClock()
+
+    def promote(
+        self,
+        subject: str,
+        version: int,
+        *,
+        window_s: float = DEFAULT_WINDOW_S,
+        override: bool = False,
+        reason: str = "",
+    ) -> Entry:
+        """To strict. Raises `PromotionRefusedError` unless the window bears it; `override` needs a reason."""
+        now = self._clock.now()
+        observed = self._records.observed(subject, now - int(window_s * SECOND))
+        found = evidence(observed, version, now=now, window_s=window_s)
+        if override:
+            reason = reason_of(reason, "--override")
+        else:
+            judge_promotion(subject, version, found)
+        event = Event("promote", subject, version, evidence={**found, "override": override, "reason": reason})
+        return self._take(event, "promote", reason)
+
+    def rollback(self, subject: str, *, reason: str = "") -> Entry:
+        """To canary, whatever was before. Readers see it within five seconds."""
+        return self._take(Event("rollback", subject, evidence={"reason": reason}), "rollback", reason)
+
+    def tombstone(self, subject: str, version: int, *, reason: str) -> Entry:
+        """Refuse a version to new readers."""
+        reason = reason_of(reason, "a tombstone")
+        return self._take(
+            Event("tombstone", subject, version, evidence={"reason": reason}), "tombstone", reason
+        )
+
+    def _take(self, event: Event, action: Action, reason: str) -> Entry:
+        entry = self._log.append(said_of(self._bundle, event))
+        decision = Decision(
+            self._clock.now(), action, event.version, reason, str(Anchor(entry.number, entry.hash))
+        )
+        try:
+            self._records.decide(event.subject or "", decision)
+        except BaseException as failure:
+            undone = {"entry": entry.number, "why": " ".join(str(failure).split()) or type(failure).__name__}
+            self._log.append(
+                said_of(self._bundle, replace(event, action="not_applied", note="", evidence=undone))
+            )
+            raise
+        return entry
+
+
+def said_of(bundle: Bundle, event: Event) -> Event:
+    """The event with the bundle in force, its fingerprint computed now."""
+    return replace(event, bundle=bundle.folder.as_posix(), bundle_sha256=bundle.sha256)

@@ -1,0 +1,177 @@
+"""`qmtl schema`, the rollout: watch the canary, promote, roll back, tombstone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qmtl.interfaces.cli.schema_desk import BundleFolder, Desk, LogFile, Reason, Subject, VersionOption
+from qmtl.interfaces.cli.session import JsonToo, session_of
+
+if TYPE_CHECKING:
+    from qmtl.foundation.schema.audit import Entry
+    from qmtl.foundation.schema.governance import GovernanceRecords
+    from qmtl.foundation.schema.rollout import Rollout
+    from qmtl.interfaces.cli.session import Session
+
+Window = Annotated[str, typer.Option(metavar="DURATION", help="How far back observations count.")]
+_A_WINDOW = "48h"
+
+
+def observe(
+    ctx: typer.Context,
+    subject: Subject,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows: .parquet, .arrow, .csv or .jsonl.")],
+    version: VersionOption = None,
+    bundle: BundleFolder = None,
+    json: JsonToo = False,
+) -> None:
+    """Count which rows of a file break a schema.
+
+    The counts are kept as an observation of the version in force. As a canary does: a failure is shown and counted, and is no error.
+    """
+    from qmtl.foundation.clock import SystemClock
+    from qmtl.foundation.schema.governance import Observation, hour_of
+    from qmtl.interfaces.cli.schema_rows import broken_rows, rows_of
+
+    session = session_of(ctx)
+    desk = Desk(session, bundle, None)
+    rows = rows_of(file)
+    with desk.records(make=True) as records:
+        number = desk.version(records, subject, version)
+        schema = (
+            desk.schema(subject, None)
+            if desk.url is None
+            else desk.registry().version(subject, number).schema
+        )
+        broken = broken_rows(schema, rows)
+        records.observe(subject, Observation(number, hour_of(SystemClock.now()), len(rows), len(broken)))
+    session.show(f"{subject} version {number}: {len(rows):,} rows checked, {len(broken):,} failed")
+    for place, why in broken[:5]:
+        session.show(f"  row {place}: {why}")
+    first = [{"row": place, "why": why} for place, why in broken[:5]]
+    counts = {"checked": len(rows), "failed": len(broken)}
+    session.emit({"subject": subject, "version": number, **counts, "first": first})
+
+
+def status(
+    ctx: typer.Context,
+    subject: Subject,
+    window: Window = _A_WINDOW,
+    version: VersionOption = None,
+    bundle: BundleFolder = None,
+    json: JsonToo = False,
+) -> None:
+    """The mode of a subject, and what was observed."""
+    from qmtl.foundation.clock import SystemClock
+    from qmtl.foundation.schema.governance import evidence, in_force
+    from qmtl.foundation.times import SECOND
+    from qmtl.interfaces.cli.showing import facts_text
+
+    session = session_of(ctx)
+    desk = Desk(session, bundle, None)
+    seconds = _seconds(window)
+    with desk.records() as records:
+        number = desk.version(records, subject, version)
+        governed = in_force(records.decisions(subject))
+        now = SystemClock.now()
+        observed = records.observed(subject, now - int(seconds * SECOND))
+    found = evidence(observed, number, now=now, window_s=seconds)
+    lines = [
+        ("subject", subject),
+        ("version", str(number)),
+        ("mode", governed.mode or "not decided; the settings say it (canary by default)"),
+        ("observed", f"{found['checked']:,} rows checked, {found['failed']:,} failed, in the last {window}"),
+        *((f"version {dead}", f"tombstoned: {reason}") for dead, reason in governed.tombstones.items()),
+    ]
+    session.show(facts_text(lines))
+    said = {"subject": subject, "version": number, "mode": governed.mode, "evidence": found}
+    session.emit({**said, "tombstones": {str(dead): why for dead, why in governed.tombstones.items()}})
+
+
+def promote(
+    ctx: typer.Context,
+    subject: Subject,
+    window: Window = _A_WINDOW,
+    version: VersionOption = None,
+    override: Annotated[
+        bool, typer.Option("--override", help="Promote whatever was observed; needs --reason.")
+    ] = False,
+    reason: Reason = "",
+    bundle: BundleFolder = None,
+    log: LogFile = None,
+    json: JsonToo = False,
+) -> None:
+    """Make validation strict: failures raise from now on.
+
+    Wants at least one observation in the window, and no failure; else exit 6.
+    """
+    seconds = _seconds(window)
+
+    def step(rollout: Rollout, records: GovernanceRecords, desk: Desk) -> Entry:
+        number = desk.version(records, subject, version)
+        return rollout.promote(subject, number, window_s=seconds, override=override, reason=reason)
+
+    _take(ctx, bundle, log, step, f"{subject} is strict now")
+
+
+def rollback(
+    ctx: typer.Context,
+    subject: Subject,
+    reason: Reason = "",
+    bundle: BundleFolder = None,
+    log: LogFile = None,
+    json: JsonToo = False,
+) -> None:
+    """Back to canary: failures are counted and raise no more. Readers follow within 5 s."""
+    _take(
+        ctx,
+        bundle,
+        log,
+        lambda rollout, records, desk: rollout.rollback(subject, reason=reason),
+        f"{subject} is canary now",
+    )
+
+
+def tombstone(
+    ctx: typer.Context,
+    subject: Subject,
+    version: Annotated[int, typer.Argument(metavar="VERSION", min=1)],
+    reason: Reason = "",
+    bundle: BundleFolder = None,
+    log: LogFile = None,
+    json: JsonToo = False,
+) -> None:
+    """Refuse a version to new readers, with the reason. Who must can still read it."""
+
+    def step(rollout: Rollout, records: GovernanceRecords, desk: Desk) -> Entry:
+        if desk.url is not None:
+            desk.registry().version(subject, version, deleted=True)  # one that never was is an error
+        return rollout.tombstone(subject, version, reason=reason)
+
+    _take(ctx, bundle, log, step, f"version {version} of {subject} is tombstoned")
+
+
+def _take(ctx: typer.Context, bundle: Path | None, log: Path | None, step: Any, done: str) -> None:
+    from qmtl.foundation.schema.rollout import Rollout
+    from qmtl.interfaces.cli.schema_audit import appended_lines
+    from qmtl.interfaces.cli.showing import facts_text
+
+    session: Session = session_of(ctx)
+    desk = Desk(session, bundle, log)
+    with desk.records(make=True) as records:
+        entry = step(Rollout(records, desk.log(), desk.bundle()), records, desk)
+    session.show(done, facts_text(appended_lines(entry)))
+    session.emit(entry.to_json())
+
+
+def _seconds(window: str) -> float:
+    from qmtl.foundation.errors import InvalidRequestError
+    from qmtl.foundation.times import to_seconds
+
+    seconds = to_seconds(window, name="--window")
+    if seconds <= 0:
+        raise InvalidRequestError("--window must be longer than nothing", next_step="give, for example, 48h")
+    return seconds

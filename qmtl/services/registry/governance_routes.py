@@ -1,0 +1,139 @@
+"""The records of governance over HTTP: decisions and observations of a subject, nothing decided here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from unicodedata import category
+
+from fastapi import APIRouter, Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from qmtl.foundation.schema.governance import (
+    Action,
+    Decision,
+    GovernanceRecords,
+    Observation,
+    ValidationMode,
+    in_force,
+)
+from qmtl.foundation.times import HOUR, iso, to_ns
+
+
+def _an_instant(text: str) -> str:
+    # Pydantic tells a ValueError as a fault of the request.
+    return iso(to_ns(text))
+
+
+def _an_hour(text: str) -> str:
+    if to_ns(text) % HOUR or to_ns(text) < 0:
+        raise ValueError(f"{text} is not the start of an hour since 1970")
+    return iso(to_ns(text))
+
+
+def _a_subject(text: str) -> str:
+    if (
+        any(category(character) == "Cc" for character in text)
+        or len(text.encode("utf-8", "surrogatepass")) > 255
+    ):
+        raise ValueError("a subject has 1 to 255 bytes and no control characters")
+    return text
+
+
+Instant = Annotated[str, AfterValidator(_an_instant), Field(examples=["2026-01-01T00:00:00.5Z"])]
+Hour = Annotated[str, AfterValidator(_an_hour), Field(examples=["2026-01-01T00:00:00Z"])]
+Subject = Annotated[str, AfterValidator(_a_subject), Field(min_length=1, max_length=255)]
+Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Rows = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class DecisionModel(BaseModel):
+    """One step of a rollout. `entry` is NUMBER:HASH of the audit entry that was written before it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    at: Instant
+    action: Action
+    version: Version | None = None
+    reason: Annotated[str, Field(max_length=10_000)] = ""
+    entry: Annotated[str, Field(pattern=r"^[1-9][0-9]*:[0-9a-f]{64}$")]
+
+
+class NewDecision(DecisionModel):
+    subject: Subject
+
+
+class GovernedModel(BaseModel):
+    """What is in force for a subject, and every decision that led there, oldest first."""
+
+    subject: str
+    mode: ValidationMode | None
+    tombstones: dict[int, str]
+    decisions: list[DecisionModel]
+
+
+class ObservationModel(BaseModel):
+    """Rows held against one version within one hour: `checked`, and those of them that `failed`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: Version
+    hour: Hour
+    checked: Rows
+    failed: Rows
+
+
+class NewObservation(ObservationModel):
+    subject: Subject
+
+
+class ObservedModel(BaseModel):
+    """By hour, then version."""
+
+    subject: str
+    observations: list[ObservationModel]
+
+
+def governance_routes(records: GovernanceRecords) -> APIRouter:
+    """`/governance/...`, to be mounted in the application of the registry.
+
+    Subjects go in the query, so that any text can be one. Reading wants the role read, an observation write,
+    a decision admin.
+    """
+    router = APIRouter(prefix="/governance", tags=["governance"])
+
+    @router.get("/decisions")
+    def decisions(subject: Annotated[Subject, Query()]) -> GovernedModel:
+        """What is in force for a subject. One that nobody has decided about has no mode."""
+        found = records.decisions(subject)
+        governed = in_force(found)
+        return GovernedModel(
+            subject=subject,
+            mode=governed.mode,
+            tombstones=dict(governed.tombstones),
+            decisions=[DecisionModel(**{**one.to_json(), "at": iso(one.at)}) for one in found],
+        )
+
+    @router.post("/decisions")
+    def decide(said: NewDecision) -> DecisionModel:
+        """Append a decision; it is in force when this answers."""
+        values: dict[str, Any] = said.model_dump(exclude={"subject"})
+        records.decide(said.subject, Decision(**{**values, "at": to_ns(said.at)}))
+        return DecisionModel(**values)
+
+    @router.get("/observations")
+    def observed(
+        subject: Annotated[Subject, Query()], since: Annotated[Instant, Query()] = "1970-01-01"
+    ) -> ObservedModel:
+        """What was counted in the hours that end after `since`."""
+        found = records.observed(subject, to_ns(since))
+        rows = [ObservationModel(**{**one._asdict(), "hour": iso(one.hour)}) for one in found]
+        return ObservedModel(subject=subject, observations=rows)
+
+    @router.post("/observations")
+    def observe(said: NewObservation) -> ObservationModel:
+        """Add to what was counted for that version and hour."""
+        values: dict[str, Any] = said.model_dump(exclude={"subject"})
+        records.observe(said.subject, Observation(**{**values, "hour": to_ns(said.hour)}))
+        return ObservationModel(**values)
+
+    return router
