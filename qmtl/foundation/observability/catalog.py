@@ -90,6 +90,13 @@ ROWS_QUARANTINED = Metric(
     ("node_id", "source"),
     "Impossible rows that were kept aside.",
 )
+SCHEMA_FAILURES = Metric(
+    "seamless_schema_validation_failures_total",
+    "counter",
+    "rows",
+    ("subject", "mode"),
+    "Rows that broke the registered schema when they were read, or that the store cannot hold.",
+)
 REQUESTS = Metric(
     "service_requests_total",
     "counter",
@@ -116,6 +123,7 @@ CATALOG = (
     VENDOR_RETRIES,
     ROWS_COMMITTED,
     ROWS_QUARANTINED,
+    SCHEMA_FAILURES,
     REQUESTS,
     REQUEST_SECONDS,
 )

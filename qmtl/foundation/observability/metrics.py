@@ -75,6 +75,9 @@ class Metrics:
         if quarantined:
             self._child(catalog.ROWS_QUARANTINED, series.text, source).inc(quarantined)
 
+    def count_schema_failures(self, subject: str, mode: str, rows: int) -> None:
+        self._child(catalog.SCHEMA_FAILURES, subject, mode).inc(rows)
+
     def count_request(self, service: str, method: str, route: str, status: int, seconds: float) -> None:
         """One answered request. `route` is the pattern of its path, never the path."""
         self._child(catalog.REQUESTS, service, method, route, str(status)).inc()

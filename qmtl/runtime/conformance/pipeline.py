@@ -17,7 +17,7 @@ from qmtl.runtime.conformance import on_the_grid, outliers, rhythm, row_rules, r
 from qmtl.runtime.conformance.acceptance import Accepted, unaccepted
 from qmtl.runtime.conformance.findings import Finding
 from qmtl.runtime.conformance.flags import EMPTY_FLAGS, Flags
-from qmtl.runtime.conformance.report import ConformanceReport, Heal, build_report
+from qmtl.runtime.conformance.report import ConformanceReport, Heal, Unchecked, build_report
 from qmtl.runtime.conformance.rules import DEFAULT_THRESHOLDS, IS_ERROR, IS_WARNING, SILENCE, Thresholds
 from qmtl.runtime.conformance.stretch import CONTEXT, Stretch
 
@@ -101,12 +101,15 @@ class ConformancePipeline:
         accepted: Iterable[Accepted] = (),
         heal: Heal | None = None,
         findings: Iterable[Finding] = (),
+        schema_id: str = "unknown",
+        unchecked: Iterable[Unchecked] = (),
     ) -> ConformanceReport:
         """The whole report of one answer.
 
         frame: the rows of the answer. flags: clipped to the span of `states`. previous: the JSON of the
         report to compare with. findings: more of them, from screening, from replaced rows, and so on; those
-        of one rule become one.
+        of one rule become one. schema_id: of the schema that the rows were held to. unchecked: what could
+        not be checked.
         """
         return build_report(
             series=series,
@@ -120,6 +123,8 @@ class ConformancePipeline:
             accepted=tuple(accepted),
             heal=heal,
             more=tuple(findings),
+            schema_id=schema_id,
+            unchecked=tuple(unchecked),
         )
 
     def _flag_stretch(self, stretch: Stretch, facts: SeriesFacts) -> Flags:

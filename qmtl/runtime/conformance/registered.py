@@ -142,6 +142,9 @@ class SchemaCheck(NamedTuple):
         return found
 
 
+NOT_CHECKED = SchemaCheck(None)
+
+
 def check(frame: pl.DataFrame, schema: RegisteredSchema) -> SchemaCheck:
     """Hold a frame (with `ts`, sorted, unique) to a schema. A frame without rows breaks nothing."""
     if not frame.height:

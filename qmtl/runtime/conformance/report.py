@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from blake3 import blake3
 
-from qmtl.foundation.frames import BAR_SCHEMA, stamps
+from qmtl.foundation.frames import stamps
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import BarStates
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
@@ -24,8 +23,8 @@ from qmtl.runtime.conformance.flags import Flags
 from qmtl.runtime.conformance.rollup import Rollup, rollup
 from qmtl.runtime.conformance.rules import NO_VOLUME, RULES, Thresholds, ruleset
 
-# Names the columns and types that stage one holds bars to.
-SCHEMA_ID = f"bars-{blake3(repr(list(BAR_SCHEMA.items())).encode()).hexdigest()[:8]}"
+# What could not be checked where a registered schema, or a part of it, could not be asked.
+SCHEMA = "schema"
 
 _WHY_UNCHECKED = "too few rows around to know their rhythm, or a holiday that the calendar may not know"
 
@@ -55,7 +54,7 @@ class ConformanceReport:
 
     span: of the answer, aligned to the grid. digest: rule to trend against the report compared with.
     fingerprint: of the rows looked at. as_of: commit time in ns, None for rows that are not in a store.
-    ruleset: which rules and thresholds. schema_id: which columns and types.
+    ruleset: which rules and thresholds. schema_id: subject and version of the schema that rows were held to.
     """
 
     series: SeriesId
@@ -194,6 +193,8 @@ def build_report(
     accepted: tuple[Accepted, ...],
     heal: Heal | None,
     more: tuple[Finding, ...],
+    schema_id: str,
+    unchecked: tuple[Unchecked, ...],
 ) -> ConformanceReport:
     """The report of an answer; the arguments are those of `ConformancePipeline.report`."""
     grid = states.grid
@@ -212,9 +213,14 @@ def build_report(
         fingerprint=fingerprint,
         as_of=as_of,
         ruleset=ruleset(thresholds),
-        schema_id=SCHEMA_ID,
-        could_not_check=tuple(
-            Unchecked(rule, grid.count(cells), _WHY_UNCHECKED) for rule, cells in unjudged.items() if cells
+        schema_id=schema_id,
+        could_not_check=(
+            *(
+                Unchecked(rule, grid.count(cells), _WHY_UNCHECKED)
+                for rule, cells in unjudged.items()
+                if cells
+            ),
+            *unchecked,
         ),
         heal=heal,
     )

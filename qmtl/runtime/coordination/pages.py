@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Protocol, TypeVar, cast
 
 import polars as pl
@@ -20,6 +21,10 @@ from qmtl.runtime.io.vendors.base import Page, Vendor
 T = TypeVar("T")
 
 _PER_TICK = {"ns": 1, "us": 1_000, "ms": 1_000_000}
+
+
+class UnfitPageError(SourceUnavailableError):
+    """A page whose columns the store cannot hold: one is missing, or of another type."""
 
 
 async def pages_of(
@@ -78,10 +83,15 @@ def _failed(cause: BaseException, series: SeriesId, source: str) -> SourceUnavai
 
 
 def checked(page: Page, series: SeriesId, facts: SeriesFacts, run: Span, source: str) -> Page:
-    """The page with a frame of BAR_SCHEMA. Raises `SourceUnavailableError` if it breaks a promise."""
+    """The page with a frame of BAR_SCHEMA.
 
-    def refuse(what: str, why: str) -> SourceUnavailableError:
-        return SourceUnavailableError(
+    Raises `SourceUnavailableError` if it breaks a promise, `UnfitPageError` for its columns.
+    """
+
+    def refuse(
+        what: str, why: str, kind: type[SourceUnavailableError] = SourceUnavailableError
+    ) -> SourceUnavailableError:
+        return kind(
             f"a page of {source} is refused: {what}",
             source=source,
             series=series,
@@ -90,6 +100,7 @@ def checked(page: Page, series: SeriesId, facts: SeriesFacts, run: Span, source:
             next_step=f"mend the vendor {source}; nothing of this page was stored",
         )
 
+    unfit = partial(refuse, kind=UnfitPageError)
     for value, kind, name in _parts(page):
         if not isinstance(value, kind):
             raise refuse(f"{name} is a {_called(type(value))}", f"it must be a {_called(kind)}")
@@ -101,7 +112,7 @@ def checked(page: Page, series: SeriesId, facts: SeriesFacts, run: Span, source:
         return Page(empty_bars(), page.answered, page.absent)
     kind_of_ts = page.frame.schema.get("ts")
     if not (isinstance(kind_of_ts, pl.Datetime) and kind_of_ts.time_zone == "UTC"):
-        raise refuse(
+        raise unfit(
             f"its ts column is {kind_of_ts}", f"ts must be a UTC datetime column, as in {BAR_SCHEMA['ts']}"
         )
     ticks = page.frame["ts"].to_physical()
@@ -114,7 +125,7 @@ def checked(page: Page, series: SeriesId, facts: SeriesFacts, run: Span, source:
         stray = low if low < page.answered.start else high
         where = iso(stray) if EARLIEST <= stray <= LATEST else "a time that nanoseconds cannot tell"
         raise refuse(f"it has a row at {where}", f"that is outside its answer {page.answered}")
-    return Page(_bars(page.frame, facts, refuse), page.answered, page.absent)
+    return Page(_bars(page.frame, facts, unfit), page.answered, page.absent)
 
 
 def _called(kind: type) -> str:

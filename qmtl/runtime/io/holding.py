@@ -1,4 +1,4 @@
-"""A stretch of a series as it was read and judged: rows, states, flags, and where they came from."""
+"""A stretch of a series as it was read and judged: rows, states, flags, schema, and where they came from."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import BarStates
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.runtime.conformance.flags import Flags
+from qmtl.runtime.conformance.registered import SchemaCheck
 from qmtl.runtime.io.store.base import Answer
 
 # What Python takes for a holding without rows, and for one answer, rounded up.
@@ -37,6 +38,7 @@ class Holding:
         frame: pl.DataFrame,
         states: BarStates,
         flags: Flags,
+        check: SchemaCheck,
         *,
         answers: Sequence[Answer],
         tx: int,
@@ -49,6 +51,7 @@ class Holding:
         self.frame = frame
         self.span = states.span
         self.flags = flags
+        self.check = check
         self.answers = answers
         self.tx = tx
         self.as_of = as_of
@@ -110,7 +113,7 @@ class Holding:
         part = object.__new__(Holding)
         part.series, part.grid, part.facts = self.series, self.grid, self.facts
         part.span, part.frame = span, self.frame.slice(first, count)
-        part.flags = self.flags.clip(span)
+        part.flags, part.check = self.flags.clip(span), self.check.within(span)
         part.answers, part.tx, part.as_of = self.answers, self.tx, self.as_of
         part.valid_until = self.valid_until
         part._states, part._whole = None, self._whole

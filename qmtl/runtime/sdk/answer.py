@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from qmtl.foundation.errors import QmtlError
+from qmtl.foundation.errors import QmtlError, SchemaValidationError
 from qmtl.foundation.fingerprint import fingerprint
 from qmtl.foundation.frames import empty_bars
 from qmtl.foundation.observability.log import sla_log
@@ -18,29 +18,33 @@ from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import iso
 from qmtl.runtime.conformance.findings import Finding, of_replaced
 from qmtl.runtime.conformance.flags import EMPTY_FLAGS
-from qmtl.runtime.conformance.report import ConformanceReport, Heal
+from qmtl.runtime.conformance.registered import NOT_CHECKED, SchemaCheck
+from qmtl.runtime.conformance.report import SCHEMA, ConformanceReport, Heal, Unchecked
 from qmtl.runtime.coordination.backfill import Filling
 from qmtl.runtime.io.holding import Holding
 from qmtl.runtime.planning.request import Fill, Tier
 from qmtl.runtime.planning.session import Breach, Finish
 from qmtl.runtime.sdk.journey import Journey
-from qmtl.runtime.sdk.outcome import conformance_error, describe, missing_error, sla_error
+from qmtl.runtime.sdk.outcome import conformance_error, describe, missing_error, schema_error, sla_error
 from qmtl.runtime.sdk.receipt import Later, Receipt, Served
 from qmtl.runtime.sdk.results import FetchResult, fill_no_trade
+from qmtl.runtime.sdk.schemas import Held, Schemas, hold
 from qmtl.runtime.sdk.shell import Shell
 
 
 class Answerer:
     """Judges, raises or answers, archives, and counts."""
 
-    def __init__(self, shell: Shell, metrics: Metrics) -> None:
+    def __init__(self, shell: Shell, schemas: Schemas, metrics: Metrics) -> None:
         self._shell = shell
+        self._schemas = schemas
         self._metrics = metrics
 
     def answer(self, journey: Journey, finish: Finish, fill: Fill | None) -> FetchResult:
         """The result of a journey. Raises in the order SLA, source, missing, conformance."""
         request = journey.request
         holding = journey.holding or _nothing(journey)
+        check = self._check(journey, holding)
         total = self._shell.clock.monotonic() - journey.opened
         phases = journey.session.ledger.as_dict(total)
         self._metrics.observe_phases(request.series, phases)
@@ -48,8 +52,10 @@ class Answerer:
             _log_breach(journey, finish.breach)
 
         # What goes on behind the answer, and may set another filling, is no part of it.
-        report: Callable[[], ConformanceReport] = partial(self._report, journey, holding, journey.filling)
-        clean = not holding.flags and journey.filling is None
+        report: Callable[[], ConformanceReport] = partial(
+            self._report, journey, holding, check, journey.filling
+        )
+        clean = not holding.flags and journey.filling is None and not check.violations
         archived = None
         if not clean:
             report = cache(report)  # looked at here already; a clean answer leaves it to the result
@@ -57,8 +63,8 @@ class Answerer:
         breach_is_answered = request.partial_ok or (
             request.sla is not None and request.sla.on_breach == "partial"
         )
-        error = self._first_error(journey, finish, holding, phases, report, breach_is_answered, clean)
-        if error is not None and not request.partial_ok:
+        error = self._first_error(journey, finish, holding, check, phases, report, breach_is_answered, clean)
+        if error is not None and not (request.partial_ok and not isinstance(error, SchemaValidationError)):
             self._metrics.count_fetch(request.series, request.strategy.name, type(error).__name__)
             raise error
         self._metrics.count_fetch(
@@ -89,6 +95,7 @@ class Answerer:
         journey: Journey,
         finish: Finish,
         holding: Holding,
+        check: SchemaCheck,
         phases: Mapping[str, float],
         report: Any,
         breach_is_answered: bool,
@@ -110,6 +117,8 @@ class Answerer:
                     self._shell.store,
                     has_vendor=self._shell.vendors.find(request.series) is not None,
                 )
+        if check.violations and journey.held.is_strict:
+            return schema_error(request, journey.held, check, holding.frame)
         if not clean and not request.partial_ok and self._raises(holding):
             return conformance_error(request, report())
         return None
@@ -126,7 +135,25 @@ class Answerer:
         )
         return bool(verdict.errors or verdict.warnings)
 
-    def _report(self, journey: Journey, holding: Holding, filling: Filling | None) -> ConformanceReport:
+    def _check(self, journey: Journey, holding: Holding) -> SchemaCheck:
+        """What the rows break of the schema in force; what was read from the store is counted."""
+        held = journey.held
+        check = holding.check
+        if check.schema is not held.schema:  # registered since the rows were read
+            check = hold(holding.frame, held)
+        elif journey.session.answered_by is Tier.CACHE:
+            return check
+        if held.schema is not None:
+            rows, failed = holding.frame.height, check.failed(holding.frame) if check.violations else 0
+            changed = journey.filling is not None and journey.filling.added > 0
+            self._schemas.observe(held, checked=rows, failed=failed, changed=changed)
+            if failed:
+                self._metrics.count_schema_failures(held.subject, held.mode, failed)
+        return check
+
+    def _report(
+        self, journey: Journey, holding: Holding, check: SchemaCheck, filling: Filling | None
+    ) -> ConformanceReport:
         store = self._shell.store
         asked_again = journey.session.asked_again
         return self._shell.pipeline.report(
@@ -139,7 +166,12 @@ class Answerer:
             previous=store.baseline_report(holding.series),
             accepted=store.accepted(holding.series) if holding.flags else (),
             heal=None if not asked_again else Heal(asked_again, asked_again - self._shell.suspects(holding)),
-            findings=[] if filling is None else [*filling.findings, *_of_replaced(filling, holding)],
+            findings=[
+                *([] if filling is None else [*filling.findings, *_of_replaced(filling, holding)]),
+                *check.findings(holding.frame),
+            ],
+            schema_id=journey.held.name,
+            unchecked=_unchecked(journey.held, holding.frame),
         )
 
     def _archive(
@@ -205,8 +237,13 @@ class Answerer:
             replaced=0 if journey.filling is None else sum(part.height for part in journey.filling.replaced),
             breach=finish.breach,
             archived=archived,
+            schema_id=journey.held.name,
         )
         return FetchResult(frame, receipt, _states=lambda: holding.states, _report=report)
+
+
+def _unchecked(held: Held, frame: pl.DataFrame) -> list[Unchecked]:
+    return [] if held.why_not is None else [Unchecked(SCHEMA, frame.height, held.why_not)]
 
 
 def _log_breach(journey: Journey, breach: Breach) -> None:
@@ -247,6 +284,7 @@ def _nothing(journey: Journey) -> Holding:
         empty_bars(),
         states,
         EMPTY_FLAGS,
+        NOT_CHECKED,
         answers=(),
         tx=0,
         as_of=0,

@@ -12,6 +12,7 @@ from qmtl.runtime.coordination.tail import Tail
 from qmtl.runtime.io.holding import Holding
 from qmtl.runtime.planning.request import Request, Tier
 from qmtl.runtime.planning.session import Session, open_session
+from qmtl.runtime.sdk.schemas import Held
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Journey:
     request: Request
     grid: Grid
     facts: SeriesFacts
+    held: Held
     opened: float  # clock.monotonic() when the call began
     session: Session = field(init=False)
     holding: Holding | None = None

@@ -1,18 +1,27 @@
-"""How a fetch ends: an answer, or the first error in the order SLA, source, missing, conformance."""
+"""How a fetch ends: an answer, or the first error of SLA, source, missing, schema, conformance."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from qmtl.foundation.errors import ConformancePipelineError, MissingDataError, SeamlessSLAExceeded
+import polars as pl
+
+from qmtl.foundation.errors import (
+    ConformancePipelineError,
+    MissingDataError,
+    SchemaValidationError,
+    SeamlessSLAExceeded,
+)
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.timeline import Coverage
 from qmtl.foundation.times import iso
+from qmtl.runtime.conformance.registered import SchemaCheck
 from qmtl.runtime.conformance.report import ConformanceReport
 from qmtl.runtime.io.store.base import Store
 from qmtl.runtime.planning.request import Request, Tier
 from qmtl.runtime.planning.session import Breach
+from qmtl.runtime.sdk.schemas import Held
 
 _NEXT = {
     "storage_wait": "raise storage_wait, or ask for a shorter range",
@@ -108,6 +117,24 @@ def _next_for_missing(request: Request, has_vendor: bool) -> str:
 def _first_spans(cells: Coverage, most: int = 3) -> str:
     shown = ", ".join(map(str, cells.spans[:most]))
     return shown if len(cells) <= most else f"{shown} and {len(cells) - most:,} more spans"
+
+
+def schema_error(
+    request: Request, held: Held, check: SchemaCheck, frame: pl.DataFrame
+) -> SchemaValidationError:
+    """Every rule of the registered schema that the rows break."""
+    said = "; ".join(violation.message for violation in check.violations[:5])
+    more = f"; and {len(check.violations) - 5} more" if len(check.violations) > 5 else ""
+    return SchemaValidationError(
+        f"{check.failed(frame):,} of {frame.height:,} rows break the schema {held.name}: {said}{more}",
+        subject=held.subject,
+        mode=held.mode.value,
+        problems=check.violations,
+        series=request.series,
+        span=request.span,
+        why="the subject is in strict mode",
+        next_step=f"see what wrote the rows; 'qmtl schema rollback {held.subject}' serves them and counts",
+    )
 
 
 def conformance_error(request: Request, report: ConformanceReport) -> ConformancePipelineError:

@@ -21,6 +21,7 @@ from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.observability.metrics import Metrics
+from qmtl.foundation.schema.governance import ValidationMode
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.foundation.states import BarStates
@@ -43,11 +44,14 @@ from qmtl.runtime.sdk.flights import Flights
 from qmtl.runtime.sdk.journey import Journey
 from qmtl.runtime.sdk.loop_thread import LoopThread
 from qmtl.runtime.sdk.results import FetchManyResult, FetchResult, Pending
+from qmtl.runtime.sdk.schemas import Schemas, mode_named, records_of
 from qmtl.runtime.sdk.shell import Shell
 from qmtl.runtime.sdk.sources import CcxtByVenue, Sources
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+    from qmtl.foundation.schema.registry import SchemaRegistry
 
 MIB = 1024 * 1024
 
@@ -70,6 +74,10 @@ class SeamlessDataProvider:
     partial_ok: whether holes and findings are answered instead of raised.
     metrics_registry: a prometheus registry; left out, the default one.
     clock: asks the time; tests hand in a fake.
+    schemas: the registry whose schemas rows are held to; left out, those that come with this package.
+    validation_mode: "canary" (what breaks the schema is told and counted) or "strict" (it raises); left out,
+        what the governance of the subject says.
+    default_validation_mode: where that says nothing; left out, QMTL_SCHEMA_VALIDATION_MODE, else canary.
     declared: patterns of node ids to `SeriesFacts`, as `seamless.series` of qmtl.yml.
     rules: how long an empty answer takes to settle, and when an absence is asked about again.
     retention: seconds of history that compaction keeps for `as_of`; None keeps all.
@@ -90,6 +98,9 @@ class SeamlessDataProvider:
         metrics_registry: CollectorRegistry | None = None,
         clock: Clock | None = None,
         *,
+        schemas: SchemaRegistry | None = None,
+        validation_mode: str | None = None,
+        default_validation_mode: str | None = None,
         declared: Iterable[tuple[str, SeriesFacts]] = (),
         rules: Rules | None = None,
         retention: float | None = None,
@@ -115,7 +126,15 @@ class SeamlessDataProvider:
             rules=rules or Rules(),
             flights=Flights(),
         )
-        self._answerer = Answerer(self._shell, self._metrics)
+        default = default_validation_mode or os.environ.get("QMTL_SCHEMA_VALIDATION_MODE")
+        self._schemas = Schemas(
+            schemas,
+            records_of(schemas, self.store),
+            mode=mode_named(validation_mode),
+            default=mode_named(default) or ValidationMode.CANARY,
+            clock=self._clock,
+        )
+        self._answerer = Answerer(self._shell, self._schemas, self._metrics)
         self._loop = LoopThread(self._clock)
         self._behind: set[Future[None]] = set()
         self._watch = threading.Lock()
@@ -178,6 +197,8 @@ class SeamlessDataProvider:
         on_progress: OnProgress | None = None,
     ) -> FetchResult:
         """`fetch` for asyncio: never blocks the caller's loop on the store or the network."""
+        if not self._schemas.is_fresh(_series(series)):
+            await asyncio.to_thread(self._schemas.of, _series(series))
         journey = self._open(series, start, end, strategy, sla, partial_ok, as_of, fill, on_progress)
         # What the cache holds is answered at once; a thread would take longer than the answer.
         finish = self._shell.drive_local(journey, tiers=(Tier.CACHE,))
@@ -294,6 +315,7 @@ class SeamlessDataProvider:
             return
         for future in list(self._behind):
             future.cancel()
+        self._schemas.flush()
         self._loop.run(self._close_sources())
         self._loop.close()
         self._cache.clear()
@@ -351,7 +373,8 @@ class SeamlessDataProvider:
             raise InvalidRequestError("the provider is closed", next_step="make a new SeamlessDataProvider")
         partial = self._partial_ok if partial_ok is None else partial_ok
         request, grid, facts = self._request(series, start, end, strategy, policy, partial, as_of)
-        return Journey(request, grid, facts, opened, on_progress=on_progress)
+        held = self._schemas.of(request.series)
+        return Journey(request, grid, facts, held, opened, on_progress=on_progress)
 
     def _request(
         self,
@@ -423,9 +446,19 @@ class SeamlessDataProvider:
     def _answer(self, journey: Journey, finish: Finish, fill: Fill | None) -> FetchResult:
         result = self._answerer.answer(journey, finish, fill)
         self._last = result
+        if self._schemas.wants_flush:
+            self._tell_observations()
         if finish.behind:
             result = replace(result, pending=self._ask_behind(journey, finish.behind))
         return result
+
+    def _tell_observations(self) -> None:
+        """Beside us at once; over the network behind the answer."""
+        if self._schemas.is_local:
+            self._schemas.flush()
+        else:
+            self._schemas.flushing()
+            self._loop.submit(asyncio.to_thread(self._schemas.flush))
 
     def _ask_behind(self, journey: Journey, missing: Coverage) -> Pending:
         vendor = self._shell.vendors.find(journey.request.series)

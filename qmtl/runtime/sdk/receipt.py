@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import iso
-from qmtl.runtime.conformance.report import SCHEMA_ID
 from qmtl.runtime.planning.request import Tier
 from qmtl.runtime.planning.session import Breach
 
@@ -46,7 +45,7 @@ class _Facts(NamedTuple):
     replaced: int = 0
     breach: Breach | None = None
     archived: bool | None = None
-    schema_id: str = SCHEMA_ID
+    schema_id: str = "unknown"
 
 
 class Receipt(_Facts):
@@ -55,6 +54,7 @@ class Receipt(_Facts):
     phases: seconds of storage_wait, backfill_wait, live_wait and other; they sum to `total`.
     not_closed: bars of the range that had not closed when the request was made.
     as_of: the commit (ns) that the data stands for; pass it back to read the same again.
+    schema_id: subject and version of the schema that the rows were held to.
     archived: whether the report of this call was archived; None if it says nothing new, False if the store
         cannot be written.
     violations: budgets and bounds that were passed, and sources that failed, where the answer is partial.

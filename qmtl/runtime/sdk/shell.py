@@ -20,6 +20,7 @@ from qmtl.runtime.conformance.rules import IS_ERROR
 from qmtl.runtime.conformance.stretch import CONTEXT
 from qmtl.runtime.coordination.backfill import Backfill, Filling, Rules
 from qmtl.runtime.coordination.claims import Claims
+from qmtl.runtime.coordination.pages import UnfitPageError
 from qmtl.runtime.coordination.tail import Tail
 from qmtl.runtime.coordination.threads import in_thread
 from qmtl.runtime.io.cache import RangeCache
@@ -41,6 +42,7 @@ from qmtl.runtime.planning.session import (
 )
 from qmtl.runtime.sdk.flights import Flights
 from qmtl.runtime.sdk.journey import Journey
+from qmtl.runtime.sdk.schemas import hold
 from qmtl.runtime.sdk.sources import Sources, name_of
 
 _LOCAL = (Tier.CACHE, Tier.STORAGE)
@@ -127,6 +129,7 @@ class Shell:
             request.span, grid, stamps(snapshot.frame), snapshot.answered, snapshot.absent(now)
         )
         flags = self.pipeline.flag(snapshot.rows, grid=grid, facts=facts).clip(request.span)
+        held_to = hold(snapshot.frame, journey.held)
         expiries = [a.expires_at for a in snapshot.answers if a.expires_at is not None and a.expires_at > now]
         holding = Holding(
             series,
@@ -135,6 +138,7 @@ class Shell:
             snapshot.frame,
             states,
             flags,
+            held_to,
             answers=snapshot.answers,
             tx=snapshot.tx,
             as_of=snapshot.as_of,
@@ -187,9 +191,14 @@ class Shell:
         journey.filling = Filling(name_of(vendor))
 
         async def work(filling: Filling) -> None:
-            await backfill.run(
-                series, grid, facts, cells - again, vendor, filling, journey.on_progress, again=again
-            )
+            try:
+                await backfill.run(
+                    series, grid, facts, cells - again, vendor, filling, journey.on_progress, again=again
+                )
+            except UnfitPageError:
+                # Refused in either mode, for there is no way to keep it; counted as what breaks a schema is.
+                self.metrics.count_schema_failures(journey.held.subject, journey.held.mode, 1)
+                raise
 
         key = (series, cells, again, id(vendor))
         journey.filling = self.flights.joined(key, journey.filling)

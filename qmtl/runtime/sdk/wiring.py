@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from os import PathLike
 
+from qmtl.foundation.schema.client import SchemaRegistryClient
 from qmtl.foundation.settings import Settings, VendorSettings
 from qmtl.runtime.coordination.backfill import Rules
 from qmtl.runtime.io.vendors.base import Vendor
@@ -14,7 +15,7 @@ def provider_from_settings(settings: Settings | str | PathLike[str] | None = Non
     """A provider as the settings say; a path or None is loaded first."""
     if not isinstance(settings, Settings):
         settings = Settings.load(settings)
-    seamless = settings.seamless
+    seamless, url = settings.seamless, settings.connectors.schema_registry_url
     vendors = {one.match: vendor(one) for one in seamless.vendors}
     return SeamlessDataProvider(
         seamless.store,
@@ -25,6 +26,8 @@ def provider_from_settings(settings: Settings | str | PathLike[str] | None = Non
         declared=[(one.match, one.facts) for one in seamless.series],
         rules=Rules(settle=seamless.settle, absent_expiry=seamless.absent_expiry),
         retention=seamless.retention,
+        schemas=None if url is None else SchemaRegistryClient.from_settings(settings),
+        default_validation_mode=settings.schemas.validation_mode,
     )
 
 

@@ -15,6 +15,7 @@ from qmtl.foundation.states import bar_states
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import MINUTE
 from qmtl.runtime.conformance.flags import Flags
+from qmtl.runtime.conformance.registered import NOT_CHECKED
 from qmtl.runtime.io.cache import RangeCache
 from qmtl.runtime.io.holding import Holding
 from qmtl.runtime.testing.bars import synthetic_bars
@@ -44,7 +45,17 @@ def holding(
     flagged = stamps(frame)[::7]
     flags = Flags.of({"quality.volume_spike": flagged})
     return Holding(
-        SERIES, GRID, SeriesFacts(), frame, states, flags, answers=(), tx=tx, as_of=tx, valid_until=until
+        SERIES,
+        GRID,
+        SeriesFacts(),
+        frame,
+        states,
+        flags,
+        NOT_CHECKED,
+        answers=(),
+        tx=tx,
+        as_of=tx,
+        valid_until=until,
     )
 
 

@@ -1,0 +1,221 @@
+"""Which registered schema the rows of a series are held to, in which mode, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from functools import cache
+from typing import Any, NamedTuple, cast
+
+import polars as pl
+
+from qmtl.foundation.clock import Clock
+from qmtl.foundation.errors import (
+    InvalidRequestError,
+    RegistryUnavailableError,
+    SchemaRegistryError,
+    StoreError,
+)
+from qmtl.foundation.schema.governance import GovernanceRecords, Observation, ValidationMode, hour_of
+from qmtl.foundation.schema.governance_reader import MAX_AGE_S, GovernanceReader
+from qmtl.foundation.schema.own import OWN
+from qmtl.foundation.schema.registry import Registered, SchemaRegistry
+from qmtl.foundation.series import SeriesId
+from qmtl.runtime.conformance.registered import NOT_CHECKED, RegisteredSchema, SchemaCheck, check
+from qmtl.runtime.conformance.registered_columns import columns_of
+
+# The schema that comes with this package is the first version of its bundle.
+_OWN_VERSION = 1
+_NOT_FOUND = 404
+
+# So long what was observed may wait before it is told to a registry.
+FLUSH_S = 60.0
+
+_log = logging.getLogger("seamless.schema")
+
+
+class Held(NamedTuple):
+    """What a series is held to. `why_not` says why it could not be checked, or may be out of date."""
+
+    schema: RegisteredSchema | None
+    subject: str
+    mode: ValidationMode
+    why_not: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Subject and version, such as `ohlcv:1`; `unknown` where there is no schema."""
+        return "unknown" if self.schema is None else self.schema.name
+
+    @property
+    def is_strict(self) -> bool:
+        return self.mode is ValidationMode.STRICT
+
+
+class Schemas:
+    """Asks registry and governance at most every five seconds per series; safe to use from any thread.
+
+    registry: left out, rows are held to the schema that comes with this package. records: where decisions and
+    observations are kept. mode: of whoever made the provider; it beats the records. default: where neither
+    says anything.
+    """
+
+    def __init__(
+        self,
+        registry: SchemaRegistry | None,
+        records: GovernanceRecords,
+        *,
+        mode: ValidationMode | None,
+        default: ValidationMode,
+        clock: Clock,
+    ) -> None:
+        self._registry = registry
+        self._records = records
+        self._governance = GovernanceReader(records, clock=clock, max_age_s=0.0)
+        self._mode = mode
+        self._default = default
+        self._clock = clock
+        self._known: dict[str, tuple[Held, float]] = {}  # by node id, and until when
+        self._lock = threading.Lock()
+        self._observed: dict[tuple[str, int, int], tuple[int, int]] = {}
+        self._flushed_at = clock.monotonic()
+        self.is_local = registry is None
+
+    def is_fresh(self, series: SeriesId) -> bool:
+        """Whether `of` answers without asking anybody."""
+        known = self._known.get(series.text)
+        return known is not None and self._clock.monotonic() < known[1]
+
+    def of(self, series: SeriesId) -> Held:
+        """What the series is held to now. A registry that is down changes nothing that is known."""
+        known = self._known.get(series.text)
+        if known is not None and self._clock.monotonic() < known[1]:
+            return known[0]
+        held = self._asked(series, None if known is None else known[0])
+        self._known[series.text] = held, self._clock.monotonic() + MAX_AGE_S
+        return held
+
+    def _asked(self, series: SeriesId, before: Held | None) -> Held:
+        try:
+            schema, subject, why_not = self._schema_of(series)
+        except (RegistryUnavailableError, StoreError) as failure:
+            why_not = f"the schema registry cannot be asked: {failure.what}"
+            _log.warning("%s is held to what was known of its schema: %s", series, why_not)
+            if before is not None:
+                return before._replace(why_not=why_not)
+            return Held(None, series.kind, self._mode or self._default, why_not)
+        if before is not None and _same(before.schema, schema):
+            schema = before.schema  # what was judged by it need not be judged again
+        mode = self._mode or self._governance.mode(subject) or self._default
+        if schema is not None and schema.unchecked and why_not is None:
+            why_not = f"{schema.name} says more than can be asked of a frame: {', '.join(schema.unchecked)}"
+        return Held(schema, subject, mode, why_not)
+
+    def _schema_of(self, series: SeriesId) -> tuple[RegisteredSchema | None, str, str | None]:
+        """The schema in force, its subject, and why there is none."""
+        if self._registry is None:
+            return own(series.kind), series.kind, None
+        for subject in (f"{series.kind}.{series.venue}.{series.timeframe}", series.kind):
+            try:
+                found = self._registry.version(subject, "latest")
+                governed = self._governance.governed(subject)
+                if found.version in governed.tombstones:
+                    newest = governed.newest(self._registry.versions(subject))
+                    if newest is None:
+                        return None, subject, f"every version of {subject} is tombstoned"
+                    found = self._registry.version(subject, newest)
+            except SchemaRegistryError as failure:
+                if failure.status != _NOT_FOUND:
+                    raise
+                continue
+            return _read(found), subject, None
+        return None, series.kind, f"nothing is registered for {series}, under {series.kind} either"
+
+    # -- observations -----------------------------------------------------------------------------------
+
+    def observe(self, held: Held, *, checked: int, failed: int, changed: bool) -> None:
+        """Count rows that were held to a schema.
+
+        Where a registry keeps the counts they are told later, together. A store of bars is written only for
+        answers that `changed` it: a read writes nothing.
+        """
+        if held.schema is None or not checked or (self._registry is None and not changed):
+            return
+        key = held.subject, held.schema.version, hour_of(self._clock.now())
+        with self._lock:
+            before = self._observed.get(key, (0, 0))
+            self._observed[key] = before[0] + checked, before[1] + failed
+
+    def flush(self) -> None:
+        """Tell what was observed. What cannot be told is kept for the next time."""
+        self.flushing()
+        with self._lock:
+            observed, self._observed = self._observed, {}
+        for (subject, version, hour), (checked, failed) in observed.items():
+            try:
+                self._records.observe(subject, Observation(version, hour, checked, failed))
+            except (SchemaRegistryError, StoreError) as failure:
+                _log.warning("%d rows held to %s are not counted yet: %s", checked, subject, failure.what)
+                with self._lock:
+                    before = self._observed.get((subject, version, hour), (0, 0))
+                    self._observed[subject, version, hour] = before[0] + checked, before[1] + failed
+
+    def flushing(self) -> None:
+        """Somebody is about to flush: nobody else needs to for a while."""
+        self._flushed_at = self._clock.monotonic()
+
+    @property
+    def wants_flush(self) -> bool:
+        """Whether something has waited for long enough; a store beside us is told at once."""
+        return bool(self._observed) and (
+            self.is_local or self._clock.monotonic() - self._flushed_at >= FLUSH_S
+        )
+
+
+def hold(frame: pl.DataFrame, held: Held) -> SchemaCheck:
+    """What the frame breaks of the schema that it is held to."""
+    return NOT_CHECKED if held.schema is None else check(frame, held.schema)
+
+
+@cache
+def own(kind: str) -> RegisteredSchema:
+    """The schema of bars or trades that comes with this package."""
+    value = json.loads((OWN / f"{kind}.json").read_text(encoding="utf-8"))
+    return columns_of(kind, _OWN_VERSION, value, language="JSON")
+
+
+def _read(found: Registered) -> RegisteredSchema:
+    value = json.loads(found.schema.text)
+    return columns_of(found.subject, found.version, value, language=found.schema.type, id=found.id)
+
+
+def _same(before: RegisteredSchema | None, now: RegisteredSchema | None) -> bool:
+    return before is not None and now is not None and (before.name, before.id) == (now.name, now.id)
+
+
+def records_of(registry: SchemaRegistry | None, store: GovernanceRecords) -> GovernanceRecords:
+    """Where decisions and observations are: beside the subjects of a registry, or without one in the store."""
+    from qmtl.foundation.schema.client import SchemaRegistryClient
+    from qmtl.foundation.schema.governance_rows import RegistryRecords
+
+    if registry is None:
+        return store
+    if isinstance(registry, SchemaRegistryClient):
+        return RegistryRecords(registry.storage)
+    from qmtl.foundation.schema.governance_remote import RemoteRecords
+
+    return RemoteRecords(cast(Any, registry).url)
+
+
+def mode_named(value: str | None) -> ValidationMode | None:
+    """A mode as people write it. Raises `InvalidRequestError`."""
+    if value is None:
+        return None
+    try:
+        return ValidationMode(value)
+    except ValueError:
+        raise InvalidRequestError(
+            f"validation_mode {value!r} is neither 'canary' nor 'strict'",
+            next_step="use one of them, or None",
+        ) from None
