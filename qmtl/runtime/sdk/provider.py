@@ -25,7 +25,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.foundation.states import BarStates
 from qmtl.foundation.timeline import Coverage, Span
-from qmtl.foundation.times import SECOND, iso, to_ns
+from qmtl.foundation.times import SECOND, SMALL_INT, iso, to_ns, warn_of_small_ints
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.report import ConformanceReport
 from qmtl.runtime.coordination.backfill import OnProgress, Rules
@@ -267,7 +267,9 @@ class SeamlessDataProvider:
         )
         if any(new for _, new in accepted.values()):
             # What raises nothing any more is the measure of later reports.
-            answer = self.fetch(request.series, *request.span, strategy="FAIL_FAST", partial_ok=True)
+            answer = self.fetch(
+                request.series, *map(iso, request.span), strategy="FAIL_FAST", partial_ok=True
+            )
             self.store.archive_report(request.series, answer.report.to_json())
         return accepted
 
@@ -371,6 +373,8 @@ class SeamlessDataProvider:
         last_closed = grid.floor(now)
         first = to_ns(start, name="start")
         last = max(first, last_closed) if end is None else to_ns(end, name="end")
+        if 0 <= first < SMALL_INT:
+            warn_of_small_ints(start, end)
         if first > last:
             raise InvalidRequestError(
                 f"start {iso(first)} comes after end {iso(last)}",
@@ -387,13 +391,6 @@ class SeamlessDataProvider:
         span = grid.align(Span(first, last))
         closed = Span(span.start, max(span.start, min(span.end, last_closed)))
         point = None if as_of is None else to_ns(as_of, name="as_of")
-        if point is not None and point > now:
-            raise InvalidRequestError(
-                f"as_of {iso(point)} lies in the future",
-                series=name,
-                why=f"it is {iso(now)} now, and what will be stored by then is not known",
-                next_step="leave as_of out to read the newest state",
-            )
         request = Request(name, span, closed, strategy_named(strategy), now, sla, partial_ok, point)
         return request, grid, facts
 

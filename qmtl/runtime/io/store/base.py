@@ -125,7 +125,8 @@ class Store(Protocol):
         """What the store holds of `span`, at commit time `as_of` (ns) or now.
 
         `check` is called between units of work; what it raises abandons the read. Raises `StoreError` where
-        `as_of` lies before the retention horizon.
+        `as_of` lies before the retention horizon, and `InvalidRequestError` where it lies beyond both now and
+        the newest commit.
         """
         ...
 
@@ -154,7 +155,10 @@ class Store(Protocol):
         ...
 
     def diff(self, series: SeriesId, as_of_a: int, as_of_b: int) -> pl.DataFrame:
-        """Columns `ts`, `change` (added, removed, changed), `old_open` ... `old_volume`, `new_open` ..."""
+        """Columns `ts`, `change` (added, removed, changed), `old_open` ... `old_volume`, `new_open` ...
+
+        Both times are commit times (ns), and are refused as by `read`.
+        """
         ...
 
     def quarantined(self, series: SeriesId, span: Span) -> pl.DataFrame:

@@ -84,6 +84,8 @@ class EmbeddedStore:
         check: Callable[[], None] | None = None,
     ) -> Snapshot:
         with self._home.reading(series, span) as connection:
+            if as_of is not None:
+                reader.refuse_future(connection, series, as_of, self._clock.now())
             snapshot, damage = reader.read(connection, series, span, as_of, context, check)
         if damage and not self.read_only:
             try:
@@ -110,6 +112,8 @@ class EmbeddedStore:
 
     def diff(self, series: SeriesId, as_of_a: int, as_of_b: int) -> pl.DataFrame:
         with self._home.reading(series) as connection:
+            for as_of in (as_of_a, as_of_b):
+                reader.refuse_future(connection, series, as_of, self._clock.now())
             return history.diff(connection, series, as_of_a, as_of_b)
 
     def quarantined(self, series: SeriesId, span: Span) -> pl.DataFrame:

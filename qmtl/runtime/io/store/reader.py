@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qmtl.foundation.errors import StoreError
+from qmtl.foundation.errors import InvalidRequestError, StoreError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Int64Array, Span
@@ -201,6 +201,21 @@ def last_commit(connection: sqlite3.Connection) -> tuple[int, int]:
     """Number and time of the newest commit; (0, 0) if there is none."""
     found = connection.execute("SELECT id, committed_at FROM tx ORDER BY id DESC LIMIT 1").fetchone()
     return (0, 0) if found is None else (int(found[0]), int(found[1]))
+
+
+def refuse_future(connection: sqlite3.Connection, series: SeriesId, as_of: int, now: int) -> None:
+    """Raise `InvalidRequestError` for a time beyond `now`, unless something was committed then or later.
+
+    Commit times strictly increase, so that a burst of commits, or a clock that steps back, puts them ahead.
+    """
+    if as_of <= max(now, last_commit(connection)[1]):
+        return
+    raise InvalidRequestError(
+        f"as_of {iso(as_of)} lies in the future",
+        series=series,
+        why=f"it is {iso(now)} now, and what will be stored by then is not known",
+        next_step="leave out `as_of=` to read the newest state",
+    )
 
 
 def commit_at(connection: sqlite3.Connection, as_of: int) -> tuple[int, int]:
