@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from qmtl.interfaces.cli import backfill, coverage, demo, doctor, export, fetch, import_bars, reports, store
+from qmtl.interfaces.cli import (
+    backfill,
+    coverage,
+    demo,
+    doctor,
+    export,
+    fetch,
+    import_bars,
+    pins,
+    reports,
+    store,
+)
 from qmtl.interfaces.cli.guard import Command, guarded
 from qmtl.interfaces.cli.session import Session
 
@@ -34,7 +45,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Command]]] = {
     ),
     "store": (
         "What the store holds, whether it is sound, its upkeep.",
-        {"info": store.info, "verify": store.verify, "compact": store.compact, "declare": store.declare},
+        {
+            "info": store.info,
+            "verify": store.verify,
+            "compact": store.compact,
+            "declare": store.declare,
+            "pin": pins.pin,
+            "unpin": pins.unpin,
+            "pins": pins.pins,
+        },
     ),
 }
 

@@ -176,18 +176,18 @@ class _Job:
         }
 
     async def work(self, again: Coverage) -> None:
-        wanted = self.wanted
+        wanted, shard = self.wanted, self.on.store.shard_steps * self.grid.step
         while wanted:
             with self.filling.held as held:
                 mine: list[int] = []
-                for number in shard_numbers(wanted, self.grid.step):
+                for number in shard_numbers(wanted, shard):
                     if len(mine) == CLAIMS_AT_ONCE:
                         break
                     claim = self.on.claims.take(self.series, number)
                     if claim is not None:
                         held.enter_context(claim)
                         mine.append(number)
-                claimed = wanted & shards_coverage(mine, self.grid.step)
+                claimed = wanted & shards_coverage(mine, shard)
                 if claimed:
                     # Between the reading and the claim somebody else may have committed.
                     known = await self._known(claimed.hull) - again

@@ -134,6 +134,11 @@ class Store(Protocol):
         """Make a write durable. Writing the same again changes nothing but `checked_at`."""
         ...
 
+    @property
+    def shard_steps(self) -> int:
+        """How many grid steps make one shard of a backfill; all who use a store cut alike."""
+        ...
+
     def version(self) -> int:
         """A number that differs whenever anybody has committed since the last call; costs microseconds."""
         ...

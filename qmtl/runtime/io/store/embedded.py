@@ -19,13 +19,14 @@ from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.conformance.acceptance import Accepted
-from qmtl.runtime.io.store import archive, compaction, history, inventory, opening, reader, writer
+from qmtl.runtime.io.store import archive, compaction, history, inventory, opening, pins, reader, writer
 from qmtl.runtime.io.store import facts as declarations
 from qmtl.runtime.io.store import repair as repairs
 from qmtl.runtime.io.store import verify as verification
 from qmtl.runtime.io.store.base import Change, Commit, Snapshot, Write
 from qmtl.runtime.io.store.compaction import Compaction
 from qmtl.runtime.io.store.inventory import SeriesInfo, StoreInfo
+from qmtl.runtime.io.store.pins import Pin
 from qmtl.runtime.io.store.reader import Damage
 from qmtl.runtime.io.store.rows import NO_ROWS, Rows, from_frame
 from qmtl.runtime.io.store.schema import LIVE
@@ -71,6 +72,11 @@ class EmbeddedStore:
     def read_only(self) -> bool:
         """Whether writes are refused, by request or because the directory cannot be written."""
         return self._home.read_only
+
+    @property
+    def shard_steps(self) -> int:
+        """How many grid steps make one shard of a backfill; kept in the store, so that all cut alike."""
+        return self._home.shard_steps
 
     # Reading
 
@@ -250,6 +256,33 @@ class EmbeddedStore:
                     transaction.commit()
                     return folded
         return 0
+
+    def pin(self, name: str, *, as_of: int | None = None) -> Pin:
+        """Hold a commit by name (the newest, or that of `as_of`), so that `compact` never sweeps it away.
+
+        Pinning the same again is nothing. Raises `InvalidRequestError` where the name holds another commit,
+        and as `read` does for a time that cannot be read.
+        """
+        with self._home.writing() as connection:
+            now = self._clock.now()
+            if as_of is not None:
+                reader.refuse_future(connection, None, as_of, now)
+            commit = reader.last_commit(connection) if as_of is None else reader.commit_at(connection, as_of)
+            pin = pins.hold(connection, name, commit, now)
+            connection.execute("COMMIT")
+        return pin
+
+    def unpin(self, name: str) -> Pin:
+        """Let go of a pin; what it was. Raises `InvalidRequestError` if there is none of that name."""
+        with self._home.writing() as connection:
+            pin = pins.release(connection, name)
+            connection.execute("COMMIT")
+        return pin
+
+    def pins(self) -> list[Pin]:
+        """All pins, by name."""
+        with self._home.reading() as connection:
+            return pins.listed(connection)
 
     def _sweep(self, retention: int) -> int:
         with self._home.writing() as connection:

@@ -16,6 +16,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Int64Array, Span
 from qmtl.foundation.times import EARLIEST, LATEST, iso
 from qmtl.runtime.io.store import answers as answer_algebra
+from qmtl.runtime.io.store import pins
 from qmtl.runtime.io.store.base import Answer, Change, Snapshot
 from qmtl.runtime.io.store.codec import DamagedError, Packed, unpack, unpack_single
 from qmtl.runtime.io.store.rows import NO_ROWS, Rows, allocate, join, overlay, to_frame
@@ -203,7 +204,7 @@ def last_commit(connection: sqlite3.Connection) -> tuple[int, int]:
     return (0, 0) if found is None else (int(found[0]), int(found[1]))
 
 
-def refuse_future(connection: sqlite3.Connection, series: SeriesId, as_of: int, now: int) -> None:
+def refuse_future(connection: sqlite3.Connection, series: SeriesId | None, as_of: int, now: int) -> None:
     """Raise `InvalidRequestError` for a time beyond `now`, unless something was committed then or later.
 
     Commit times strictly increase, so that a burst of commits, or a clock that steps back, puts them ahead.
@@ -222,10 +223,13 @@ def commit_at(connection: sqlite3.Connection, as_of: int) -> tuple[int, int]:
     """Number and time of the newest commit at `as_of`. Raises `StoreError` before the horizon."""
     (horizon,) = connection.execute("SELECT value FROM setting WHERE name = 'horizon'").fetchone()
     if as_of < horizon:
+        if (pinned := pins.at(connection, as_of)) is not None:
+            return pinned
         raise StoreError(
             f"the store no longer knows what it held at {iso(as_of)}",
             why=f"older versions were swept up to the retention horizon {iso(horizon)}",
-            next_step="ask as of that time or later, or open the store with a longer retention",
+            next_step="ask as of that time or later, or exactly as of a pin (`qmtl store pins`); a longer "
+            "retention keeps more from now on",
         )
 
     def time_of(tx: int) -> int:

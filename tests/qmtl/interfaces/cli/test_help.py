@@ -16,7 +16,7 @@ from qmtl.interfaces.cli.main import COMMANDS, FAMILIES, app
 NAMES = {
     "": ["backfill", "coverage", "demo", "diff", "doctor", "export", "fetch", "import", "reports", "store"],
     "reports": ["accept", "list", "rules", "show"],
-    "store": ["compact", "declare", "info", "verify"],
+    "store": ["compact", "declare", "info", "pin", "pins", "unpin", "verify"],
 }
 
 
