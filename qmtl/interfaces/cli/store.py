@@ -62,8 +62,6 @@ def declare(
 
     What was declared before stays readable by --as-of.
     """
-    from dataclasses import replace
-
     from qmtl.foundation.calendars import calendar_named
     from qmtl.foundation.errors import InvalidRequestError
     from qmtl.foundation.facts import SeriesFacts
@@ -78,9 +76,9 @@ def declare(
     if calendar is not None:
         calendar_named(calendar)
     with session.open_store() as store:
-        facts = SeriesFacts.from_mapping(asdict(replace(store.facts(name) or SeriesFacts(), **said)))
+        facts = SeriesFacts.from_mapping({**(store.facts(name) or SeriesFacts()).said, **said})
         store.declare(name, facts)
-    session.show(f"{name}: calendar {facts.calendar_name}, anchor {facts.anchor}")
+    session.show(f"{name}: calendar {facts.calendar_name}, anchor {facts.anchor or 'clock'}")
     session.emit({"series": str(name), **asdict(facts)})
 
 

@@ -41,7 +41,9 @@ def row_rules(*, allow_nonpositive: bool, has_volume: bool) -> Mapping[str, pl.E
 
 def rules_for(facts: SeriesFacts) -> Mapping[str, pl.Expr]:
     """The row rules that hold for a series of these facts."""
-    return row_rules(allow_nonpositive=facts.allow_nonpositive, has_volume=facts.has_volume)
+    return row_rules(
+        allow_nonpositive=facts.allow_nonpositive is True, has_volume=facts.has_volume is not False
+    )
 
 
 @lru_cache(maxsize=16)
@@ -52,4 +54,4 @@ def _whether_any(allow_nonpositive: bool, has_volume: bool) -> tuple[pl.Expr, ..
 
 def whether_any(facts: SeriesFacts) -> tuple[pl.Expr, ...]:
     """One boolean per rule, named by it: whether any row breaks it. Built once, for one pass over a frame."""
-    return _whether_any(facts.allow_nonpositive, facts.has_volume)
+    return _whether_any(facts.allow_nonpositive is True, facts.has_volume is not False)

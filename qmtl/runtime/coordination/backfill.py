@@ -317,6 +317,7 @@ class _Chunk:
             now=now,
             rules=job.on.rules,
             source=job.filling.source,
+            facts=job.facts,
         )
         self._clear()
         commit = await in_thread(job.on.store.commit, job.series, write)
@@ -351,6 +352,7 @@ def judge_answer(
     now: int,
     rules: Rules,
     source: str,
+    facts: SeriesFacts,
 ) -> Write:
     """What an answer proves, as a write. `now` (ns) is when it was asked for.
 
@@ -371,4 +373,5 @@ def judge_answer(
         absent_until=now + int(rules.absent_expiry * SECOND),
         retracted=impossible - present,
         quarantine=screened.quarantine if screened.quarantine.height else None,
+        declared=facts.storable,
     )

@@ -63,7 +63,8 @@ class SeamlessDataProvider:
     vendor for all.
         Left out: the exchanges of ccxt, if it is installed.
     live: patterns of node ids to live feeds, or one feed for all.
-    calendars: patterns of node ids to a calendar's name (`XNYS`, `FX`, `24x7`) or to a `Calendar`.
+    calendars: patterns of node ids to a calendar's name (`XNYS`, `FX`, `24x7`) or to a `Calendar`. A name is
+        kept in the store with the first commit that changes data of the series; an object never is.
     conformance: the pipeline that checks what comes back.
     sla: budgets of each fetch; `fetch(sla=...)` overrides them.
     cache_bytes: how much of what was read is kept at hand.
@@ -368,7 +369,8 @@ class SeamlessDataProvider:
         self._refuse_after_fork()
         self._notice_commits()
         name = _series(series)
-        facts, grid = self._declared.of(name)
+        point = None if as_of is None else to_ns(as_of, name="as_of")
+        facts, grid = self._declared.of(name) if point is None else self._declared.at(name, point)
         now = self._clock.now()
         last_closed = grid.floor(now)
         first = to_ns(start, name="start")
@@ -390,7 +392,6 @@ class SeamlessDataProvider:
             )
         span = grid.align(Span(first, last))
         closed = Span(span.start, max(span.start, min(span.end, last_closed)))
-        point = None if as_of is None else to_ns(as_of, name="as_of")
         request = Request(name, span, closed, strategy_named(strategy), now, sla, partial_ok, point)
         return request, grid, facts
 

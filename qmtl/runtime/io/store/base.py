@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import polars as pl
 
-from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.facts import NOTHING_DECLARED, SeriesFacts
 from qmtl.foundation.frames import empty_bars
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
@@ -39,6 +39,7 @@ class Write:
     answered / absent: what the source said; the newer word replaces the older where they overlap.
     retracted: ranges whose earlier word no longer holds (quarantined bars): they become unknown.
     quarantine: impossible rows: BAR_SCHEMA columns plus `rule` (String); kept aside with source and time.
+    declared: facts that the write rests on; what the store does not know of them is kept with it.
     """
 
     source: str
@@ -49,6 +50,7 @@ class Write:
     absent_until: int | None = None
     retracted: Coverage = EMPTY
     quarantine: pl.DataFrame | None = None
+    declared: SeriesFacts = NOTHING_DECLARED
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,10 @@ class Store(Protocol):
         ...
 
     def commit(self, series: SeriesId, write: Write) -> Commit:
-        """Make a write durable. Writing the same again changes nothing but `checked_at`."""
+        """Make a write durable. Writing the same again changes nothing but `checked_at`.
+
+        Raises `InvalidRequestError`, and keeps nothing, if the store declares otherwise than the write.
+        """
         ...
 
     @property
@@ -151,8 +156,8 @@ class Store(Protocol):
         """The newest commit; 0 if there is none."""
         ...
 
-    def facts(self, series: SeriesId) -> SeriesFacts | None:
-        """What is declared of the series."""
+    def facts(self, series: SeriesId, *, as_of: int | None = None) -> SeriesFacts | None:
+        """What is declared of the series now, or was at commit time `as_of`, refused as by `read`."""
         ...
 
     def declare(self, series: SeriesId, facts: SeriesFacts) -> None:

@@ -20,7 +20,6 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.conformance.acceptance import Accepted
 from qmtl.runtime.io.store import archive, compaction, history, inventory, opening, pins, reader, writer
-from qmtl.runtime.io.store import facts as declarations
 from qmtl.runtime.io.store import repair as repairs
 from qmtl.runtime.io.store import verify as verification
 from qmtl.runtime.io.store.base import Change, Commit, Snapshot, Write
@@ -32,6 +31,7 @@ from qmtl.runtime.io.store.rows import NO_ROWS, Rows, from_frame
 from qmtl.runtime.io.store.schema import LIVE
 from qmtl.runtime.io.store.verify import Progress, Verification
 from qmtl.runtime.io.store.windows import Window
+from qmtl.runtime.io.store.writer import ALL_TIME
 
 # So often a write is prepared without the lock before it takes the lock first.
 _HOPEFUL_TRIES = 3
@@ -112,9 +112,14 @@ class EmbeddedStore:
         with self._home.reading() as connection:
             return reader.last_commit(connection)[0]
 
-    def facts(self, series: SeriesId) -> SeriesFacts | None:
+    def facts(self, series: SeriesId, *, as_of: int | None = None) -> SeriesFacts | None:
         with self._home.reading(series) as connection:
-            return self._view(connection, series).facts()
+            if as_of is None:
+                return self._view(connection, series).facts()
+            connection.execute("BEGIN")
+            reader.refuse_future(connection, series, as_of, self._clock.now())
+            tx, _at = reader.commit_at(connection, as_of)
+            return reader.View(connection, series, reader.series_number(connection, series), tx).facts()
 
     def diff(self, series: SeriesId, as_of_a: int, as_of_b: int) -> pl.DataFrame:
         with self._home.reading(series) as connection:
@@ -185,7 +190,8 @@ class EmbeddedStore:
     def declare(self, series: SeriesId, facts: SeriesFacts) -> None:
         with self._writing(series) as transaction:
             if transaction.view.facts() != facts:
-                declarations.declare(transaction, facts)
+                transaction.declare(facts)
+                transaction.log("declare", ALL_TIME)
                 transaction.commit()
 
     # Care

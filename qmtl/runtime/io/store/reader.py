@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import json
 import sqlite3
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from qmtl.runtime.io.store import answers as answer_algebra
 from qmtl.runtime.io.store import pins
 from qmtl.runtime.io.store.base import Answer, Change, Snapshot
 from qmtl.runtime.io.store.codec import DamagedError, Packed, unpack, unpack_single
+from qmtl.runtime.io.store.facts import decoded
 from qmtl.runtime.io.store.rows import NO_ROWS, Rows, allocate, join, overlay, to_frame
 from qmtl.runtime.io.store.schema import LIVE
 
@@ -173,7 +173,7 @@ class View:
     def facts(self) -> SeriesFacts | None:
         """What is declared."""
         found = self._rows("SELECT facts FROM facts WHERE series = :series AND @at").fetchone()
-        return None if found is None else SeriesFacts.from_mapping(json.loads(found[0]))
+        return None if found is None else decoded(found[0])
 
     def lost(self) -> Coverage:
         """Ranges that damage has taken from this commit."""

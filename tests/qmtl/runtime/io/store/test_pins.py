@@ -1,5 +1,6 @@
 """What is pinned stays readable exactly as it was, however often the store is swept."""
 
+import json
 import shutil
 import sqlite3
 import tempfile
@@ -112,6 +113,8 @@ def back_to_format_1(place: Path) -> None:
     connection.executescript(
         "DROP TABLE pin; DELETE FROM setting WHERE name = 'shard_steps'; PRAGMA user_version = 1;"
     )
+    facts = {"calendar": "XNYS", "anchor": "clock", "allow_nonpositive": False, "has_volume": True}
+    connection.execute("INSERT INTO facts VALUES (1, 1, ?, ?)", (2**63 - 1, json.dumps(facts)))
     connection.close()
 
 
@@ -122,9 +125,15 @@ def test_a_store_of_format_1_is_read_as_it_is_and_brought_up_to_date(tmp_path: P
     back_to_format_1(place)
     with EmbeddedStore(place, read_only=True) as store:
         assert store.read(SERIES, EVERYTHING).frame.height == 20
+        assert store.facts(SERIES) == SeriesFacts(calendar="XNYS"), (
+            "it kept the defaults beside what was said"
+        )
         assert (store.info().format, store.pins(), store.shard_steps) == (1, [], 10_000)
     with EmbeddedStore(place) as store:
         assert store.read(SERIES, EVERYTHING).frame.height == 20
+        assert store.facts(SERIES) == SeriesFacts(calendar="XNYS"), (
+            "it kept the defaults beside what was said"
+        )
         assert (store.info().format, store.pins(), store.shard_steps) == (2, [], 10_000)
         assert store.pin("now").tx == 1
         assert store.verify().is_sound
