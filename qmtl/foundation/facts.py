@@ -70,7 +70,16 @@ def agreed(series: object, places: Iterable[tuple[str, SeriesFacts | None]]) -> 
                     f"two declarations disagree about the {name} of a series",
                     series=series,
                     why=f"{said_by[name]} says {together[name]!r}, {place} says {value!r}",
-                    next_step="make them agree; 'qmtl store declare' changes what the store says",
+                    next_step=f"make them agree; to change the store: qmtl store declare {series} "
+                    + _option(name, value),
                 )
             said_by.setdefault(name, place)
     return SeriesFacts(**together)
+
+
+def _option(name: str, value: Any) -> str:
+    """As the command line says it."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag} {value}"

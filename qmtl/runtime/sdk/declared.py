@@ -63,7 +63,12 @@ class Declared:
 
     def grid(self, series: SeriesId, facts: SeriesFacts) -> Grid:
         """The grid of a series of which `facts` hold."""
-        return Grid(series.timeframe, calendar_named(facts.calendar, self._own), facts.anchor or "clock")
+        try:
+            calendar = calendar_named(facts.calendar, self._own)
+        except InvalidRequestError as error:
+            error.series = str(series)
+            raise
+        return Grid(series.timeframe, calendar, facts.anchor or "clock", series)
 
     def combined(
         self, series: SeriesId, stored: SeriesFacts | None, news: SeriesFacts = NOTHING_DECLARED

@@ -355,3 +355,9 @@ def test_a_wrong_declaration_can_be_mended(cli: CommandLine) -> None:
     assert cli.run("store", "declare", SERIES).exit_code == 2
     assert cli.run("store", "declare", SERIES, "--calendar", "24x7").exit_code == 0
     assert cli.run("import", file, "--series", SERIES, "--calendar", "24x7").exit_code == 0
+    cli.config.write_text("seamless:\n  series: [{match: '*', has_volume: true}]\n")
+    mended = cli.json("store", "declare", SERIES, "--no-has-volume", "--allow-nonpositive")
+    assert (mended["has_volume"], mended["allow_nonpositive"]) == (False, True)
+    refused = cli.run("coverage", SERIES, *DAY)
+    assert refused.exit_code == 2
+    assert f"qmtl store declare {SERIES} --has-volume" in refused.stderr
