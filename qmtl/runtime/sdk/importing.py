@@ -240,7 +240,9 @@ def _report(
         series=series,
         frame=frame,
         states=bar_states(span, grid, stamps(frame), snapshot.answered, snapshot.absent(now)),
-        flags=pipeline.flag(snapshot.rows, grid=grid, facts=judged.facts).clip(span),
+        flags=pipeline.flag(
+            snapshot.rows, grid=grid, facts=judged.facts, answered_behind=snapshot.answered_behind
+        ).clip(span),
         fingerprint=fingerprint(frame),
         as_of=commit.as_of,
         previous=store.baseline_report(series),

@@ -127,7 +127,9 @@ class Shell:
         states = bar_states(
             request.span, grid, stamps(snapshot.frame), snapshot.answered, snapshot.absent(now)
         )
-        flags = self.pipeline.flag(snapshot.rows, grid=grid, facts=facts).clip(request.span)
+        flags = self.pipeline.flag(
+            snapshot.rows, grid=grid, facts=facts, answered_behind=snapshot.answered_behind
+        ).clip(request.span)
         expiries = [a.expires_at for a in snapshot.answers if a.expires_at is not None and a.expires_at > now]
         holding = Holding(
             series,

@@ -75,6 +75,8 @@ class Snapshot:
     first, count: which of them lie within the span.
     answers: what was said that meets the span, ordered by start, disjoint; not clipped.
     facts: what is declared of the series, or None.
+    answered_behind: what was answered behind the last row of all, if that row is among `rows` and the silence
+        after it reaches into the span; else empty.
     """
 
     span: Span
@@ -85,6 +87,7 @@ class Snapshot:
     count: int
     answers: Sequence[Answer]
     facts: SeriesFacts | None
+    answered_behind: Coverage = EMPTY
 
     @property
     def frame(self) -> pl.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 from qmtl.foundation.errors import InvalidRequestError, StoreError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import Coverage, Int64Array, Span
+from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 from qmtl.foundation.times import EARLIEST, LATEST, iso
 from qmtl.runtime.io.store import answers as answer_algebra
 from qmtl.runtime.io.store import pins
@@ -266,7 +266,18 @@ def read(
     facts = view.facts()
     frame = to_frame(rows.cut(low, high), volume_nulls=volume_nulls)
     answers = [a for a in answers if a.start < span.end and a.end > span.start] if gone else answers
-    return Snapshot(span, tx, at, frame, first - low, last - first, answers, facts), view.damage
+    behind = EMPTY
+    if rows.size - last < context and rows.size and not gone:
+        behind = _answered_behind(view, int(rows.ts[-1]), span)
+    return Snapshot(span, tx, at, frame, first - low, last - first, answers, facts, behind), view.damage
+
+
+def _answered_behind(view: View, last: int, span: Span) -> Coverage:
+    """What was answered after the open of the last row; nothing if the span ends with its bar."""
+    if last + view.series.timeframe.step >= span.end:
+        return EMPTY
+    answers = view.answers(Span(last + 1, LATEST))
+    return Coverage((max(a.start, last + 1), a.end) for a in answers if a.said == "answered")
 
 
 def assemble(
