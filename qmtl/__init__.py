@@ -87,7 +87,12 @@ if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
     from qmtl.foundation.timeline import (
         Span as Span,
     )
-    from qmtl.foundation.times import NaiveTimeWarning as NaiveTimeWarning
+    from qmtl.foundation.times import (
+        NaiveTimeWarning as NaiveTimeWarning,
+    )
+    from qmtl.foundation.times import (
+        SmallIntWarning as SmallIntWarning,
+    )
     from qmtl.runtime.conformance.findings import Finding as Finding
     from qmtl.runtime.conformance.pipeline import ConformancePipeline as ConformancePipeline
     from qmtl.runtime.conformance.report import ConformanceReport as ConformanceReport
@@ -159,7 +164,7 @@ _HOMES = {
     "qmtl.foundation.sla": ("SLAPolicy",),
     "qmtl.foundation.states": ("BarStates",),
     "qmtl.foundation.timeline": ("Coverage", "Span"),
-    "qmtl.foundation.times": ("NaiveTimeWarning",),
+    "qmtl.foundation.times": ("NaiveTimeWarning", "SmallIntWarning"),
     "qmtl.runtime.conformance.findings": ("Finding",),
     "qmtl.runtime.conformance.pipeline": ("ConformancePipeline",),
     "qmtl.runtime.conformance.report": ("ConformanceReport",),

@@ -253,5 +253,7 @@ def _unknown(name: str, known: frozenset[str]) -> InvalidRequestError:
     return InvalidRequestError(
         f"the calendar {name!r} is not known",
         why="a calendar is 24x7, FX, the MIC of an exchange such as XNYS, or one handed over in Python",
-        next_step=f"did you mean {near[0]!r}?" if near else None,
+        next_step=f"did you mean {near[0]!r}?"
+        if near
+        else "look its MIC up in ISO 10383, or hand over a calendar in Python",
     )

@@ -31,12 +31,13 @@ class Grid:
 
     With `anchor="clock"` a bar may open at each multiple of the step (weeks: Mondays). With
     `anchor="session"`, for intraday timeframes, each session's open starts the count anew, and the cell
-    before an open is cut short by it.
+    before an open is cut short by it. `series` is whose bars they are, for errors only.
     """
 
     timeframe: Timeframe
     calendar: Calendar = field(default_factory=AlwaysOpen)
     anchor: Anchor = "clock"
+    series: object = field(default=None, compare=False, repr=False)
 
     # Asked for several times on every fetch, and never another for the same grid.
     @cached_property
@@ -139,7 +140,8 @@ class Grid:
         """What the calendar says; a user's own is foreign code, and may fail or say anything."""
         try:
             said = question(span)
-        except QmtlError:
+        except QmtlError as error:
+            error.series = error.series or (None if self.series is None else str(self.series))
             raise
         except Exception as cause:  # whatever it raises is its own failure, told with its name
             raise self._useless(f"{type(cause).__name__}: {cause}", span) from cause
@@ -150,6 +152,7 @@ class Grid:
     def _useless(self, why: str, span: Span) -> InvalidRequestError:
         return InvalidRequestError(
             f"the calendar {type(self.calendar).__name__} cannot be used",
+            series=self.series,
             span=span,
             why=why,
             next_step="mend its sessions(span): a Coverage of the times at which the venue is open",

@@ -85,9 +85,9 @@ class SeriesSettings(_Section):
 
     match: Text
     calendar: Text | None = None
-    anchor: Anchor = "clock"
-    allow_nonpositive: bool = False
-    has_volume: bool = True
+    anchor: Anchor | None = None
+    allow_nonpositive: bool | None = None
+    has_volume: bool | None = None
 
     @property
     def facts(self) -> SeriesFacts:

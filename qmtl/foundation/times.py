@@ -25,11 +25,38 @@ _FRACTION = re.compile(r"[.,](\d{7,})(?=$|[Zz+-])")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
+# Seconds, milliseconds and microseconds of our days, read as nanoseconds, all lie before this.
+SMALL_INT = 120 * DAY
+
 _naive_seen = False
+_small_int_seen = False
 
 
 class NaiveTimeWarning(UserWarning):
     """A time without a zone was read as UTC. Warned once per process."""
+
+
+class SmallIntWarning(UserWarning):
+    """Ints that are probably seconds, ms or us were read as nanoseconds. Warned once per process."""
+
+
+def warn_of_small_ints(*given: Any) -> None:
+    """Warn if all ints of a request lie in the first months of 1970, where nobody looks for bars.
+
+    They are read as nanoseconds all the same: a unit is never guessed from a magnitude.
+    """
+    global _small_int_seen
+    ints = [value for value in given if hasattr(value, "__index__")]
+    if _small_int_seen or not any(ints) or not all(0 <= value < SMALL_INT for value in ints):
+        return
+    _small_int_seen = True
+    value = next(value for value in ints if value)
+    warnings.warn(
+        f"the int {value} is nanoseconds, which is {iso(int(value))}; for seconds write {value} * 10**9, "
+        "for milliseconds * 10**6, or give an ISO time",
+        SmallIntWarning,
+        stacklevel=5,
+    )
 
 
 def to_ns(value: Any, *, name: str = "time") -> int:

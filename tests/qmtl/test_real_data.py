@@ -370,7 +370,7 @@ def imported(tmp_path: Path) -> Iterator[Callable[..., Imported]]:
 
 def look_at(store: EmbeddedStore, result: ImportResult) -> Imported:
     facts = store.facts(result.series) or SeriesFacts()
-    grid = Grid(result.series.timeframe, calendar_named(facts.calendar), facts.anchor)
+    grid = Grid(result.series.timeframe, calendar_named(facts.calendar), facts.anchor or "clock")
     held = store.read(result.series, result.span)
     states = bar_states(result.span, grid, stamps(held.frame), held.answered, Coverage())
     flags = ConformancePipeline().flag(held.frame, grid=grid, facts=facts)

@@ -16,6 +16,7 @@ from qmtl.interfaces.cli import (
     export,
     fetch,
     import_bars,
+    pins,
     reports,
     schema,
     schema_audit,
@@ -48,7 +49,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Command]]] = {
     ),
     "store": (
         "What the store holds, whether it is sound, its upkeep.",
-        {"info": store.info, "verify": store.verify, "compact": store.compact, "declare": store.declare},
+        {
+            "info": store.info,
+            "verify": store.verify,
+            "compact": store.compact,
+            "declare": store.declare,
+            "pin": pins.pin,
+            "unpin": pins.unpin,
+            "pins": pins.pins,
+        },
     ),
     "schema": (
         "What rows must look like: judge a change, watch, promote, roll back.",

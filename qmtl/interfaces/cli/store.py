@@ -56,14 +56,18 @@ def declare(
     anchor: Annotated[
         str | None, typer.Option(metavar="clock|session", help="Where intraday bars lie.")
     ] = None,
+    allow_nonpositive: Annotated[
+        bool | None, typer.Option(help="Whether prices of zero and less are possible.", show_default=False)
+    ] = None,
+    has_volume: Annotated[
+        bool | None, typer.Option(help="Whether the source has volumes.", show_default=False)
+    ] = None,
     json: JsonToo = False,
 ) -> None:
-    """Declare the calendar or the anchor of a series anew.
+    """Declare facts of a series anew.
 
     What was declared before stays readable by --as-of.
     """
-    from dataclasses import replace
-
     from qmtl.foundation.calendars import calendar_named
     from qmtl.foundation.errors import InvalidRequestError
     from qmtl.foundation.facts import SeriesFacts
@@ -71,16 +75,25 @@ def declare(
 
     session, name = session_of(ctx), SeriesId.parse(series)
     said: dict[str, Any] = {
-        key: value for key, value in (("calendar", calendar), ("anchor", anchor)) if value is not None
+        key: value
+        for key, value in (
+            ("calendar", calendar),
+            ("anchor", anchor),
+            ("allow_nonpositive", allow_nonpositive),
+            ("has_volume", has_volume),
+        )
+        if value is not None
     }
     if not said:
-        raise InvalidRequestError("nothing is declared", series=name, next_step="give --calendar or --anchor")
+        raise InvalidRequestError(
+            "nothing is declared", series=name, next_step="give --calendar, --anchor, ..."
+        )
     if calendar is not None:
         calendar_named(calendar)
     with session.open_store() as store:
-        facts = SeriesFacts.from_mapping(asdict(replace(store.facts(name) or SeriesFacts(), **said)))
+        facts = SeriesFacts.from_mapping({**(store.facts(name) or SeriesFacts()).said, **said})
         store.declare(name, facts)
-    session.show(f"{name}: calendar {facts.calendar_name}, anchor {facts.anchor}")
+    session.show(f"{name}: calendar {facts.calendar_name}, anchor {facts.anchor or 'clock'}")
     session.emit({"series": str(name), **asdict(facts)})
 
 

@@ -12,7 +12,7 @@ from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import BarStates
-from qmtl.foundation.timeline import EMPTY, Int64Array
+from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array
 from qmtl.runtime.conformance import on_the_grid, outliers, rhythm, row_rules, runs
 from qmtl.runtime.conformance.acceptance import Accepted, unaccepted
 from qmtl.runtime.conformance.findings import Finding
@@ -45,14 +45,17 @@ class ConformancePipeline:
     def __init__(self, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> None:
         self.thresholds = thresholds
 
-    def flag(self, rows: pl.DataFrame, *, grid: Grid, facts: SeriesFacts) -> Flags:
+    def flag(
+        self, rows: pl.DataFrame, *, grid: Grid, facts: SeriesFacts, answered_behind: Coverage = EMPTY
+    ) -> Flags:
         """Every rule that a row, or the gap after it, breaks.
 
         rows: BAR_SCHEMA, sorted by `ts`, unique; with up to `CONTEXT` rows on either side of what was asked
         (clip the answer to it). A flag depends on a bar and its 64 neighbours, never on the range asked.
+        answered_behind: what sources spoke for behind the last row, if no other follows it in the store.
         """
         if rows.height <= _BLOCK + 2 * CONTEXT:
-            return self._flag_stretch(Stretch(rows, grid, 0, rows.height), facts)
+            return self._flag_stretch(Stretch(rows, grid, 0, rows.height), facts, answered_behind)
         return Flags.joined(
             self._flag_stretch(
                 Stretch(
@@ -62,6 +65,7 @@ class ConformancePipeline:
                     min(start, CONTEXT) + min(_BLOCK, rows.height - start),
                 ),
                 facts,
+                answered_behind if start + _BLOCK >= rows.height else EMPTY,
             )
             for start in range(0, rows.height, _BLOCK)
         )
@@ -127,7 +131,7 @@ class ConformancePipeline:
             unchecked=tuple(unchecked),
         )
 
-    def _flag_stretch(self, stretch: Stretch, facts: SeriesFacts) -> Flags:
+    def _flag_stretch(self, stretch: Stretch, facts: SeriesFacts, answered_behind: Coverage) -> Flags:
         rows = stretch.rows
         if rows.height == 0:
             return EMPTY_FLAGS
@@ -147,6 +151,8 @@ class ConformancePipeline:
         for rule, ts in on_the_grid.outside_sessions(stretch, limits).items():
             add(rule, ts)
         silent = rhythm.silences(stretch, limits)
+        if answered_behind:
+            silent = silent.joined(rhythm.last_silence(stretch, answered_behind, limits))
         add("temporal.other_timeframe", rhythm.other_timeframe(stretch, limits))
         odd = outliers.candidates(stretch, limits)
         if len(odd.spikes):

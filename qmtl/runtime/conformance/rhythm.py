@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array
+from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 from qmtl.foundation.times import DAY
 from qmtl.runtime.conformance.rules import Thresholds
 from qmtl.runtime.conformance.stretch import CONTEXT, Floats, Indexes, Stretch, neighbours
@@ -21,6 +21,12 @@ class Silences(NamedTuple):
     implausible: Coverage
     unchecked: Coverage
 
+    def joined(self, other: Silences) -> Silences:
+        return Silences(self.implausible | other.implausible, self.unchecked | other.unchecked)
+
+
+NO_SILENCE = Silences(EMPTY, EMPTY)
+
 
 def silences(stretch: Stretch, limits: Thresholds) -> Silences:
     """Gaps that the rhythm of the up to 64 rows before and after each does not explain.
@@ -30,17 +36,13 @@ def silences(stretch: Stretch, limits: Thresholds) -> Silences:
     Real markets fall silent in bunches, so a gap must also be much longer than those around it.
     Calendars of weekly hours know no holidays, so gaps at Christmas and New Year are not judged on them.
     """
-    gaps = stretch.gaps
+    gaps, ts = stretch.gaps, stretch.ts
     if len(gaps) == 0:
-        return Silences(EMPTY, EMPTY)
-    ts = stretch.ts
-    missing = np.zeros(len(ts), dtype=np.int64)
-    missing[gaps] = _cells_before(stretch, ts[gaps + 1]) - _cells_before(stretch, ts[gaps]) - 1
-    if not stretch.grid.is_always_open:
-        missing[gaps] += ~stretch.is_expected[gaps]
+        return NO_SILENCE
+    missing = _missing_after(stretch)
     long = gaps[(missing[gaps] >= _SHORTEST) & (gaps >= stretch.first) & (gaps < stretch.last)]
     if len(long) == 0:
-        return Silences(EMPTY, EMPTY)
+        return NO_SILENCE
     before = _missing_share(stretch, np.maximum(long - CONTEXT + 1, 0), long, limits)
     after = _missing_share(stretch, long + 1, np.minimum(long + CONTEXT, len(ts) - 1), limits)
     share = np.fmax(before, after)  # ignores a side without a rhythm (NaN)
@@ -53,7 +55,49 @@ def silences(stretch: Stretch, limits: Thresholds) -> Silences:
         around, there = neighbours(len(ts), suspects)
         third = np.sort(np.where(there, missing[around], 0), axis=1)[:, -3]
         suspects = suspects[missing[suspects] >= limits.silence_times_gap * third]
-    implausible, unchecked = _cells_of(stretch, suspects), _cells_of(stretch, unknown)
+    return _without_holidays(stretch, _cells_of(stretch, suspects), _cells_of(stretch, unknown))
+
+
+def last_silence(stretch: Stretch, answered: Coverage, limits: Thresholds) -> Silences:
+    """The silence after the last row that there is: a feed that died.
+
+    answered: what sources spoke for behind that row. The silence reaches to the first expected cell that
+    nobody has answered for, so it does not depend on the range asked. It is judged as `silences` are, but by
+    the rows before it alone, and is no neighbour of another gap: a row that comes later changes nothing else.
+    """
+    grid, last = stretch.grid, len(stretch.ts) - 1
+    start = grid.after(grid.floor(int(stretch.ts[last])))
+    reach = grid.floor(answered.hull.end) if answered else start
+    if reach <= start:
+        return NO_SILENCE
+    due = grid.expected(Span(start, reach))
+    unanswered = due - answered
+    cells = due.clip(Span(start, unanswered.hull.start)) if unanswered else due
+    missing = grid.count(cells)
+    if missing < _SHORTEST:
+        return NO_SILENCE
+    row = np.array([last])
+    share = float(_missing_share(stretch, np.maximum(row - CONTEXT + 1, 0), row, limits)[0])
+    if np.isnan(share):
+        return Silences(EMPTY, cells)
+    around, there = neighbours(last + 1, row)
+    third = int(np.sort(np.where(there, _missing_after(stretch)[around], 0), axis=1)[0, -3])
+    if missing * np.log(share) >= np.log(limits.silence_chance) or missing < limits.silence_times_gap * third:
+        return NO_SILENCE
+    return _without_holidays(stretch, cells, EMPTY)
+
+
+def _missing_after(stretch: Stretch) -> Int64Array:
+    """For each row, how many expected bars are missing between it and the next."""
+    gaps, ts = stretch.gaps, stretch.ts
+    missing = np.zeros(len(ts), dtype=np.int64)
+    missing[gaps] = _cells_before(stretch, ts[gaps + 1]) - _cells_before(stretch, ts[gaps]) - 1
+    if not stretch.grid.is_always_open:
+        missing[gaps] += ~stretch.is_expected[gaps]
+    return missing
+
+
+def _without_holidays(stretch: Stretch, implausible: Coverage, unchecked: Coverage) -> Silences:
     if implausible and not stretch.grid.is_always_open:
         holidays = _years_ends(implausible)
         implausible, unchecked = implausible - holidays, unchecked | holidays

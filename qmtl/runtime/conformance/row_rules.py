@@ -42,7 +42,9 @@ def row_rules(*, allow_nonpositive: bool, has_volume: bool) -> Mapping[str, pl.E
 
 def rules_for(facts: SeriesFacts) -> Mapping[str, pl.Expr]:
     """The row rules that hold for a series of these facts."""
-    return row_rules(allow_nonpositive=facts.allow_nonpositive, has_volume=facts.has_volume)
+    return row_rules(
+        allow_nonpositive=facts.allow_nonpositive is True, has_volume=facts.has_volume is not False
+    )
 
 
 def all_clear(rows: pl.DataFrame, facts: SeriesFacts) -> bool:
@@ -51,7 +53,7 @@ def all_clear(rows: pl.DataFrame, facts: SeriesFacts) -> bool:
     A comparison with NaN is false, and null reads as NaN, so that neither passes.
     """
     open_, high, low, close, volume = (rows.get_column(name) for name in VALUES)
-    if not facts.has_volume and volume.null_count() == rows.height:
+    if facts.has_volume is False and volume.null_count() == rows.height:
         volume = open_.clear()
     tops, bottoms, loud = high.to_numpy(), low.to_numpy(), volume.to_numpy()
     fine = bottoms > (-_INFINITY if facts.allow_nonpositive else 0.0)

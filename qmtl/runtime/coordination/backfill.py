@@ -176,18 +176,18 @@ class _Job:
         }
 
     async def work(self, again: Coverage) -> None:
-        wanted = self.wanted
+        wanted, shard = self.wanted, self.on.store.shard_steps * self.grid.step
         while wanted:
             with self.filling.held as held:
                 mine: list[int] = []
-                for number in shard_numbers(wanted, self.grid.step):
+                for number in shard_numbers(wanted, shard):
                     if len(mine) == CLAIMS_AT_ONCE:
                         break
                     claim = self.on.claims.take(self.series, number)
                     if claim is not None:
                         held.enter_context(claim)
                         mine.append(number)
-                claimed = wanted & shards_coverage(mine, self.grid.step)
+                claimed = wanted & shards_coverage(mine, shard)
                 if claimed:
                     # Between the reading and the claim somebody else may have committed.
                     known = await self._known(claimed.hull) - again
@@ -317,6 +317,7 @@ class _Chunk:
             now=now,
             rules=job.on.rules,
             source=job.filling.source,
+            facts=job.facts,
         )
         self._clear()
         commit = await in_thread(job.on.store.commit, job.series, write)
@@ -351,6 +352,7 @@ def judge_answer(
     now: int,
     rules: Rules,
     source: str,
+    facts: SeriesFacts,
 ) -> Write:
     """What an answer proves, as a write. `now` (ns) is when it was asked for.
 
@@ -371,4 +373,5 @@ def judge_answer(
         absent_until=now + int(rules.absent_expiry * SECOND),
         retracted=impossible - present,
         quarantine=screened.quarantine if screened.quarantine.height else None,
+        declared=facts.storable,
     )

@@ -148,7 +148,7 @@ class _Refuse(Protocol):
 
 def _bars(frame: pl.DataFrame, facts: SeriesFacts, refuse: _Refuse) -> pl.DataFrame:
     """BAR_SCHEMA of the frame's own columns; others are left out, and nothing is made up or converted."""
-    if not facts.has_volume and "volume" not in frame.columns:
+    if facts.has_volume is False and "volume" not in frame.columns:
         frame = frame.with_columns(volume=pl.lit(None, dtype=pl.Float64))
     lacking = [name for name in VALUES if name not in frame.columns]
     if lacking:

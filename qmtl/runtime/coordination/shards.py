@@ -8,28 +8,22 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import EARLIEST, LATEST
 
-# Requests that overlap must claim the same shards, so the grid is counted from the epoch and never changes.
-SHARD_STEPS = 10_000
 
-
-def shard_numbers(cells: Coverage, step: int) -> list[int]:
-    """The shards that `cells` touch, ascending. Shard k is `[k, k + 1) * 10,000 * step` from the epoch."""
-    width = SHARD_STEPS * step
+def shard_numbers(cells: Coverage, width: int) -> list[int]:
+    """The shards that `cells` touch, ascending. Shard k is `[k, k + 1) * width` (ns) from the epoch."""
     if not cells:
         return []
     firsts, lasts = cells.starts // width, (cells.ends - 1) // width
     return sorted({k for a, b in zip(firsts.tolist(), lasts.tolist(), strict=True) for k in range(a, b + 1)})
 
 
-def shard_span(number: int, step: int) -> Span:
+def shard_span(number: int, width: int) -> Span:
     """The time that a shard covers."""
-    width = SHARD_STEPS * step
     return Span(number * width, (number + 1) * width)
 
 
-def shards_coverage(numbers: list[int], step: int) -> Coverage:
+def shards_coverage(numbers: list[int], width: int) -> Coverage:
     """The time that several shards cover."""
-    width = SHARD_STEPS * step
     # Cut to what int64 can tell: the first and the last shard reach beyond.
     starts = np.array([max(number * width, EARLIEST) for number in numbers], dtype=np.int64)
     ends = np.array([min((number + 1) * width, LATEST) for number in numbers], dtype=np.int64)

@@ -93,6 +93,7 @@ class Tail:
                 answered=cells,
                 retracted=screened.retracted - cells,
                 quarantine=impossible if impossible.height else None,
+                declared=facts.storable,
             )
             await in_thread(store.commit, series, write)
             missing = missing - cells

@@ -18,8 +18,9 @@ def survey(
 ) -> BarStates:
     """What the store knows of each bar of `span` at one commit; memory is bounded by one window.
 
-    Absences that have expired at `now` (ns) count as unknown.
+    Absences that have expired at `now` (ns), or at `as_of` if that is given, count as unknown.
     """
+    judged_at = now if as_of is None else as_of
     span = grid.align(span)
     present = answered = absent = EMPTY
     width = WINDOW_STEPS * grid.step
@@ -29,5 +30,5 @@ def survey(
         as_of = snapshot.as_of if as_of is None else as_of  # later windows are read at the same commit
         present |= grid.cells(stamps(snapshot.frame))
         answered |= snapshot.answered
-        absent |= snapshot.absent(now)
+        absent |= snapshot.absent(judged_at)
     return states_of_cells(span, grid, present, answered, absent)

@@ -19,6 +19,7 @@ from typing import NamedTuple, assert_never
 from qmtl.foundation.errors import QmtlError
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.timeline import EMPTY, Coverage
+from qmtl.foundation.times import SECOND
 from qmtl.runtime.planning.ledger import NOTHING_SPENT, PHASE_OF, Ledger
 from qmtl.runtime.planning.request import Request, Tier
 
@@ -216,11 +217,11 @@ def _bound_passed(session: Session, holes: Coverage) -> Breach | None:
         if covered < policy.min_coverage:
             return Breach("min_coverage", limit=policy.min_coverage, observed=covered)
     if policy.max_lag is not None:
-        # The newest bar that is known is the one before the hole that reaches to the end.
-        newest = closed.end
-        if holes and holes.hull.end == closed.end:
-            newest = holes.spans[-1].start
-        lag = (min(session.request.opened_at, session.request.span.end) - newest) / 1e9
+        # From the newest bar that is known to the newest that has closed: a complete answer does not lag.
+        due = grid.expected(closed)
+        known = due - holes
+        newest = known.hull.end if known else closed.start
+        lag = (due.hull.end - newest) / SECOND if due else 0.0
         if lag > policy.max_lag:
             return Breach("max_lag", limit=policy.max_lag, observed=lag)
     return None

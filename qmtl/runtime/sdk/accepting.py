@@ -53,7 +53,9 @@ def accept_warnings(
     facts, grid = declared.of(series)
     span = grid.align(span)
     snapshot = store.read(series, span, context=CONTEXT)
-    flags = pipeline.flag(snapshot.rows, grid=grid, facts=facts).clip(span)
+    flags = pipeline.flag(
+        snapshot.rows, grid=grid, facts=facts, answered_behind=snapshot.answered_behind
+    ).clip(span)
     states = bar_states(span, grid, stamps(snapshot.frame), snapshot.answered, snapshot.absent(now))
     # A rhythm is implausible only where a source claims that nothing traded.
     silent = {rule: cells & states.no_trade for rule, cells in flags.spans.items()}

@@ -207,7 +207,7 @@ class Answerer:
                 frame,
                 holding.states,
                 fill,
-                has_volume=journey.facts.has_volume,
+                has_volume=journey.facts.has_volume is not False,
                 earlier_close=self._earlier_close(holding) if fill == "flat" else None,
             )
         violations = [] if finish.breach is None else [describe(finish.breach)]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 from qmtl.foundation.calendars import Calendar, calendar_named
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.facts import NOTHING_DECLARED, OwnCalendar, SeriesFacts, agreed
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.runtime.io.store.base import Store
 from qmtl.runtime.sdk.patterns import first_match
-
-_DEFAULT = SeriesFacts()
 
 
 class Declared:
@@ -22,6 +19,10 @@ class Declared:
 
     calendars: patterns to a calendar's name, or to a calendar of the user's own.
     settings: patterns to facts, as `seamless.series` of qmtl.yml gives them.
+
+    What settings and Python declare is written to the store by the first commit that changes data of the
+    series, and never by a read. A calendar of the user's own is code, and is never written: it must be handed
+    over each time.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Declared:
                     next_step="give a name such as XNYS, or an object with sessions(span)",
                 )
         self._own = {pattern: value for pattern, value in calendars.items() if not isinstance(value, str)}
-        names = {p: value if isinstance(value, str) else p for p, value in calendars.items()}
+        names = {p: value if isinstance(value, str) else OwnCalendar(p) for p, value in calendars.items()}
         self._sources = (
             ("calendars=", [(p, SeriesFacts(calendar=name)) for p, name in names.items()]),
             ("seamless.series", list(settings)),
@@ -54,37 +55,28 @@ class Declared:
             self._known[series.text] = known
         return known
 
+    def at(self, series: SeriesId, as_of: int) -> tuple[SeriesFacts, Grid]:
+        """The same at a point in time: what the store said then holds, whatever is said now."""
+        then = self._store.facts(series, as_of=as_of) or NOTHING_DECLARED
+        facts = replace(self.combined(series, None), **then.said)
+        return facts, self.grid(series, facts)
+
     def grid(self, series: SeriesId, facts: SeriesFacts) -> Grid:
         """The grid of a series of which `facts` hold."""
-        return Grid(series.timeframe, calendar_named(facts.calendar, self._own), facts.anchor)
+        try:
+            calendar = calendar_named(facts.calendar, self._own)
+        except InvalidRequestError as error:
+            error.series = str(series)
+            raise
+        return Grid(series.timeframe, calendar, facts.anchor or "clock", series)
 
-    def combined(self, series: SeriesId, stored: SeriesFacts | None) -> SeriesFacts:
-        """What the store, the settings and Python declare together."""
-        facts, said_by = _DEFAULT, dict[str, str]()
-        places = [
-            ("the store", stored),
-            *((name, first_match(series, table)) for name, table in self._sources),
-        ]
-        for place, declared in places:
-            for name, value in _explicit(declared).items():
-                if name in said_by and getattr(facts, name) != value:
-                    raise InvalidRequestError(
-                        f"two declarations disagree about the {name} of a series",
-                        series=series,
-                        why=f"{said_by[name]} says {getattr(facts, name)!r}, {place} says {value!r}",
-                        next_step="make them agree; 'qmtl store declare' changes what the store says",
-                    )
-                facts = replace(facts, **{name: value})
-                said_by[name] = place
-        return facts
+    def combined(
+        self, series: SeriesId, stored: SeriesFacts | None, news: SeriesFacts = NOTHING_DECLARED
+    ) -> SeriesFacts:
+        """What the store, the settings and Python declare together; and `news`, of an import."""
+        said = ((place, first_match(series, table)) for place, table in self._sources)
+        return agreed(series, [("the store", stored), *said, ("this import", news)])
 
     def forget(self, series: SeriesId) -> None:
         """Ask the store again: somebody committed to the series."""
         self._known.pop(series.text, None)
-
-
-def _explicit(facts: SeriesFacts | None) -> dict[str, Any]:
-    if facts is None:
-        return {}
-    values = {field.name: getattr(facts, field.name) for field in fields(facts)}
-    return {name: value for name, value in values.items() if value != getattr(_DEFAULT, name)}

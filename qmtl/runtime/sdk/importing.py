@@ -116,8 +116,8 @@ def import_file(
     _check_claim(series, answered, holes, now)
     file = read_bar_file(path, timeframe=series.timeframe, **options)
     stored = store.facts(series)
-    news = SeriesFacts(calendar=calendar, has_volume=file.has_volume)
-    facts = _joined(series, declared.combined(series, stored), news)
+    news = SeriesFacts(calendar=calendar, has_volume=None if file.has_volume else False)
+    facts = declared.combined(series, stored, news)
     grid = declared.grid(series, facts)
     if options.get("label") == "close" and not grid.is_uniform:
         raise InvalidRequestError(
@@ -129,10 +129,8 @@ def import_file(
     judged = _judge(series, file, grid, facts, answered, holes, now, rules or Rules())
     if judged.screened.quarantine.height and not partial_ok:
         _refuse(judged, pipeline)
-    if news != SeriesFacts():
-        store.declare(series, _joined(series, stored or SeriesFacts(), news))
-        declared.forget(series)
     commit = store.commit(series, judged.write)
+    declared.forget(series)
     report = _report(store, pipeline, judged, commit, now)
     if commit.added or commit.replaced.height:
         store.archive_report(series, report.to_json())
@@ -196,6 +194,7 @@ def _judge(
         now=now,
         rules=rules,
         source=f"file:{file.path.name}",
+        facts=facts,
     )
     return _Judged(series, file, grid, facts, span, screened, write)
 
@@ -221,22 +220,6 @@ def _check_claim(series: SeriesId, answered: Span | None, holes: Holes, now: int
         )
 
 
-def _joined(series: SeriesId, earlier: SeriesFacts, news: SeriesFacts) -> SeriesFacts:
-    """Earlier facts and those of the import. Raises `InvalidRequestError` where they disagree."""
-    if news.calendar is not None and earlier.calendar not in (None, news.calendar):
-        raise InvalidRequestError(
-            "the calendar of a series is declared twice, and differently",
-            series=series,
-            why=f"it was declared {earlier.calendar!r}, and this import says {news.calendar!r}",
-            next_step=f"leave out --calendar, or: qmtl store declare {series} --calendar {news.calendar}",
-        )
-    return replace(
-        earlier,
-        calendar=news.calendar or earlier.calendar,
-        has_volume=earlier.has_volume and news.has_volume,
-    )
-
-
 def _said(screened: Screened, grid: Grid, answered: Span | None, holes: Holes) -> Coverage:
     """The range that the file answers for: the cells of its rows, and what a person says beyond them."""
     cells = grid.cells(stamps(screened.clean))
@@ -257,7 +240,9 @@ def _report(
         series=series,
         frame=frame,
         states=bar_states(span, grid, stamps(frame), snapshot.answered, snapshot.absent(now)),
-        flags=pipeline.flag(snapshot.rows, grid=grid, facts=judged.facts).clip(span),
+        flags=pipeline.flag(
+            snapshot.rows, grid=grid, facts=judged.facts, answered_behind=snapshot.answered_behind
+        ).clip(span),
         fingerprint=fingerprint(frame),
         as_of=commit.as_of,
         previous=store.baseline_report(series),

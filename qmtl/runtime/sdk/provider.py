@@ -26,7 +26,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.foundation.states import BarStates
 from qmtl.foundation.timeline import Coverage, Span
-from qmtl.foundation.times import SECOND, iso, to_ns
+from qmtl.foundation.times import SECOND, SMALL_INT, iso, to_ns, warn_of_small_ints
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.report import ConformanceReport
 from qmtl.runtime.coordination.backfill import OnProgress, Rules
@@ -67,7 +67,8 @@ class SeamlessDataProvider:
     vendor for all.
         Left out: the exchanges of ccxt, if it is installed.
     live: patterns of node ids to live feeds, or one feed for all.
-    calendars: patterns of node ids to a calendar's name (`XNYS`, `FX`, `24x7`) or to a `Calendar`.
+    calendars: patterns of node ids to a calendar's name (`XNYS`, `FX`, `24x7`) or to a `Calendar`. A name is
+        kept in the store with the first commit that changes data of the series; an object never is.
     conformance: the pipeline that checks what comes back.
     sla: budgets of each fetch; `fetch(sla=...)` overrides them.
     cache_bytes: how much of what was read is kept at hand.
@@ -288,7 +289,9 @@ class SeamlessDataProvider:
         )
         if any(new for _, new in accepted.values()):
             # What raises nothing any more is the measure of later reports.
-            answer = self.fetch(request.series, *request.span, strategy="FAIL_FAST", partial_ok=True)
+            answer = self.fetch(
+                request.series, *map(iso, request.span), strategy="FAIL_FAST", partial_ok=True
+            )
             self.store.archive_report(request.series, answer.report.to_json())
         return accepted
 
@@ -389,11 +392,14 @@ class SeamlessDataProvider:
         self._refuse_after_fork()
         self._notice_commits()
         name = _series(series)
-        facts, grid = self._declared.of(name)
+        point = None if as_of is None else to_ns(as_of, name="as_of")
+        facts, grid = self._declared.of(name) if point is None else self._declared.at(name, point)
         now = self._clock.now()
         last_closed = grid.floor(now)
         first = to_ns(start, name="start")
         last = max(first, last_closed) if end is None else to_ns(end, name="end")
+        if 0 <= first < SMALL_INT:
+            warn_of_small_ints(start, end)
         if first > last:
             raise InvalidRequestError(
                 f"start {iso(first)} comes after end {iso(last)}",
@@ -411,14 +417,6 @@ class SeamlessDataProvider:
         closed = span
         if last_closed < span.end:
             closed = Span(span.start, max(span.start, last_closed))
-        point = None if as_of is None else to_ns(as_of, name="as_of")
-        if point is not None and point > now:
-            raise InvalidRequestError(
-                f"as_of {iso(point)} lies in the future",
-                series=name,
-                why=f"it is {iso(now)} now, and what will be stored by then is not known",
-                next_step="leave as_of out to read the newest state",
-            )
         request = Request(name, span, closed, strategy_named(strategy), now, sla, partial_ok, point)
         return request, grid, facts
 

@@ -195,7 +195,7 @@ def _same(before: RegisteredSchema | None, now: RegisteredSchema | None) -> bool
 
 
 def records_of(registry: SchemaRegistry | None, store: GovernanceRecords) -> GovernanceRecords:
-    """Where decisions and observations are: beside the subjects of a registry, or without one in the store."""
+    """Where decisions and observations are: with the subjects of a registry, or without one in the store."""
     from qmtl.foundation.schema.client import SchemaRegistryClient
     from qmtl.foundation.schema.governance_rows import RegistryRecords
 

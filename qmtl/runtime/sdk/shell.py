@@ -124,11 +124,14 @@ class Shell:
         """The whole span from the store, judged; kept in the cache unless it is a point in time."""
         grid, facts, series = journey.grid, journey.facts, request.series
         snapshot = self.store.read(series, request.span, as_of=request.as_of, context=CONTEXT, check=check)
-        now = request.opened_at
+        # What had expired is judged then, too: the same point in time always gives the same answer.
+        now = request.opened_at if request.as_of is None else request.as_of
         states = bar_states(
             request.span, grid, stamps(snapshot.frame), snapshot.answered, snapshot.absent(now)
         )
-        flags = self.pipeline.flag(snapshot.rows, grid=grid, facts=facts).clip(request.span)
+        flags = self.pipeline.flag(
+            snapshot.rows, grid=grid, facts=facts, answered_behind=snapshot.answered_behind
+        ).clip(request.span)
         held_to = hold(snapshot.frame, journey.held)
         expiries = [a.expires_at for a in snapshot.answers if a.expires_at is not None and a.expires_at > now]
         holding = Holding(

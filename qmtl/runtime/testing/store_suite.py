@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -324,6 +325,24 @@ class StoreSuite:
         assert store.read(SERIES, minutes(0, 1), as_of=first).facts is None
         assert store.changes(changed)[0].series == SERIES
         assert store.facts(OTHER) is None
+
+    def test_a_write_keeps_the_facts_that_it_rests_on(self, store: Store) -> None:
+        rests_on = SeriesFacts(calendar="XNYS", has_volume=True)
+        first = store.commit(SERIES, replace(write(some_bars(0, 1)), declared=rests_on))
+        assert store.facts(SERIES) == rests_on
+        assert store.last_tx() == first.tx, "with the rows, in one commit"
+        assert store.facts(SERIES, as_of=first.as_of - 1) is None
+        more = replace(write(some_bars(1, 1)), declared=SeriesFacts(allow_nonpositive=False))
+        store.commit(SERIES, more)
+        assert store.facts(SERIES) == SeriesFacts("XNYS", allow_nonpositive=False, has_volume=True)
+        assert store.facts(SERIES, as_of=first.as_of) == rests_on
+        for other in (SeriesFacts(calendar="24x7"), SeriesFacts(has_volume=False)):
+            before = store.last_tx()
+            with pytest.raises(InvalidRequestError, match="disagree") as refused:
+                store.commit(SERIES, replace(write(some_bars(2, 1)), declared=other))
+            assert refused.value.series == SERIES.text
+            assert store.last_tx() == before
+            assert store.read(SERIES, minutes(0, 9)).frame.height == 2, "nothing of it is kept"
 
     def test_quarantine_keeps_what_came(self, store: Store) -> None:
         impossible = (

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import polars as pl
 
-from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.facts import NOTHING_DECLARED, SeriesFacts
 from qmtl.foundation.frames import empty_bars
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
@@ -39,6 +39,7 @@ class Write:
     answered / absent: what the source said; the newer word replaces the older where they overlap.
     retracted: ranges whose earlier word no longer holds (quarantined bars): they become unknown.
     quarantine: impossible rows: BAR_SCHEMA columns plus `rule` (String); kept aside with source and time.
+    declared: facts that the write rests on; what the store does not know of them is kept with it.
     """
 
     source: str
@@ -49,6 +50,7 @@ class Write:
     absent_until: int | None = None
     retracted: Coverage = EMPTY
     quarantine: pl.DataFrame | None = None
+    declared: SeriesFacts = NOTHING_DECLARED
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class Snapshot:
     first, count: which of them lie within the span.
     answers: what was said that meets the span, ordered by start, disjoint; not clipped.
     facts: what is declared of the series, or None.
+    answered_behind: what was answered behind the last row of all, if that row is among `rows` and the silence
+        after it reaches into the span; else empty.
     """
 
     span: Span
@@ -83,6 +87,7 @@ class Snapshot:
     count: int
     answers: Sequence[Answer]
     facts: SeriesFacts | None
+    answered_behind: Coverage = EMPTY
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -125,12 +130,21 @@ class Store(Protocol):
         """What the store holds of `span`, at commit time `as_of` (ns) or now.
 
         `check` is called between units of work; what it raises abandons the read. Raises `StoreError` where
-        `as_of` lies before the retention horizon.
+        `as_of` lies before the retention horizon, and `InvalidRequestError` where it lies beyond both now and
+        the newest commit.
         """
         ...
 
     def commit(self, series: SeriesId, write: Write) -> Commit:
-        """Make a write durable. Writing the same again changes nothing but `checked_at`."""
+        """Make a write durable. Writing the same again changes nothing but `checked_at`.
+
+        Raises `InvalidRequestError`, and keeps nothing, if the store declares otherwise than the write.
+        """
+        ...
+
+    @property
+    def shard_steps(self) -> int:
+        """How many grid steps make one shard of a backfill; all who use a store cut alike."""
         ...
 
     def version(self) -> int:
@@ -145,8 +159,8 @@ class Store(Protocol):
         """The newest commit; 0 if there is none."""
         ...
 
-    def facts(self, series: SeriesId) -> SeriesFacts | None:
-        """What is declared of the series."""
+    def facts(self, series: SeriesId, *, as_of: int | None = None) -> SeriesFacts | None:
+        """What is declared of the series now, or was at commit time `as_of`, refused as by `read`."""
         ...
 
     def declare(self, series: SeriesId, facts: SeriesFacts) -> None:
@@ -154,7 +168,10 @@ class Store(Protocol):
         ...
 
     def diff(self, series: SeriesId, as_of_a: int, as_of_b: int) -> pl.DataFrame:
-        """Columns `ts`, `change` (added, removed, changed), `old_open` ... `old_volume`, `new_open` ..."""
+        """Columns `ts`, `change` (added, removed, changed), `old_open` ... `old_volume`, `new_open` ...
+
+        Both times are commit times (ns), and are refused as by `read`.
+        """
         ...
 
     def quarantined(self, series: SeriesId, span: Span) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qmtl.runtime.io.store.pins import HELD
 from qmtl.runtime.io.store.reader import View, commit_at
 from qmtl.runtime.io.store.schema import LIVE
 from qmtl.runtime.io.store.windows import Window, loose, windows
@@ -60,10 +61,10 @@ def sweep_horizon(connection: sqlite3.Connection, now: int, retention: int) -> i
 
 
 def sweep_some(connection: sqlite3.Connection, tx: int) -> int:
-    """Delete some versions that no read at or after `tx` can see; how many, 0 when all are gone."""
+    """Delete some versions that no read from `tx` on, and no pin, can see; how many, 0 when none is left."""
     swept = 0
     for (chunk,) in connection.execute(
-        "SELECT id FROM chunk WHERE tx_to <= ? LIMIT ?", (tx, BATCH)
+        f"SELECT id FROM chunk WHERE tx_to <= ? AND NOT {HELD} LIMIT ?", (tx, BATCH)
     ).fetchall():
         connection.execute("SAVEPOINT one_blob")
         try:
@@ -80,7 +81,7 @@ def sweep_some(connection: sqlite3.Connection, tx: int) -> int:
         for (number,) in connection.execute("SELECT id FROM series").fetchall():
             for table in ("hot", "answer", "facts", "lost"):
                 swept += connection.execute(
-                    f"DELETE FROM {table} WHERE series = ? AND tx_to <= ?", (number, tx)
+                    f"DELETE FROM {table} WHERE series = ? AND tx_to <= ? AND NOT {HELD}", (number, tx)
                 ).rowcount
         connection.execute("DELETE FROM tx WHERE id < ?", (tx,))
     return swept

@@ -20,18 +20,29 @@ from qmtl.foundation.schema.governance import Decision, Observation
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.conformance.acceptance import Accepted
-from qmtl.runtime.io.store import archive, compaction, governance, history, inventory, opening, reader, writer
-from qmtl.runtime.io.store import facts as declarations
+from qmtl.runtime.io.store import (
+    archive,
+    compaction,
+    governance,
+    history,
+    inventory,
+    opening,
+    pins,
+    reader,
+    writer,
+)
 from qmtl.runtime.io.store import repair as repairs
 from qmtl.runtime.io.store import verify as verification
 from qmtl.runtime.io.store.base import Change, Commit, Snapshot, Write
 from qmtl.runtime.io.store.compaction import Compaction
 from qmtl.runtime.io.store.inventory import SeriesInfo, StoreInfo
+from qmtl.runtime.io.store.pins import Pin
 from qmtl.runtime.io.store.reader import Damage
 from qmtl.runtime.io.store.rows import NO_ROWS, Rows, from_frame
 from qmtl.runtime.io.store.schema import LIVE
 from qmtl.runtime.io.store.verify import Progress, Verification
 from qmtl.runtime.io.store.windows import Window
+from qmtl.runtime.io.store.writer import ALL_TIME
 
 # So often a write is prepared without the lock before it takes the lock first.
 _HOPEFUL_TRIES = 3
@@ -73,6 +84,11 @@ class EmbeddedStore:
         """Whether writes are refused, by request or because the directory cannot be written."""
         return self._home.read_only
 
+    @property
+    def shard_steps(self) -> int:
+        """How many grid steps make one shard of a backfill; kept in the store, so that all cut alike."""
+        return self._home.shard_steps
+
     # Reading
 
     def read(
@@ -85,6 +101,8 @@ class EmbeddedStore:
         check: Callable[[], None] | None = None,
     ) -> Snapshot:
         with self._home.reading(series, span) as connection:
+            if as_of is not None:
+                reader.refuse_future(connection, series, as_of, self._clock.now())
             snapshot, damage = reader.read(connection, series, span, as_of, context, check)
         if damage and not self.read_only:
             try:
@@ -105,12 +123,19 @@ class EmbeddedStore:
         with self._home.reading() as connection:
             return reader.last_commit(connection)[0]
 
-    def facts(self, series: SeriesId) -> SeriesFacts | None:
+    def facts(self, series: SeriesId, *, as_of: int | None = None) -> SeriesFacts | None:
         with self._home.reading(series) as connection:
-            return self._view(connection, series).facts()
+            if as_of is None:
+                return self._view(connection, series).facts()
+            connection.execute("BEGIN")
+            reader.refuse_future(connection, series, as_of, self._clock.now())
+            tx, _at = reader.commit_at(connection, as_of)
+            return reader.View(connection, series, reader.series_number(connection, series), tx).facts()
 
     def diff(self, series: SeriesId, as_of_a: int, as_of_b: int) -> pl.DataFrame:
         with self._home.reading(series) as connection:
+            for as_of in (as_of_a, as_of_b):
+                reader.refuse_future(connection, series, as_of, self._clock.now())
             return history.diff(connection, series, as_of_a, as_of_b)
 
     def quarantined(self, series: SeriesId, span: Span) -> pl.DataFrame:
@@ -176,7 +201,8 @@ class EmbeddedStore:
     def declare(self, series: SeriesId, facts: SeriesFacts) -> None:
         with self._writing(series) as transaction:
             if transaction.view.facts() != facts:
-                declarations.declare(transaction, facts)
+                transaction.declare(facts)
+                transaction.log("declare", ALL_TIME)
                 transaction.commit()
 
     # Care
@@ -247,6 +273,33 @@ class EmbeddedStore:
                     transaction.commit()
                     return folded
         return 0
+
+    def pin(self, name: str, *, as_of: int | None = None) -> Pin:
+        """Hold a commit by name (the newest, or that of `as_of`), so that `compact` never sweeps it away.
+
+        Pinning the same again is nothing. Raises `InvalidRequestError` where the name holds another commit,
+        and as `read` does for a time that cannot be read.
+        """
+        with self._home.writing() as connection:
+            now = self._clock.now()
+            if as_of is not None:
+                reader.refuse_future(connection, None, as_of, now)
+            commit = reader.last_commit(connection) if as_of is None else reader.commit_at(connection, as_of)
+            pin = pins.hold(connection, name, commit, now)
+            connection.execute("COMMIT")
+        return pin
+
+    def unpin(self, name: str) -> Pin:
+        """Let go of a pin; what it was. Raises `InvalidRequestError` if there is none of that name."""
+        with self._home.writing() as connection:
+            pin = pins.release(connection, name)
+            connection.execute("COMMIT")
+        return pin
+
+    def pins(self) -> list[Pin]:
+        """All pins, by name."""
+        with self._home.reading() as connection:
+            return pins.listed(connection)
 
     def _sweep(self, retention: int) -> int:
         with self._home.writing() as connection:

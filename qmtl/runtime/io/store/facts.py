@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import sqlite3
 
 from qmtl.foundation.facts import SeriesFacts
-from qmtl.foundation.timeline import Span
-from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.io.store.schema import LIVE
-from qmtl.runtime.io.store.writer import Transaction
 
 
-def declare(transaction: Transaction, facts: SeriesFacts) -> None:
-    """Replace what is declared. Facts bear on every bar, so the commit touches all of time."""
-    transaction.connection.execute(
+def encoded(facts: SeriesFacts) -> str:
+    """As it is kept: what was said, and nothing else."""
+    return json.dumps({"said": facts.said}, sort_keys=True)
+
+
+def decoded(text: str) -> SeriesFacts:
+    """Format 1 kept the defaults beside what was said, and so does not tell them apart."""
+    kept = json.loads(text)
+    if "said" in kept:
+        return SeriesFacts.from_mapping(kept["said"])
+    defaults = {"calendar": None, "anchor": "clock", "allow_nonpositive": False, "has_volume": True}
+    return SeriesFacts.from_mapping({n: v for n, v in kept.items() if v != defaults[n]})
+
+
+def replace(connection: sqlite3.Connection, number: int, tx: int, facts: SeriesFacts) -> None:
+    """Replace what is declared of the series with that row id, from commit `tx` on."""
+    connection.execute(
         "UPDATE facts SET tx_to = ? WHERE series = ? AND tx_to = ?",
-        (transaction.tx, transaction.number, LIVE),
+        (tx, number, LIVE),
     )
-    transaction.connection.execute(
-        "INSERT INTO facts VALUES (?, ?, ?, ?)",
-        (transaction.number, transaction.tx, LIVE, json.dumps(dataclasses.asdict(facts), sort_keys=True)),
-    )
-    transaction.log("declare", Span(EARLIEST, LATEST))
+    connection.execute("INSERT INTO facts VALUES (?, ?, ?, ?)", (number, tx, LIVE, encoded(facts)))

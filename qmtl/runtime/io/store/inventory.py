@@ -13,7 +13,7 @@ from qmtl.foundation.frames import BAR_SCHEMA, TS
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.store.reader import last_commit, series_number
-from qmtl.runtime.io.store.schema import FORMAT, LIVE
+from qmtl.runtime.io.store.schema import LIVE, format_of
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def info(connection: sqlite3.Connection, folder: Path, *, read_only: bool) -> St
 
     return StoreInfo(
         path=str(folder),
-        format=FORMAT,
+        format=format_of(connection),
         read_only=read_only,
         series=len(each),
         rows=sum(s.rows for s in each),

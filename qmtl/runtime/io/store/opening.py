@@ -14,7 +14,16 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.store.connections import Connections
 from qmtl.runtime.io.store.locks import CommitLock
-from qmtl.runtime.io.store.schema import DATABASE, LOCK, create, recognise
+from qmtl.runtime.io.store.schema import (
+    DATABASE,
+    FORMAT,
+    LOCK,
+    SHARD_STEPS,
+    bring_up_to_date,
+    create,
+    recognise,
+    shard_steps,
+)
 
 # SQLite keeps what was committed but not yet moved into the main file in this one.
 _LOG = DATABASE + "-wal"
@@ -33,6 +42,7 @@ class Home:
         self._lock_timeout_s = lock_timeout_s
         self._closed = False
         self._immutable: tuple[int, ...] | None = None
+        self.shard_steps = SHARD_STEPS
         self._inspect()
         self.lock = CommitLock(self.folder / LOCK, timeout_s=lock_timeout_s)
         self._pool = Connections(self._connect, self._closing)
@@ -84,17 +94,24 @@ class Home:
             self.read_only = True
 
     def _settle(self) -> None:
-        """Lay out a new file; refuse a foreign one."""
+        """Lay out a new file, bring an older one up to date; refuse a foreign one."""
         with self._pool.use() as connection:
-            if recognise(connection, self.folder):
-                return
-            if self.read_only:
+            found = recognise(connection, self.folder)
+            if self.read_only and not found:
                 raise StoreError("the store is empty, and was never laid out", path=self.folder)
-            with self.lock.held():
-                if not recognise(connection, self.folder):
-                    create(connection)
-                    for folder in (self.folder, self.folder.parent):
-                        _keep_entries(folder)
+            if found < FORMAT and not self.read_only:
+                self._lay_out(connection)
+            self.shard_steps = shard_steps(connection)
+
+    def _lay_out(self, connection: sqlite3.Connection) -> None:
+        with self.lock.held():
+            found = recognise(connection, self.folder)  # another process may have been quicker
+            if not found:
+                create(connection)
+                for folder in (self.folder, self.folder.parent):
+                    _keep_entries(folder)
+            elif found < FORMAT:
+                bring_up_to_date(connection)
 
     # Connections
 

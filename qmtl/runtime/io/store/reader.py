@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import bisect
-import json
 import sqlite3
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from qmtl.foundation.errors import StoreError
+from qmtl.foundation.errors import InvalidRequestError, StoreError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import Coverage, Int64Array, Span
+from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 from qmtl.foundation.times import EARLIEST, LATEST, iso
 from qmtl.runtime.io.store import answers as answer_algebra
+from qmtl.runtime.io.store import pins
 from qmtl.runtime.io.store.base import Answer, Change, Snapshot
 from qmtl.runtime.io.store.codec import DamagedError, Packed, unpack, unpack_single
+from qmtl.runtime.io.store.facts import decoded
 from qmtl.runtime.io.store.rows import NO_ROWS, Rows, allocate, join, overlay, to_frame
 from qmtl.runtime.io.store.schema import LIVE
 
@@ -182,7 +183,7 @@ class View:
     def facts(self) -> SeriesFacts | None:
         """What is declared."""
         found = self._rows("SELECT facts FROM facts WHERE series = :series AND @at").fetchone()
-        return None if found is None else SeriesFacts.from_mapping(json.loads(found[0]))
+        return None if found is None else decoded(found[0])
 
     def lost(self) -> Coverage:
         """Ranges that damage has taken from this commit."""
@@ -213,14 +214,32 @@ def last_commit(connection: sqlite3.Connection) -> tuple[int, int]:
     return (0, 0) if found is None else (int(found[0]), int(found[1]))
 
 
+def refuse_future(connection: sqlite3.Connection, series: SeriesId | None, as_of: int, now: int) -> None:
+    """Raise `InvalidRequestError` for a time beyond `now`, unless something was committed then or later.
+
+    Commit times strictly increase, so that a burst of commits, or a clock that steps back, puts them ahead.
+    """
+    if as_of <= max(now, last_commit(connection)[1]):
+        return
+    raise InvalidRequestError(
+        f"as_of {iso(as_of)} lies in the future",
+        series=series,
+        why=f"it is {iso(now)} now, and what will be stored by then is not known",
+        next_step="leave out `as_of=` to read the newest state",
+    )
+
+
 def commit_at(connection: sqlite3.Connection, as_of: int) -> tuple[int, int]:
     """Number and time of the newest commit at `as_of`. Raises `StoreError` before the horizon."""
     (horizon,) = connection.execute("SELECT value FROM setting WHERE name = 'horizon'").fetchone()
     if as_of < horizon:
+        if (pinned := pins.at(connection, as_of)) is not None:
+            return pinned
         raise StoreError(
             f"the store no longer knows what it held at {iso(as_of)}",
             why=f"older versions were swept up to the retention horizon {iso(horizon)}",
-            next_step="ask as of that time or later, or open the store with a longer retention",
+            next_step="ask as of that time or later, or exactly as of a pin (`qmtl store pins`); a longer "
+            "retention keeps more from now on",
         )
 
     def time_of(tx: int) -> int:
@@ -257,7 +276,18 @@ def read(
     facts = view.facts()
     frame = to_frame(rows.cut(low, high), volume_nulls=volume_nulls)
     answers = [a for a in answers if a.start < span.end and a.end > span.start] if gone else answers
-    return Snapshot(span, tx, at, frame, first - low, last - first, answers, facts), view.damage
+    behind = EMPTY
+    if rows.size - last < context and rows.size and not gone:
+        behind = _answered_behind(view, int(rows.ts[-1]), span)
+    return Snapshot(span, tx, at, frame, first - low, last - first, answers, facts, behind), view.damage
+
+
+def _answered_behind(view: View, last: int, span: Span) -> Coverage:
+    """What was answered after the open of the last row; nothing if the span ends with its bar."""
+    if last + view.series.timeframe.step >= span.end:
+        return EMPTY
+    answers = view.answers(Span(last + 1, LATEST))
+    return Coverage((max(a.start, last + 1), a.end) for a in answers if a.said == "answered")
 
 
 def assemble(

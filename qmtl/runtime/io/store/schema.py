@@ -7,13 +7,27 @@ from pathlib import Path
 
 from qmtl.foundation.errors import StoreCorruptError, StoreError
 
-FORMAT = 1
+FORMAT = 2
+# An older qmtl would sweep away what a pin holds, so that it must not open such a store.
+FORMAT_WITH_PINS = 2
 APPLICATION_ID = 0x716D746C  # "qmtl"
 DATABASE = "bars.sqlite"
 LOCK = "bars.lock"
 
+# Requests that overlap must claim the same shards, so the grid is counted from the epoch and never changes.
+SHARD_STEPS = 10_000
+
 # The end of what still holds: versions are valid at commit T if tx_from <= T < tx_to.
 LIVE = 2**63 - 1
+
+# What format 2 added to format 1. shard_steps: how many grid steps make one shard of a backfill; processes
+# that use one store must cut alike. pin: commits that a sweep leaves readable, by their time.
+_SINCE_2 = f"""
+INSERT INTO setting VALUES ('shard_steps', {SHARD_STEPS});
+CREATE TABLE pin (
+    name TEXT PRIMARY KEY, tx INTEGER NOT NULL, as_of INTEGER NOT NULL, pinned_at INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
 
 _TABLES = """
 CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -71,16 +85,21 @@ CREATE TABLE accepted (
 """
 
 
-def recognise(connection: sqlite3.Connection, folder: Path) -> bool:
-    """Whether the file holds a store; False if it is new and empty. Raises for what is not ours to read."""
+def format_of(connection: sqlite3.Connection) -> int:
+    """Which format the file has; 0 if it was never laid out."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def recognise(connection: sqlite3.Connection, folder: Path) -> int:
+    """Which format the store has; 0 if the file is new and empty. Raises for what is not ours to read."""
     # In one transaction: another process may be laying the file out at this moment.
     connection.execute("BEGIN")
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    version = format_of(connection)
     connection.execute("ROLLBACK")
     if not application and not tables:
-        return False
+        return 0
     if application != APPLICATION_ID:
         raise StoreCorruptError(
             f"{folder / DATABASE} belongs to another program",
@@ -95,7 +114,18 @@ def recognise(connection: sqlite3.Connection, folder: Path) -> bool:
             why="a newer qmtl has written it",
             next_step="pip install --upgrade qmtl",
         )
-    return True
+    return version
+
+
+def bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Make a store of format 1 one of today's; all at once, or not at all."""
+    connection.executescript(f"BEGIN IMMEDIATE; PRAGMA user_version = {FORMAT}; {_SINCE_2} COMMIT;")
+
+
+def shard_steps(connection: sqlite3.Connection) -> int:
+    """How many grid steps make a shard in this store."""
+    found = connection.execute("SELECT value FROM setting WHERE name = 'shard_steps'").fetchone()
+    return SHARD_STEPS if found is None else int(found[0])
 
 
 def create(connection: sqlite3.Connection) -> None:
@@ -105,5 +135,5 @@ def create(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.executescript(
         f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
-        f"{_TABLES} COMMIT;"
+        f"{_TABLES} {_SINCE_2} COMMIT;"
     )

@@ -12,10 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from qmtl.foundation.facts import NOTHING_DECLARED, SeriesFacts, agreed
 from qmtl.foundation.frames import TS, VALUES
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
+from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.io.store import answers as answer_algebra
+from qmtl.runtime.io.store import facts as declarations
 from qmtl.runtime.io.store.base import Answer, Write
 from qmtl.runtime.io.store.codec import Packed, pack, pack_single
 from qmtl.runtime.io.store.parallel import in_parallel
@@ -29,6 +32,9 @@ FEW = 512
 # More hot rows than this are folded into chunks by the commit that meets them.
 MANY_HOT = 1_024
 _COUNT_EVERY = 64
+
+# What is declared bears on every bar.
+ALL_TIME = Span(EARLIEST, LATEST)
 
 
 class DamagedWindowError(Exception):
@@ -194,10 +200,13 @@ class Transaction:
             before = self.view.answers(said.hull, touching=True)
             spoken = self.answers(before, answer_algebra.overlay(before, write))
         kept_aside = self.quarantine(write)
-        if not (difference.fresh.size or made.windows or spoken or kept_aside):
+        declared = write.declared != NOTHING_DECLARED and self._declared_by(write)
+        if not (difference.fresh.size or made.windows or spoken or kept_aside or declared):
             self.connection.execute("ROLLBACK")
             return last_commit(self.connection)
         reach = list(said.spans)
+        if declared:
+            reach.append(ALL_TIME)
         if difference.fresh.size:
             fresh = difference.fresh.ts
             reach.append(Span(int(fresh[0]), int(fresh[-1]) + self.series.timeframe.step))
@@ -205,6 +214,19 @@ class Transaction:
             reach.append(Span(made.touched.start, made.touched.end - 1 + self.series.timeframe.step))
         self.log("write", hull(reach))
         return self.commit()
+
+    def _declared_by(self, write: Write) -> bool:
+        """Whether a write declares what the store did not know. Raises where it knows otherwise."""
+        stored = self.view.facts()
+        facts = agreed(self.series, [("the store", stored), (f"what {write.source} brings", write.declared)])
+        if facts != (stored or NOTHING_DECLARED):
+            self.declare(facts)
+            return True
+        return False
+
+    def declare(self, facts: SeriesFacts) -> None:
+        """Replace what is declared of the series."""
+        declarations.replace(self.connection, self.number, self.tx, facts)
 
     def commit(self) -> tuple[int, int]:
         """Make it durable; number and time of the commit."""

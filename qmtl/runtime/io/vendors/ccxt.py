@@ -17,7 +17,7 @@ from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import Span
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import HOUR, iso
 from qmtl.runtime.io.rates import RateBudget
 from qmtl.runtime.io.retries import GaveUpError, retried
@@ -30,7 +30,15 @@ from qmtl.runtime.io.vendors.ccxt_client import (
     nearest,
     one_line,
 )
-from qmtl.runtime.io.vendors.proofs import AskAgain, Proof, question, read
+from qmtl.runtime.io.vendors.proofs import (
+    AskAgain,
+    Proof,
+    first_bar,
+    first_of_all,
+    from_the_epoch,
+    question,
+    read,
+)
 
 T = TypeVar("T")
 
@@ -74,6 +82,7 @@ class CcxtVendor:
         self._timeout_s = timeout_s
         self._options = dict(options or {})
         self._clock = clock or SystemClock()
+        self._firsts: dict[SeriesId, int] = {}
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, CcxtClient] = WeakKeyDictionary()
 
     async def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
@@ -98,6 +107,7 @@ class CcxtVendor:
         most = client.most_rows(series.symbol)
         doubt: AskAgain | None = None
         doubts = 0
+        at_the_head = True
         while not wanted.is_empty:
             asked = question(wanted, most, series.timeframe, doubt)
             frame = await asking.until_answered(partial(client.bars, series, wanted.start, asked.limit))
@@ -108,11 +118,38 @@ class CcxtVendor:
                     if doubts == _MOST_DOUBTS:
                         raise asking.unavailable(f"its last {doubts} answers contradict each other")
                 case Proof(answered, go_on_at):
+                    absent, first = EMPTY, first_bar(asked, ts, now)
+                    if (
+                        at_the_head
+                        and first is not None
+                        and first > answered.start == wanted.start
+                        and first == await self._first_of_all(client, asking, most, now)
+                    ):
+                        absent = Coverage.of(Span(answered.start, min(first, answered.end)))
+                    at_the_head = at_the_head and first is None
                     inside = (ts < wanted.end) & (ts + series.timeframe.step <= now)
                     page = frame if bool(inside.all()) else frame.filter(inside)
                     wanted = Span(go_on_at, wanted.end)
                     doubt, doubts = None, 0
-                    yield Page(page, answered)
+                    yield Page(page, answered, absent)
+
+    async def _first_of_all(self, client: CcxtClient, asking: _Asking, most: int, now: int) -> int | None:
+        """The first bar that the exchange has of a series, asked for once; None if it cannot tell."""
+        series = asking.series
+        if series not in self._firsts:
+            asked = from_the_epoch(series.timeframe, most)
+            try:
+                frame = await asking.until_answered(
+                    partial(client.bars, series, asked.wanted.start, asked.limit)
+                )
+            except SourceUnavailableError:
+                # Some refuse so old a time. The question is ours, and what was asked for is answered already.
+                return None
+            first = first_of_all(asked, stamps(frame), now)
+            if first is None:
+                return None
+            self._firsts[series] = first
+        return self._firsts[series]
 
     async def aclose(self) -> None:
         """Close the connections that were opened on the running event loop. Reading opens them anew."""

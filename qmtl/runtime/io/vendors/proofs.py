@@ -10,6 +10,9 @@ care, because they differ in what they do when there is little to tell, and all 
   rows proves only its own length, since some exchanges look no further.
 - A page that begins late, is full, and ends at the present was cut at its older end (some exchanges keep a
   few hundred bars only, and ignore `since`). It proves nothing about what lies before it.
+- Where a question meets silence first, it may lie before the listing. Asked from the epoch on, many exchanges
+  begin with their first bar of all. If that is the bar with which the silence ends, the exchange has nothing
+  before it: that is an absence, not a silence. Exchanges that begin elsewhere prove nothing by it.
 """
 
 from __future__ import annotations
@@ -82,6 +85,30 @@ def read(asked: Question, ts: Int64Array, now: int, before: AskAgain | None = No
     is_cut = is_late and len(ts) >= asked.limit and int(ts.max()) + 2 * step > now
     start = min(_floor(first, asked.timeframe), wanted.end) if is_cut else wanted.start
     return Proof(Span(start, max(start, end)), end)
+
+
+def first_bar(asked: Question, ts: Int64Array, now: int) -> int | None:
+    """The first closed bar from where it was asked on, wherever it lies; None if there was no row."""
+    told = ts[(ts >= asked.wanted.start) & (ts + asked.timeframe.step <= now)]
+    return _floor(int(told.min()), asked.timeframe) if len(told) else None
+
+
+def from_the_epoch(timeframe: Timeframe, most: int) -> Question:
+    """Ask for the first bars of all: as many as can be had, to see whether the page was cut at its older end.
+
+    Not from zero, which some take for no answer to "since when".
+    """
+    start = timeframe.origin + timeframe.step
+    return Question(Span(start, start + most * timeframe.step), most, most, timeframe)
+
+
+def first_of_all(asked: Question, ts: Int64Array, now: int) -> int | None:
+    """The first bar that the exchange has, as the answer to `from_the_epoch` tells; None if it does not."""
+    if len(ts) == 0 or int(ts.min()) < asked.wanted.start:
+        return None
+    if len(ts) >= asked.limit and int(ts.max()) + 2 * asked.timeframe.step > now:
+        return None  # the newest bars, whatever was asked
+    return first_bar(asked, ts, now)
 
 
 def _floor(ts: int, timeframe: Timeframe) -> int:

@@ -265,6 +265,23 @@ def test_store_info_verify_and_compact(cli: CommandLine) -> None:
     assert cli.json("store", "info")["rows"] == 1_200
 
 
+def test_a_point_in_time_is_pinned_read_and_released(cli: CommandLine) -> None:
+    bars = day_of_bars()
+    cli.run("import", csv_of(cli.folder, bars[:700]), "--series", SERIES)
+    pin = cli.json("store", "pin", "paper")
+    cli.run("import", csv_of(cli.folder, bars), "--series", SERIES)
+    refused = cli.run("store", "pin", "paper")
+    assert refused.exit_code == 2
+    assert "the pin 'paper' holds another commit" in refused.stderr
+    cli.config.write_text("seamless: {retention: 0s}\n")
+    cli.json("store", "compact")
+    assert cli.json("store", "pins") == [pin]
+    then = cli.json("coverage", SERIES, *DAY, "--as-of", pin["as_of"])
+    assert then["counts"]["present"] == 700
+    assert cli.json("store", "unpin", "paper") == pin
+    assert cli.json("store", "compact")["swept"] > 0
+
+
 def test_damage_is_named_and_repaired(cli: CommandLine) -> None:
     import sqlite3
 
@@ -338,3 +355,9 @@ def test_a_wrong_declaration_can_be_mended(cli: CommandLine) -> None:
     assert cli.run("store", "declare", SERIES).exit_code == 2
     assert cli.run("store", "declare", SERIES, "--calendar", "24x7").exit_code == 0
     assert cli.run("import", file, "--series", SERIES, "--calendar", "24x7").exit_code == 0
+    cli.config.write_text("seamless:\n  series: [{match: '*', has_volume: true}]\n")
+    mended = cli.json("store", "declare", SERIES, "--no-has-volume", "--allow-nonpositive")
+    assert (mended["has_volume"], mended["allow_nonpositive"]) == (False, True)
+    refused = cli.run("coverage", SERIES, *DAY)
+    assert refused.exit_code == 2
+    assert f"qmtl store declare {SERIES} --has-volume" in refused.stderr

@@ -29,7 +29,7 @@ NAMES = {
     ],
     "reports": ["accept", "list", "rules", "show"],
     "serve": ["registry"],
-    "store": ["compact", "declare", "info", "verify"],
+    "store": ["compact", "declare", "info", "pin", "pins", "unpin", "verify"],
 }
 
 

@@ -94,14 +94,35 @@ def test_a_part_with_context_is_flagged_as_in_the_whole(
     assert part.clip(span) == whole.clip(span)
 
 
+@pytest.mark.parametrize("grid", GRIDS, ids=["always open", "calendar", "anchored"])
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 400), st.integers(1, 300), st.integers(0, 400))
+def test_a_feed_that_died_is_flagged_alike_in_every_range(
+    grid: Grid, seed: int, first: int, count: int, answered: int
+) -> None:
+    frame = troubled(seed, grid, count=400)
+    ts = stamps(frame)
+    end = int(ts[-1]) + grid.step
+    behind = Coverage.of(Span(end, end + answered * grid.step))
+    whole = PIPELINE.flag(frame, grid=grid, facts=FACTS, answered_behind=behind)
+    assert whole.clip(Span(int(ts[0]), end)) == PIPELINE.flag(frame, grid=grid, facts=FACTS)
+    # The range begins at a row, or within the silence, and ends within the silence.
+    start = int(ts[first]) if first < frame.height else end
+    span = Span(start, end + min(count, max(answered, 1)) * grid.step)
+    part = PIPELINE.flag(frame[max(first - CONTEXT, 0) :], grid=grid, facts=FACTS, answered_behind=behind)
+    assert part.clip(span) == whole.clip(span)
+
+
 def test_blocks_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(5):
         for grid in GRIDS:
             frame = troubled(seed, grid)
-            whole = PIPELINE.flag(frame, grid=grid, facts=FACTS)
+            end = int(stamps(frame)[-1]) + grid.step
+            behind = Coverage.of(Span(end, end + DAY))
+            whole = PIPELINE.flag(frame, grid=grid, facts=FACTS, answered_behind=behind)
             with monkeypatch.context() as patch:
                 patch.setattr(pipeline, "_BLOCK", 137)
-                assert PIPELINE.flag(frame, grid=grid, facts=FACTS) == whole
+                assert PIPELINE.flag(frame, grid=grid, facts=FACTS, answered_behind=behind) == whole
 
 
 def test_every_rule_of_this_kind_is_exercised() -> None:

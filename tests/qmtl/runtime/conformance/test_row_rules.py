@@ -16,7 +16,9 @@ _ODD = (None, _NOTHING, _INFINITY, -_INFINITY, 0.0, -0.0, -1.0)
 
 numbers = st.sampled_from([1.0, 1.0, 2.0, 3.0, *_ODD])
 rows = st.lists(st.tuples(*[numbers] * 5), max_size=6)
-facts = st.builds(SeriesFacts, allow_nonpositive=st.booleans(), has_volume=st.booleans())
+facts = st.builds(
+    SeriesFacts, allow_nonpositive=st.none() | st.booleans(), has_volume=st.none() | st.booleans()
+)
 
 
 def _frame(values: list[tuple[float | None, ...]]) -> pl.DataFrame:
@@ -40,5 +42,5 @@ def test_all_clear_means_that_no_rule_is_broken(
 
 @pytest.mark.parametrize("declared", [SeriesFacts(), SeriesFacts(has_volume=False)], ids=["volume", "none"])
 def test_ordinary_rows_are_clear_at_once(declared: SeriesFacts) -> None:
-    volume = 5.0 if declared.has_volume else None
+    volume = None if declared.has_volume is False else 5.0
     assert all_clear(_frame([(2.0, 3.0, 1.0, 2.0, volume)] * 100), declared)

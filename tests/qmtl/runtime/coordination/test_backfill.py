@@ -26,9 +26,9 @@ from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import DAY, HOUR, MINUTE, to_ns
 from qmtl.runtime.coordination.backfill import CHUNK_ROWS, Backfill, Filling, Progress, Rules
 from qmtl.runtime.coordination.claims import Claims
-from qmtl.runtime.coordination.shards import SHARD_STEPS
 from qmtl.runtime.io.store.base import Write
 from qmtl.runtime.io.store.embedded import EmbeddedStore
+from qmtl.runtime.io.store.schema import SHARD_STEPS
 from qmtl.runtime.io.vendors.base import Page, Vendor
 from qmtl.runtime.testing.bars import synthetic_bars
 from qmtl.runtime.testing.clock import FakeClock

@@ -10,7 +10,8 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import Timeframe
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import DAY, HOUR, MINUTE
-from qmtl.runtime.coordination.shards import SHARD_STEPS, runs, shard_numbers, shard_span, shards_coverage
+from qmtl.runtime.coordination.shards import runs, shard_numbers, shard_span, shards_coverage
+from qmtl.runtime.io.store.schema import SHARD_STEPS
 
 
 class Weekdays:
@@ -28,11 +29,11 @@ def test_shards_of_overlapping_requests_are_the_same() -> None:
     width = SHARD_STEPS * MINUTE
     early = Coverage.of(Span(width - MINUTE, width + MINUTE))
     late = Coverage.of(Span(width, 3 * width))
-    assert shard_numbers(early, MINUTE) == [0, 1]
-    assert shard_numbers(late, MINUTE) == [1, 2]
-    assert shard_numbers(EMPTY, MINUTE) == []
-    assert shards_coverage([0, 1], MINUTE) == Coverage.of(Span(0, 2 * width))
-    assert shard_span(-1, MINUTE) == Span(-width, 0)
+    assert shard_numbers(early, width) == [0, 1]
+    assert shard_numbers(late, width) == [1, 2]
+    assert shard_numbers(EMPTY, width) == []
+    assert shards_coverage([0, 1], width) == Coverage.of(Span(0, 2 * width))
+    assert shard_span(-1, width) == Span(-width, 0)
 
 
 def test_a_weekend_does_not_cut_a_question_in_two() -> None:

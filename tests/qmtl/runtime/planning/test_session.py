@@ -231,6 +231,10 @@ def test_the_bounds_on_the_answer_itself() -> None:
     _, finish, _ = visited(session("FAIL_FAST", sla=SLAPolicy(max_lag=600)), dict(answers))  # type: ignore[arg-type]
     assert finish.breach is None, "a hole in the middle does not make the newest bar older"
 
+    answers = {Tier.CACHE: [found(Tier.CACHE)]}
+    _, finish, _ = visited(session("FAIL_FAST", sla=SLAPolicy(max_lag=0)), dict(answers))  # type: ignore[arg-type]
+    assert finish.breach is None, "a complete answer does not lag"
+
 
 @pytest.mark.parametrize(
     ("policy", "tier", "spent", "elapsed", "expected"),

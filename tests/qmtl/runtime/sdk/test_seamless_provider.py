@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -45,31 +44,6 @@ STRATEGIES = ("FAIL_FAST", "AUTO_BACKFILL", "PARTIAL_FILL", "SEAMLESS")
 FETCHING = ("AUTO_BACKFILL", "SEAMLESS")
 
 Make = Callable[..., SeamlessDataProvider]
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock("2024-02-01T00:00:30Z")
-
-
-@pytest.fixture
-def registry() -> CollectorRegistry:
-    return CollectorRegistry()
-
-
-@pytest.fixture
-def make(tmp_path: Path, clock: FakeClock, registry: CollectorRegistry) -> Iterator[Make]:
-    made: list[SeamlessDataProvider] = []
-
-    def build(vendor: Any = None, store: str = "bars", **options: Any) -> SeamlessDataProvider:
-        options = {"clock": clock, "metrics_registry": registry, **options}
-        provider = SeamlessDataProvider(tmp_path / store, vendors={} if vendor is None else vendor, **options)
-        made.append(provider)
-        return provider
-
-    yield build
-    for provider in made:
-        provider.close()
 
 
 # -- the four strategies ----------------------------------------------------------------------------------

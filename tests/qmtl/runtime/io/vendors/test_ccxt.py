@@ -415,15 +415,63 @@ def test_the_exchange_decides_what_time_it_is(exchange: SimulatedExchange, tmp_p
     assert answered(found) == Coverage.of(Span(span.start, now // MINUTE * MINUTE))
 
 
-def test_before_the_listing_nothing_was_traded(
-    exchange: SimulatedExchange, new_vendor: Callable[[], CcxtVendor]
+LISTED = to_ns("2017-08-17")
+
+
+@pytest.mark.parametrize("end", [LISTED - 10 * 24 * HOUR, LISTED, LISTED + HOUR])
+def test_before_the_listing_the_exchange_has_nothing(
+    exchange: SimulatedExchange, new_vendor: Callable[[], CcxtVendor], end: int
 ) -> None:
-    listed = to_ns("2017-08-17")
-    span = Span(listed - 30 * 24 * HOUR, listed + HOUR)
+    span = Span(LISTED - 30 * 24 * HOUR, end)
     found = collect(new_vendor(), span)
     assert answered(found) == Coverage.of(span)
     assert rows(found).equals(exchange.bars(SERIES, span))
+    before = Coverage.of(Span(span.start, min(end, LISTED)))
+    assert Coverage(cells for page in found for cells in page.absent) == before
+
+
+def test_the_first_bar_of_all_is_asked_for_once(
+    exchange: SimulatedExchange, new_vendor: Callable[[], CcxtVendor]
+) -> None:
+    span = Span(LISTED - HOUR, LISTED + HOUR)
+
+    async def twice(vendor: CcxtVendor) -> list[int]:
+        counts = []
+        for _ in range(2):
+            before = exchange.count()
+            pages = [page async for page in vendor.pages(SERIES, span)]
+            assert pages[0].absent
+            counts.append(exchange.count() - before)
+        return counts
+
+    first, second = play(new_vendor(), twice)
+    assert first == second + 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Status(500), ShortPage(0), Altered(shifted(24 * 3600 * 1000)), Altered(shifted(-24 * 3600 * 1000))],
+    ids=["it fails", "nothing", "later", "earlier"],
+)
+def test_an_exchange_that_cannot_tell_its_first_bar_leaves_silence(
+    exchange: SimulatedExchange, new_vendor: Callable[[], CcxtVendor], fault: Fault
+) -> None:
+    span = Span(LISTED - HOUR, LISTED + HOUR)
+    questions = 2  # for what was asked; the next is about the first bar of all
+    exchange.fail(ShortPage(9999), times=questions)
+    exchange.fail(fault, times=20)
+    found = collect(new_vendor(), span)
+    exchange.mend()
     assert rows(found).height == 60
+    assert answered(found) == Coverage.of(span)
+    assert not any(page.absent for page in found)
+
+
+def test_silence_within_a_life_is_no_absence(quiet: SimulatedExchange, tmp_path: Path) -> None:
+    silence = Span(START + 21 * HOUR, START + 40 * HOUR)
+    found = collect(vendor_of(quiet, tmp_path), silence)
+    assert rows(found).height > 0
+    assert not any(page.absent for page in found)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""Times at the door."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+
+import qmtl
+from qmtl.foundation import times
+from qmtl.foundation.times import SECOND, to_ns, warn_of_small_ints
+
+NEW_YEAR = 1_704_067_200  # 2024-01-01 in seconds
+
+
+@pytest.fixture(autouse=True)
+def _first_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(times, "_small_int_seen", False)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [(NEW_YEAR, NEW_YEAR + 60), (NEW_YEAR * 1000, None), (NEW_YEAR * 10**6, None), (0, NEW_YEAR)],
+    ids=["seconds", "milliseconds", "microseconds", "from zero"],
+)
+def test_ints_of_another_unit_are_told_once(given: tuple[Any, ...]) -> None:
+    with pytest.warns(qmtl.SmallIntWarning, match=r"is nanoseconds, which is 1970-.* \* 10\*\*9"):
+        warn_of_small_ints(*given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_small_ints(*given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (NEW_YEAR * SECOND, None),
+        (0, None),
+        (0, NEW_YEAR * SECOND),
+        (-NEW_YEAR, NEW_YEAR),
+        ("1970-01-02", "1970-01-03"),
+        ("2024-01-01", NEW_YEAR * SECOND),
+    ],
+)
+def test_nanoseconds_and_texts_are_not_told(given: tuple[Any, ...]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_small_ints(*given)
+
+
+def test_the_value_is_what_it_was_whatever_its_size() -> None:
+    assert to_ns(NEW_YEAR) == NEW_YEAR
+
+
+def test_a_fetch_of_seconds_is_told_at_the_line_that_asked(tmp_path: Any) -> None:
+    with (
+        qmtl.SeamlessDataProvider(tmp_path / "bars", vendors={}) as provider,
+        pytest.warns(qmtl.SmallIntWarning) as told,
+    ):
+        provider.fetch("ohlcv:test:X:1m", NEW_YEAR, NEW_YEAR + 600)
+    assert told[0].filename == __file__
