@@ -20,6 +20,11 @@ class Place(NamedTuple):
     keys: Keys
     written: str
 
+    @property
+    def key(self) -> str:
+        """The keys as one: `seamless.vendors[0].path`."""
+        return "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in self.keys).lstrip(".")
+
     def __str__(self) -> str:
         return self.written
 

@@ -54,7 +54,7 @@ def backfill(
                 codes.append(tell(session, error))
     if rows:
         session.show(table(("series", *STATES), rows))
-    session.emit({"series": done, "failures": [error_json(error) for error in failures]})
+    session.emit({"series": done, "failures": [error_json(session, error) for error in failures]})
     if codes:
         raise typer.Exit(codes[0])
 

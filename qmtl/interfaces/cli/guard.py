@@ -8,6 +8,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from typing import Any, TextIO
 
 import typer
@@ -23,6 +24,7 @@ from qmtl.foundation.errors import (
     StoreError,
 )
 from qmtl.interfaces.cli.session import Session
+from qmtl.interfaces.cli.wording import in_words_of
 
 # The first class that fits decides. 6 (schema) has no error of its own yet.
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
@@ -53,6 +55,7 @@ def guarded(command: Command) -> Command:
     @wraps(command)
     def run(*args: Any, **options: Any) -> None:
         session: Session = options["ctx"].obj
+        session.options = signature(command).parameters
         try:
             with warnings.catch_warnings(), session.logging():
                 _tell_warnings(session)
@@ -79,7 +82,7 @@ def _run(session: Session, work: Callable[[], None]) -> int:
         raise
     except Exception as error:  # noqa: BLE001 - whatever else goes wrong is a defect of ours, and is told so
         code = tell(session, error)
-        session.emit({"error": error_json(error)})
+        session.emit({"error": error_json(session, error)})
         return code
     return 0
 
@@ -89,7 +92,11 @@ def tell(session: Session, error: Exception) -> int:
     if session.verbose:
         traceback.print_exception(error)
     code = exit_code(error)
-    session.note(_confession(session, error) if code == DEFECT else f"error: {error}")
+    session.note(
+        _confession(session, error)
+        if code == DEFECT
+        else f"error: {in_words_of(session.options, str(error))}"
+    )
     return code
 
 
@@ -101,18 +108,14 @@ def _confession(session: Session, error: Exception) -> str:
     return f"this is a defect of qmtl, not of your input: {what} ({how})"
 
 
-def error_json(error: Exception) -> dict[str, Any]:
+def error_json(session: Session, error: Exception) -> dict[str, Any]:
     """The facts of an error as JSON values; times are ISO 8601 UTC."""
     facts: dict[str, Any] = {"kind": type(error).__name__, "exit_code": exit_code(error)}
     if not isinstance(error, QmtlError):
         return facts | {"message": str(error)}
-    facts |= {
-        "message": error.what,
-        "series": error.series,
-        "range": None if error.span is None else _ends(error.span),
-        "why": error.why,
-        "next_step": error.next_step,
-    }
+    words = {"message": error.what, "why": error.why, "next_step": error.next_step}
+    facts |= {name: text and in_words_of(session.options, text) for name, text in words.items()}
+    facts |= {"series": error.series, "range": None if error.span is None else _ends(error.span)}
     if isinstance(error, MissingDataError):
         facts["holes"] = {name: [_ends(span) for span in cells] for name, cells in error.holes.items()}
     elif isinstance(error, ConformancePipelineError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qmtl.interfaces.cli.session import JsonToo, instant, session_of
+from qmtl.interfaces.cli.wording import in_words_of
 
 if TYPE_CHECKING:
     from qmtl.foundation.timeline import Span
@@ -98,6 +100,7 @@ def import_bars(
             declared=Declared(store, {}, [(one.match, one.facts) for one in seamless.series]),
             rules=Rules(settle=seamless.settle, absent_expiry=seamless.absent_expiry),
         )
+    result = replace(result, notes=tuple(in_words_of(session.options, note) for note in result.notes))
     session.show(facts_text(_lines(result)), *report_parts(result.report))
     session.emit(result.to_json())
 

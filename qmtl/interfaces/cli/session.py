@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ class Session:
     store: Path | None
     json: bool
     verbose: bool
+    options: Container[str] = ()  # what the command at work can be told
 
     def settings(self) -> Settings:
         """As qmtl.yml, QMTL_ variables and `--store` say. Raises `SettingsError`."""

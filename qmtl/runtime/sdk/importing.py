@@ -207,9 +207,9 @@ def _check_claim(series: SeriesId, answered: Span | None, holes: Holes, now: int
         return
     if holes == "no_trade":
         raise InvalidRequestError(
-            "--answered and --holes no_trade are two answers to one question",
+            "`answered=` and `holes='no_trade'` are two answers to one question",
             series=series,
-            next_step="give one of them: --answered names the range, --holes takes the file's own",
+            next_step="give one of them: `answered=` names the range, `holes=` takes the file's own",
         )
     if answered.end > now:
         raise InvalidRequestError(
@@ -217,7 +217,7 @@ def _check_claim(series: SeriesId, answered: Span | None, holes: Holes, now: int
             series=series,
             span=answered,
             why=f"it is {iso(now)}",
-            next_step="let --answered end when the file was written",
+            next_step="let `answered=` end when the file was written",
         )
 
 
@@ -228,7 +228,7 @@ def _joined(series: SeriesId, earlier: SeriesFacts, news: SeriesFacts) -> Series
             "the calendar of a series is declared twice, and differently",
             series=series,
             why=f"it was declared {earlier.calendar!r}, and this import says {news.calendar!r}",
-            next_step=f"leave out --calendar, or: qmtl store declare {series} --calendar {news.calendar}",
+            next_step=f"leave out `calendar=`, or: qmtl store declare {series} --calendar {news.calendar}",
         )
     return replace(
         earlier,
@@ -291,5 +291,5 @@ def _refuse(judged: _Judged, pipeline: ConformancePipeline) -> NoReturn:
         series=judged.series,
         span=judged.span,
         why="; ".join(by_rule),
-        next_step="mend the file, or keep these rows aside with --partial-ok: their bars stay unknown",
+        next_step="mend the file, or keep these rows aside with `partial_ok=True`: their bars stay unknown",
     )

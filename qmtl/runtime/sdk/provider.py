@@ -235,10 +235,12 @@ class SeamlessDataProvider:
         journey = self._open(series, start, end, "AUTO_BACKFILL", None, True, None, None, on_progress)
         vendor = self._shell.vendors.find(journey.request.series)
         if vendor is None:
+            why, next_step = self._shell.vendors.unserved(journey.request.series)
             raise InvalidRequestError(
                 "no vendor serves this series",
                 series=journey.request.series,
-                next_step="name one in qmtl.yml (seamless.vendors), or: pip install 'qmtl[ccxt]'",
+                why=why,
+                next_step=next_step,
             )
         missing = self.coverage(series, start, end).unknown.clip(journey.request.closed)
         if missing:
@@ -392,7 +394,7 @@ class SeamlessDataProvider:
                 f"as_of {iso(point)} lies in the future",
                 series=name,
                 why=f"it is {iso(now)} now, and what will be stored by then is not known",
-                next_step="leave as_of out to read the newest state",
+                next_step="leave out `as_of=` to read the newest state",
             )
         request = Request(name, span, closed, strategy_named(strategy), now, sla, partial_ok, point)
         return request, grid, facts

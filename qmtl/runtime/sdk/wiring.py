@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from os import PathLike
 
+from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError, SettingsError
 from qmtl.foundation.settings import Settings, VendorSettings
 from qmtl.runtime.coordination.backfill import Rules
 from qmtl.runtime.io.vendors.base import Vendor
+from qmtl.runtime.sdk.deferred import Deferred
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 
 
 def provider_from_settings(settings: Settings | str | PathLike[str] | None = None) -> SeamlessDataProvider:
-    """A provider as the settings say; a path or None is loaded first."""
+    """A provider as the settings say; a path or None is loaded first.
+
+    A vendor is made when it is first asked: what is wrong with its entry is told by what needs that vendor.
+    """
     if not isinstance(settings, Settings):
         settings = Settings.load(settings)
     seamless = settings.seamless
-    vendors = {one.match: vendor(one) for one in seamless.vendors}
+    vendors = {
+        one.match: Deferred(vendor_name(one), partial(vendor_at, settings, number))
+        for number, one in enumerate(seamless.vendors)
+    }
     return SeamlessDataProvider(
         seamless.store,
         vendors=vendors or None,
@@ -26,6 +36,30 @@ def provider_from_settings(settings: Settings | str | PathLike[str] | None = Non
         rules=Rules(settle=seamless.settle, absent_expiry=seamless.absent_expiry),
         retention=seamless.retention,
     )
+
+
+def vendor_at(settings: Settings, number: int) -> Vendor:
+    """The vendor of an entry. Raises `SettingsError` and `MissingDependencyError` that tell the place."""
+    entry = settings.seamless.vendors[number]
+    try:
+        return vendor(entry)
+    except MissingDependencyError as error:
+        error.why = f"{settings.place('seamless', 'vendors', number)} names a vendor that needs it"
+        raise
+    except InvalidRequestError as error:
+        option = re.match(r"`(\w+)=` ", error.what)
+        key = option[1] if option else "exchange" if entry.kind == "ccxt" else "path"
+        place = settings.place("seamless", "vendors", number, key)
+        raise SettingsError(
+            f"{place}: {place.key!r}: {error.what}",
+            why=error.why,
+            next_step=error.next_step,
+        ) from error
+
+
+def vendor_name(settings: VendorSettings) -> str:
+    """What the vendor of an entry calls itself, told before it is made."""
+    return f"ccxt:{settings.exchange}" if settings.kind == "ccxt" else f"files:{settings.path}"
 
 
 def vendor(settings: VendorSettings) -> Vendor:

@@ -86,7 +86,8 @@ def test_a_file_of_this_folder_is_found(folder: Path) -> None:
     "text", ["", "# nothing\n", "seamless:\n", "seamless:\n  # store: x\n", "\ufeffseamless: {}"]
 )
 def test_empty_files_are_no_slip(folder: Path, text: str) -> None:
-    assert Settings.load(written(folder, text), {}) == Settings.load(written(folder, "", "b.yml"), {})
+    empty = Settings.load(written(folder, "", "b.yml"), {})
+    assert Settings.load(written(folder, text), {}).seamless == empty.seamless
 
 
 def test_variables_override_the_file(folder: Path) -> None:

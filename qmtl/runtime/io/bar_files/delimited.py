@@ -50,7 +50,7 @@ def dialect_of(file: PlainFile, order: tuple[str, ...]) -> Dialect:
         raise InvalidRequestError(
             f"{file.name} has no header",
             why=f"line {number} holds numbers: {line[:80]!r}",
-            next_step="name its columns in their order: --columns ts,open,high,low,close,volume",
+            next_step="name its columns in their order: `columns='ts,open,high,low,close,volume'`",
         )
     if len(order) > len(fields):
         raise InvalidRequestError(

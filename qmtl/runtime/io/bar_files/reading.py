@@ -115,7 +115,7 @@ def _number(name: str, dtype: pl.DataType, table: Table) -> pl.Expr:
     raise InvalidRequestError(
         f"{table.name}, column {table.found[name]!r}: these are no numbers",
         why=f"they are stored as {dtype}",
-        next_step=f"say which column holds {name!r} with --columns {name}=NAME",
+        next_step=f"say which column holds {name!r} with `columns='{name}=NAME'`",
     )
 
 
@@ -163,8 +163,8 @@ def _explain(
 
 
 _NEXT_STEP = {
-    "ts": "mend the stamps; if they are local, say --tz ZONE, or write them in UTC",
-    "value": "mend the file, or say which column is which with --columns",
+    "ts": "mend the stamps; if they are local, say `tz='ZONE'`, or write them in UTC",
+    "value": "mend the file, or say which column is which with `columns=`",
 }
 
 

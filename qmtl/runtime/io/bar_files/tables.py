@@ -83,7 +83,7 @@ def open_table(file: PlainFile, columns: Columns) -> Table:
         raise InvalidRequestError(
             f"{file.name} names its columns",
             why="the order of columns is for CSV files",
-            next_step="write --columns ts=date,open=o,...",
+            next_step="write `columns='ts=date,open=o,...'`",
         )
     lazy = _json_lines(file, head) if kind == "json" else _typed(file, kind, head)
     found = find_columns([c for c in lazy.collect_schema().names() if c != _LINE], columns, file.name)
@@ -108,13 +108,13 @@ def find_columns(header: list[str], columns: Columns, name: str) -> dict[str, st
         usual = USUAL[wanted] if asked is None else (_plain(asked),)
         candidates = [c for c in header if c == asked] or [c for c in header if _plain(c) in usual]
         if len(candidates) != 1:
-            next_step = f"say which with --columns {wanted}=NAME"
+            next_step = f"say which with `columns='{wanted}=NAME'`"
             if wanted == "volume" and not candidates:
-                next_step += "; if the source has no volume, --columns volume="
+                next_step += "; if the source has no volume, `columns='volume='`"
             raise InvalidRequestError(
                 f"{name} has {len(candidates) or 'no'} column{'s'[: len(candidates) != 1]}"
                 f" for {wanted!r}{': ' + ', '.join(map(repr, candidates)) if candidates else ''}",
-                why=(f"--columns asks for {asked!r}; " if asked is not None else "")
+                why=(f"`columns=` asks for {asked!r}; " if asked is not None else "")
                 + f"its columns are {shown}",
                 next_step=next_step,
             )

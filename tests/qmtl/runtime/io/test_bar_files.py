@@ -202,12 +202,12 @@ class TestColumns:
 
     def test_refusals(self, read):
         refused(
-            read, PLAIN.replace("close", "last"), "no columns for 'close'", "'last'", "--columns close=NAME"
+            read, PLAIN.replace("close", "last"), "no columns for 'close'", "'last'", "`columns='close=NAME'`"
         )
-        refused(read, PLAIN.replace("volume", "turnover"), "'volume'", "--columns volume=")
-        refused(read, PLAIN.replace("volume", "date"), "2 columns for 'ts'", "'ts', 'date'", "--columns")
+        refused(read, PLAIN.replace("volume", "turnover"), "'volume'", "`columns='volume='`")
+        refused(read, PLAIN.replace("volume", "date"), "2 columns for 'ts'", "'ts', 'date'", "`columns=")
         refused(read, PLAIN, "asks for 'when'", columns="ts=when")
-        refused(read, PLAIN.removeprefix(HEADER), "has no header", "--columns ts,open")
+        refused(read, PLAIN.removeprefix(HEADER), "has no header", "`columns='ts,open")
         refused(read, PLAIN, "7 columns are named", columns="ts,open,high,low,close,volume,")
 
     @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ class TestStamps:
     def test_units(self, read, unit, per_second):
         text = f"{HEADER}{1704067200 * per_second},1,1,1,1,1\n"
         assert opens(read(text, unit=unit)) == [to_ns("2024-01-01")]
-        refused(read, text, "integers", "--unit")
+        refused(read, text, "integers", "`unit=`")
         refused(read, text, "no other zone", unit=unit, tz="Asia/Tokyo")
 
     def test_an_instant_that_nanoseconds_cannot_reach(self, read):
