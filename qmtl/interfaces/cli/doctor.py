@@ -23,14 +23,14 @@ def doctor(
     """What is installed, reachable and writable, and how to mend it."""
     from qmtl.interfaces.cli.examination import examine
     from qmtl.interfaces.cli.progress import Bars
-    from qmtl.interfaces.cli.showing import table
+    from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
     with Bars() as bars:
         bars.advance("looking", 0, None)
         checks = list(examine(session, venues or ()))
     rows = ((check.outcome, check.subject, check.detail, check.mend) for check in checks)
-    session.show(table(("", "what", "found", "to mend it"), rows))
+    session.show(Rows(("outcome", "what", "found", "to mend it"), rows, prose=("found", "to mend it")))
     session.emit([check._asdict() for check in checks])
     if any(check.outcome == "fail" for check in checks):
         raise typer.Exit(UNAVAILABLE)
