@@ -64,6 +64,12 @@ class Session:
         retention = None if seamless.retention is None else int(seamless.retention * SECOND)
         return EmbeddedStore(seamless.store, read_only=read_only, retention=retention)
 
+    def has_store(self) -> bool:
+        """Whether a store was ever made where the settings say."""
+        from qmtl.runtime.io.store.schema import DATABASE
+
+        return (self.settings().seamless.store.expanduser() / DATABASE).exists()
+
     def console(self) -> Console:
         """Where people read."""
         from qmtl.interfaces.cli.showing import PipeAwareConsole

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Protocol
 
 from qmtl.foundation.calendars import Calendar, calendar_named
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
-from qmtl.runtime.io.store.base import Store
 from qmtl.runtime.sdk.patterns import first_match
 
 _DEFAULT = SeriesFacts()
+
+
+class StoredFacts(Protocol):
+    """The part of a store that tells what was declared of a series."""
+
+    def facts(self, series: SeriesId) -> SeriesFacts | None: ...
+
+
+class NothingStored:
+    """Stands for a store that is not there yet."""
+
+    def facts(self, series: SeriesId) -> SeriesFacts | None:
+        return None
 
 
 class Declared:
@@ -26,7 +38,7 @@ class Declared:
 
     def __init__(
         self,
-        store: Store,
+        store: StoredFacts,
         calendars: Mapping[str, str | Calendar],
         settings: Iterable[tuple[str, SeriesFacts]] = (),
     ) -> None:

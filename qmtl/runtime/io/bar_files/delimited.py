@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.runtime.io.bar_files.unpacking import PlainFile
@@ -88,14 +88,24 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def check_records(file: PlainFile, dialect: Dialect, skipped: int, rows: int, blank: int) -> None:
+class Census(NamedTuple):
+    """How many lines, separators and quotes a file has."""
+
+    lines: int
+    separators: int
+    quotes: int
+
+
+def check_records(
+    file: PlainFile, dialect: Dialect, census: Census, skipped: int, rows: int, blank: int
+) -> None:
     """Refuse short lines and fields that run over lines, which a scan takes without a word.
 
     Counts tell the usual file: no quotes, one line a row, and the separators that its width demands. (A line
     with too many fields has stopped the scan already, so that no excess can hide a lack.) Only other files
     are looked at line by line. Raises `InvalidRequestError` with the line.
     """
-    lines, separators, quotes = _census(file, dialect.separator)
+    lines, separators, quotes = census
     per_row = dialect.width - 1
     in_header = per_row if dialect.has_header else 0
     if not quotes and lines == rows + skipped and separators == (rows - blank) * per_row + in_header:
@@ -134,7 +144,8 @@ def _bad_record(file: PlainFile, line: int, why: str, next_step: str) -> NoRetur
     raise InvalidRequestError(f"{file.name}, line {line}: this is not a record", why=why, next_step=next_step)
 
 
-def _census(file: PlainFile, separator: str) -> tuple[int, int, int]:
+def census_of(file: PlainFile, separator: str) -> Census:
+    """One pass over the bytes."""
     lines = separators = quotes = 0
     last = b"\n"
     with file.path.open("rb") as stream:
@@ -143,7 +154,7 @@ def _census(file: PlainFile, separator: str) -> tuple[int, int, int]:
             separators += block.count(separator.encode())
             quotes += block.count(b'"')
             last = block[-1:]
-    return lines + (last != b"\n"), separators, quotes
+    return Census(lines + (last != b"\n"), separators, quotes)
 
 
 def _lines(file: PlainFile) -> Iterator[str]:
