@@ -433,3 +433,23 @@ class TestRefusals:
 
     def test_unknown_option(self, read):
         refused(read, PLAIN, "colour", colour="red")
+
+
+@pytest.mark.parametrize("name", ["bars.csv", "bars.parquet", "bars.arrow", "bars.jsonl"])
+def test_progress_counts_rows_up_to_all_of_them(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    frame = pl.concat([EXPECTED] * 50_000)
+    lines = frame.with_columns(pl.col("ts").dt.to_string("%Y-%m-%dT%H:%M:%SZ"))
+    {
+        ".csv": lambda: lines.write_csv(path),
+        ".parquet": lambda: frame.write_parquet(path),
+        ".arrow": lambda: frame.write_ipc(path),
+        ".jsonl": lambda: lines.write_ndjson(path),
+    }[path.suffix]()
+    told: list[tuple[int, int]] = []
+    file = read_bar_file(path, timeframe="1m", on_progress=lambda done, total: told.append((done, total)))
+    assert file.frame.equals(frame)
+    assert file.frame.n_chunks() == 1
+    assert told == sorted(told)
+    assert {total for _, total in told} == {150_000}
+    assert told[-1][0] == 150_000
