@@ -117,8 +117,8 @@ def _next_for_missing(request: Request, unserved: Unserved | None) -> str:
 
 def first_spans(cells: Coverage, most: int = 3) -> str:
     """A few spans, and how many more there are."""
-    shown = ", ".join(map(str, cells.spans[:most]))
-    return shown if len(cells) <= most else f"{shown} and {len(cells) - most:,} more spans"
+    shown, more = ", ".join(map(str, cells.spans[:most])), len(cells) - most
+    return shown if len(cells) <= most else f"{shown} and {more:,} more span{'s'[: more != 1]}"
 
 
 def conformance_error(request: Request, report: ConformanceReport) -> ConformancePipelineError:

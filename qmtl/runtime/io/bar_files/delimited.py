@@ -75,6 +75,12 @@ def _first_line(file: PlainFile) -> tuple[int, str]:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError:
                 _not_utf8(file, number)
+            if "\0" in line:
+                raise InvalidRequestError(
+                    f"{file.name}, line {number}: this is not UTF-8 text",
+                    why="it holds zero bytes, as UTF-16 without a mark does, and files that are no text",
+                    next_step="write the file again as UTF-8",
+                )
             if line.strip():
                 return number, line.rstrip("\r\n")
     raise InvalidRequestError(f"{file.name} is empty", next_step="check the export that wrote it")

@@ -178,11 +178,13 @@ def _explain(
     for name in VALUES:
         if name in table.found and _has_text(stored[name]) and unread[name].item(0) is None:
             column, what = name, f"{stored[name]!r} is not a number"
-            why = "a decimal comma is not read" if "," in stored[name] else None
+            why = "commas in numbers are not read, decimal or thousands" if "," in stored[name] else None
             break
     if unread["ts"].item(0) is None:
         column = "ts"
         what, why = why_not(stored["ts"], stamps.shape, reading)
+        if stored["ts"] == table.found["ts"]:
+            what, why = "the header is repeated", "files were put together with their headers"
     others = [str(line) for line in unread["line"].head(_SHOWN).to_list()]
     lines = ", ".join(others) + (f", ... {unread.height} in all" if unread.height > _SHOWN else "")
     raise InvalidRequestError(

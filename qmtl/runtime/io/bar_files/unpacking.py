@@ -84,7 +84,9 @@ def _unpack(path: Path, content: Path) -> str:
 
 
 def _only_member(archive: zipfile.ZipFile, path: Path) -> str:
-    members = [member.filename for member in archive.infolist() if not member.is_dir()]
+    names = [member.filename for member in archive.infolist() if not member.is_dir()]
+    # macOS adds a shadow of each file, which no user has ever asked for.
+    members = [name for name in names if not name.startswith("__MACOSX/")]
     if len(members) != 1:
         shown = ", ".join(members[:5]) + (", ..." if len(members) > 5 else "")
         raise InvalidRequestError(

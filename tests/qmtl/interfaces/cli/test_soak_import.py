@@ -1,4 +1,4 @@
-"""A long file through the installed script: whole, and in bounded memory; `make soak` takes ten million rows."""
+"""A long file through the installed script: whole, in bounded memory; `make soak` takes ten million rows."""
 
 from __future__ import annotations
 

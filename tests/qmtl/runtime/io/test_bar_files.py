@@ -453,3 +453,24 @@ def test_progress_counts_rows_up_to_all_of_them(tmp_path: Path, name: str) -> No
     assert told == sorted(told)
     assert {total for _, total in told} == {150_000}
     assert told[-1][0] == 150_000
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_wide_characters_without_a_mark_are_told(read: Callable[..., BarFile], encoding: str) -> None:
+    refused(read, PLAIN.encode(encoding), "line 1", "zero bytes", "UTF-16")
+
+
+def test_a_header_in_the_middle_is_told(read: Callable[..., BarFile]) -> None:
+    refused(read, PLAIN + PLAIN, "line 5", "the header is repeated")
+
+
+def test_commas_in_numbers_are_told(read: Callable[..., BarFile]) -> None:
+    refused(read, HEADER + '2024-01-01T00:00:00Z,"1,000",3,1,2,1\n', "'1,000'", "thousands")
+
+
+def test_the_shadows_of_macos_are_no_files_of_bars(tmp_path: Path) -> None:
+    path = tmp_path / "bars.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("bars.csv", PLAIN)
+        archive.writestr("__MACOSX/._bars.csv", b"\0\5\26\7")
+    assert read_bar_file(path, timeframe="1m").frame.equals(EXPECTED)
