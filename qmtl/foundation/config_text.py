@@ -108,6 +108,12 @@ def _parsed(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
         raise SettingsError(f"{where}: this is not YAML", why=error.problem) from error
     except yaml.YAMLError as error:
         raise SettingsError(f"{name}: this is not YAML", why=str(error)) from error
+    except (RecursionError, TypeError) as error:
+        raise SettingsError(
+            f"{name}: this is not YAML of sections and keys",
+            why="an anchor holds itself" if isinstance(error, RecursionError) else "a key is no text",
+            next_step="write sections with keys, such as `seamless:`",
+        ) from error
     finally:
         loader.dispose()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -81,10 +83,27 @@ def _run(session: Session, work: Callable[[], None]) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever else goes wrong is a defect of ours, and is told so
+        error = _of_the_disk(error) or error
         code = tell(session, error)
         session.emit({"error": error_json(session, error)})
         return code
     return 0
+
+
+def _of_the_disk(error: Exception) -> StoreError | None:
+    """What a disk that is full, or may not be written, says to whoever writes a file; no defect of ours."""
+    if not isinstance(error, OSError) or isinstance(error, QmtlError):
+        return None
+    told = re.search(r"\(os error (\d+)\)", str(error))  # as polars tells it
+    number = error.errno if error.errno is not None else int(told[1]) if told else 0
+    if number not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO):
+        return None
+    name = f" {error.filename}" if error.filename else ""
+    return StoreError(
+        f"a file{name} cannot be written",
+        why=os.strerror(number),
+        next_step="free some space, or write elsewhere; nothing half-written was kept",
+    )
 
 
 def tell(session: Session, error: Exception) -> int:

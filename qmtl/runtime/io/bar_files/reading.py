@@ -178,7 +178,7 @@ def _explain(
     for name in VALUES:
         if name in table.found and _has_text(stored[name]) and unread[name].item(0) is None:
             column, what = name, f"{stored[name]!r} is not a number"
-            why = "commas in numbers are not read, decimal or thousands" if "," in stored[name] else None
+            why = "a decimal comma is not read, nor one between thousands" if "," in stored[name] else None
             break
     if unread["ts"].item(0) is None:
         column = "ts"
