@@ -48,7 +48,7 @@ def write_rows(path: Path) -> None:
 def test_a_soak_of_rows_is_imported_whole_and_in_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / "long.csv"
     write_rows(path)
-    words = [QMTL, "--json", "--store", tmp_path / "bars", "import", path, "--series", SERIES]
+    words = map(str, (QMTL, "--json", "--store", tmp_path / "bars", "import", path, "--series", SERIES))
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *words], capture_output=True, text=True, check=False
     )
