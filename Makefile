@@ -37,8 +37,9 @@ test: $(READY)  ## the whole ritual: format, lint, types, layering, tests, docs
 bench: $(READY)  ## measure what docs/benchmarks.md reports
 	$(BIN)/python -m benchmarks
 
-soak: $(READY)  ## the crash tests, 1,000 rounds
-	QMTL_TEST_CRASH_ROUNDS=1000 $(BIN)/python -m pytest -n auto -rs tests -k crash
+soak: $(READY)  ## the crash tests, 1,000 rounds, and an import of 10 million lines
+	QMTL_TEST_CRASH_ROUNDS=1000 QMTL_TEST_IMPORT_ROWS=10000000 \
+		$(BIN)/python -m pytest -n auto -rs tests -k "crash or soak"
 
 docs: $(READY)  ## build the documentation; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -20,6 +20,11 @@ class Place(NamedTuple):
     keys: Keys
     written: str
 
+    @property
+    def key(self) -> str:
+        """The keys as one: `seamless.vendors[0].path`."""
+        return "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in self.keys).lstrip(".")
+
     def __str__(self) -> str:
         return self.written
 
@@ -103,6 +108,12 @@ def _parsed(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
         raise SettingsError(f"{where}: this is not YAML", why=error.problem) from error
     except yaml.YAMLError as error:
         raise SettingsError(f"{name}: this is not YAML", why=str(error)) from error
+    except (RecursionError, TypeError) as error:
+        raise SettingsError(
+            f"{name}: this is not YAML of sections and keys",
+            why="an anchor holds itself" if isinstance(error, RecursionError) else "a key is no text",
+            next_step="write sections with keys, such as `seamless:`",
+        ) from error
     finally:
         loader.dispose()
 

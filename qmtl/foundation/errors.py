@@ -36,7 +36,8 @@ class QmtlError(Exception):
     """Base of all errors of this package.
 
     `what` is one sentence fragment; `series`, `span`, `why` and `next_step` complete it.
-    `str()` gives the whole message, ready for a person.
+    `str()` gives the whole message, ready for a person. Options and verbs of the Python API stand in
+    backquotes, as `partial_ok=True` and `backfill(...)`, so that other faces can put it in their own words.
     """
 
     def __init__(

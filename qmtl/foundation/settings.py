@@ -17,12 +17,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     model_validator,
 )
 from pydantic.fields import FieldInfo
 
-from qmtl.foundation.config_text import ConfigText
+from qmtl.foundation.config_text import ConfigText, Place
 from qmtl.foundation.errors import InvalidRequestError, SettingsError
 from qmtl.foundation.facts import Anchor, SeriesFacts
 from qmtl.foundation.sla import SLAPolicy
@@ -188,6 +189,7 @@ class Settings(_Section):
     connectors: ConnectorsSettings = Field(default_factory=ConnectorsSettings)
     # Models of pydantic have a method `schema` already.
     schemas: SchemaSettings = Field(default_factory=SchemaSettings, alias="schema")
+    _text: ConfigText = PrivateAttr(default_factory=ConfigText.nothing)
 
     @classmethod
     def load(cls, path: str | PathLike[str] | None = None, env: Mapping[str, str] | None = None) -> Settings:
@@ -203,7 +205,12 @@ class Settings(_Section):
             settings = cls.model_validate(values.data)
         except ValidationError as error:
             raise _told(error, values) from None
+        settings._text = values
         return settings if text.path is None else _beside(settings, values, text.path.parent)
+
+    def place(self, *steps: str | int) -> Place:
+        """Where a value was written; for what turns out to be unusable only when it is used."""
+        return self._text.place(steps)
 
 
 def _of_current_folder() -> ConfigText:
@@ -235,7 +242,7 @@ def _told(error: ValidationError, text: ConfigText) -> SettingsError:
     problems = error.errors(include_url=False)
     problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
     place = text.place(problem["loc"])
-    key = "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in place.keys).lstrip(".")
+    key = place.key
     cause = problem.get("ctx", {}).get("error")
     if problem["type"] == "extra_forbidden":
         *parents, last = place.keys

@@ -28,7 +28,8 @@ def backfill(
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.states import STATES
     from qmtl.interfaces.cli.progress import Bars
-    from qmtl.interfaces.cli.showing import states_json, table
+    from qmtl.interfaces.cli.showing import states_json
+    from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
     names = [SeriesId.parse(name).text for name in dict.fromkeys(series)]
@@ -53,8 +54,8 @@ def backfill(
                 failures.append(error)
                 codes.append(tell(session, error))
     if rows:
-        session.show(table(("series", *STATES), rows))
-    session.emit({"series": done, "failures": [error_json(error) for error in failures]})
+        session.show(Rows(("series", *STATES), rows))
+    session.emit({"series": done, "failures": [error_json(session, error) for error in failures]})
     if codes:
         raise typer.Exit(codes[0])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from qmtl.interfaces.cli.session import JsonToo, session_of
@@ -10,15 +12,25 @@ from qmtl.interfaces.cli.session import JsonToo, session_of
 UNAVAILABLE = 7
 
 
-def doctor(ctx: typer.Context, json: JsonToo = False) -> None:
+def doctor(
+    ctx: typer.Context,
+    venues: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="VENUE", help="Exchanges to knock at, such as binance.", show_default=False),
+    ] = None,
+    json: JsonToo = False,
+) -> None:
     """What is installed, reachable and writable, and how to mend it."""
     from qmtl.interfaces.cli.examination import examine
-    from qmtl.interfaces.cli.showing import table
+    from qmtl.interfaces.cli.progress import Bars
+    from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
-    checks = list(examine(session))
+    with Bars() as bars:
+        bars.advance("looking", 0, None)
+        checks = list(examine(session, venues or ()))
     rows = ((check.outcome, check.subject, check.detail, check.mend) for check in checks)
-    session.show(table(("", "what", "found", "to mend it"), rows))
+    session.show(Rows(("outcome", "what", "found", "to mend it"), rows, prose=("found", "to mend it")))
     session.emit([check._asdict() for check in checks])
     if any(check.outcome == "fail" for check in checks):
         raise typer.Exit(UNAVAILABLE)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from platformdirs import user_state_dir
 
@@ -23,13 +20,12 @@ from qmtl.interfaces.cli.session import Session
 from qmtl.interfaces.cli.store import size
 
 if TYPE_CHECKING:
-    from qmtl.foundation.settings import CcxtSettings, FilesSettings, Settings
+    from qmtl.foundation.settings import Settings
 
 Outcome = Literal["ok", "warn", "fail"]
 
 # Extras that users need; the others are for the people who write this package.
 EXTRAS = ("ccxt", "testing", "demo")
-REACH_S = 3.0
 LITTLE_ROOM = 1 << 30
 # Stores up to this size are read as a whole; a second or so.
 QUICK = 256 << 20
@@ -46,8 +42,10 @@ class Check(NamedTuple):
     mend: str = ""
 
 
-def examine(session: Session) -> Iterator[Check]:
+def examine(session: Session, venues: Sequence[str]) -> Iterator[Check]:
     """All checks, in the order in which a fault would explain the later ones."""
+    from qmtl.interfaces.cli.reach import vendors
+
     yield from installation()
     yield state_folder()
     yield terminal()
@@ -59,7 +57,7 @@ def examine(session: Session) -> Iterator[Check]:
         return
     yield Check("settings", "ok", _settings_file(session))
     yield from store(session, settings)
-    yield from vendors(settings)
+    yield from vendors(settings, venues)
 
 
 def installation() -> Iterator[Check]:
@@ -201,75 +199,3 @@ def _sound(found: Any) -> Check:
         f"{len(found.damage):,} damaged parts, {len(found.problems):,} problems of the file",
         "qmtl store verify --repair",
     )
-
-
-def vendors(settings: Settings) -> Iterator[Check]:
-    """Whether each vendor of the settings is there."""
-    configured = settings.seamless.vendors
-    for vendor in configured:
-        yield PROBES[vendor.kind](vendor)
-    if not configured:
-        if _is_installed("ccxt"):
-            yield Check("vendors", "ok", "none in the settings: ccxt serves the venues that it knows")
-        else:
-            yield Check("vendors", "warn", "none, and ccxt is not installed", "pip install 'qmtl[ccxt]'")
-
-
-def _ccxt(vendor: CcxtSettings) -> Check:
-    subject = f"vendor {vendor.match}"
-    if not _is_installed("ccxt"):
-        return Check(subject, "fail", "ccxt is not installed", "pip install 'qmtl[ccxt]'")
-    try:
-        host, port = _host_of(vendor)
-    except QmtlError as error:
-        return Check(subject, "fail", error.what, error.next_step or "")
-    try:
-        with socket.create_connection((host, port), timeout=REACH_S):
-            return Check(subject, "ok", f"{vendor.exchange}: {host}:{port} answers")
-    except OSError as error:
-        why = error.strerror or str(error)
-        return Check(
-            subject,
-            "fail",
-            f"{vendor.exchange}: {host}:{port} cannot be reached ({why})",
-            "check the network",
-        )
-
-
-def _host_of(vendor: CcxtSettings) -> tuple[str, int]:
-    """Host and port of the first address of an exchange. Raises `QmtlError`."""
-    import ccxt
-
-    from qmtl.foundation.errors import SettingsError
-
-    urls: Any = vendor.urls
-    if not urls:
-        if vendor.exchange not in ccxt.exchanges:
-            raise SettingsError(f"ccxt knows no exchange {vendor.exchange!r}", next_step="mend qmtl.yml")
-        exchange = getattr(ccxt, vendor.exchange)()
-        urls = exchange.implode_hostname(_first_text(exchange.urls["api"]))
-    parts = urlsplit(_first_text(urls))
-    if not parts.hostname:
-        raise SettingsError(f"{_first_text(urls)!r} is not a URL", next_step="mend qmtl.yml")
-    return parts.hostname, parts.port or (80 if parts.scheme == "http" else 443)
-
-
-def _first_text(tree: Any) -> str:
-    """The first address of a tree of addresses, as ccxt keeps them."""
-    while isinstance(tree, dict):
-        tree = next(iter(tree.values()))
-    return str(tree)
-
-
-def _files(vendor: FilesSettings) -> Check:
-    subject = f"vendor {vendor.match}"
-    fixed = vendor.path.partition("{")[0]
-    folder = Path(fixed) if fixed.endswith("/") else Path(fixed).parent
-    if folder.is_dir() and os.access(folder, os.R_OK):
-        return Check(subject, "ok", f"files {vendor.path}")
-    return Check(
-        subject, "fail", f"the folder {folder} is not there, or cannot be read", f"mkdir -p {folder}"
-    )
-
-
-PROBES: dict[str, Callable[[Any], Check]] = {"ccxt": _ccxt, "files": _files}

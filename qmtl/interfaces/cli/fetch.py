@@ -44,6 +44,7 @@ def fetch(
     json: JsonToo = False,
 ) -> None:
     """Bars of SERIES in [START, END), checked, with a receipt."""
+    from qmtl.foundation.errors import InvalidRequestError
     from qmtl.interfaces.cli.bar_output import check_folder, check_target, write_frames
     from qmtl.interfaces.cli.progress import Bars
 
@@ -51,6 +52,11 @@ def fetch(
     check_target(output)
     if receipt is not None:
         check_folder(receipt)
+        if output is not None and output.resolve() == receipt.resolve():
+            raise InvalidRequestError(
+                f"the bars and the receipt cannot both be written to {output}",
+                next_step="give --output and --receipt files of their own",
+            )
     policy = None if sla is None else read_sla(sla)
     with session.provider() as provider:
         with Bars() as bars:

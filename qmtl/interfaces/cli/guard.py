@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from typing import Any, TextIO
 
 import typer
@@ -28,6 +31,7 @@ from qmtl.foundation.errors import (
     StoreError,
 )
 from qmtl.interfaces.cli.session import Session
+from qmtl.interfaces.cli.wording import in_words_of
 
 # The first class that fits decides.
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
@@ -62,6 +66,7 @@ def guarded(command: Command) -> Command:
     @wraps(command)
     def run(*args: Any, **options: Any) -> None:
         session: Session = options["ctx"].obj
+        session.options = signature(command).parameters
         try:
             with warnings.catch_warnings(), session.logging():
                 _tell_warnings(session)
@@ -87,10 +92,27 @@ def _run(session: Session, work: Callable[[], None]) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever else goes wrong is a defect of ours, and is told so
+        error = _of_the_disk(error) or error
         code = tell(session, error)
-        session.emit({"error": error_json(error)})
+        session.emit({"error": error_json(session, error)})
         return code
     return 0
+
+
+def _of_the_disk(error: Exception) -> StoreError | None:
+    """What a disk that is full, or may not be written, says to whoever writes a file; no defect of ours."""
+    if not isinstance(error, OSError) or isinstance(error, QmtlError):
+        return None
+    told = re.search(r"\(os error (\d+)\)", str(error))  # as polars tells it
+    number = error.errno if error.errno is not None else int(told[1]) if told else 0
+    if number not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO):
+        return None
+    name = f" {error.filename}" if error.filename else ""
+    return StoreError(
+        f"a file{name} cannot be written",
+        why=os.strerror(number),
+        next_step="free some space, or write elsewhere; nothing half-written was kept",
+    )
 
 
 def tell(session: Session, error: Exception) -> int:
@@ -98,7 +120,11 @@ def tell(session: Session, error: Exception) -> int:
     if session.verbose:
         traceback.print_exception(error)
     code = exit_code(error)
-    session.note(_confession(session, error) if code == DEFECT else f"error: {error}")
+    session.note(
+        _confession(session, error)
+        if code == DEFECT
+        else f"error: {in_words_of(session.options, str(error))}"
+    )
     return code
 
 
@@ -110,18 +136,14 @@ def _confession(session: Session, error: Exception) -> str:
     return f"this is a defect of qmtl, not of your input: {what} ({how})"
 
 
-def error_json(error: Exception) -> dict[str, Any]:
+def error_json(session: Session, error: Exception) -> dict[str, Any]:
     """The facts of an error as JSON values; times are ISO 8601 UTC."""
     facts: dict[str, Any] = {"kind": type(error).__name__, "exit_code": exit_code(error)}
     if not isinstance(error, QmtlError):
         return facts | {"message": str(error)}
-    facts |= {
-        "message": error.what,
-        "series": error.series,
-        "range": None if error.span is None else _ends(error.span),
-        "why": error.why,
-        "next_step": error.next_step,
-    }
+    words = {"message": error.what, "why": error.why, "next_step": error.next_step}
+    facts |= {name: text and in_words_of(session.options, text) for name, text in words.items()}
+    facts |= {"series": error.series, "range": None if error.span is None else _ends(error.span)}
     if isinstance(error, MissingDataError):
         facts["holes"] = {name: [_ends(span) for span in cells] for name, cells in error.holes.items()}
     elif isinstance(error, ConformancePipelineError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qmtl.interfaces.cli.session import JsonToo, instant, session_of
+from qmtl.interfaces.cli.wording import in_words_of
 
 if TYPE_CHECKING:
     from qmtl.foundation.timeline import Span
@@ -70,20 +73,31 @@ def import_bars(
     json: JsonToo = False,
 ) -> None:
     """Check the bars of FILE and commit them, all at once."""
+    from qmtl.foundation.clock import SystemClock
     from qmtl.foundation.series import SeriesId
     from qmtl.interfaces.cli.progress import Bars
     from qmtl.interfaces.cli.showing import facts_text, report_parts
+    from qmtl.runtime.conformance.pipeline import ConformancePipeline
     from qmtl.runtime.coordination.backfill import Rules
-    from qmtl.runtime.sdk.declared import Declared
-    from qmtl.runtime.sdk.importing import import_file
+    from qmtl.runtime.sdk.declared import Declared, NothingStored
+    from qmtl.runtime.sdk.importing import commit_file
+    from qmtl.runtime.sdk.judging import judge_file
+    from qmtl.runtime.sdk.wiring import schemas_from_settings
 
     session = session_of(ctx)
     name, claimed = SeriesId.parse(series), _span(answered)
-    seamless = session.settings().seamless
-    with session.open_store(make=True) as store, Bars() as bars:
-        bars.advance(f"reading {file.name}", 0, None)
-        result = import_file(
-            store,
+    settings, pipeline = session.settings(), ConformancePipeline()
+    seamless = settings.seamless
+    with ExitStack() as held, Bars() as bars:
+
+        def tell(stage: str, done: int, total: int | None) -> None:
+            bars.advance(f"{stage} {file.name}", done, total)
+
+        # A store that is not there is made only once the file has passed: a refusal leaves no trace.
+        store = held.enter_context(session.open_store()) if session.has_store() else None
+        stored = store or NothingStored()
+        judged = judge_file(
+            stored,
             file,
             name,
             columns=columns,
@@ -95,9 +109,17 @@ def import_bars(
             answered=claimed,
             holes=holes.value,
             partial_ok=partial_ok,
-            declared=Declared(store, {}, [(one.match, one.facts) for one in seamless.series]),
+            declared=Declared(stored, {}, [(one.match, one.facts) for one in seamless.series]),
+            pipeline=pipeline,
             rules=Rules(settle=seamless.settle, absent_expiry=seamless.absent_expiry),
+            now=SystemClock().now(),
+            held=schemas_from_settings(settings, store).of(name),
+            on_stage=tell,
         )
+        store = store or held.enter_context(session.open_store(make=True))
+        schemas = schemas_from_settings(settings, store)
+        result = commit_file(store, judged, pipeline=pipeline, schemas=schemas, on_stage=tell)
+    result = replace(result, notes=tuple(in_words_of(session.options, note) for note in result.notes))
     session.show(facts_text(_lines(result)), *report_parts(result.report))
     session.emit(result.to_json())
 
@@ -119,6 +141,8 @@ def _span(ends: tuple[str, str] | None) -> Span | None:
 
 
 def _lines(result: ImportResult) -> list[tuple[str, str]]:
+    from qmtl.runtime.sdk.outcome import first_spans
+
     counts = ", ".join(f"{state} {count:,}" for state, count in result.counts.items() if count)
     became = {"added": result.added, "unchanged": result.unchanged, "replaced": result.replaced}
     became["kept aside"] = result.quarantined
@@ -129,5 +153,10 @@ def _lines(result: ImportResult) -> list[tuple[str, str]]:
         ("rows", f"{result.rows:,}: {rows}"),
         ("range", str(result.span)),
         ("bars", counts or "none"),
+        *(
+            (state, first_spans(cells))
+            for state, cells in (("unknown", result.states.unknown), ("absent", result.states.absent))
+            if cells
+        ),
         *(("note", text) for text in result.notes),
     ]

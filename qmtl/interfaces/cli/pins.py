@@ -47,14 +47,14 @@ def unpin(ctx: typer.Context, name: Name, json: JsonToo = False) -> None:
 def pins(ctx: typer.Context, json: JsonToo = False) -> None:
     """All held points in time."""
     from qmtl.foundation.times import iso
-    from qmtl.interfaces.cli.showing import table
+    from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
     with session.open_store(read_only=True) as store:
         held = store.pins()
     if held:
         rows = ((one.name, iso(one.as_of), str(one.as_of), iso(one.pinned_at)) for one in held)
-        session.show(table(("name", "as of", "--as-of", "pinned"), rows))
+        session.show(Rows(("name", "as of", "--as-of", "pinned"), rows))
     else:
         session.show("nothing is pinned")
     session.emit([_json(one) for one in held])

@@ -23,7 +23,7 @@ def list_reports(
     """All archived reports, newest first."""
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.times import iso
-    from qmtl.interfaces.cli.showing import table
+    from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
     with session.open_store(read_only=True) as store:
@@ -41,8 +41,10 @@ def list_reports(
     shown = ("number", "archived_at", "series", "errors", "warnings")
     if lines:
         session.show(
-            table(
-                (*shown, "rules"), ([*(one[key] for key in shown), ", ".join(one["rules"])] for one in lines)
+            Rows(
+                (*shown, "rules"),
+                ([*(one[key] for key in shown), ", ".join(one["rules"])] for one in lines),
+                prose=("rules",),
             )
         )
     else:
@@ -113,7 +115,7 @@ def accept(
     """
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.times import iso
-    from qmtl.interfaces.cli.showing import table
+    from qmtl.interfaces.cli.tables import Rows
 
     session, name = session_of(ctx), SeriesId.parse(series)
     with session.provider(make=False) as provider:
@@ -121,7 +123,7 @@ def accept(
         accepted = provider.accept(name, span.start, span.end, rules=rule or ())
     rows = [(rule, f"{found:,}", f"{new:,}") for rule, (found, new) in accepted.items()]
     session.show(
-        table(("rule", "bars or spans", "newly accepted"), rows) if rows else f"no warnings in {span}"
+        Rows(("rule", "bars or spans", "newly accepted"), rows) if rows else f"no warnings in {span}"
     )
     session.emit(
         {
@@ -163,14 +165,15 @@ def _range(store: EmbeddedStore, series: SeriesId, start: str | None, end: str |
 
 def rules(ctx: typer.Context, json: JsonToo = False) -> None:
     """Every rule with its id, severity and meaning."""
-    from qmtl.interfaces.cli.showing import table
+    from qmtl.interfaces.cli.tables import Rows
     from qmtl.runtime.conformance.rules import RULES
 
     session = session_of(ctx)
     session.show(
-        table(
+        Rows(
             ("rule", "severity", "meaning"),
             ((rule.id, rule.severity, rule.meaning) for rule in RULES.values()),
+            prose=("meaning",),
         )
     )
     session.emit([rule._asdict() for rule in RULES.values()])

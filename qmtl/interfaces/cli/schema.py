@@ -94,7 +94,7 @@ def register(
     """
     from qmtl.foundation.schema.audit import Event
     from qmtl.foundation.schema.rollout import said_of
-    from qmtl.interfaces.cli.showing import table
+    from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
     desk = Desk(session, bundle, log)
@@ -117,7 +117,7 @@ def register(
             entry = audit.append(said_of(in_force, event)).number
         rows.append({"subject": name, "version": done.version, "id": done.id, "entry": entry})
     names = ("subject", "version", "id")
-    session.show(table((*names, "audit"), ([*(row[n] for n in names), _entry(row["entry"])] for row in rows)))
+    session.show(Rows((*names, "audit"), ([*(row[n] for n in names), _entry(row["entry"])] for row in rows)))
     session.emit(rows)
 
 

@@ -64,7 +64,7 @@ def verify(
 
 def show(ctx: typer.Context, log: LogFile = None, json: JsonToo = False) -> None:
     """All entries, oldest first, and where the log ends."""
-    from qmtl.interfaces.cli.showing import table
+    from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
     found = Desk(session, None, log).log().verify()
@@ -79,7 +79,7 @@ def show(ctx: typer.Context, log: LogFile = None, json: JsonToo = False) -> None
         )
         for one in found.entries
     )
-    session.show(table(("number", "at", "action", "subject", "bundle", "note"), rows))
+    session.show(Rows(("number", "at", "action", "subject", "bundle", "note"), rows))
     session.show(found.conclusion if found.head is None else f"{found.conclusion}\nhead {found.head}")
     session.emit([entry.to_json() for entry in found.entries])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ class Session:
     store: Path | None
     json: bool
     verbose: bool
+    options: Container[str] = ()  # what the command at work can be told
 
     def settings(self) -> Settings:
         """As qmtl.yml, QMTL_ variables and `--store` say. Raises `SettingsError`."""
@@ -62,6 +63,12 @@ class Session:
             _must_exist(seamless.store)
         retention = None if seamless.retention is None else int(seamless.retention * SECOND)
         return EmbeddedStore(seamless.store, read_only=read_only, retention=retention)
+
+    def has_store(self) -> bool:
+        """Whether a store was ever made where the settings say."""
+        from qmtl.runtime.io.store.schema import DATABASE
+
+        return (self.settings().seamless.store.expanduser() / DATABASE).exists()
 
     def console(self) -> Console:
         """Where people read."""

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from qmtl.foundation.times import iso
 from qmtl.interfaces.cli.bar_output import with_iso_times
+from qmtl.interfaces.cli.tables import Rows
 
 if TYPE_CHECKING:
     from qmtl.foundation.states import BarStates
     from qmtl.runtime.conformance.report import ConformanceReport
-
-STYLES = {
-    "error": "bold red",
-    "warning": "yellow",
-    "info": "cyan",
-    "ok": "green",
-    "warn": "yellow",
-    "fail": "bold red",
-}
 
 
 class PipeAwareConsole(Console):
@@ -45,24 +35,9 @@ def facts_text(rows: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"{name:<12} {value}" for name, value in rows)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A plain table; a cell that is the name of a severity or an outcome is coloured."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    lines = [[str(cell) for cell in row] for row in rows]
-    for number, column in enumerate(columns):
-        counts = all(line[number].replace(",", "").isdecimal() for line in lines)
-        # The first column is a name that people copy.
-        made.add_column(
-            column, overflow="fold", no_wrap=number == 0, justify="right" if counts and lines else "left"
-        )
-    for line in lines:
-        made.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in line))
-    return made
-
-
-def findings_table(findings: Iterable[Mapping[str, Any]], digest: Mapping[str, str]) -> Table:
+def findings_table(findings: Iterable[Mapping[str, Any]], digest: Mapping[str, str]) -> Rows:
     """Findings as a report's JSON holds them."""
-    return table(
+    return Rows(
         ("severity", "rule", "bars", "accepted", "first", "last", "trend", "meaning"),
         (
             (
@@ -77,10 +52,11 @@ def findings_table(findings: Iterable[Mapping[str, Any]], digest: Mapping[str, s
             )
             for found in findings
         ),
+        prose=("meaning",),
     )
 
 
-def report_parts(report: ConformanceReport) -> list[Table]:
+def report_parts(report: ConformanceReport) -> list[Rows]:
     """The findings of a report; nothing if there are none."""
     if not report.findings:
         return []

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def info(ctx: typer.Context, json: JsonToo = False) -> None:
     """What it holds: series, rows, sizes, commits."""
     from qmtl.foundation.times import iso
-    from qmtl.interfaces.cli.showing import facts_text, table
+    from qmtl.interfaces.cli.showing import facts_text
+    from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
     with session.open_store(read_only=True) as store:
@@ -42,7 +43,7 @@ def info(ctx: typer.Context, json: JsonToo = False) -> None:
     session.show(facts_text(lines))
     if series:
         columns = ("series", "rows", "first", "last", "chunks", "bytes", "quarantined", "reports")
-        session.show(table(columns, ([_cell(one[name]) for name in columns] for one in series)))
+        session.show(Rows(columns, ([_cell(one[name]) for name in columns] for one in series)))
     times = {"last_commit_at": _time(whole.last_commit_at), "horizon": _time(whole.horizon)}
     session.emit({**asdict(whole), **times, "series": series})
 
@@ -144,7 +145,7 @@ def verify(
     Exit 7 if something is, and was not repaired.
     """
     from qmtl.interfaces.cli.progress import Bars
-    from qmtl.interfaces.cli.showing import table
+    from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
     with session.open_store(read_only=not repair) as store, Bars() as bars:
@@ -152,7 +153,7 @@ def verify(
         path = str(store.path)
     if found.damage:
         rows = ((str(one.series), str(one.span), one.chunk or "single row", one.why) for one in found.damage)
-        session.show(table(("series", "range", "chunk", "damage"), rows))
+        session.show(Rows(("series", "range", "chunk", "damage"), rows, prose=("damage",)))
     session.show(*found.problems, f"{found.chunks:,} chunks and {found.hot_rows:,} single rows were read")
     session.emit(_verification_json(found, path))
     if found.is_sound:

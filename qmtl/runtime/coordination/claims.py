@@ -60,7 +60,7 @@ class Claims:
                 f"a backfill cannot be claimed in {self._directory}: {cause.strerror}",
                 series=series,
                 path=self._directory,
-                next_step="make the store writable, or fetch with strategy FAIL_FAST",
+                next_step="make the store writable, or fetch with `strategy='FAIL_FAST'`",
             ) from cause
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

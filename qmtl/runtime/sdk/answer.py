@@ -101,7 +101,7 @@ class Answerer:
         breach_is_answered: bool,
         clean: bool,
     ) -> QmtlError | None:
-        request = journey.request
+        request, vendors = journey.request, self._shell.vendors
         if finish.breach is not None:
             if not breach_is_answered:
                 return sla_error(finish.breach, request, phases, _abandoned(journey))
@@ -115,10 +115,12 @@ class Answerer:
                     holding.unknown.clip(request.closed),
                     holding.absent.clip(request.closed),
                     self._shell.store,
-                    has_vendor=self._shell.vendors.find(request.series) is not None,
+                    unserved=None
+                    if vendors.find(request.series) is not None
+                    else vendors.unserved(request.series),
                 )
         if check.violations and journey.held.is_strict:
-            return schema_error(request, journey.held, check, holding.frame)
+            return schema_error(journey.held, check, holding.frame, series=request.series, span=request.span)
         if not clean and not request.partial_ok and self._raises(holding):
             return conformance_error(request, report())
         return None

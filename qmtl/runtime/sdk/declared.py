@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Protocol
 
 from qmtl.foundation.calendars import Calendar, calendar_named
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.facts import NOTHING_DECLARED, OwnCalendar, SeriesFacts, agreed
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
-from qmtl.runtime.io.store.base import Store
 from qmtl.runtime.sdk.patterns import first_match
+
+
+class StoredFacts(Protocol):
+    """The part of a store that tells what was declared of a series."""
+
+    def facts(self, series: SeriesId, *, as_of: int | None = None) -> SeriesFacts | None: ...
+
+
+class NothingStored:
+    """Stands for a store that is not there yet."""
+
+    def facts(self, series: SeriesId, *, as_of: int | None = None) -> SeriesFacts | None:
+        return None
 
 
 class Declared:
@@ -27,7 +40,7 @@ class Declared:
 
     def __init__(
         self,
-        store: Store,
+        store: StoredFacts,
         calendars: Mapping[str, str | Calendar],
         settings: Iterable[tuple[str, SeriesFacts]] = (),
     ) -> None:

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Unpack
-
-import polars as pl
+from typing import Any, Unpack
 
 from qmtl.foundation.clock import Clock, SystemClock
-from qmtl.foundation.errors import ConformancePipelineError, InvalidRequestError
-from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.fingerprint import fingerprint
 from qmtl.foundation.frames import stamps
-from qmtl.foundation.grid import Grid
+from qmtl.foundation.schema.governance import ValidationMode
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.states import bar_states
-from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.foundation.states import BarStates, bar_states
+from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import iso
 from qmtl.runtime.conformance.findings import Finding, of_replaced
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.report import ConformanceReport
-from qmtl.runtime.conformance.screen import Screened, screen
 from qmtl.runtime.conformance.stretch import CONTEXT
-from qmtl.runtime.coordination.backfill import Rules, judge_answer
-from qmtl.runtime.io.bar_files import BarFile, ReadingOptions, read_bar_file
-from qmtl.runtime.io.store.base import Commit, SeriesStore, Write
+from qmtl.runtime.coordination.backfill import Rules
+from qmtl.runtime.io.bar_files import ReadingOptions
+from qmtl.runtime.io.store.base import Commit, SeriesStore
 from qmtl.runtime.sdk.declared import Declared
-
-Holes = Literal["unknown", "no_trade"]
+from qmtl.runtime.sdk.judging import Holes, JudgedFile, OnStage, judge_file
+from qmtl.runtime.sdk.schemas import Schemas
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +33,7 @@ class ImportResult:
 
     rows: in the file. added, unchanged, replaced: what became of those that could be stored.
     quarantined: impossible rows that were kept aside (only with `partial_ok`).
-    span: the range that the file speaks of; `counts` tells the bars of each of the five states within it, as
-        the store knows them now.
+    span: the range that the file speaks of. states: of its bars, as the store knows them now.
     as_of: the commit, in ns. notes: what a person should know, and is no finding.
     """
 
@@ -51,10 +45,15 @@ class ImportResult:
     replaced: int
     quarantined: int
     span: Span
-    counts: Mapping[str, int]
+    states: BarStates
     as_of: int
     notes: tuple[str, ...]
     report: ConformanceReport
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Bars in each of the five states."""
+        return self.states.counts
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -72,7 +71,12 @@ class ImportResult:
             "replaced": self.replaced,
             "quarantined": self.quarantined,
             "range": {"start": iso(self.span.start), "end": iso(self.span.end)},
-            "coverage": dict(self.counts),
+            "coverage": self.counts,
+            "holes": {
+                name: [[iso(start), iso(end)] for start, end in cells]
+                for name, cells in (("unknown", self.states.unknown), ("absent", self.states.absent))
+                if cells
+            },
             "as_of": iso(self.as_of),
             "findings": [finding.to_json() for finding in self.findings],
             "notes": list(self.notes),
@@ -92,6 +96,8 @@ def import_file(
     pipeline: ConformancePipeline | None = None,
     rules: Rules | None = None,
     clock: Clock | None = None,
+    schemas: Schemas | None = None,
+    on_stage: OnStage | None = None,
     **options: Unpack[ReadingOptions],
 ) -> ImportResult:
     """Read, check and commit a file, in one commit.
@@ -103,143 +109,103 @@ def import_file(
     partial_ok: send impossible rows, and different rows for one bar, to quarantine instead of refusing the
         file; their bars stay unknown.
     declared: what settings and Python declare of series; calendars of the user's own are found there.
+    schemas: what the rows are held to; left out, the schema that comes with this package.
+    on_stage: told what is going on, and how much of it is done.
     options: how the file is to be read; see `ReadingOptions`.
 
-    Raises `InvalidRequestError` for a file or an option that cannot be used, and
-    `ConformancePipelineError` for impossible rows; samples in its report carry the number of the `line`.
+    Raises `InvalidRequestError` for a file or an option that cannot be used, `SchemaValidationError` for rows
+    that break their schema in strict mode, and `ConformancePipelineError` for impossible rows; samples in its
+    report carry the number of the `line`.
     Warnings do not stop an import; they are in the report, which is archived if the commit changed data.
     """
     series = SeriesId.parse(series) if isinstance(series, str) else series
     declared = declared or Declared(store, {})
     pipeline = pipeline or ConformancePipeline()
-    now = (clock or SystemClock()).now()
-    _check_claim(series, answered, holes, now)
-    file = read_bar_file(path, timeframe=series.timeframe, **options)
-    stored = store.facts(series)
-    news = SeriesFacts(calendar=calendar, has_volume=None if file.has_volume else False)
-    facts = declared.combined(series, stored, news)
-    grid = declared.grid(series, facts)
-    if options.get("label") == "close" and not grid.is_uniform:
-        raise InvalidRequestError(
-            "bars that are anchored to their sessions cannot be read by their close",
-            series=series,
-            why="the last bar of a session may be cut short, so that its open does not follow from its close",
-            next_step="write the open of each bar into the file",
-        )
-    judged = _judge(series, file, grid, facts, answered, holes, now, rules or Rules())
-    if judged.screened.quarantine.height and not partial_ok:
-        _refuse(judged, pipeline)
-    commit = store.commit(series, judged.write)
+    clock = clock or SystemClock()
+    schemas = schemas or Schemas(None, store, mode=None, default=ValidationMode.CANARY, clock=clock)
+    judged = judge_file(
+        store,
+        path,
+        series,
+        calendar=calendar,
+        answered=answered,
+        holes=holes,
+        partial_ok=partial_ok,
+        declared=declared,
+        pipeline=pipeline,
+        rules=rules or Rules(),
+        now=clock.now(),
+        held=schemas.of(series),
+        on_stage=on_stage,
+        **options,
+    )
+    result = commit_file(store, judged, pipeline=pipeline, schemas=schemas, clock=clock, on_stage=on_stage)
     declared.forget(series)
-    report = _report(store, pipeline, judged, commit, now)
-    if commit.added or commit.replaced.height:
+    return result
+
+
+def commit_file(
+    store: SeriesStore,
+    judged: JudgedFile,
+    *,
+    pipeline: ConformancePipeline,
+    schemas: Schemas,
+    clock: Clock | None = None,
+    on_stage: OnStage | None = None,
+) -> ImportResult:
+    """Commit what was judged, and report on what the store holds then.
+
+    Raises `InvalidRequestError` if something else was declared of the series since it was judged.
+    """
+    series = judged.series
+    tell: OnStage = on_stage or (lambda *_: None)
+    if store.facts(series) != judged.stored:
+        raise InvalidRequestError(
+            "the series was declared anew while the file was read",
+            series=series,
+            next_step="import the file again",
+        )
+    tell("writing", 0, None)
+    commit = store.commit(series, judged.take())
+    tell("writing", 1, 1)
+    changed = bool(commit.added or commit.replaced.height)
+    schemas.observe(
+        judged.held, checked=judged.rows - judged.quarantined, failed=judged.broken, changed=changed
+    )
+    schemas.flush()
+    tell("checking", 0, None)
+    states, report = _report(store, pipeline, judged, commit, (clock or SystemClock()).now())
+    if changed:
         store.archive_report(series, report.to_json())
+    tell("checking", 1, 1)
     return ImportResult(
         series=series,
-        path=str(path),
-        rows=file.frame.height,
+        path=str(judged.path),
+        rows=judged.rows,
         added=commit.added,
         unchanged=commit.unchanged,
         replaced=commit.replaced.height,
-        quarantined=judged.screened.quarantine.height,
+        quarantined=judged.quarantined,
         span=judged.span,
-        counts=dict(report.rollup.temporal.states),
+        states=states,
         as_of=commit.as_of,
-        notes=file.notes,
+        notes=judged.notes,
         report=report,
     )
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """A file, sorted out: the range it speaks of, and what it would write."""
-
-    series: SeriesId
-    file: BarFile
-    grid: Grid
-    facts: SeriesFacts
-    span: Span
-    screened: Screened
-    write: Write
-
-
-def _judge(
-    series: SeriesId,
-    file: BarFile,
-    grid: Grid,
-    facts: SeriesFacts,
-    answered: Span | None,
-    holes: Holes,
-    now: int,
-    rules: Rules,
-) -> _Judged:
-    ts = stamps(file.frame)
-    first, last = int(ts.min()), int(ts.max())
-    screened = screen(
-        file.frame.with_columns(pl.Series("line", file.lines)),
-        grid=grid,
-        facts=facts,
-        within=Span(first, last + 1),
-        now=now,
-        keep=("line",),
-    )
-    span = Span(grid.floor(first), grid.after(grid.floor(last)))
-    if answered is not None:
-        span = Span(min(span.start, grid.floor(answered.start)), max(span.end, grid.ceil(answered.end)))
-    write = judge_answer(
-        replace(screened, quarantine=screened.quarantine.drop("line", strict=False)),
-        _said(screened, grid, answered, holes),
-        EMPTY,
-        grid=grid,
-        now=now,
-        rules=rules,
-        source=f"file:{file.path.name}",
-        facts=facts,
-    )
-    return _Judged(series, file, grid, facts, span, screened, write)
-
-
-def _check_claim(series: SeriesId, answered: Span | None, holes: Holes, now: int) -> None:
-    if holes not in ("unknown", "no_trade"):
-        raise InvalidRequestError(f"holes {holes!r} are neither 'unknown' nor 'no_trade'", series=series)
-    if answered is None:
-        return
-    if holes == "no_trade":
-        raise InvalidRequestError(
-            "--answered and --holes no_trade are two answers to one question",
-            series=series,
-            next_step="give one of them: --answered names the range, --holes takes the file's own",
-        )
-    if answered.end > now:
-        raise InvalidRequestError(
-            "a file cannot answer for the future",
-            series=series,
-            span=answered,
-            why=f"it is {iso(now)}",
-            next_step="let --answered end when the file was written",
-        )
-
-
-def _said(screened: Screened, grid: Grid, answered: Span | None, holes: Holes) -> Coverage:
-    """The range that the file answers for: the cells of its rows, and what a person says beyond them."""
-    cells = grid.cells(stamps(screened.clean))
-    if holes == "no_trade":
-        both = cells | screened.retracted
-        return Coverage.of(both.hull) if both else EMPTY
-    return cells if answered is None else cells | Coverage.of(answered)
-
-
 def _report(
-    store: SeriesStore, pipeline: ConformancePipeline, judged: _Judged, commit: Commit, now: int
-) -> ConformanceReport:
+    store: SeriesStore, pipeline: ConformancePipeline, judged: JudgedFile, commit: Commit, now: int
+) -> tuple[BarStates, ConformanceReport]:
     """What the store holds of the range after the commit, judged beside its neighbours."""
     series, grid, span = judged.series, judged.grid, judged.span
     snapshot = store.read(series, span, as_of=commit.as_of, context=CONTEXT)
     frame = snapshot.frame
-    return pipeline.report(
+    states = bar_states(span, grid, stamps(frame), snapshot.answered, snapshot.absent(now))
+    report = pipeline.report(
         series=series,
         frame=frame,
-        states=bar_states(span, grid, stamps(frame), snapshot.answered, snapshot.absent(now)),
+        states=states,
         flags=pipeline.flag(
             snapshot.rows, grid=grid, facts=judged.facts, answered_behind=snapshot.answered_behind
         ).clip(span),
@@ -247,34 +213,7 @@ def _report(
         as_of=commit.as_of,
         previous=store.baseline_report(series),
         accepted=store.accepted(series),
-        findings=(*judged.screened.findings, *of_replaced(commit.replaced, among=frame.height)),
+        findings=(*judged.findings, *of_replaced(commit.replaced, among=frame.height)),
+        schema_id=judged.held.name,
     )
-
-
-def _refuse(judged: _Judged, pipeline: ConformancePipeline) -> NoReturn:
-    """Raise with the report of the file's own rows alone, bound to no commit."""
-    file, screened, clean = judged.file, judged.screened, judged.screened.clean
-    report = pipeline.report(
-        series=judged.series,
-        frame=clean,
-        states=bar_states(judged.span, judged.grid, stamps(clean), judged.write.answered, EMPTY),
-        flags=pipeline.flag(clean, grid=judged.grid, facts=judged.facts).clip(judged.span),
-        fingerprint=fingerprint(clean),
-        as_of=None,
-        findings=screened.findings,
-    )
-    by_rule = []
-    for finding in screened.findings:
-        if finding.severity == "error":
-            lines = ", ".join(map(str, finding.sample["line"].to_list()))
-            more = ", ..." if finding.count > finding.sample.height else ""
-            by_rule.append(f"{finding.rule} at {file.place} {lines}{more}")
-    bad, rows = screened.quarantine.height, file.frame.height
-    raise ConformancePipelineError(
-        f"{file.name}: {bad:,} of {rows:,} rows are impossible; nothing was imported",
-        report=report,
-        series=judged.series,
-        span=judged.span,
-        why="; ".join(by_rule),
-        next_step="mend the file, or keep these rows aside with --partial-ok: their bars stay unknown",
-    )
+    return states, report

@@ -14,7 +14,8 @@ from qmtl.foundation.errors import (
 )
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
-from qmtl.foundation.timeline import Coverage
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import iso
 from qmtl.runtime.conformance.registered import SchemaCheck
 from qmtl.runtime.conformance.report import ConformanceReport
@@ -22,14 +23,15 @@ from qmtl.runtime.io.store.base import Store
 from qmtl.runtime.planning.request import Request, Tier
 from qmtl.runtime.planning.session import Breach
 from qmtl.runtime.sdk.schemas import Held
+from qmtl.runtime.sdk.sources import Unserved
 
 _NEXT = {
     "storage_wait": "raise storage_wait, or ask for a shorter range",
     "backfill_wait": "call again: what was committed stays; or raise backfill_wait",
     "live_wait": "call again, or raise live_wait",
     "total": "call again: what was committed stays; or raise total",
-    "sync_gap": "fill the gap first with backfill(...), or raise sync_gap",
-    "min_coverage": "see the holes with coverage(...), or lower min_coverage",
+    "sync_gap": "fill the gap first with `backfill(...)`, or raise sync_gap",
+    "min_coverage": "see the holes with `coverage(...)`, or lower min_coverage",
     "max_lag": "call again when the source has caught up, or raise max_lag",
 }
 
@@ -65,13 +67,19 @@ def sla_error(
 
 
 def missing_error(
-    request: Request, grid: Grid, unknown: Coverage, absent: Coverage, store: Store, *, has_vendor: bool
+    request: Request,
+    grid: Grid,
+    unknown: Coverage,
+    absent: Coverage,
+    store: Store,
+    *,
+    unserved: Unserved | None,
 ) -> MissingDataError:
     """Which bars are missing, why each kind is, and what to do about it."""
     parts, reasons = [], []
     for name, cells in (("unknown", unknown), ("absent", absent)):
         if cells:
-            parts.append(f"{grid.count(cells):,} {name} ({_first_spans(cells)})")
+            parts.append(f"{grid.count(cells):,} {name} ({first_spans(cells)})")
     refused = store.quarantined(request.series, unknown.hull) if unknown else None
     if refused is not None and refused.height:
         inside = refused.filter(unknown.holds(stamps(refused)))
@@ -86,8 +94,8 @@ def missing_error(
             if request.as_of is None
             else "it is a point in time"
         )
-    elif unknown and not has_vendor:
-        reasons.append("no vendor is configured for this series")
+    elif unknown and unserved is not None:
+        reasons.append(unserved.why)
     elif unknown and not reasons:
         reasons.append(
             "the source has not answered for them, or they closed too lately for an empty answer to count"
@@ -100,27 +108,31 @@ def missing_error(
         series=request.series,
         span=request.span,
         why="; ".join(reasons),
-        next_step=_next_for_missing(request, has_vendor),
+        next_step=_next_for_missing(request, unserved),
     )
 
 
-def _next_for_missing(request: Request, has_vendor: bool) -> str:
+def _next_for_missing(request: Request, unserved: Unserved | None) -> str:
     if request.as_of is not None:
-        return "give a later as_of, or none; partial_ok=True answers with the holes"
-    if not has_vendor:
-        return "name a vendor in qmtl.yml (seamless.vendors), import a file, or pass partial_ok=True"
+        return "give a later `as_of=`, or none; `partial_ok=True` answers with the holes"
+    if unserved is not None:
+        return f"{unserved.next_step}; `partial_ok=True` answers with the holes"
     if Tier.BACKFILL not in request.tiers:
-        return "use strategy AUTO_BACKFILL or SEAMLESS; partial_ok=True answers with the holes"
-    return "call again later, or take what there is with partial_ok=True"
+        return (
+            "use `strategy='AUTO_BACKFILL'` or `strategy='SEAMLESS'`; "
+            "`partial_ok=True` answers with the holes"
+        )
+    return "call again later, or take what there is with `partial_ok=True`"
 
 
-def _first_spans(cells: Coverage, most: int = 3) -> str:
-    shown = ", ".join(map(str, cells.spans[:most]))
-    return shown if len(cells) <= most else f"{shown} and {len(cells) - most:,} more spans"
+def first_spans(cells: Coverage, most: int = 3) -> str:
+    """A few spans, and how many more there are."""
+    shown, more = ", ".join(map(str, cells.spans[:most])), len(cells) - most
+    return shown if len(cells) <= most else f"{shown} and {more:,} more span{'s'[: more != 1]}"
 
 
 def schema_error(
-    request: Request, held: Held, check: SchemaCheck, frame: pl.DataFrame
+    held: Held, check: SchemaCheck, frame: pl.DataFrame, *, series: SeriesId, span: Span
 ) -> SchemaValidationError:
     """Every rule of the registered schema that the rows break."""
     said = "; ".join(violation.message for violation in check.violations[:5])
@@ -130,8 +142,8 @@ def schema_error(
         subject=held.subject,
         mode=held.mode.value,
         problems=check.violations,
-        series=request.series,
-        span=request.span,
+        series=series,
+        span=span,
         why="the subject is in strict mode",
         next_step=f"see what wrote the rows; 'qmtl schema rollback {held.subject}' serves them and counts",
     )
@@ -146,5 +158,5 @@ def conformance_error(request: Request, report: ConformanceReport) -> Conformanc
         report=report,
         series=request.series,
         span=request.span,
-        next_step="see 'qmtl reports show'; then 'qmtl reports accept', or pass partial_ok=True",
+        next_step="see 'qmtl reports show'; then 'qmtl reports accept', or pass `partial_ok=True`",
     )

@@ -257,10 +257,12 @@ class SeamlessDataProvider:
         journey = self._open(series, start, end, "AUTO_BACKFILL", None, True, None, None, on_progress)
         vendor = self._shell.vendors.find(journey.request.series)
         if vendor is None:
+            why, next_step = self._shell.vendors.unserved(journey.request.series)
             raise InvalidRequestError(
                 "no vendor serves this series",
                 series=journey.request.series,
-                next_step="name one in qmtl.yml (seamless.vendors), or: pip install 'qmtl[ccxt]'",
+                why=why,
+                next_step=next_step,
             )
         missing = self.coverage(series, start, end).unknown.clip(journey.request.closed)
         if missing:

@@ -53,6 +53,9 @@ class Held(NamedTuple):
         return self.mode is ValidationMode.STRICT
 
 
+NOT_HELD = Held(None, "", ValidationMode.CANARY)
+
+
 class Schemas:
     """Asks registry and governance at most every five seconds per series; safe to use from any thread.
 

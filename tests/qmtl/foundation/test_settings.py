@@ -86,7 +86,8 @@ def test_a_file_of_this_folder_is_found(folder: Path) -> None:
     "text", ["", "# nothing\n", "seamless:\n", "seamless:\n  # store: x\n", "\ufeffseamless: {}"]
 )
 def test_empty_files_are_no_slip(folder: Path, text: str) -> None:
-    assert Settings.load(written(folder, text), {}) == Settings.load(written(folder, "", "b.yml"), {})
+    empty = Settings.load(written(folder, "", "b.yml"), {})
+    assert Settings.load(written(folder, text), {}).seamless == empty.seamless
 
 
 def test_variables_override_the_file(folder: Path) -> None:
@@ -216,3 +217,18 @@ def test_settings_are_frozen(folder: Path) -> None:
     settings = Settings.load(env={})
     with pytest.raises(ValidationError, match="frozen"):
         settings.seamless.partial_ok = True  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: &a [*a]\n", "an anchor holds itself"),
+        ("seamless: &x {<<: *x}\n", "an anchor holds itself"),
+        ("? [1, 2]\n: 3\n", "a key is no text"),
+    ],
+)
+def test_yaml_that_is_no_settings_is_told(folder: Path, text: str, why: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.load(written(folder, text), {})
+    assert why in str(refused.value)
+    assert refused.value.next_step

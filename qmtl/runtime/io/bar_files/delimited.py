@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.runtime.io.bar_files.unpacking import PlainFile
@@ -50,7 +50,7 @@ def dialect_of(file: PlainFile, order: tuple[str, ...]) -> Dialect:
         raise InvalidRequestError(
             f"{file.name} has no header",
             why=f"line {number} holds numbers: {line[:80]!r}",
-            next_step="name its columns in their order: --columns ts,open,high,low,close,volume",
+            next_step="name its columns in their order: `columns='ts,open,high,low,close,volume'`",
         )
     if len(order) > len(fields):
         raise InvalidRequestError(
@@ -75,6 +75,12 @@ def _first_line(file: PlainFile) -> tuple[int, str]:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError:
                 _not_utf8(file, number)
+            if "\0" in line:
+                raise InvalidRequestError(
+                    f"{file.name}, line {number}: this is not UTF-8 text",
+                    why="it holds zero bytes, as UTF-16 without a mark does, and files that are no text",
+                    next_step="write the file again as UTF-8",
+                )
             if line.strip():
                 return number, line.rstrip("\r\n")
     raise InvalidRequestError(f"{file.name} is empty", next_step="check the export that wrote it")
@@ -88,14 +94,24 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def check_records(file: PlainFile, dialect: Dialect, skipped: int, rows: int, blank: int) -> None:
+class Census(NamedTuple):
+    """How many lines, separators and quotes a file has."""
+
+    lines: int
+    separators: int
+    quotes: int
+
+
+def check_records(
+    file: PlainFile, dialect: Dialect, census: Census, skipped: int, rows: int, blank: int
+) -> None:
     """Refuse short lines and fields that run over lines, which a scan takes without a word.
 
     Counts tell the usual file: no quotes, one line a row, and the separators that its width demands. (A line
     with too many fields has stopped the scan already, so that no excess can hide a lack.) Only other files
     are looked at line by line. Raises `InvalidRequestError` with the line.
     """
-    lines, separators, quotes = _census(file, dialect.separator)
+    lines, separators, quotes = census
     per_row = dialect.width - 1
     in_header = per_row if dialect.has_header else 0
     if not quotes and lines == rows + skipped and separators == (rows - blank) * per_row + in_header:
@@ -134,7 +150,8 @@ def _bad_record(file: PlainFile, line: int, why: str, next_step: str) -> NoRetur
     raise InvalidRequestError(f"{file.name}, line {line}: this is not a record", why=why, next_step=next_step)
 
 
-def _census(file: PlainFile, separator: str) -> tuple[int, int, int]:
+def census_of(file: PlainFile, separator: str) -> Census:
+    """One pass over the bytes."""
     lines = separators = quotes = 0
     last = b"\n"
     with file.path.open("rb") as stream:
@@ -143,7 +160,7 @@ def _census(file: PlainFile, separator: str) -> tuple[int, int, int]:
             separators += block.count(separator.encode())
             quotes += block.count(b'"')
             last = block[-1:]
-    return lines + (last != b"\n"), separators, quotes
+    return Census(lines + (last != b"\n"), separators, quotes)
 
 
 def _lines(file: PlainFile) -> Iterator[str]:

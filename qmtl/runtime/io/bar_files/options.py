@@ -16,8 +16,8 @@ Label = Literal["open", "close"]
 
 NAMES = tuple(BAR_SCHEMA)
 
-_COLUMNS_HELP = "write --columns ts=date,open=o,... or, in the order of the file, --columns ts,open,..."
-_SCALE_HELP = "write for example --scale open,high,low,close=0.0001"
+_COLUMNS_HELP = "write `columns='ts=date,open=o,...'` or, in the order of the file, `columns='ts,open,...'`"
+_SCALE_HELP = "write for example `scale='open,high,low,close=0.0001'`"
 
 
 class ReadingOptions(TypedDict, total=False):
@@ -165,17 +165,17 @@ def _zone(name: str | None) -> str | None:
         return ZoneInfo(name).key
     except (ValueError, OSError, KeyError):  # ZoneInfo raises each of them, depending on the name
         raise _unusable(
-            "tz", f"the time zone {name!r} is not known", "write for example --tz America/New_York"
+            "tz", f"the time zone {name!r} is not known", "write for example `tz='America/New_York'`"
         ) from None
 
 
 def _one_of(option: str, value: Any, allowed: tuple[str, ...]) -> Any:
     if value is not None and value not in allowed:
         raise _unusable(
-            option, f"{value!r} is not one of {', '.join(allowed)}", f"choose --{option} from them"
+            option, f"{value!r} is not one of {', '.join(allowed)}", f"choose `{option}=` from them"
         )
     return value
 
 
 def _unusable(option: str, why: str, next_step: str) -> InvalidRequestError:
-    return InvalidRequestError(f"--{option} cannot be used", why=why, next_step=next_step)
+    return InvalidRequestError(f"`{option}=` cannot be used", why=why, next_step=next_step)

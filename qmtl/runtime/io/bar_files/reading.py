@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn, Unpack
@@ -18,6 +19,8 @@ from qmtl.runtime.io.bar_files.tables import Table, open_table
 from qmtl.runtime.io.bar_files.unpacking import plain_file
 
 _SHOWN = 5
+
+OnRead = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,17 @@ class BarFile:
 
 
 def read_bar_file(
-    path: str | Path, *, timeframe: Timeframe | str, **options: Unpack[ReadingOptions]
+    path: str | Path,
+    *,
+    timeframe: Timeframe | str,
+    on_progress: OnRead | None = None,
+    **options: Unpack[ReadingOptions],
 ) -> BarFile:
     """All bars of a CSV, Parquet, Feather/Arrow or JSON lines file, plain, `.gz` or `.zip`.
 
     Options are those of `ReadingOptions`. With `label="close"` each stamp is moved back by the timeframe.
+    `on_progress(done, total)` counts rows.
+
     Raises `InvalidRequestError`, with file, line and column, for anything that has no certain meaning: text
     in numbers, lines that are cut, integer stamps without `unit`, stamps with and without zone in one file,
     local times that a change of clocks skips or repeats.
@@ -61,7 +70,7 @@ def read_bar_file(
                 f"{table.name} holds no bars", why="it has no row", next_step="check the export that wrote it"
             )
         stamps = stamps_of(schema["ts"], _first_text(table, schema), reading, timeframe, table.name)
-        rows = _bars(table, schema, stamps, reading, timeframe)
+        rows = _bars(table, schema, stamps, reading, timeframe, on_progress)
         blank = int(rows["blank"].sum())
         table.check(rows.height, blank)
         rows = rows.filter(~pl.col("blank")) if blank else rows
@@ -85,7 +94,12 @@ def _first_text(table: Table, schema: pl.Schema) -> str | None:
 
 
 def _bars(
-    table: Table, schema: pl.Schema, stamps: Stamps, reading: Reading, timeframe: Timeframe
+    table: Table,
+    schema: pl.Schema,
+    stamps: Stamps,
+    reading: Reading,
+    timeframe: Timeframe,
+    on_progress: OnRead | None,
 ) -> pl.DataFrame:
     """Columns of BAR_SCHEMA, `line`, `blank`, and `unread`: whether something in the row has no meaning."""
     shift = timeframe.step if reading.label == "close" else 0
@@ -103,7 +117,7 @@ def _bars(
             number = number * float(factor.numerator) / float(factor.denominator)
         columns.append(number.alias(name))
     lazy = table.lazy.select("line", "blank", *columns, pl.any_horizontal(unread).alias("unread"))
-    rows = _collect(table, lazy)
+    rows = _in_one_piece(_collect(table, lazy, on_progress))
     return rows.with_columns(pl.col("ts") - pl.duration(nanoseconds=shift)) if shift else rows
 
 
@@ -115,7 +129,7 @@ def _number(name: str, dtype: pl.DataType, table: Table) -> pl.Expr:
     raise InvalidRequestError(
         f"{table.name}, column {table.found[name]!r}: these are no numbers",
         why=f"they are stored as {dtype}",
-        next_step=f"say which column holds {name!r} with --columns {name}=NAME",
+        next_step=f"say which column holds {name!r} with `columns='{name}=NAME'`",
     )
 
 
@@ -125,9 +139,25 @@ def _is_unread(name: str, dtype: pl.DataType, number: pl.Expr) -> pl.Expr:
     return number.is_null() & (pl.col(name).str.strip_chars() != "").fill_null(False)
 
 
-def _collect(table: Table, lazy: pl.LazyFrame) -> pl.DataFrame:
+def _in_one_piece(rows: pl.DataFrame) -> pl.DataFrame:
+    """The same rows without seams, column by column: whoever needs plain arrays would copy all at once."""
+    columns = rows.get_columns()
+    del rows
+    for place, column in enumerate(columns):
+        columns[place] = column.rechunk()
+    return pl.DataFrame(columns)
+
+
+def _collect(table: Table, lazy: pl.LazyFrame, on_progress: OnRead | None = None) -> pl.DataFrame:
     try:
-        return lazy.collect(engine="streaming")
+        if on_progress is None:
+            return lazy.collect(engine="streaming")
+        parts, done, total = [], 0, table.count()
+        for part in lazy.collect_batches():
+            parts.append(part)
+            done += part.height
+            on_progress(min(done, total), total)
+        return pl.concat(parts)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # a reader's panic: damage
         table.explain()
         raise InvalidRequestError(
@@ -148,11 +178,13 @@ def _explain(
     for name in VALUES:
         if name in table.found and _has_text(stored[name]) and unread[name].item(0) is None:
             column, what = name, f"{stored[name]!r} is not a number"
-            why = "a decimal comma is not read" if "," in stored[name] else None
+            why = "a decimal comma is not read, nor one between thousands" if "," in stored[name] else None
             break
     if unread["ts"].item(0) is None:
         column = "ts"
         what, why = why_not(stored["ts"], stamps.shape, reading)
+        if stored["ts"] == table.found["ts"]:
+            what, why = "the header is repeated", "files were put together with their headers"
     others = [str(line) for line in unread["line"].head(_SHOWN).to_list()]
     lines = ", ".join(others) + (f", ... {unread.height} in all" if unread.height > _SHOWN else "")
     raise InvalidRequestError(
@@ -163,8 +195,8 @@ def _explain(
 
 
 _NEXT_STEP = {
-    "ts": "mend the stamps; if they are local, say --tz ZONE, or write them in UTC",
-    "value": "mend the file, or say which column is which with --columns",
+    "ts": "mend the stamps; if they are local, say `tz='ZONE'`, or write them in UTC",
+    "value": "mend the file, or say which column is which with `columns=`",
 }
 
 

@@ -26,7 +26,7 @@ _TEXT = re.compile(_DATE + _TIME + _ZONE)
 # Years that fit whole into int64 nanoseconds; parsers wrap around silently beyond them.
 _FIRST_YEAR, _LAST_YEAR = "1678", "2261"
 
-_TEXT_HELP = "write ISO 8601, such as 2013-08-22T09:00:00Z; with integers, say --unit s, ms, us or ns"
+_TEXT_HELP = "write ISO 8601, such as 2013-08-22T09:00:00Z; with integers, say `unit=` s, ms, us or ns"
 
 
 @dataclass(frozen=True)
@@ -156,13 +156,13 @@ def _counted(column: pl.Expr, reading: Reading, name: str, sample: str | None) -
         raise InvalidRequestError(
             f"{name}: the stamps are integers" + ("" if sample is None else f", such as {sample.strip()}"),
             why="what an integer counts cannot be told by its size",
-            next_step="say --unit s, ms, us or ns; write dates as 2013-08-22, not as 20130822",
+            next_step="say `unit=` s, ms, us or ns; write dates as 2013-08-22, not as 20130822",
         )
     if reading.tz is not None:
         raise InvalidRequestError(
             f"{name}: the stamps are integers",
             why="they count from 1970-01-01 UTC, and no other zone can apply",
-            next_step="leave out --tz",
+            next_step="leave out `tz=`",
         )
     return Stamps(_in_bounds(column, _UNITS[reading.unit]).cast(TS))
 
@@ -172,4 +172,4 @@ def _in_bounds(count: pl.Expr, unit: int) -> pl.Expr:
 
 
 def _unused(option: str, value: object, why: str) -> tuple[str, ...]:
-    return () if value is None else (f"--{option} {value} is not used: {why}",)
+    return () if value is None else (f"`{option}={value!r}` is not used: {why}",)

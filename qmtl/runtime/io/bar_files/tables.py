@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.runtime.io.bar_files.delimited import check_records, dialect_of, find_bad_record
+from qmtl.runtime.io.bar_files.delimited import Census, census_of, check_records, dialect_of, find_bad_record
 from qmtl.runtime.io.bar_files.options import NAMES, Columns
 from qmtl.runtime.io.bar_files.unpacking import PlainFile
 
@@ -49,6 +50,7 @@ class Table:
         nothing), and the bar columns, by their own names, as they are stored.
     found: what each bar column is called in the file.
     place: what a `line` counts.
+    count: about how many rows there are, told before they are read.
     check: is told how many rows were read and how many of them were blank; raises for what a scan forgives.
     explain: raises, with the line, for what has stopped a scan; returns if it cannot tell.
     """
@@ -57,6 +59,7 @@ class Table:
     name: str
     found: dict[str, str]
     place: Literal["line", "row"]
+    count: Callable[[], int]
     notes: tuple[str, ...] = ()
     check: Callable[[int, int], None] = _trust
     explain: Callable[[], None] = _trust
@@ -83,7 +86,7 @@ def open_table(file: PlainFile, columns: Columns) -> Table:
         raise InvalidRequestError(
             f"{file.name} names its columns",
             why="the order of columns is for CSV files",
-            next_step="write --columns ts=date,open=o,...",
+            next_step="write `columns='ts=date,open=o,...'`",
         )
     lazy = _json_lines(file, head) if kind == "json" else _typed(file, kind, head)
     found = find_columns([c for c in lazy.collect_schema().names() if c != _LINE], columns, file.name)
@@ -96,6 +99,7 @@ def open_table(file: PlainFile, columns: Columns) -> Table:
         file.name,
         found,
         "line" if kind == "json" else "row",
+        count=lambda: int(lazy.select(pl.len()).collect().item()),
     )
 
 
@@ -108,13 +112,13 @@ def find_columns(header: list[str], columns: Columns, name: str) -> dict[str, st
         usual = USUAL[wanted] if asked is None else (_plain(asked),)
         candidates = [c for c in header if c == asked] or [c for c in header if _plain(c) in usual]
         if len(candidates) != 1:
-            next_step = f"say which with --columns {wanted}=NAME"
+            next_step = f"say which with `columns='{wanted}=NAME'`"
             if wanted == "volume" and not candidates:
-                next_step += "; if the source has no volume, --columns volume="
+                next_step += "; if the source has no volume, `columns='volume='`"
             raise InvalidRequestError(
                 f"{name} has {len(candidates) or 'no'} column{'s'[: len(candidates) != 1]}"
                 f" for {wanted!r}{': ' + ', '.join(map(repr, candidates)) if candidates else ''}",
-                why=(f"--columns asks for {asked!r}; " if asked is not None else "")
+                why=(f"`columns=` asks for {asked!r}; " if asked is not None else "")
                 + f"its columns are {shown}",
                 next_step=next_step,
             )
@@ -159,13 +163,17 @@ def _delimited(file: PlainFile, columns: Columns) -> Table:
         *(pl.col(f"field {positions[name]}").alias(name) for name in found),
     )
 
+    @cache
+    def census() -> Census:
+        return census_of(file, dialect.separator)
+
     def check(rows: int, blank: int) -> None:
-        check_records(file, dialect, skipped, rows, blank)
+        check_records(file, dialect, census(), skipped, rows, blank)
 
     def explain() -> None:
         find_bad_record(file, dialect, skipped)
 
-    return Table(lazy, file.name, found, "line", notes, check, explain)
+    return Table(lazy, file.name, found, "line", lambda: census().lines - skipped, notes, check, explain)
 
 
 def _typed(file: PlainFile, kind: str, head: bytes) -> pl.LazyFrame:

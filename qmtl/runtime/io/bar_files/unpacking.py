@@ -37,7 +37,12 @@ def plain_file(path: Path) -> Iterator[PlainFile]:
             f"{str(path)!r} cannot be read", why="its name is not UTF-8", next_step="rename it"
         ) from None
     if not path.is_file():
-        why = "it is a directory" if path.is_dir() else "there is no such file"
+        kind = (
+            "a directory"
+            if path.is_dir()
+            else "a device or a pipe, and the suffix of a file tells its format"
+        )
+        why = f"it is {kind}" if path.exists() else "there is no such file"
         raise InvalidRequestError(f"{path} cannot be read", why=why, next_step="check the path")
     try:
         path.open("rb").close()
@@ -84,7 +89,9 @@ def _unpack(path: Path, content: Path) -> str:
 
 
 def _only_member(archive: zipfile.ZipFile, path: Path) -> str:
-    members = [member.filename for member in archive.infolist() if not member.is_dir()]
+    names = [member.filename for member in archive.infolist() if not member.is_dir()]
+    # macOS adds a shadow of each file, which no user has ever asked for.
+    members = [name for name in names if not name.startswith("__MACOSX/")]
     if len(members) != 1:
         shown = ", ".join(members[:5]) + (", ..." if len(members) > 5 else "")
         raise InvalidRequestError(

@@ -99,6 +99,21 @@ def test_import_tells_what_it_brought(cli: CommandLine) -> None:
     assert "1,439 unchanged" in again.stdout
 
 
+def test_import_says_which_bars_are_unknown(cli: CommandLine) -> None:
+    gone = np.isin(np.arange(1_440), [10, 11, 12, 100, 200, 300, 400])
+    path = csv_of(cli.folder, day_of_bars().filter(~gone))
+    result = cli.run("import", path, "--series", SERIES)
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("unknown")]
+    assert "[2024-01-01T00:10:00Z, 2024-01-01T00:13:00Z), [2024-01-01T01:40:00Z" in line
+    assert line.endswith("and 2 more spans")
+    holes = cli.json("import", path, "--series", SERIES)["holes"]
+    assert holes == {"unknown": cli.json("coverage", SERIES, *DAY)["spans"]["unknown"]}
+    assert len(holes["unknown"]) == 5
+    whole = cli.json("import", csv_of(cli.folder, day_of_bars()), "--series", SERIES)
+    assert whole["holes"] == {}
+
+
 def test_impossible_rows_refuse_the_file_with_line_numbers(cli: CommandLine) -> None:
     bars = day_of_bars()
     bad = bars.with_columns(
@@ -109,7 +124,7 @@ def test_impossible_rows_refuse_the_file_with_line_numbers(cli: CommandLine) -> 
     assert refused.exit_code == 4
     assert "line 7" in refused.stderr
     assert cli.json("import", path, "--series", SERIES, code=4)["error"]["report"]["errors"] > 0
-    assert cli.json("store", "info")["rows"] == 0
+    assert not cli.store.exists()
     told = cli.json("import", path, "--series", SERIES, "--partial-ok")
     assert told["quarantined"] == 1
     assert told["coverage"]["unknown"] == 1
@@ -150,7 +165,22 @@ def test_import_of_bad_input_is_exit_2_and_changes_nothing(
     result = cli.run("import", *words)
     assert result.exit_code == 2, result.output
     assert said in result.stderr
-    assert not cli.store.exists() or cli.json("store", "info")["rows"] == 0
+    assert not cli.store.exists()
+
+
+@pytest.mark.parametrize("rows", ["2024-01-01T00:00Z,1,3,2,1,1\n", "yesterday,1,1,1,1,1\n"])
+def test_a_refused_import_leaves_folders_as_they_were(cli: CommandLine, rows: str) -> None:
+    path = cli.folder / "bad.csv"
+    path.write_text(f"ts,open,high,low,close,volume\n{rows}")
+    assert cli.run("import", path, "--series", SERIES).exit_code in (2, 4)
+    assert not cli.store.exists()
+    cli.store.mkdir()
+    assert cli.run("import", path, "--series", SERIES).exit_code in (2, 4)
+    assert os.listdir(cli.store) == []
+    assert cli.run("import", csv_of(cli.folder, day_of_bars()), "--series", SERIES).exit_code == 0
+    before = {place: place.read_bytes() for place in cli.store.iterdir()}
+    assert cli.run("import", path, "--series", SERIES).exit_code in (2, 4)
+    assert {place: place.read_bytes() for place in cli.store.iterdir()} == before
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow", "csv", "json"])

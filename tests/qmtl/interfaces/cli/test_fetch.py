@@ -209,3 +209,11 @@ def test_partial_fill_answers_at_once_and_then_asks(cli: CommandLine, vendor: Se
     vendor()
     assert cli.json("fetch", SERIES, *DAY, "--strategy", "partial_fill")["rows"] == 0
     assert cli.json("fetch", SERIES, *DAY, "--strategy", "fail_fast")["rows"] == 1_440
+
+
+def test_bars_and_receipt_need_files_of_their_own(cli: CommandLine, vendor: Serve) -> None:
+    vendor()
+    result = cli.run("fetch", SERIES, *DAY, "-o", "one.json", "--receipt", "./one.json")
+    assert result.exit_code == 2
+    assert "one.json" in result.stderr
+    assert not (cli.folder / "one.json").exists()

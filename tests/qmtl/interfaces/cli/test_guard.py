@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,19 @@ def test_warnings_of_ours_are_notes_and_those_of_others_are_kept_back() -> None:
     result = CliRunner().invoke(app_of(act), ["act"])
     assert result.exit_code == 0
     assert result.stderr == "note: read as UTC\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EROFS, "Read-only file system", "/bars/x.csv"),
+        OSError("No space left on device (os error 28)"),
+    ],
+)
+def test_a_disk_that_is_full_is_no_defect(error: OSError) -> None:
+    result = CliRunner().invoke(raising(error), ["act"])
+    assert result.exit_code == 7
+    assert "cannot be written" in result.stderr
+    assert "next:" in result.stderr
+    assert "defect" not in result.stderr

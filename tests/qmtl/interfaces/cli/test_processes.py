@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -138,3 +139,45 @@ def test_ctrl_c_leaves_what_was_committed_and_the_next_run_asks_for_the_rest(tmp
     assert "129,600" in again.stdout
     first_asked = again.stderr.rpartition("asked from ['[")[2].partition(",")[0]
     assert to_ns(first_asked) == to_ns(span[0]) + 2 * 32_768 * 60 * 10**9
+
+
+# `qmtl` that shows its bars from the first moment.
+IMPATIENT = """
+from qmtl.interfaces.cli import progress
+from qmtl.interfaces.cli.main import run
+
+progress.PATIENCE_S = 0.0
+run()
+"""
+
+
+def on_a_terminal(command: list[str], cwd: Path) -> tuple[int, str]:
+    """The exit code of a command whose stderr is a terminal, and what was shown there."""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+    ) as child:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                some = os.read(ours, 65_536)
+            except OSError:  # how Linux tells that nobody holds the other end any more
+                break
+            if not some:
+                break
+            shown += some
+        code = child.wait(timeout=60)
+    os.close(ours)
+    return code, shown.decode()
+
+
+def test_an_import_shows_how_much_of_the_file_is_read(tmp_path: Path) -> None:
+    span = Span(to_ns("2023-01-01"), to_ns("2024-01-01"))
+    bars = synthetic_bars(SERIES, span)
+    bars.with_columns(bars["ts"].dt.to_string("%Y-%m-%dT%H:%M:%SZ")).write_csv(tmp_path / "year.csv")
+    command = [sys.executable, "-c", IMPATIENT, "--store", "bars", "import", "year.csv", "--series", SERIES]
+    code, shown = on_a_terminal(command, tmp_path)
+    assert code == 0, shown
+    assert re.search(r"reading year\.csv.*100%.*525600/525600", shown)
+    assert "writing year.csv" in shown

@@ -202,12 +202,12 @@ class TestColumns:
 
     def test_refusals(self, read):
         refused(
-            read, PLAIN.replace("close", "last"), "no columns for 'close'", "'last'", "--columns close=NAME"
+            read, PLAIN.replace("close", "last"), "no columns for 'close'", "'last'", "`columns='close=NAME'`"
         )
-        refused(read, PLAIN.replace("volume", "turnover"), "'volume'", "--columns volume=")
-        refused(read, PLAIN.replace("volume", "date"), "2 columns for 'ts'", "'ts', 'date'", "--columns")
+        refused(read, PLAIN.replace("volume", "turnover"), "'volume'", "`columns='volume='`")
+        refused(read, PLAIN.replace("volume", "date"), "2 columns for 'ts'", "'ts', 'date'", "`columns=")
         refused(read, PLAIN, "asks for 'when'", columns="ts=when")
-        refused(read, PLAIN.removeprefix(HEADER), "has no header", "--columns ts,open")
+        refused(read, PLAIN.removeprefix(HEADER), "has no header", "`columns='ts,open")
         refused(read, PLAIN, "7 columns are named", columns="ts,open,high,low,close,volume,")
 
     @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ class TestStamps:
     def test_units(self, read, unit, per_second):
         text = f"{HEADER}{1704067200 * per_second},1,1,1,1,1\n"
         assert opens(read(text, unit=unit)) == [to_ns("2024-01-01")]
-        refused(read, text, "integers", "--unit")
+        refused(read, text, "integers", "`unit=`")
         refused(read, text, "no other zone", unit=unit, tz="Asia/Tokyo")
 
     def test_an_instant_that_nanoseconds_cannot_reach(self, read):
@@ -433,3 +433,44 @@ class TestRefusals:
 
     def test_unknown_option(self, read):
         refused(read, PLAIN, "colour", colour="red")
+
+
+@pytest.mark.parametrize("name", ["bars.csv", "bars.parquet", "bars.arrow", "bars.jsonl"])
+def test_progress_counts_rows_up_to_all_of_them(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    frame = pl.concat([EXPECTED] * 50_000)
+    lines = frame.with_columns(pl.col("ts").dt.to_string("%Y-%m-%dT%H:%M:%SZ"))
+    {
+        ".csv": lambda: lines.write_csv(path),
+        ".parquet": lambda: frame.write_parquet(path),
+        ".arrow": lambda: frame.write_ipc(path),
+        ".jsonl": lambda: lines.write_ndjson(path),
+    }[path.suffix]()
+    told: list[tuple[int, int]] = []
+    file = read_bar_file(path, timeframe="1m", on_progress=lambda done, total: told.append((done, total)))
+    assert file.frame.equals(frame)
+    assert file.frame.n_chunks() == 1
+    assert told == sorted(told)
+    assert {total for _, total in told} == {150_000}
+    assert told[-1][0] == 150_000
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_wide_characters_without_a_mark_are_told(read: Callable[..., BarFile], encoding: str) -> None:
+    refused(read, PLAIN.encode(encoding), "line 1", "zero bytes", "UTF-16")
+
+
+def test_a_header_in_the_middle_is_told(read: Callable[..., BarFile]) -> None:
+    refused(read, PLAIN + PLAIN, "line 5", "the header is repeated")
+
+
+def test_commas_in_numbers_are_told(read: Callable[..., BarFile]) -> None:
+    refused(read, HEADER + '2024-01-01T00:00:00Z,"1,000",3,1,2,1\n', "'1,000'", "thousands")
+
+
+def test_the_shadows_of_macos_are_no_files_of_bars(tmp_path: Path) -> None:
+    path = tmp_path / "bars.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("bars.csv", PLAIN)
+        archive.writestr("__MACOSX/._bars.csv", b"\0\5\26\7")
+    assert read_bar_file(path, timeframe="1m").frame.equals(EXPECTED)

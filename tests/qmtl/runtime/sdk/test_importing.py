@@ -138,7 +138,7 @@ class TestImpossibleRows:
         }
         assert "temporal.conflicting_rows at line 4, 5" in str(error)
         assert "4 of 6 rows are impossible" in str(error)
-        assert "--partial-ok" in error.next_step
+        assert "`partial_ok=True`" in error.next_step
         assert error.report.as_of is None
         assert error.report.errors == 4
 

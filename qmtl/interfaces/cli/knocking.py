@@ -1,0 +1,72 @@
+"""Whether somebody answers at a web address, within a moment, and never with an exception."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from threading import Thread
+from urllib.parse import urlsplit
+
+REACH_S = 3.0
+# A name server may be silent for longer than any time-out of a connection; it is not waited for.
+PATIENCE_S = REACH_S + 1.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came from `host`: an HTTP status, or why there is none."""
+
+    host: str
+    status: int | None
+    why: str = ""
+
+    @property
+    def is_welcome(self) -> bool:
+        """Whether the answer is neither a refusal of this address (403, 451) nor a failure of the server."""
+        return self.status is not None and self.status < 500 and self.status not in (403, 451)
+
+    def __str__(self) -> str:
+        if self.status is None:
+            return f"{self.host} cannot be reached ({self.why})"
+        return f"{self.host} answers" + ("" if self.is_welcome else f", but with HTTP {self.status}")
+
+
+def knock(url: str) -> Answer:
+    """Ask once for the headers of `url`."""
+    try:
+        parts = urlsplit(url)
+        kind = http.client.HTTPConnection if parts.scheme == "http" else http.client.HTTPSConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=REACH_S)
+        try:
+            connection.request("GET", parts.path or "/", headers={"User-Agent": "qmtl doctor"})
+            return Answer(parts.netloc, connection.getresponse().status)
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return Answer(_host(url), None, why)
+
+
+def _host(url: str) -> str:
+    """The part of an address that people recognise; the whole of one that is none."""
+    return url.partition("://")[2].partition("/")[0] or repr(url)
+
+
+def knock_at_all(urls: Iterable[str]) -> dict[str, Answer]:
+    """The answer of each address; all are asked at once, for `PATIENCE_S` together."""
+    answers: dict[str, Answer] = {}
+
+    def ask(url: str) -> None:
+        answers[url] = knock(url)
+
+    wanted = list(dict.fromkeys(urls))
+    threads = [Thread(target=ask, args=(url,), daemon=True) for url in wanted]
+    deadline = time.monotonic() + PATIENCE_S
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    silent = f"no answer within {PATIENCE_S:g} s"
+    return {url: answers.get(url) or Answer(_host(url), None, silent) for url in wanted}

@@ -1,0 +1,207 @@
+"""A file of bars, read and judged: what it would write, or why it is refused. Nothing is written here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, NoReturn, Unpack
+
+import polars as pl
+
+from qmtl.foundation.errors import ConformancePipelineError, InvalidRequestError
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.fingerprint import fingerprint
+from qmtl.foundation.frames import stamps
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.states import bar_states
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.foundation.times import iso
+from qmtl.runtime.conformance.findings import Finding
+from qmtl.runtime.conformance.pipeline import ConformancePipeline
+from qmtl.runtime.conformance.screen import Screened, screen
+from qmtl.runtime.coordination.backfill import Rules, judge_answer
+from qmtl.runtime.io.bar_files import BarFile, ReadingOptions, read_bar_file
+from qmtl.runtime.io.store.base import Write
+from qmtl.runtime.sdk.declared import Declared, StoredFacts
+from qmtl.runtime.sdk.outcome import schema_error
+from qmtl.runtime.sdk.schemas import NOT_HELD, Held, hold
+
+Holes = Literal["unknown", "no_trade"]
+
+# What is going on, and how much of it is done; a total of None is not known.
+OnStage = Callable[[str, int, int | None], None]
+
+
+@dataclass(eq=False)
+class JudgedFile:
+    """A file, sorted out.
+
+    stored: what the store declared of the series when the file was judged. broken: how many of its rows break
+    the schema that they are `held` to.
+    """
+
+    series: SeriesId
+    path: Path
+    grid: Grid
+    facts: SeriesFacts
+    stored: SeriesFacts | None
+    span: Span
+    rows: int
+    quarantined: int
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    held: Held
+    broken: int
+    _write: Write | None
+
+    def take(self) -> Write:
+        """What is to be committed, once: its rows need not be in memory beside those that a report reads."""
+        write, self._write = self._write, None
+        assert write is not None  # nothing is committed twice
+        return write
+
+
+def judge_file(
+    store: StoredFacts,
+    path: str | Path,
+    series: SeriesId,
+    *,
+    calendar: str | None,
+    answered: Span | None,
+    holes: Holes,
+    partial_ok: bool,
+    declared: Declared,
+    pipeline: ConformancePipeline,
+    rules: Rules,
+    now: int,
+    held: Held = NOT_HELD,
+    on_stage: OnStage | None = None,
+    **options: Unpack[ReadingOptions],
+) -> JudgedFile:
+    """Read a file and check its bars; see `import_file` for the options and the errors.
+
+    store: tells what is declared of the series. now: ns; what closes later is still forming. held: the schema
+        that its rows are held to; in strict mode a file that breaks it is refused.
+    """
+    _check_claim(series, answered, holes, now)
+    reading = None if on_stage is None else partial(on_stage, "reading")
+    file = read_bar_file(path, timeframe=series.timeframe, on_progress=reading, **options)
+    stored = store.facts(series)
+    news = SeriesFacts(calendar=calendar, has_volume=None if file.has_volume else False)
+    facts = declared.combined(series, stored, news)
+    grid = declared.grid(series, facts)
+    if options.get("label") == "close" and not grid.is_uniform:
+        raise InvalidRequestError(
+            "bars that are anchored to their sessions cannot be read by their close",
+            series=series,
+            why="the last bar of a session may be cut short, so that its open does not follow from its close",
+            next_step="write the open of each bar into the file",
+        )
+    ts = stamps(file.frame)
+    first, last = int(ts.min()), int(ts.max())
+    screened = screen(
+        file.frame.with_columns(pl.Series("line", file.lines)),
+        grid=grid,
+        facts=facts,
+        within=Span(first, last + 1),
+        now=now,
+        keep=("line",),
+    )
+    span = Span(grid.floor(first), grid.after(grid.floor(last)))
+    if answered is not None:
+        span = Span(min(span.start, grid.floor(answered.start)), max(span.end, grid.ceil(answered.end)))
+    write = judge_answer(
+        replace(screened, quarantine=screened.quarantine.drop("line", strict=False)),
+        _said(screened, grid, answered, holes),
+        EMPTY,
+        grid=grid,
+        now=now,
+        rules=rules,
+        source=f"file:{file.path.name}",
+        facts=facts,
+    )
+    check = hold(screened.clean, held)
+    judged = JudgedFile(
+        series=series,
+        path=Path(path),
+        grid=grid,
+        facts=facts,
+        stored=stored,
+        span=span,
+        rows=file.frame.height,
+        quarantined=screened.quarantine.height,
+        findings=(*screened.findings, *check.findings(screened.clean)),
+        notes=file.notes,
+        held=held,
+        broken=check.failed(screened.clean),
+        _write=write,
+    )
+    if check.violations and held.is_strict:
+        raise schema_error(held, check, screened.clean, series=series, span=span)
+    if judged.quarantined and not partial_ok:
+        _refuse(judged, file, screened, write.answered, pipeline)
+    return judged
+
+
+def _check_claim(series: SeriesId, answered: Span | None, holes: Holes, now: int) -> None:
+    if holes not in ("unknown", "no_trade"):
+        raise InvalidRequestError(f"holes {holes!r} are neither 'unknown' nor 'no_trade'", series=series)
+    if answered is None:
+        return
+    if holes == "no_trade":
+        raise InvalidRequestError(
+            "`answered=` and `holes='no_trade'` are two answers to one question",
+            series=series,
+            next_step="give one of them: `answered=` names the range, `holes=` takes the file's own",
+        )
+    if answered.end > now:
+        raise InvalidRequestError(
+            "a file cannot answer for the future",
+            series=series,
+            span=answered,
+            why=f"it is {iso(now)}",
+            next_step="let `answered=` end when the file was written",
+        )
+
+
+def _said(screened: Screened, grid: Grid, answered: Span | None, holes: Holes) -> Coverage:
+    """The range that the file answers for: the cells of its rows, and what a person says beyond them."""
+    cells = grid.cells(stamps(screened.clean))
+    if holes == "no_trade":
+        both = cells | screened.retracted
+        return Coverage.of(both.hull) if both else EMPTY
+    return cells if answered is None else cells | Coverage.of(answered)
+
+
+def _refuse(
+    judged: JudgedFile, file: BarFile, screened: Screened, answered: Coverage, pipeline: ConformancePipeline
+) -> NoReturn:
+    """Raise with the report of the file's own rows alone, bound to no commit."""
+    clean = screened.clean
+    report = pipeline.report(
+        series=judged.series,
+        frame=clean,
+        states=bar_states(judged.span, judged.grid, stamps(clean), answered, EMPTY),
+        flags=pipeline.flag(clean, grid=judged.grid, facts=judged.facts).clip(judged.span),
+        fingerprint=fingerprint(clean),
+        as_of=None,
+        findings=screened.findings,
+    )
+    by_rule = []
+    for finding in screened.findings:
+        if finding.severity == "error":
+            lines = ", ".join(map(str, finding.sample["line"].to_list()))
+            more = ", ..." if finding.count > finding.sample.height else ""
+            by_rule.append(f"{finding.rule} at {file.place} {lines}{more}")
+    bad, rows = screened.quarantine.height, file.frame.height
+    raise ConformancePipelineError(
+        f"{file.name}: {bad:,} of {rows:,} rows are impossible; nothing was imported",
+        report=report,
+        series=judged.series,
+        span=judged.span,
+        why="; ".join(by_rule),
+        next_step="mend the file, or keep these rows aside with `partial_ok=True`: their bars stay unknown",
+    )
