@@ -88,7 +88,7 @@ class _Judgement:
         self.parts_left -= whole.parts
         try:
             self.confirmation = self.confirmation or Confirmation(self.writer, self.reader)
-            is_unreadable = self.confirmation.is_unreadable(whole.value, found.place)
+            is_unreadable = self.confirmation.is_unreadable(whole.value)
         except TooDeep:
             why = f"references lead deeper than {MAX_NESTING} levels"
             return _without_instance(described, "avro.too_deep", why)

@@ -30,7 +30,7 @@ from qmtl.foundation.schema.compatibility.avro.types import (
 
 
 class Unreadable(NamedTuple):
-    """`value` is written at the place and cannot be read; `name` is the field, or the symbols, it is about."""
+    """`value` is written at the place and cannot be read; `name` is the field or symbol it is about."""
 
     rule: str
     place: Place

@@ -13,7 +13,7 @@ _SENTENCES = {
     "avro.type_mismatch": "{writer} is written, and {reader} cannot read it",
     "avro.name_mismatch": "{writer} is written, and {reader} has another name and no alias for it",
     "avro.fixed_size_mismatch": "{writer} is written, and {reader} expects another size",
-    "avro.default_missing": "{reader} expects the field {name!r} and has no default; {writer} has no such field",
+    "avro.default_missing": "{reader} expects {name!r} and has no default; {writer} has no such field",
     "avro.symbol_missing": "{writer} may write {name}, which {reader} does not know and has no default for",
     "avro.branch_missing": "{writer} is written, and no branch of the reader's {reader} matches it",
     "avro.branch_mismatch": "a branch of the writer's union is {writer}, and {reader} does not match it",
