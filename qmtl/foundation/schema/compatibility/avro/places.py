@@ -85,7 +85,6 @@ def _around(step: Place, inner: Smallest, outer: Type, smallest: SmallestValues)
         value = {"key": held} if isinstance(outer, Map) else [held]
         return Smallest(value, inner.parts + 1, height)
     around = smallest.of(outer)
-    assert around is not None
     if around.value[step.within] is held:
         return around
     parts = around.parts + inner.parts

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from qmtl.foundation.schema.compatibility.avro.fields import pair_fields
 from qmtl.foundation.schema.compatibility.avro.limits import MAX_PAIRS, TooLarge
@@ -49,7 +49,7 @@ Finding = Unreadable | Readable
 
 def findings(writer: Graph, reader: Graph, smallest: SmallestValues) -> Iterator[Finding]:
     """Raises `TooLarge` after `MAX_PAIRS` places."""
-    waiting = deque([root(writer.root, reader.root)] if smallest.of(writer.root) else [])
+    waiting = deque([root(writer.root, reader.root)] if smallest.can_write(writer.root) else [])
     judged: set[tuple[int, int]] = set()
     visited = 0
     while waiting:
@@ -74,7 +74,7 @@ def _judge(place: Place, smallest: SmallestValues) -> Iterator[Finding | Place]:
     writer, reader = place.writer, place.reader
     if isinstance(writer, Union):
         for branch in writer.branches:
-            if smallest.of(branch) is not None:
+            if smallest.can_write(branch):
                 yield place.branch(branch)
         return
     if isinstance(reader, Union):
@@ -104,7 +104,7 @@ def _contents(
     place: Place, written: Type, read: Type, segment: str, smallest: SmallestValues
 ) -> Iterator[Finding | Place]:
     inner = place.inner(written, read, segment)
-    if smallest.of(written) is not None:
+    if smallest.can_write(written):
         yield inner
     elif not matches(written, read):
         # "Both schemas are arrays whose item types match": an error even where only [] can be written.
@@ -119,9 +119,17 @@ def _fields(
         if not field.default:
             yield _unreadable("avro.default_missing", place, smallest)._replace(name=field.name)
     for source, field in pairing.pairs:
-        if isinstance(source.type, Primitive) and source.type is field.type:
+        if source.type == field.type and _says_all(field.type):
             continue
         yield place.inner(source.type, field.type, source.name, source.name)
+
+
+def _says_all(type_: Type) -> bool:
+    """Whether nothing can be said of two such types that are equal: a shortcut for most fields."""
+    if isinstance(type_, Union):
+        kinds = {branch.kind for branch in type_.branches if isinstance(branch, Primitive)}
+        return len(kinds) == len(type_.branches) and not kinds >= {"bytes", "string"}
+    return isinstance(type_, Primitive)
 
 
 def _symbols(place: Place, writer: Enum, reader: Enum) -> Iterator[Finding]:
@@ -144,6 +152,4 @@ def _why_not(place: Place) -> str:
 
 
 def _unreadable(rule: str, place: Place, smallest: SmallestValues) -> Unreadable:
-    value: Any = smallest.of(place.writer)
-    assert value is not None
-    return Unreadable(rule, place, value)
+    return Unreadable(rule, place, smallest.of(place.writer))
