@@ -14,11 +14,12 @@ from qmtl.foundation.schema.compatibility.avro.fields import pair_fields
 from qmtl.foundation.schema.compatibility.avro.limits import MAX_PAIRS, TooLarge
 from qmtl.foundation.schema.compatibility.avro.matching import chosen_branch, matches
 from qmtl.foundation.schema.compatibility.avro.names import same_name
-from qmtl.foundation.schema.compatibility.avro.places import Place, root
+from qmtl.foundation.schema.compatibility.avro.places import Place, branches_of, root
 from qmtl.foundation.schema.compatibility.avro.smallest import Smallest, SmallestValues
 from qmtl.foundation.schema.compatibility.avro.types import (
     Array,
     Enum,
+    Field,
     Fixed,
     Graph,
     Map,
@@ -30,12 +31,13 @@ from qmtl.foundation.schema.compatibility.avro.types import (
 
 
 class Unreadable(NamedTuple):
-    """`value` is written at the place and cannot be read; `name` is the field or symbol it is about."""
+    """`value` is written at the place and cannot be read; `unfed` or `symbols` are what is missing, if it is that."""
 
     rule: str
     place: Place
     value: Smallest
-    name: str = ""
+    unfed: Field | None = None
+    symbols: tuple[str, ...] = ()
 
 
 class Readable(NamedTuple):
@@ -54,7 +56,7 @@ def findings(writer: Graph, reader: Graph, smallest: SmallestValues) -> Iterator
     visited = 0
     while waiting:
         place = waiting.popleft()
-        visited += 1
+        visited += len(place.reader.branches) if isinstance(place.reader, Union) else 1
         if visited > MAX_PAIRS:
             raise TooLarge
         if isinstance(place.writer, Record) and matches(place.writer, place.reader):
@@ -73,9 +75,7 @@ def _judge(place: Place, smallest: SmallestValues) -> Iterator[Finding | Place]:
     """What is to be said of one place, and the places inside it."""
     writer, reader = place.writer, place.reader
     if isinstance(writer, Union):
-        for branch in writer.branches:
-            if smallest.can_write(branch):
-                yield place.branch(branch)
+        yield from (inner for inner in branches_of(place, writer) if smallest.can_write(inner.writer))
         return
     if isinstance(reader, Union):
         chosen = chosen_branch(writer, reader)
@@ -117,7 +117,7 @@ def _fields(
     pairing = pair_fields(writer, reader)
     for field in pairing.unfed:
         if not field.default:
-            yield _unreadable("avro.default_missing", place, smallest)._replace(name=field.name)
+            yield _unreadable("avro.default_missing", place, smallest)._replace(unfed=field)
     for source, field in pairing.pairs:
         if source.type == field.type and _says_all(field.type):
             continue
@@ -133,9 +133,10 @@ def _says_all(type_: Type) -> bool:
 
 
 def _symbols(place: Place, writer: Enum, reader: Enum) -> Iterator[Finding]:
-    missing = [symbol for symbol in writer.symbols if symbol not in reader.symbols]
+    known = frozenset(reader.symbols)
+    missing = tuple(symbol for symbol in writer.symbols if symbol not in known)
     if missing and reader.default is None:
-        yield Unreadable("avro.symbol_missing", place, Smallest(missing[0]), ", ".join(missing))
+        yield Unreadable("avro.symbol_missing", place, Smallest(missing[0]), symbols=missing)
 
 
 def _why_not(place: Place) -> str:
