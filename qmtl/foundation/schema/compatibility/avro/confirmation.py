@@ -22,7 +22,7 @@ class Confirmation:
             raise MissingDependencyError("fastavro", extra="schemas") from None
         self._writer = writer
         self._reader = reader
-        self._schemas = [fastavro.parse_schema(schema_of(graph.root)) for graph in (writer, reader)]
+        self._schemas = [fastavro.parse_schema(_held(schema_of(graph.root))) for graph in (writer, reader)]
         self._answers: dict[int, tuple[Any, bool]] = {}
 
     @property
@@ -54,7 +54,7 @@ class Confirmation:
 
         written = io.BytesIO()
         writer, reader = self._schemas
-        schemaless_writer(written, writer, instance)
+        schemaless_writer(written, writer, {"value": instance})
         written.seek(0)
         try:
             schemaless_reader(written, writer, reader)
@@ -63,3 +63,8 @@ class Confirmation:
         except Exception:  # noqa: BLE001 - a crash of any kind is no verdict; the caller looks for its reason
             return "stumbled"
         return "read"
+
+
+def _held(schema: Any) -> Any:
+    """In a record of one field: fastavro would read a bare union anew at each question."""
+    return {"type": "record", "name": "qmtl.Instance", "fields": [{"name": "value", "type": schema}]}
