@@ -2,7 +2,8 @@
 
 Each entry says what fastavro does, and tells whether a pair of types is such a case. Where one explains its
 answer, fastavro's word does not count, and the second opinion (reading.py) decides. Beside these, fastavro
-resolves schemas that differ in `doc` alone, which the specification ignores.
+resolves schemas that differ in `doc` alone, which the specification ignores, and does not know a name without
+a namespace within one, to which the references of a registry may lead (confirmation.py).
 """
 
 from __future__ import annotations

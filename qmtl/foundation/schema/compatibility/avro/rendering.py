@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qmtl.foundation.schema.compatibility.avro.limits import MAX_NESTING, TooDeep
+from qmtl.foundation.schema.compatibility.avro.names import namespace_of
 from qmtl.foundation.schema.compatibility.avro.types import (
     Array,
     Enum,
@@ -43,6 +44,8 @@ def _schema(type_: Type, defined: set[str], depth: int) -> Any:
         return type_.name
     defined.add(type_.name)
     named = {"type": kind_of(type_), "name": type_.name, "aliases": list(type_.aliases)}
+    if not namespace_of(type_.name):
+        named["namespace"] = ""
     match type_:
         case Fixed():
             return named | {"size": type_.size}
