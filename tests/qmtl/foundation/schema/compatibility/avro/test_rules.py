@@ -1,4 +1,4 @@
-"""The list of rules: stable ids, each with a meaning, and each one that the walk can find has its sentence."""
+"""The list of rules: stable ids, each with a meaning, and those that can be found with a sentence."""
 
 from __future__ import annotations
 
