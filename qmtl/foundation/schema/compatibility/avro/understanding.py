@@ -78,7 +78,7 @@ class _Reading:
 
     def _called(self, name: str, namespace: str, unit: str | None) -> Type:
         if name in PRIMITIVES:
-            return _PLAIN[name] if unit is None else Primitive(name, None, unit)
+            return _PLAIN[name] if unit is None or name == "null" else Primitive(name, None, unit)
         named = self.names.get(full_name(name, namespace)) or self.names.get(name)
         if named is None:
             raise ValueError(f"the type {name!r} is not defined before it is used")
@@ -91,14 +91,10 @@ class _Reading:
             return self.names[name]
         inner = namespace_of(name)
         for field in value["fields"]:
-            record.fields.append(
-                Field(
-                    field["name"],
-                    tuple(field.get("aliases") or ()),
-                    self.type(field["type"], inner, _unit(field), depth),
-                    (field["default"],) if "default" in field else (),
-                )
-            )
+            type_ = self.type(field["type"], inner, _unit(field), depth)
+            aliases = tuple(field["aliases"]) if "aliases" in field else ()
+            default = (field["default"],) if "default" in field else ()
+            record.fields.append(Field(field["name"], aliases, type_, default))
         self.records.append(record)
         return record
 
