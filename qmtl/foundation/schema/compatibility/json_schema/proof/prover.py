@@ -112,6 +112,8 @@ class Prover:
     def _prove(self, terms: Terms, goal: Place) -> list[Failure]:
         if goal.accepts_everything:
             return []
+        terms = tuple(Term(term.place.behind, term.holds) for term in terms)
+        goal = goal.behind
         question = (frozenset(terms), goal)
         known = self._answers.get(question)
         # Who asks quietly wants to know whether there is a failure, and is not told all of them.
