@@ -27,23 +27,23 @@ def objects(
     needed = close({*facts.required, *fixed}, facts.dependents)
     if needed & absent:
         return
-    choices: dict[str, list[Any]] = {}
+    smallest = {}
     for name in sorted(needed, key=_order(facts)):
-        choices[name] = [fixed[name]] if name in fixed else list(islice(examples.of(facts.of(name)), 4))
-        if not choices[name]:
+        value = fixed[name] if name in fixed else next(examples.of(facts.of(name), 1), _MISSING)
+        if value is _MISSING:
             return
-    smallest = {name: values[0] for name, values in choices.items()}
+        smallest[name] = value
     filled = _filled(examples, facts, smallest, absent)
     if filled is not None:
         yield filled
-    for name, values in choices.items():
-        for value in values[1:]:
+    for name in [name for name in smallest if name not in fixed]:
+        for value in examples.of(facts.of(name), 4):
             variant = _filled(examples, facts, smallest | {name: value}, absent)
             if variant is not None:
                 yield variant
     for name in facts.names:
         if name not in smallest and name not in absent:
-            for value in islice(examples.of(facts.of(name)), 2):
+            for value in examples.of(facts.of(name), 2):
                 variant = _filled(examples, facts, smallest | {name: value}, absent)
                 if variant is not None:
                     yield variant
@@ -62,7 +62,7 @@ def _filled(
         return found
     found = dict(found)
     for name in spare_names(facts, absent | found.keys()):
-        value = next(examples.of(facts.of(name)), _MISSING)
+        value = next(examples.of(facts.of(name), 1), _MISSING)
         if value is not _MISSING and not (close({name}, facts.dependents) - {name, *found}):
             found[name] = value
         if len(found) >= facts.fewest:
