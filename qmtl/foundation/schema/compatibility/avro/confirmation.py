@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import Any, Literal
+from typing import Any
 
 from qmtl.foundation.errors import MissingDependencyError
-from qmtl.foundation.schema.compatibility.avro.deviations import deviations_at
-from qmtl.foundation.schema.compatibility.avro.places import Place
-from qmtl.foundation.schema.compatibility.avro.reading import can_be_read
+from qmtl.foundation.schema.compatibility.avro.deviations import Answer, deviations_in
+from qmtl.foundation.schema.compatibility.avro.reading import steps
 from qmtl.foundation.schema.compatibility.avro.rendering import schema_of
 from qmtl.foundation.schema.compatibility.avro.types import Graph
-
-Answer = Literal["refused", "read", "stumbled"]
 
 
 class Confirmation:
@@ -26,16 +23,30 @@ class Confirmation:
         self._writer = writer
         self._reader = reader
         self._schemas = [fastavro.parse_schema(schema_of(graph.root)) for graph in (writer, reader)]
-        self._answers: dict[int, tuple[Any, Answer]] = {}
+        self._answers: dict[int, tuple[Any, bool]] = {}
 
-    def is_unreadable(self, instance: Any, place: Place) -> bool:
-        """Whether `instance`, which leads to the problem at `place`, cannot be read."""
+    @property
+    def has_nothing_to_resolve(self) -> bool:
+        """Whether the schemas are equal, but for what resolution ignores, such as `doc`.
+
+        Then even a branch of a union can be read that hides behind an earlier one of its unqualified name.
+        """
+        writer, reader = self._schemas
+        return writer == reader
+
+    def is_unreadable(self, instance: Any) -> bool:
+        """Whether `instance`, a value of the writer's, cannot be read."""
         if id(instance) not in self._answers:
             # Problems share instances; each is kept beside its answer, so that its id stays its own.
-            self._answers[id(instance)] = (instance, self._ask(instance))
-        if self._answers[id(instance)][1] == "refused":
+            self._answers[id(instance)] = (instance, self._judge(instance))
+        return self._answers[id(instance)][1]
+
+    def _judge(self, instance: Any) -> bool:
+        answer = self._ask(instance)
+        if answer == "refused":
             return True
-        return bool(deviations_at(place)) and not can_be_read(self._writer.root, self._reader.root, instance)
+        met = list(steps(self._writer.root, self._reader.root, instance))
+        return bool(deviations_in(met, answer)) and not all(step.is_readable for step in met)
 
     def _ask(self, instance: Any) -> Answer:
         from fastavro import schemaless_reader, schemaless_writer

@@ -1,21 +1,36 @@
 """Where fastavro (1.9 to 1.13) reads, or stumbles over, what the Avro 1.12 specification decides otherwise.
 
-Each entry says what fastavro does, and tells whether a pair of types is such a case. Where one applies on the
-way to a problem, fastavro's word does not count, and the second opinion (reading.py) decides.
+Each entry says what fastavro does, and tells whether a pair of types is such a case. Where one explains its
+answer, fastavro's word does not count, and the second opinion (reading.py) decides. Beside these, fastavro
+resolves schemas that differ in `doc` alone, which the specification ignores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, NamedTuple
 
 from qmtl.foundation.schema.compatibility.avro.names import same_name, unqualified
-from qmtl.foundation.schema.compatibility.avro.places import Place
-from qmtl.foundation.schema.compatibility.avro.types import Enum, Fixed, Named, Record, Type, Union
+from qmtl.foundation.schema.compatibility.avro.reading import Step
+from qmtl.foundation.schema.compatibility.avro.types import (
+    Array,
+    Enum,
+    Fixed,
+    Map,
+    Named,
+    Record,
+    Type,
+    Union,
+)
+
+Answer = Literal["refused", "read", "stumbled"]
 
 
 class Deviation(NamedTuple):
+    """`answers`: what fastavro may do instead of what it should; it stumbles over an error of its own."""
+
     what: str
+    answers: frozenset[Answer]
     applies: Callable[[Type, Type], bool]
 
 
@@ -56,42 +71,65 @@ def _fields_compete(writer: Type, reader: Type) -> bool:
     return len(set(asked)) < len(asked) or any(len(names) > 1 for names in wanted)
 
 
+def _branch_is_named(writer: Type, reader: Type) -> bool:
+    return _named(writer) is not None and isinstance(reader, Union) and any(map(_named, reader.branches))
+
+
+_READS: frozenset[Answer] = frozenset({"read"})
+_STUMBLES: frozenset[Answer] = frozenset({"stumbled"})
+
 DEVIATIONS: dict[str, Deviation] = {
     "kinds_mixed": Deviation(
         "A record, an enum and a fixed of one name match each other: a fixed is read as an enum, unchanged; "
         "the reverse ends in KeyError. The specification lets only types of one kind match.",
+        _READS | _STUMBLES,
         _kinds_are_mixed,
     ),
     "alias_without_namespace": Deviation(
         "An alias without a dot matches the writer's unqualified name in any namespace. The specification "
         "completes it by the namespace of the type that it is an alias for.",
+        _READS,
         _alias_is_loose,
     ),
     "empty_union": Deviation(
-        "A reader's union of nothing is taken for no reader's schema, and everything is read. The "
-        "specification: none of its schemas matches, an error is signalled.",
+        "A reader's union of nothing is taken for no reader's schema: everything is read, or ends in "
+        "TypeError. The specification: none of its schemas matches, an error is signalled.",
+        _READS | _STUMBLES,
         _is_empty_union,
     ),
     "fields_compete": Deviation(
-        "Where names and aliases compete for a field, the order of the writer's fields decides. The "
-        "specification leaves it open; here a name wins over an alias (fields.py).",
+        "Where names and aliases compete for a field, the order of the writer's fields decides, or KeyError "
+        "ends it. The specification leaves it open; here a name wins over an alias (fields.py).",
+        _READS | _STUMBLES,
         _fields_compete,
+    ),
+    "branch_defined_inline": Deviation(
+        "A type that the writer refers to by name, and that is defined within the reader's union, ends in "
+        "TypeError. The specification makes no difference between a definition and a reference.",
+        _STUMBLES,
+        _branch_is_named,
     ),
 }
 
 
-def deviations_at(place: Place) -> list[str]:
-    """The deviations on the way from the root to the place, each branch of a reader's union included."""
+def deviations_in(steps: Iterable[Step], answer: Answer) -> list[str]:
+    """The deviations that may explain fastavro's answer, by the types that met."""
+    pairs = [pair for step in steps for pair in _pairs(step.writer, step.reader)]
     return [
         name
         for name, deviation in DEVIATIONS.items()
-        if any(
-            deviation.applies(step.writer, reader)
-            for step in place.outwards()
-            for reader in (step.reader, *_branches(step.reader))
-        )
+        if answer in deviation.answers and any(deviation.applies(*pair) for pair in pairs)
     ]
 
 
-def _branches(type_: Type) -> tuple[Type, ...]:
-    return type_.branches if isinstance(type_, Union) else ()
+def _pairs(writer: Type, reader: Type) -> Iterator[tuple[Type, Type]]:
+    """All pairs that fastavro looks at before it reads on: branches, items and values too."""
+    yield writer, reader
+    match writer, reader:
+        case _, Union():
+            for branch in reader.branches:
+                yield from _pairs(writer, branch)
+        case Array(), Array():
+            yield from _pairs(writer.items, reader.items)
+        case Map(), Map():
+            yield from _pairs(writer.values, reader.values)

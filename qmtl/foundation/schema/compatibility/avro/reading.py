@@ -6,7 +6,8 @@ deviate (deviations.py), and the tests hold fastavro against it.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from qmtl.foundation.schema.compatibility.avro.fields import pair_fields
 from qmtl.foundation.schema.compatibility.avro.matching import chosen_branch, matches
@@ -22,29 +23,49 @@ from qmtl.foundation.schema.compatibility.avro.types import (
 )
 
 
-def can_be_read(writer: Type, reader: Type, value: Any) -> bool:
-    """Whether `value`, written as `writer`, is no error when it is resolved against `reader`."""
+class Step(NamedTuple):
+    """Two types that meet while a value is read; an error is signalled here unless `is_readable`."""
+
+    writer: Type
+    reader: Type
+    is_readable: bool
+
+
+def steps(writer: Type, reader: Type, value: Any) -> Iterator[Step]:
+    """Every pair of types that meet when `value`, written as `writer`, is resolved against `reader`.
+
+    Also those after an error, but none inside it. The value can be read if all steps can.
+    """
     if isinstance(writer, Union):
-        return can_be_read(_branch(writer, value), reader, value.value)
+        yield from steps(_branch(writer, value), reader, value.value)
+        return
     if isinstance(reader, Union):
         branch = chosen_branch(writer, reader)
-        return branch is not None and can_be_read(writer, branch, value)
+        yield Step(writer, reader, branch is not None)
+        if branch is not None:
+            yield from steps(writer, branch, value)
+        return
     if not matches(writer, reader):
-        return False
+        yield Step(writer, reader, False)
+        return
     match writer, reader:
-        case Array(), Array():
-            return all(can_be_read(writer.items, reader.items, item) for item in value)
-        case Map(), Map():
-            return all(can_be_read(writer.values, reader.values, item) for item in value.values())
         case Enum(), Enum():
-            return value in reader.symbols or reader.default is not None
+            yield Step(writer, reader, value in reader.symbols or reader.default is not None)
         case Record(), Record():
             pairing = pair_fields(writer, reader)
-            return all(field.default for field in pairing.unfed) and all(
-                can_be_read(source.type, field.type, value[source.name]) for source, field in pairing.pairs
-            )
+            yield Step(writer, reader, all(field.default for field in pairing.unfed))
+            for source, field in pairing.pairs:
+                yield from steps(source.type, field.type, value[source.name])
+        case Array(), Array():
+            yield Step(writer, reader, True)
+            for item in value:
+                yield from steps(writer.items, reader.items, item)
+        case Map(), Map():
+            yield Step(writer, reader, True)
+            for item in value.values():
+                yield from steps(writer.values, reader.values, item)
         case _:
-            return True
+            yield Step(writer, reader, True)
 
 
 def _branch(union: Union, value: Chosen) -> Type:

@@ -42,7 +42,9 @@ def _schema(type_: Type, defined: set[str], depth: int) -> Any:
     if type_.name in defined:
         return type_.name
     defined.add(type_.name)
-    named = {"type": kind_of(type_), "name": type_.name, "aliases": list(type_.aliases)}
+    # Without a dot a name would lie in the namespace around it.
+    space = {} if "." in type_.name else {"namespace": ""}
+    named = {"type": kind_of(type_), "name": type_.name, "aliases": list(type_.aliases)} | space
     match type_:
         case Fixed():
             return named | {"size": type_.size}
@@ -54,9 +56,14 @@ def _schema(type_: Type, defined: set[str], depth: int) -> Any:
 
 
 def _field(field: Field, defined: set[str], depth: int) -> dict[str, Any]:
-    default = {"default": field.default[0]} if field.default else {}
+    default = {"default": _flat(field.default[0])} if field.default else {}
     type_ = _schema(field.type, defined, depth)
     return {"name": field.name, "aliases": list(field.aliases), "type": type_} | default
+
+
+def _flat(default: Any) -> Any:
+    """That there is a default is all that resolution asks; what it holds may nest as deep as it likes."""
+    return type(default)() if isinstance(default, list | dict) else default
 
 
 def piece_of(type_: Type) -> Any:
