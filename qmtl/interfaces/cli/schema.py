@@ -33,8 +33,8 @@ def check(
 ) -> None:
     """What a schema would break, before anybody is hurt.
 
-    Each problem comes with an instance that shows it. Compares with what is registered. Without a registry, with the bundle that this package brings, at the
-    level BACKWARD. Exit 6 if it is incompatible.
+    Each problem comes with an instance that shows it. Compares with what is registered; without a registry,
+    with the bundle that this package brings, at the level BACKWARD. Exit 6 if it is incompatible.
     """
     from qmtl.foundation.errors import IncompatibleSchemaError
     from qmtl.foundation.schema.bundle import OWN, Bundle
@@ -90,7 +90,8 @@ def register(
 ) -> None:
     """Register a schema, or a whole bundle.
 
-    Each new version is an entry of the audit log. What is registered already stays what it is. Exit 6 if it is incompatible.
+    Each new version is an entry of the audit log. What is registered already stays what it is. Exit 6 if it
+    is incompatible.
     """
     from qmtl.foundation.schema.audit import Event
     from qmtl.foundation.schema.rollout import said_of

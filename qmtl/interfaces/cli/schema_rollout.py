@@ -30,7 +30,8 @@ def observe(
 ) -> None:
     """Count which rows of a file break a schema.
 
-    The counts are kept as an observation of the version in force. As a canary does: a failure is shown and counted, and is no error.
+    The counts are kept as an observation of the version in force. As a canary does: a failure is shown and
+    counted, and is no error.
     """
     from qmtl.foundation.clock import SystemClock
     from qmtl.foundation.schema.governance import Observation, hour_of

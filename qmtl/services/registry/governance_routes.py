@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from unicodedata import category
 
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from qmtl.foundation.schema.governance import (
     Action,
@@ -17,6 +17,8 @@ from qmtl.foundation.schema.governance import (
     in_force,
 )
 from qmtl.foundation.times import HOUR, iso, to_ns
+from qmtl.services.registry.routes import refused
+from qmtl.services.registry.wire import Answer
 
 
 def _an_instant(text: str) -> str:
@@ -39,8 +41,16 @@ def _a_subject(text: str) -> str:
     return text
 
 
-Instant = Annotated[str, AfterValidator(_an_instant), Field(examples=["2026-01-01T00:00:00.5Z"])]
-Hour = Annotated[str, AfterValidator(_an_hour), Field(examples=["2026-01-01T00:00:00Z"])]
+Instant = Annotated[
+    str,
+    AfterValidator(_an_instant),
+    Field(description="ISO 8601 in UTC, down to nanoseconds.", examples=["2026-01-01T00:00:00.5Z"]),
+]
+Hour = Annotated[
+    str,
+    AfterValidator(_an_hour),
+    Field(description="The start of an hour, ISO 8601 in UTC.", examples=["2026-01-01T00:00:00Z"]),
+]
 Subject = Annotated[str, AfterValidator(_a_subject), Field(min_length=1, max_length=255)]
 Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Rows = Annotated[int, Field(ge=0, le=2**53)]
@@ -81,6 +91,12 @@ class ObservationModel(BaseModel):
     checked: Rows
     failed: Rows
 
+    @model_validator(mode="after")
+    def _failed_of_checked(self) -> ObservationModel:
+        if self.failed > self.checked:
+            raise ValueError("more rows failed than were checked")
+        return self
+
 
 class NewObservation(ObservationModel):
     subject: Subject
@@ -99,7 +115,9 @@ def governance_routes(records: GovernanceRecords) -> APIRouter:
     Subjects go in the query, so that any text can be one. Reading wants the role read, an observation write,
     a decision admin.
     """
-    router = APIRouter(prefix="/governance", tags=["governance"])
+    router = APIRouter(
+        prefix="/governance", tags=["governance"], default_response_class=Answer, responses=refused(422)
+    )
 
     @router.get("/decisions")
     def decisions(subject: Annotated[Subject, Query()]) -> GovernedModel:
