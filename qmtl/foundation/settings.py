@@ -31,6 +31,9 @@ from qmtl.foundation.times import to_seconds
 DEFAULT_FILE = "qmtl.yml"
 PREFIX = "QMTL_"
 
+# Variables whose names leave the section out.
+_SHORT_NAMES = {"QMTL_SCHEMA_REGISTRY_URL": ("connectors", "schema_registry_url")}
+
 # Read by the tests alone, never by the package.
 _TEST_PREFIX = "QMTL_TEST_"
 
@@ -217,7 +220,7 @@ def _with_variables(text: ConfigText, env: Mapping[str, str]) -> ConfigText:
         f"{PREFIX}{section}_{key}".upper(): (section, key)
         for section, field in _fields(Settings).items()
         for key in _fields(field.annotation)
-    }
+    } | _SHORT_NAMES
     for name in sorted(env):
         if not name.startswith(PREFIX) or name.startswith(_TEST_PREFIX):
             continue

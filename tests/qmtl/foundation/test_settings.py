@@ -89,6 +89,12 @@ def test_empty_files_are_no_slip(folder: Path, text: str) -> None:
     assert Settings.load(written(folder, text), {}) == Settings.load(written(folder, "", "b.yml"), {})
 
 
+@pytest.mark.parametrize("name", ["QMTL_SCHEMA_REGISTRY_URL", "QMTL_CONNECTORS_SCHEMA_REGISTRY_URL"])
+def test_the_registry_has_a_short_variable(folder: Path, name: str) -> None:
+    url = "http://127.0.0.1:8081"
+    assert Settings.load(env={name: url}).connectors.schema_registry_url == url
+
+
 def test_variables_override_the_file(folder: Path) -> None:
     path = written(folder, EXAMPLE)
     env = {
