@@ -88,12 +88,11 @@ class Governed:
         if version in self.tombstones:
             reason = self.tombstones[version]
             raise TombstonedError(
-                f"version {version} is tombstoned: {reason}",
+                f"version {version} of {subject} is tombstoned: {reason}",
                 subject=subject,
                 version=version,
                 reason=reason,
-                next_step="use another version; what was written with this one can be read if that is said "
-                "aloud (--tombstoned, tombstoned=True)",
+                next_step="use another version; --tombstoned reads it all the same",
             )
 
     def newest(self, versions: Iterable[int]) -> int | None:
@@ -163,7 +162,7 @@ def judge_promotion(subject: str, version: int, found: Mapping[str, Any]) -> Non
         what = "nothing was observed in the window"
         why = "without observations nobody knows who would be hurt"
     raise PromotionRefusedError(
-        f"version {version} is not promoted: {what}",
+        f"version {version} of {subject} is not promoted: {what}",
         subject=subject,
         version=version,
         evidence=found,

@@ -93,8 +93,10 @@ def register(
     Each new version is an entry of the audit log. What is registered already stays what it is. Exit 6 if it
     is incompatible.
     """
+    from qmtl.foundation.errors import IncompatibleSchemaError
     from qmtl.foundation.schema.audit import Event
     from qmtl.foundation.schema.rollout import said_of
+    from qmtl.interfaces.cli.schema_showing import comparisons_text
     from qmtl.interfaces.cli.showing import table
 
     session = session_of(ctx)
@@ -111,7 +113,11 @@ def register(
     rows: list[dict[str, Any]] = []
     for name, schema in wanted:
         before = _versions(registry, name)
-        done = registry.register(name, schema)
+        try:
+            done = registry.register(name, schema)
+        except IncompatibleSchemaError as refusal:
+            session.show(comparisons_text(name, registry.level(name, or_global=True), refusal.comparisons))
+            raise
         entry = None
         if done.version not in before:
             event = Event("register", name, done.version, evidence={"id": done.id, "url": _shown(desk.url)})

@@ -74,6 +74,28 @@ def test_what_is_in_force_is_told_beside_the_decisions(http: httpx.Client) -> No
     assert (found["mode"], found["tombstones"], len(found["decisions"])) == ("canary", {"2": "lots"}, 3)
 
 
+@pytest.mark.parametrize("doomed", [1, 2])
+def test_a_tombstoned_version_is_refused_to_who_names_it_and_read_by_who_must(
+    http: httpx.Client, doomed: int
+) -> None:
+    subject = f"tombstoned-{doomed}"
+    for text in ('{"type": "int"}', '{"type": "long"}'):
+        http.post(f"/subjects/{subject}/versions", json={"schema": text}).raise_for_status()
+    path = f"/subjects/{subject}/versions"
+    id = http.get(f"{path}/{doomed}").json()["id"]
+    said = {"at": "2026-01-01", "entry": f"1:{'0' * 64}", "action": "tombstone", "reason": "was in lots"}
+    body = said | {"subject": subject, "version": doomed}
+    http.post("/governance/decisions", json=body).raise_for_status()
+    refused = http.get(f"{path}/{doomed}")
+    assert (refused.status_code, refused.json()["error_code"]) == (404, 40402)
+    assert "is tombstoned: was in lots" in refused.json()["message"]
+    assert http.get(f"{path}/latest").json()["version"] == 3 - doomed
+    assert http.get(f"{path}/{doomed}", params={"deleted": "true"}).json()["id"] == id
+    assert http.get(f"/schemas/ids/{id}").status_code == 200
+    http.post("/governance/decisions", json=body | {"version": 3 - doomed}).raise_for_status()
+    assert http.get(f"{path}/latest").status_code == 404
+
+
 DECISION = {"subject": "s", "at": "2026-01-01", "action": "promote", "version": 1, "entry": f"1:{'0' * 64}"}
 OBSERVATION = {"subject": "s", "version": 1, "hour": "2026-01-01T01:00:00Z", "checked": 1, "failed": 0}
 
