@@ -42,7 +42,7 @@ def check(
     from qmtl.interfaces.cli.schema_showing import comparisons_json, comparisons_text
 
     session = session_of(ctx)
-    desk = Desk(session, bundle, None)
+    desk = Desk(ctx, bundle, None)
     schema = desk.schema(subject, file)
     version: Version | None = None
     if against is not None and (against == "latest" or against.isdecimal()):
@@ -100,7 +100,7 @@ def register(
     from qmtl.interfaces.cli.showing import table
 
     session = session_of(ctx)
-    desk = Desk(session, bundle, log)
+    desk = Desk(ctx, bundle, log)
     registry, audit = desk.remote("to register"), desk.log()
     # A log that does not hold is told before anything is done that it could not record.
     audit.refuse_broken()
@@ -148,7 +148,7 @@ def compat(
     from qmtl.foundation.schema.rollout import said_of
 
     session = session_of(ctx)
-    desk = Desk(session, bundle, log)
+    desk = Desk(ctx, bundle, log)
     registry = desk.remote("a compatibility level")
     held = registry.level(subject, or_global=True)
     if level is not None:
@@ -180,7 +180,7 @@ def show(
     from qmtl.interfaces.cli.schema_showing import pretty
 
     session = session_of(ctx)
-    desk = Desk(session, bundle, None)
+    desk = Desk(ctx, bundle, None)
     registry = desk.remote("a version")
     with desk.records() as records:
         governed = in_force(records.decisions(subject))
@@ -217,7 +217,7 @@ def diff(
     from qmtl.interfaces.cli.schema_showing import changes, pretty, side_by_side
 
     session = session_of(ctx)
-    desk = Desk(session, None, None)
+    desk = Desk(ctx, None, None)
     texts = [_side(desk, subject, side) for side in (old, new)]
     found = changes(*texts)
     if found:

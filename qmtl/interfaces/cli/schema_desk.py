@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from qmtl.interfaces.cli.session import session_of
 
 if TYPE_CHECKING:
     from qmtl.foundation.schema.audit_file import AuditLog
@@ -41,11 +44,15 @@ Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept
 class Desk:
     """One command about schemas. Without a URL the bundle stands for the registry."""
 
-    session: Session
+    ctx: typer.Context
     folder: Path | None
     log_file: Path | None
 
     @property
+    def session(self) -> Session:
+        return session_of(self.ctx)
+
+    @cached_property
     def url(self) -> str | None:
         return self.session.settings().connectors.schema_registry_url
 
@@ -65,11 +72,19 @@ class Desk:
         from qmtl.foundation.schema.client import SchemaRegistryClient
 
         if self.url is not None and of is None:
-            return SchemaRegistryClient.from_settings(self.session.settings())
+            return self._remote
         registry = SchemaRegistryClient()
         for file in (of or self.bundle()).in_order():
             registry.register(file.subject, file.schema)
         return registry
+
+    @cached_property
+    def _remote(self) -> SchemaRegistry:
+        from qmtl.foundation.schema.remote import RemoteSchemaRegistryClient
+
+        assert self.url is not None
+        # Closed when the command ends.
+        return self.ctx.with_resource(closing(RemoteSchemaRegistryClient(self.url)))
 
     def remote(self, what: str) -> SchemaRegistry:
         """The registry at the URL. Raises `InvalidRequestError` without one: `what` needs it."""

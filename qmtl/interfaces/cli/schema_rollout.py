@@ -38,7 +38,7 @@ def observe(
     from qmtl.interfaces.cli.schema_rows import broken_rows, rows_of
 
     session = session_of(ctx)
-    desk = Desk(session, bundle, None)
+    desk = Desk(ctx, bundle, None)
     rows = rows_of(file)
     with desk.records(make=True) as records:
         number = desk.version(records, subject, version)
@@ -72,7 +72,7 @@ def status(
     from qmtl.interfaces.cli.showing import facts_text
 
     session = session_of(ctx)
-    desk = Desk(session, bundle, None)
+    desk = Desk(ctx, bundle, None)
     seconds = _seconds(window)
     with desk.records() as records:
         number = desk.version(records, subject, version)
@@ -161,7 +161,7 @@ def _take(ctx: typer.Context, bundle: Path | None, log: Path | None, step: Any, 
     from qmtl.interfaces.cli.showing import facts_text
 
     session: Session = session_of(ctx)
-    desk = Desk(session, bundle, log)
+    desk = Desk(ctx, bundle, log)
     with desk.records(make=True) as records:
         entry = step(Rollout(records, desk.log(), desk.bundle()), records, desk)
     session.show(done, facts_text(appended_lines(entry)))
