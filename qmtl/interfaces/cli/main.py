@@ -51,7 +51,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Command]]] = {
         {"info": store.info, "verify": store.verify, "compact": store.compact, "declare": store.declare},
     ),
     "schema": (
-        "What rows must look like: judge a change, watch, promote, roll back.",
+        "Schemas: judge a change, watch it, promote it.",
         {
             "check": schema.check,
             "register": schema.register,
