@@ -202,6 +202,16 @@ KEYS = {
         "scale": ("1", "what stored values are multiplied by"),
         "holes": ("`unknown`", "what a bar between the rows is: `unknown`, or `no_trade` for complete files"),
     },
+    "connectors": {
+        "schema_registry_url": ("none", "the schema registry to ask, such as `http://127.0.0.1:8081`"),
+    },
+    "schema": {
+        "validation_mode": (
+            "`canary`",
+            "what a row that breaks its schema does where no record of governance says: `canary` reports it,"
+            " `strict` refuses it",
+        ),
+    },
 }
 
 
@@ -209,9 +219,23 @@ def settings() -> str:
     """The keys of qmtl.yml, within the text beside this file; a key without words fails the build."""
     from pydantic import BaseModel
 
-    from qmtl.foundation.settings import CcxtSettings, FilesSettings, SeamlessSettings, SeriesSettings
+    from qmtl.foundation.settings import (
+        CcxtSettings,
+        ConnectorsSettings,
+        FilesSettings,
+        SchemaSettings,
+        SeamlessSettings,
+        SeriesSettings,
+    )
 
-    models: tuple[type[BaseModel], ...] = (SeamlessSettings, SeriesSettings, CcxtSettings, FilesSettings)
+    models: tuple[type[BaseModel], ...] = (
+        SeamlessSettings,
+        SeriesSettings,
+        CcxtSettings,
+        FilesSettings,
+        ConnectorsSettings,
+        SchemaSettings,
+    )
     parts = []
     for (section, keys), model in zip(KEYS.items(), models, strict=True):
         if set(keys) != set(model.model_fields):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
         ConformancePipelineError as ConformancePipelineError,
     )
     from qmtl.foundation.errors import (
+        IncompatibleSchemaError as IncompatibleSchemaError,
+    )
+    from qmtl.foundation.errors import (
         InvalidRequestError as InvalidRequestError,
     )
     from qmtl.foundation.errors import (
@@ -29,6 +32,15 @@ if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
     )
     from qmtl.foundation.errors import (
         QmtlError as QmtlError,
+    )
+    from qmtl.foundation.errors import (
+        RegistryUnavailableError as RegistryUnavailableError,
+    )
+    from qmtl.foundation.errors import (
+        SchemaRegistryError as SchemaRegistryError,
+    )
+    from qmtl.foundation.errors import (
+        SchemaValidationError as SchemaValidationError,
     )
     from qmtl.foundation.errors import (
         SeamlessSLAExceeded as SeamlessSLAExceeded,
@@ -111,10 +123,14 @@ _HOMES = {
     "qmtl.foundation.calendars": ("Calendar", "WeeklyCalendar"),
     "qmtl.foundation.errors": (
         "ConformancePipelineError",
+        "IncompatibleSchemaError",
         "InvalidRequestError",
         "MissingDataError",
         "MissingDependencyError",
         "QmtlError",
+        "RegistryUnavailableError",
+        "SchemaRegistryError",
+        "SchemaValidationError",
         "SeamlessSLAExceeded",
         "SettingsError",
         "SourceUnavailableError",

@@ -7,6 +7,10 @@ QmtlError
 ├── ConformancePipelineError              the data is impossible or suspicious
 ├── SeamlessSLAExceeded (TimeoutError)    a budget is spent, or a bound is passed
 ├── SourceUnavailableError (ConnectionError)  a vendor or feed failed outright
+├── SchemaValidationError                 rows break the schema that is in force, in strict mode
+├── SchemaRegistryError                   a schema registry refuses; `code` says why
+│   ├── IncompatibleSchemaError           the schema would break readers or writers
+│   └── RegistryUnavailableError (ConnectionError)  it cannot be reached: nothing was checked
 ├── MissingDependencyError (ImportError)  an optional package is not installed
 └── StoreError                            the store cannot be used
     ├── StoreCorruptError                 its bytes are damaged or foreign
@@ -18,8 +22,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from qmtl.foundation.schema.compatibility.levels import Comparison
     from qmtl.foundation.timeline import Coverage, Span
 
 
@@ -129,6 +134,51 @@ class SourceUnavailableError(QmtlError, ConnectionError):
     def __init__(self, what: str, *, source: str, **facts: Any) -> None:
         super().__init__(what, **facts)
         self.source = source
+
+
+class SchemaValidationError(QmtlError):
+    """Rows break the registered schema. `problems` holds every one of them, at once.
+
+    `subject` is that of the registry, `mode` the one that refused them (canary or strict: what the store
+    cannot hold is refused in both).
+    """
+
+    def __init__(self, what: str, *, subject: str, mode: str, problems: Iterable[Any], **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.subject = subject
+        self.mode = mode
+        self.problems = tuple(problems)
+
+
+class SchemaRegistryError(QmtlError):
+    """A schema registry refuses. `code` is the `error_code` of Confluent's REST API, `status` HTTP's."""
+
+    def __init__(self, what: str, *, code: int, **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.code = code
+
+    @property
+    def status(self) -> int:
+        # 40401 is a kind of 404. Codes of three digits are those of HTTP itself.
+        return self.code // 100 if self.code > 999 else self.code
+
+
+class IncompatibleSchemaError(SchemaRegistryError):
+    """40901: the schema would break readers or writers. `comparisons` are all that were made."""
+
+    def __init__(
+        self, what: str, *, comparisons: Iterable[Comparison], code: int = 40901, **facts: Any
+    ) -> None:
+        super().__init__(what, code=code, **facts)
+        self.comparisons = tuple(comparisons)
+
+
+class RegistryUnavailableError(SchemaRegistryError, ConnectionError):
+    """The registry at `url` cannot be reached: whatever was asked could not be checked."""
+
+    def __init__(self, what: str, *, url: str, code: int = 503, **facts: Any) -> None:
+        super().__init__(what, code=code, **facts)
+        self.url = url
 
 
 class MissingDependencyError(QmtlError, ImportError):

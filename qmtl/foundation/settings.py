@@ -20,6 +20,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from qmtl.foundation.config_text import ConfigText
 from qmtl.foundation.errors import InvalidRequestError, SettingsError
@@ -61,6 +62,12 @@ def _sla(value: object) -> object:
 def _text(value: object) -> object:
     # YAML reads a folder called 2024 as a number; here it is a text.
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _url(value: str | None) -> str | None:
+    if value is not None and re.match(r"https?://[^/]", value) is None:
+        raise ValueError(f"{value!r} is not the URL of a service; write it as http://host:port")
+    return value
 
 
 ByteSize = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
@@ -162,10 +169,25 @@ class SeamlessSettings(_Section):
         return self
 
 
+class ConnectorsSettings(_Section):
+    """The section `connectors`: services beside this process, by URL. None is a service that is not used."""
+
+    schema_registry_url: Annotated[str | None, AfterValidator(_url)] = None
+
+
+class SchemaSettings(_Section):
+    """The section `schema`. validation_mode: what a row that breaks its schema does, where no record says."""
+
+    validation_mode: Literal["canary", "strict"] = "canary"
+
+
 class Settings(_Section):
     """All settings."""
 
     seamless: SeamlessSettings = Field(default_factory=SeamlessSettings)
+    connectors: ConnectorsSettings = Field(default_factory=ConnectorsSettings)
+    # Models of pydantic have a method `schema` already.
+    schemas: SchemaSettings = Field(default_factory=SchemaSettings, alias="schema")
 
     @classmethod
     def load(cls, path: str | PathLike[str] | None = None, env: Mapping[str, str] | None = None) -> Settings:
@@ -193,7 +215,7 @@ def _with_variables(text: ConfigText, env: Mapping[str, str]) -> ConfigText:
     """The file's values, overridden by those of variables."""
     known = {
         f"{PREFIX}{section}_{key}".upper(): (section, key)
-        for section, field in Settings.model_fields.items()
+        for section, field in _fields(Settings).items()
         for key in _fields(field.annotation)
     }
     for name in sorted(env):
@@ -238,14 +260,14 @@ def _keys_at(parents: Iterable[str | int], text: ConfigText) -> list[str]:
     for step in parents:
         data = data[step]
         if isinstance(step, str):
-            model = model.model_fields[step].annotation
+            model = _fields(model)[step].annotation
         else:
             models = _models_in(model)
             kind = data.get("kind") if isinstance(data, Mapping) else None
             model = next(
                 (m for m in models if kind and kind in get_args(m.model_fields["kind"].annotation)), models[0]
             )
-    return _fields(model)
+    return list(_fields(model))
 
 
 def _models_in(annotation: Any) -> list[Any]:
@@ -254,9 +276,11 @@ def _models_in(annotation: Any) -> list[Any]:
     return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
-def _fields(annotation: Any) -> list[str]:
+def _fields(annotation: Any) -> dict[str, FieldInfo]:
+    """The fields of a section, by the keys that a file has for them."""
     models = _models_in(annotation)
-    return list(models[0].model_fields) if models else []
+    found = models[0].model_fields if models else {}
+    return {field.alias or name: field for name, field in found.items()}
 
 
 def _beside(settings: Settings, text: ConfigText, folder: Path) -> Settings:

@@ -1,0 +1,95 @@
+"""When two schemas are the same: the text that is kept, its normal form, and the identity of both."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+from qmtl.foundation.schema import avro_names
+from qmtl.foundation.schema.documents import Schema, SchemaType
+from qmtl.foundation.schema.json_values import compact, ordered, parse
+
+# Attributes of Avro that hold schemas. All others are values, whose inside is not touched.
+_SCHEMAS_IN = ("items", "values")
+
+
+def kept(schema: Schema) -> Schema:
+    """The schema as it is kept: no space outside of strings, and strings without needless escapes.
+
+    Space and escapes never tell two schemas apart. Raises `ValueError` where the text is no JSON.
+    """
+    return Schema(compact(parse(schema.text)), schema.type, tuple(schema.references))
+
+
+def normal(schema: Schema) -> Schema:
+    """The same for all texts that mean the same, with references in order.
+
+    JSON Schema: the names of objects are sorted. Avro: as its Parsing Canonical Form (names are full, a
+    primitive type is a plain text), but sorted, and nothing is taken away: defaults, aliases, logical types,
+    documentation and other attributes are kept, because readers and people rely on them. Raises `ValueError`
+    where the text is no JSON.
+    """
+    value = parse(schema.text)
+    if schema.type is SchemaType.AVRO:
+        value = _avro(value, "")
+    return Schema(ordered(value), schema.type, tuple(sorted(set(schema.references))))
+
+
+def identity(schema: Schema) -> str:
+    """64 hex digits; equal for equal type, text and references. Takes the schema as `kept` or `normal`."""
+    return sha256(ordered([schema.type, schema.text, schema.references]).encode()).hexdigest()
+
+
+def bundle_text(schema: Schema) -> str:
+    """One text for type, normal form and references: stable against space, order of names and of references.
+
+    It is what a bundle's SHA is computed from. Raises `ValueError` where the text is no JSON.
+    """
+    same = normal(schema)
+    return ordered([same.type, parse(same.text), same.references])
+
+
+def _avro(node: Any, around: str) -> Any:
+    """A schema within a namespace, in normal form. What is no schema stays as it is."""
+    if isinstance(node, str):
+        return node if node in avro_names.PRIMITIVES else avro_names.full_name(node, around)
+    if isinstance(node, list):
+        return [_avro(branch, around) for branch in node]
+    if not isinstance(node, dict):
+        return node
+    result = dict(node)
+    kind = node.get("type")
+    if kind in avro_names.NAMED and isinstance(node.get("name"), str):
+        around = _name(result, around)
+    for key in _SCHEMAS_IN:
+        if key in result:
+            result[key] = _avro(result[key], around)
+    if kind == "record" and isinstance(node.get("fields"), list):
+        result["fields"] = [_field(field, around) for field in node["fields"]]
+    if isinstance(kind, str) and kind not in avro_names.NAMED and kind not in ("array", "map"):
+        result["type"] = _avro(kind, around)
+        return result["type"] if len(result) == 1 else result
+    return result
+
+
+def _name(result: dict[str, Any], around: str) -> str:
+    """Makes the names of a definition full; the namespace of what is inside."""
+    given = result.pop("namespace", None)
+    full = avro_names.defined_name(result["name"], given, around)
+    inside = avro_names.namespace_of(full)
+    result["name"] = full
+    if not inside and around:
+        # Without a dot the name would lie in the namespace around it.
+        result["namespace"] = ""
+    if isinstance(result.get("aliases"), list):
+        result["aliases"] = [
+            avro_names.full_name(alias, inside) if isinstance(alias, str) else alias
+            for alias in result["aliases"]
+        ]
+    return inside
+
+
+def _field(field: Any, around: str) -> Any:
+    if not isinstance(field, dict) or "type" not in field:
+        return field
+    return {**field, "type": _avro(field["type"], around)}

@@ -1,0 +1,83 @@
+"""Whether a schema may become a version of a subject, and what it is compared with."""
+
+from __future__ import annotations
+
+from qmtl.foundation.schema import canonical, refusals, versions
+from qmtl.foundation.schema.compatibility.levels import Comparison, Earlier, compare_versions
+from qmtl.foundation.schema.configuration import level_in_force, mode_in_force
+from qmtl.foundation.schema.documents import Document, Schema
+from qmtl.foundation.schema.registry import Mode, Registered, Version
+from qmtl.foundation.schema.storage import RegistryView, SchemaRow, VersionRow
+
+
+def register(
+    view: RegistryView, subject: str, schema: Schema, *, version: int | None, id: int | None
+) -> Registered:
+    """A new version, within a transaction that writes. `schema` is not a version of the subject yet."""
+    given = version is not None or id is not None
+    _refuse_mode(subject, mode_in_force(view, subject), given=given)
+    document = versions.document(view, schema, new=True)
+    if not given:
+        _refuse_incompatible(view, subject, document)
+    row = VersionRow(subject, _number(view, subject, version), _id(view, schema, id))
+    view.put_version(row)
+    return versions.registered(view, row)
+
+
+def compare(
+    view: RegistryView, subject: str, document: Document, *, version: Version | None
+) -> tuple[Comparison, ...]:
+    """The comparisons of a schema with the versions of a subject (`SchemaRegistry.check`)."""
+    rows = [row for row in view.versions(subject) if not row.deleted]
+    level = level_in_force(view, subject)
+    if version is not None and (rows or version != "latest"):
+        rows = [versions.find(view, subject, version, deleted=False)]
+    # Reading costs: those that no level looks at are left out.
+    wanted = rows if level.is_transitive else rows[-1:]
+    earlier = [Earlier(row.version, _read(view, row)) for row in wanted] if level.directions else []
+    return compare_versions(document, earlier, level)
+
+
+def _read(view: RegistryView, row: VersionRow) -> Document:
+    return versions.document(view, versions.schema_of(view, row.id))
+
+
+def _refuse_mode(subject: str, mode: Mode, *, given: bool) -> None:
+    what = f"nothing can be registered under {subject!r}"
+    if mode is Mode.READONLY:
+        raise refusals.not_permitted(what, "its mode is READONLY")
+    if given and mode is not Mode.IMPORT:
+        raise refusals.not_permitted(what, f"a version or an id is given, and its mode is {mode}, not IMPORT")
+    if not given and mode is Mode.IMPORT:
+        raise refusals.not_permitted(what, "its mode is IMPORT, and neither a version nor an id is given")
+
+
+def _refuse_incompatible(view: RegistryView, subject: str, document: Document) -> None:
+    comparisons = compare(view, subject, document, version=None)
+    if not all(one.verdict.is_compatible for one in comparisons):
+        raise refusals.incompatible(subject, level_in_force(view, subject), comparisons)
+
+
+def _number(view: RegistryView, subject: str, given: int | None) -> int:
+    """The next number: softly deleted versions have theirs still."""
+    taken = [row.version for row in view.versions(subject)]
+    if given in taken:
+        raise refusals.not_permitted(
+            f"nothing can be registered as version {given} of {subject!r}", "another schema is that version"
+        )
+    return max(taken, default=0) + 1 if given is None else given
+
+
+def _id(view: RegistryView, schema: Schema, given: int | None) -> int:
+    """The id of this content, for which a row is added where it is new."""
+    identity = canonical.identity(schema)
+    known = view.schema_of(identity)
+    if known is not None:
+        if given not in (None, known.id):
+            raise refusals.id_does_not_match(given, known.id)
+        return known.id
+    if given is not None and view.schema(given) is not None:
+        raise refusals.not_permitted(f"the schema cannot have the id {given}", "it stands for another schema")
+    id = view.last_id() + 1 if given is None else given
+    view.add_schema(SchemaRow(id, identity, schema))
+    return id

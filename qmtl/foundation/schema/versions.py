@@ -1,0 +1,86 @@
+"""Finding subjects, versions and schemas among the rows, and the words for what is not there."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+from qmtl.foundation.schema import canonical, reading, refusals
+from qmtl.foundation.schema.documents import Document, Reference, Schema
+from qmtl.foundation.schema.registry import Registered, Version
+from qmtl.foundation.schema.storage import RegistryView, VersionRow
+
+MAX_NUMBER = 2**31 - 1
+MAX_SUBJECT_BYTES = 255
+
+
+def checked_subject(subject: str) -> str:
+    """The name itself; 42208 where no subject can have it."""
+    if not subject:
+        raise refusals.invalid_subject(subject, "it is empty")
+    if any(unicodedata.category(each) in ("Cc", "Cs") for each in subject):
+        raise refusals.invalid_subject(subject, "it holds control characters, or half of a surrogate pair")
+    if len(subject.encode()) > MAX_SUBJECT_BYTES:
+        raise refusals.invalid_subject(subject, f"it has more than {MAX_SUBJECT_BYTES} bytes of UTF-8")
+    return subject
+
+
+def checked_version(version: Version) -> Version:
+    """The version itself; 42202 where it can be none."""
+    if version == "latest" or (type(version) is int and 1 <= version <= MAX_NUMBER):
+        return version
+    raise refusals.invalid_version(version)
+
+
+def of_subject(view: RegistryView, subject: str, *, deleted: bool) -> Sequence[VersionRow]:
+    """The versions of a subject, at least one; 40401 without."""
+    rows = [row for row in view.versions(subject) if deleted or not row.deleted]
+    if not rows:
+        raise refusals.subject_not_found(subject)
+    return rows
+
+
+def find(view: RegistryView, subject: str, version: Version, *, deleted: bool) -> VersionRow:
+    """One version; 40401 without the subject, 40402 without the version."""
+    rows = of_subject(view, subject, deleted=deleted)
+    if version == "latest":
+        return rows[-1]
+    found = next((row for row in rows if row.version == version), None)
+    if found is None:
+        raise refusals.version_not_found(subject, version)
+    return found
+
+
+def registered(view: RegistryView, row: VersionRow) -> Registered:
+    return Registered(row.subject, row.version, row.id, schema_of(view, row.id))
+
+
+def schema_of(view: RegistryView, id: int) -> Schema:
+    found = view.schema(id)
+    if found is None:
+        raise refusals.schema_not_found(f"with the id {id}")
+    return found.schema
+
+
+def same(
+    view: RegistryView, subject: str, schema: Schema, *, normalize: bool, deleted: bool
+) -> VersionRow | None:
+    """The newest version of the subject that has this schema."""
+    rows = [row for row in reversed(view.versions(subject)) if deleted or not row.deleted]
+    if not normalize:
+        known = view.schema_of(canonical.identity(schema))
+        return next((row for row in rows if known is not None and row.id == known.id), None)
+    wanted = canonical.normal(schema)
+    return next((row for row in rows if canonical.normal(schema_of(view, row.id)) == wanted), None)
+
+
+def document(view: RegistryView, schema: Schema, *, new: bool = False) -> Document:
+    """The schema with all that it refers to. A new one may not refer to what is softly deleted."""
+
+    def find_schema(reference: Reference) -> Schema:
+        checked_version(reference.version)
+        direct = new and reference in schema.references
+        row = find(view, reference.subject, reference.version, deleted=not direct)
+        return schema_of(view, row.id)
+
+    return reading.read(schema, find_schema)
