@@ -90,6 +90,21 @@ ROWS_QUARANTINED = Metric(
     ("node_id", "source"),
     "Impossible rows that were kept aside.",
 )
+REQUESTS = Metric(
+    "service_requests_total",
+    "counter",
+    "requests",
+    ("service", "method", "route", "status"),
+    "Requests that a service answered; the route is empty where there is none, or entry was refused.",
+)
+REQUEST_SECONDS = Metric(
+    "service_request_seconds",
+    "histogram",
+    "seconds",
+    ("service", "route"),
+    "Time from a request to the end of its answer.",
+    _SECONDS,
+)
 
 CATALOG = (
     SLA_SECONDS,
@@ -101,6 +116,8 @@ CATALOG = (
     VENDOR_RETRIES,
     ROWS_COMMITTED,
     ROWS_QUARANTINED,
+    REQUESTS,
+    REQUEST_SECONDS,
 )
 
 # What every event of `seamless.backfill` and `seamless.sla` tells: the series, its timeframe, and the range

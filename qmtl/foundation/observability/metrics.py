@@ -75,6 +75,11 @@ class Metrics:
         if quarantined:
             self._child(catalog.ROWS_QUARANTINED, series.text, source).inc(quarantined)
 
+    def count_request(self, service: str, method: str, route: str, status: int, seconds: float) -> None:
+        """One answered request. `route` is the pattern of its path, never the path."""
+        self._child(catalog.REQUESTS, service, method, route, str(status)).inc()
+        self._child(catalog.REQUEST_SECONDS, service, route).observe(seconds)
+
     def _child(self, metric: Metric, *labels: str) -> Any:
         # `labels()` takes a lock and rebuilds its key each time; an answer from the cache has no time for it.
         key = (metric.name, *labels)

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from qmtl.interfaces.cli import backfill, coverage, demo, doctor, export, fetch, import_bars, reports, store
+from qmtl.interfaces.cli import (
+    backfill,
+    coverage,
+    demo,
+    doctor,
+    export,
+    fetch,
+    import_bars,
+    reports,
+    serve,
+    store,
+)
 from qmtl.interfaces.cli.guard import Command, guarded
 from qmtl.interfaces.cli.session import Session
 
@@ -36,6 +47,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Command]]] = {
         "What the store holds, whether it is sound, its upkeep.",
         {"info": store.info, "verify": store.verify, "compact": store.compact, "declare": store.declare},
     ),
+    "serve": ("Services, each in a process of its own.", {"registry": serve.registry}),
 }
 
 # Plain help and no pretty tracebacks: both would load rich before a command asks for it.

@@ -39,6 +39,8 @@ def test_the_catalogue_is_what_dashboards_and_alerts_rely_on() -> None:
         "seamless_vendor_retries_total": ("counter", "retries", ("source",)),
         "seamless_rows_committed_total": ("counter", "rows", ("node_id", "source")),
         "seamless_rows_quarantined_total": ("counter", "rows", ("node_id", "source")),
+        "service_requests_total": ("counter", "requests", ("service", "method", "route", "status")),
+        "service_request_seconds": ("histogram", "seconds", ("service", "route")),
     }
     assert PHASES == ("storage_wait", "backfill_wait", "live_wait", "total")
 
@@ -66,6 +68,7 @@ def use_everything(metrics: Metrics) -> None:
     metrics.count_bars_served(SERIES, "cache", 1000)
     metrics.count_retry("binance")
     metrics.count_commit(SERIES, "binance", added=1440, quarantined=2)
+    metrics.count_request("registry", "GET", "/schemas/ids/{id}", 200, 0.0005)
 
 
 def test_every_metric_of_the_catalogue_can_be_emitted_with_its_labels(registry: CollectorRegistry) -> None:

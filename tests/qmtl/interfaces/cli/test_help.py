@@ -14,8 +14,21 @@ import qmtl
 from qmtl.interfaces.cli.main import COMMANDS, FAMILIES, app
 
 NAMES = {
-    "": ["backfill", "coverage", "demo", "diff", "doctor", "export", "fetch", "import", "reports", "store"],
+    "": [
+        "backfill",
+        "coverage",
+        "demo",
+        "diff",
+        "doctor",
+        "export",
+        "fetch",
+        "import",
+        "reports",
+        "serve",
+        "store",
+    ],
     "reports": ["accept", "list", "rules", "show"],
+    "serve": ["registry"],
     "store": ["compact", "declare", "info", "verify"],
 }
 

@@ -1,0 +1,65 @@
+"""`qmtl serve`: the services, each in a process of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qmtl.interfaces.cli.session import session_of
+
+
+def registry(
+    ctx: typer.Context,
+    store: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where schemas are kept; made if it is not there.")
+    ],
+    port: Annotated[int, typer.Option(metavar="N", help="0 takes a free one.", min=0, max=65_535)] = 8081,
+    host: Annotated[str, typer.Option(metavar="H", help="The address to serve on.")] = "127.0.0.1",
+    auth: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Who may enter; see below. Else everybody may.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="A certificate in PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key in PEM.")] = None,
+    unprotected: Annotated[
+        bool, typer.Option("--unprotected", help="Serve other machines without credentials or TLS.")
+    ] = False,
+) -> None:
+    """A schema registry that Confluent's clients talk to.
+
+    It prints its address once it is ready, and ends on SIGTERM or Ctrl-C.
+
+    The file of --auth is YAML or JSON, with roles read, write and admin, and hashes in place of secrets:
+
+    \b
+    users:
+      alice: {role: admin, scrypt: "16384:8:1:..."}
+    tokens:
+      ingest: {role: write, sha256: "..."}
+
+    \b
+    python -c "from qmtl.services.http.access import password_hash as h; print(h(input()))"
+    python -c "from qmtl.services.http.access import token_hash as h; print(h(input()))"
+    """
+    from qmtl.services.registry.serving import serve_registry
+
+    session = session_of(ctx)
+
+    def ready(address: str) -> None:
+        if not session.json:
+            typer.echo(f"the registry serves {address}")
+        session.emit({"address": address})
+        sys.stdout.flush()
+
+    serve_registry(
+        store,
+        host=host,
+        port=port,
+        auth=auth,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        unprotected=unprotected,
+        ready=ready,
+    )

@@ -1,0 +1,129 @@
+"""An application on a socket: from its first answer until a signal ends it."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from qmtl.foundation.errors import InvalidRequestError
+
+# Requests that run when a signal comes get so long to end.
+_GRACE_S = 5
+
+
+class Place(NamedTuple):
+    """Where to serve: port 0 is a free one. With a certificate and its key (PEM files), HTTPS."""
+
+    host: str
+    port: int
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def refuse_exposure(place: Place, *, has_credentials: bool) -> None:
+    """Raise `InvalidRequestError` where others could come in, or listen."""
+    missing = [
+        *([] if has_credentials else ["credentials (--auth FILE)"]),
+        *([] if place.tls_cert else ["TLS (--tls-cert FILE --tls-key FILE)"]),
+    ]
+    if missing and not place.is_loopback:
+        raise InvalidRequestError(
+            f"others can reach {place.host}, and the server has no {' and no '.join(missing)}",
+            next_step="add that, serve on 127.0.0.1, or say --unprotected if something else protects it",
+        )
+
+
+def serve(app: ASGIApp, place: Place, *, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT. `ready` is called with the address once connections are taken.
+
+    Needs the main thread. Raises `InvalidRequestError` for a host, port or certificate that cannot be used.
+    """
+    if (place.tls_cert is None) != (place.tls_key is None):
+        raise InvalidRequestError("a certificate needs its key, and a key its certificate")
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        ssl_certfile=place.tls_cert,
+        ssl_keyfile=place.tls_key,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    try:
+        config.load()
+    except OSError as failure:  # ssl.SSLError is one
+        raise InvalidRequestError(
+            "the certificate or its key cannot be used",
+            why=str(failure),
+            next_step="give PEM files: a certificate with its chain, and its own key, without a password",
+        ) from failure
+    with _bound(place) as listening:
+        _Server(config, lambda: ready(_address(place, listening))).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Tells when it is ready, and ends by a signal without dying of it."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's own raises the signal once more at the end; what stands open behind it would stay open.
+        before = {
+            number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _bound(place: Place) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+        except BaseException:
+            listening.close()
+            raise
+    except (OSError, OverflowError) as failure:
+        raise InvalidRequestError(
+            f"cannot serve on {place.host} port {place.port}",
+            why=str(failure),
+            next_step="choose another port (0 takes a free one), or an address of this machine",
+        ) from failure
+    return listening
+
+
+def _address(place: Place, listening: socket.socket) -> str:
+    scheme = "https" if place.tls_cert else "http"
+    host = f"[{place.host}]" if ":" in place.host else place.host
+    return f"{scheme}://{host}:{listening.getsockname()[1]}"

@@ -1,0 +1,1 @@
+"""The schema registry as a server that Confluent's clients talk to."""

@@ -1,0 +1,121 @@
+"""The registry as an application: its routes, its errors, and what lies around them."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp
+
+from qmtl import __version__
+from qmtl.foundation.clock import SystemClock
+from qmtl.foundation.errors import SchemaRegistryError
+from qmtl.foundation.observability.metrics import Metrics
+from qmtl.foundation.schema.client import SchemaRegistryClient
+from qmtl.foundation.schema.storage import RegistryStorage
+from qmtl.services.http.access import Credentials, Role
+from qmtl.services.http.layers import Authenticated, BoundedBodies, Counted, RawPaths
+from qmtl.services.registry.page import described
+from qmtl.services.registry.routes.about import about_routes
+from qmtl.services.registry.routes.compatibility import compatibility_routes
+from qmtl.services.registry.routes.schemas import schema_routes
+from qmtl.services.registry.routes.settings import level_routes, mode_routes
+from qmtl.services.registry.routes.subjects import subject_routes
+from qmtl.services.registry.wire import ACCEPTED, Answer, refusal, refusal_of
+
+# A schema of 5 MiB, in a string of JSON in which every second byte had to be escaped.
+BODY_LIMIT = 10 * 2**20
+UNGUARDED = ("/healthz", "/readyz")
+
+_log = logging.getLogger("qmtl.registry")
+
+
+def make_app(
+    storage: RegistryStorage, *, credentials: Credentials | None = None, body_limit: int = BODY_LIMIT
+) -> ASGIApp:
+    """An ASGI application over the rows of `storage`; without credentials it lets everybody do everything."""
+    registry = SchemaRegistryClient(storage)
+    app = FastAPI(
+        title="qmtl schema registry",
+        version=__version__,
+        description="Confluent's REST API for schemas, with verdicts that explain themselves.",
+        default_response_class=Answer,
+        redirect_slashes=False,
+        redoc_url=None,
+    )
+    for routes in (
+        schema_routes(registry),
+        subject_routes(registry),
+        compatibility_routes(registry),
+        level_routes(registry),
+        mode_routes(registry),
+        about_routes(storage),
+    ):
+        app.include_router(routes)
+    app.add_exception_handler(SchemaRegistryError, _refused)
+    app.add_exception_handler(RequestValidationError, _unusable)
+    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(Exception, _defect)
+    app.openapi = lambda: described(app, guarded=credentials is not None)  # type: ignore[method-assign]
+
+    around: ASGIApp = BoundedBodies(app, limit=body_limit, accepted=ACCEPTED, refuse=refusal)
+    if credentials is not None:
+        around = Authenticated(around, credentials, role_for, unguarded=UNGUARDED, refuse=refusal)
+    return Counted(RawPaths(around), metrics=Metrics(), clock=SystemClock(), service="registry")
+
+
+def role_for(method: str, path: str, query: bytes) -> Role:
+    """READ to look up and compare, WRITE to register and delete softly, ADMIN for all that is left."""
+    in_subjects = path.startswith("/subjects/")
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return Role.READ
+    if method == "POST":
+        registers = in_subjects and path.count("/") > 2
+        return Role.WRITE if registers else Role.READ
+    softly = method == "DELETE" and in_subjects and "permanent" not in QueryParams(query)
+    return Role.WRITE if softly else Role.ADMIN
+
+
+async def _refused(request: Request, error: Exception) -> Answer:
+    assert isinstance(error, SchemaRegistryError)
+    if error.status >= 500:
+        _log.error("%s", error)
+    return refusal_of(error)
+
+
+async def _unusable(request: Request, error: Exception) -> Answer:
+    assert isinstance(error, RequestValidationError)
+    problems = error.errors()
+    if any(problem["type"] == "json_invalid" for problem in problems):
+        return refusal(400, f"the body is not JSON: {problems[0]['ctx']['error']}")
+    told = (f"{' '.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems)
+    return refusal(422, "; ".join(told))
+
+
+async def _of_http(request: Request, error: Exception) -> Answer:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["allow"] = ", ".join(_methods(request))
+    return refusal(error.status_code, f"HTTP {error.status_code} {error.detail}", headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What can be done with this path; Starlette names the methods of the first fitting route alone."""
+    routes: list[Any] = request.app.routes
+    return sorted(
+        method
+        for route in routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    )
+
+
+async def _defect(request: Request, error: Exception) -> Answer:
+    return refusal(500, f"this is a defect of the server: {type(error).__name__}")

@@ -1,0 +1,98 @@
+"""What stands in a path or behind its question mark, read once for all routes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
+from urllib.parse import unquote_to_bytes
+
+from fastapi import Path, Query
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from starlette.convertors import StringConvertor, register_url_convertor
+
+from qmtl.foundation.errors import SchemaRegistryError
+from qmtl.foundation.schema.registry import Version
+from qmtl.services.registry.wire import LARGEST
+
+T = TypeVar("T")
+
+
+class _Segment(StringConvertor):
+    """One part of a path as it was sent, an empty one too: the registry says what is wrong with that."""
+
+    regex = "[^/]*"
+
+
+register_url_convertor("segment", _Segment())
+
+
+def _decoded(sent: Any) -> Any:
+    # Routes see the path as it was sent, so that %2F is no border between its parts.
+    try:
+        return unquote_to_bytes(sent).decode()
+    except UnicodeDecodeError as failure:
+        raise SchemaRegistryError(
+            "the subject is not UTF-8",
+            code=42208,
+            why=str(failure),
+            next_step="percent-encode its UTF-8 bytes",
+        ) from failure
+
+
+Subject = Annotated[
+    str,
+    BeforeValidator(_decoded),
+    WithJsonSchema({"type": "string", "minLength": 1, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]+$"}),
+    Path(description="At most 255 bytes of UTF-8, percent-encoded; no control characters."),
+]
+
+
+def _version(sent: Any) -> Any:
+    if sent in ("latest", "-1"):
+        return "latest"
+    if sent.isascii() and sent.isdecimal() and len(sent) <= 10:
+        return int(sent)
+    raise SchemaRegistryError(
+        f"{sent!r} is not a version",
+        code=42202,
+        next_step=f"send a number from 1 to {LARGEST}, or latest",
+    )
+
+
+VersionNumber = Annotated[
+    Version,
+    BeforeValidator(_version),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": LARGEST}, {"enum": ["latest", "-1"]}]}
+    ),
+    Path(description="A number, or `latest`; `-1` is the latest too."),
+]
+
+Id = Annotated[int, Path(ge=0, le=LARGEST)]
+
+
+def _flag(sent: Any) -> Any:
+    # Python's clients send True and False.
+    return {"true": True, "false": False}.get(sent.lower(), sent) if isinstance(sent, str) else sent
+
+
+No = Annotated[
+    bool,
+    BeforeValidator(_flag),
+    WithJsonSchema({"type": "string", "enum": ["true", "false", "True", "False"], "default": "false"}),
+    Query(),
+]
+
+Offset = Annotated[int, Query(ge=0, le=LARGEST, description="So many are passed over.")]
+Limit = Annotated[int, Query(ge=-LARGEST, le=LARGEST, description="At most so many; a negative one: all.")]
+Prefix = Annotated[
+    str,
+    AfterValidator(lambda prefix: prefix.removeprefix(":*:")),
+    Query(alias="subjectPrefix", description="`:*:` before it (all contexts) says nothing."),
+]
+
+
+def page(values: Iterable[T], offset: int, limit: int) -> list[T]:
+    """A part of a list, as `offset` and `limit` cut it."""
+    return list(itertools.islice(values, offset, None if limit < 0 else offset + limit))

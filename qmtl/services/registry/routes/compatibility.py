@@ -1,0 +1,39 @@
+"""What would break, before anything is registered."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from qmtl.foundation.schema.registry import SchemaRegistry
+from qmtl.services.registry.parameters import No, Subject, VersionNumber
+from qmtl.services.registry.routes import refused
+from qmtl.services.registry.wire import Answer, CompatibilityAnswer, SchemaBody, compatibility_json
+
+
+def compatibility_routes(registry: SchemaRegistry) -> APIRouter:
+    router = APIRouter(
+        prefix="/compatibility/subjects/{subject:segment}/versions",
+        tags=["compatibility"],
+        default_response_class=Answer,
+        responses=refused(404, 422),
+    )
+
+    @router.post("", response_model=CompatibilityAnswer)
+    def check(subject: Subject, schema: SchemaBody, normalize: No = False, verbose: No = False) -> Answer:
+        """Compares with the versions that the subject's level names."""
+        comparisons = registry.check(subject, schema.value, normalize=normalize)
+        return Answer(compatibility_json(comparisons, verbose=verbose))
+
+    @router.post("/{version}", response_model=CompatibilityAnswer)
+    def check_version(
+        subject: Subject,
+        version: VersionNumber,
+        schema: SchemaBody,
+        normalize: No = False,
+        verbose: No = False,
+    ) -> Answer:
+        """Compares with one version alone, in the directions of the subject's level."""
+        comparisons = registry.check(subject, schema.value, version=version, normalize=normalize)
+        return Answer(compatibility_json(comparisons, verbose=verbose))
+
+    return router

@@ -1,0 +1,281 @@
+"""The rows of a registry in one SQLite file: durable before anybody is answered, and never half there."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from urllib.parse import quote
+
+from qmtl.foundation.errors import SchemaRegistryError, StoreCorruptError, StoreError
+from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
+from qmtl.foundation.schema.storage import Record, RegistryView, SchemaRow, Setting, VersionRow
+from qmtl.runtime.io.store.connections import Connections
+from qmtl.runtime.io.store.locks import CommitLock
+
+FORMAT = 1
+APPLICATION_ID = 0x716D7472  # "qmtr"
+DATABASE = "registry.sqlite"
+LOCK = "registry.lock"
+
+# A registration takes milliseconds; who waits for longer waits for a program that hangs.
+_TURN_S = 10.0
+
+_TABLES = """
+CREATE TABLE schema (
+    id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, type TEXT NOT NULL, text TEXT NOT NULL,
+    refs TEXT NOT NULL);
+CREATE TABLE reference (
+    subject TEXT NOT NULL, version INTEGER NOT NULL, schema INTEGER NOT NULL,
+    PRIMARY KEY (subject, version, schema)) WITHOUT ROWID;
+CREATE TABLE version (
+    subject TEXT NOT NULL, version INTEGER NOT NULL, schema INTEGER NOT NULL, deleted INTEGER NOT NULL,
+    PRIMARY KEY (subject, version)) WITHOUT ROWID;
+CREATE INDEX version_schema ON version (schema, subject, version);
+CREATE TABLE setting (
+    name TEXT NOT NULL, subject TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (name, subject)) WITHOUT ROWID;
+CREATE TABLE record (
+    kind TEXT NOT NULL, subject TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (kind, subject, key)) WITHOUT ROWID;
+"""
+
+_SCHEMA = "SELECT id, identity, text, type, refs FROM schema WHERE "
+_VERSION = "SELECT subject, version, schema, deleted FROM version WHERE "
+
+
+class SqliteStorage:
+    """A `RegistryStorage` in the folder `path`, which is made if it is not there.
+
+    Several processes of one machine may use the folder at once. The disk must be a local one.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(os.path.abspath(path))
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as failure:
+            raise StoreError(
+                "the folder of the registry cannot be used",
+                path=self.path,
+                why=str(failure),
+                next_step="name a folder that this user may make and write",
+            ) from failure
+        self._lock = CommitLock(self.path / LOCK, timeout_s=_TURN_S)
+        self._pool = Connections(self._connect, self._closing)
+        try:
+            with self._lock.held(), self._pool.use() as connection:
+                _lay_out(connection, self.path)
+        except sqlite3.Error as failure:
+            self.close()
+            damaged = failure.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+            kind = StoreCorruptError if damaged else StoreError
+            raise kind(
+                f"{DATABASE} is damaged, or no registry" if damaged else "the registry cannot be opened",
+                path=self.path,
+                why=f"SQLite says: {failure}",
+                next_step="bring the file back from a backup, or name another folder"
+                if damaged
+                else "give this user the right to write to the folder and its files",
+            ) from failure
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[RegistryView]:
+        """See `RegistryStorage.reading`. Never waits for a writer."""
+        with _told(self.path), self._pool.use() as connection:
+            connection.execute("BEGIN")
+            yield _View(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[RegistryView]:
+        """See `RegistryStorage.writing`. Waits 10 s at most for another writer."""
+        with _told(self.path), self._pool.use() as connection, self._lock.held():
+            connection.execute("BEGIN IMMEDIATE")
+            yield _View(connection)
+            connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file. Closing twice is nothing."""
+        self._pool.close()
+        self._lock.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"file:{quote(str(self.path / DATABASE))}?mode=rwc",
+            uri=True,
+            timeout=_TURN_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _closing(self) -> AbstractContextManager[None]:
+        # Closing moves the log into the file; SQLite before 3.51.3 may lose a commit that runs beside that.
+        return self._lock.held() if (self.path / LOCK).exists() else nullcontext()
+
+
+class _View:
+    """See `RegistryView`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._ask = connection.execute
+
+    def schema(self, id: int) -> SchemaRow | None:
+        return _schema_row(self._ask(_SCHEMA + "id = ?", (id,)).fetchone())
+
+    def schema_of(self, identity: str) -> SchemaRow | None:
+        return _schema_row(self._ask(_SCHEMA + "identity = ?", (identity,)).fetchone())
+
+    def last_id(self) -> int:
+        (last,) = self._ask("SELECT coalesce(max(id), 0) FROM schema").fetchone()
+        return int(last)
+
+    def add_schema(self, row: SchemaRow) -> None:
+        schema = row.schema
+        self._ask(
+            "INSERT INTO schema VALUES (?, ?, ?, ?, ?)",
+            (row.id, row.identity, schema.type.value, schema.text, json.dumps(schema.references)),
+        )
+        for reference in schema.references:
+            self._ask(
+                "INSERT OR IGNORE INTO reference VALUES (?, ?, ?)",
+                (reference.subject, reference.version, row.id),
+            )
+
+    def subjects(self, prefix: str = "") -> Sequence[tuple[str, bool]]:
+        rows = self._ask(
+            "SELECT subject, min(deleted) FROM version"
+            " WHERE subject >= ?1 AND substr(subject, 1, length(?1)) = ?1 GROUP BY subject ORDER BY subject",
+            (prefix,),
+        )
+        return [(subject, bool(deleted)) for subject, deleted in rows]
+
+    def versions(self, subject: str) -> Sequence[VersionRow]:
+        return _version_rows(self._ask(_VERSION + "subject = ? ORDER BY version", (subject,)))
+
+    def usages(self, id: int) -> Sequence[VersionRow]:
+        return _version_rows(self._ask(_VERSION + "schema = ? ORDER BY subject, version", (id,)))
+
+    def referrers(self, subject: str, version: int) -> Sequence[int]:
+        rows = self._ask(
+            "SELECT schema FROM reference WHERE subject = ? AND version = ? ORDER BY schema",
+            (subject, version),
+        )
+        return [id for (id,) in rows]
+
+    def put_version(self, row: VersionRow) -> None:
+        self._ask("REPLACE INTO version VALUES (?, ?, ?, ?)", row)
+
+    def remove_version(self, subject: str, version: int) -> None:
+        self._ask("DELETE FROM version WHERE subject = ? AND version = ?", (subject, version))
+
+    def setting(self, name: Setting, subject: str) -> str | None:
+        row = self._ask(
+            "SELECT value FROM setting WHERE name = ? AND subject = ?", (name, subject)
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def put_setting(self, name: Setting, subject: str, value: str | None) -> None:
+        if value is None:
+            self._ask("DELETE FROM setting WHERE name = ? AND subject = ?", (name, subject))
+        else:
+            self._ask("REPLACE INTO setting VALUES (?, ?, ?)", (name, subject, value))
+
+    def records(self, kind: str, subject: str, *, after: str = "") -> Sequence[Record]:
+        rows = self._ask(
+            "SELECT kind, subject, key, value FROM record WHERE kind = ? AND subject = ? AND key > ?"
+            " ORDER BY key",
+            (kind, subject, after),
+        )
+        return [Record(*row) for row in rows]
+
+    def put_record(self, record: Record) -> None:
+        self._ask("REPLACE INTO record VALUES (?, ?, ?, ?)", record)
+
+
+def _schema_row(row: tuple[int, str, str, str, str] | None) -> SchemaRow | None:
+    if row is None:
+        return None
+    id, identity, text, type_, refs = row
+    references = tuple(Reference(*reference) for reference in json.loads(refs))
+    return SchemaRow(id, identity, Schema(text, SchemaType(type_), references))
+
+
+def _version_rows(rows: sqlite3.Cursor) -> list[VersionRow]:
+    return [VersionRow(subject, version, id, bool(deleted)) for subject, version, id, deleted in rows]
+
+
+def _lay_out(connection: sqlite3.Connection, folder: Path) -> None:
+    """Make the tables of a new file; refuse a file that is not ours to read. Needs the lock."""
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if not application and not tables:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(
+            f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
+            f"{_TABLES} COMMIT;"
+        )
+        for place in (folder, folder.parent):
+            _keep_entries(place)
+    elif application != APPLICATION_ID:
+        raise StoreCorruptError(
+            f"{folder / DATABASE} belongs to another program",
+            path=folder,
+            why=f"its SQLite application id is {application:#x}, not {APPLICATION_ID:#x}",
+            next_step="name another folder for the registry",
+        )
+    elif version > FORMAT:
+        raise StoreError(
+            f"the registry has format {version}; this qmtl reads formats up to {FORMAT}",
+            path=folder,
+            why="a newer qmtl has written it",
+            next_step="pip install --upgrade qmtl",
+        )
+
+
+def _keep_entries(folder: Path) -> None:
+    """Make new names in a directory durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_MEANINGS = {
+    sqlite3.SQLITE_FULL: ("there is no room left for the registry", "free some space, then repeat"),
+    sqlite3.SQLITE_IOERR: (
+        "the disk of the registry refuses",
+        "check the disk and its free space, then repeat",
+    ),
+    sqlite3.SQLITE_READONLY: (
+        "the registry cannot be written",
+        "give the server's user the right to write to the folder and its files",
+    ),
+    sqlite3.SQLITE_CORRUPT: ("the file of the registry is damaged", "bring it back from a backup"),
+}
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Turn what SQLite and the lock raise into 50001. Nothing of a write that failed was kept."""
+    try:
+        yield
+    except StoreError as failure:
+        raise SchemaRegistryError(
+            failure.what, code=50001, why=failure.why, next_step=failure.next_step
+        ) from failure
+    except sqlite3.Error as failure:
+        code = getattr(failure, "sqlite_errorcode", 0) & 0xFF
+        what, next_step = _MEANINGS.get(code, ("the registry cannot be read or written", None))
+        raise SchemaRegistryError(
+            what, code=50001, why=f"SQLite says: {failure}; nothing was kept of it", next_step=next_step
+        ) from failure

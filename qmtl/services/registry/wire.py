@@ -1,0 +1,268 @@
+"""What goes over the wire: bodies as Confluent's registry takes and gives them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Annotated, Any
+
+from fastapi import Response
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from qmtl.foundation.errors import IncompatibleSchemaError, QmtlError, SchemaRegistryError
+from qmtl.foundation.schema.compatibility.levels import Comparison
+from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
+from qmtl.foundation.schema.registry import Registered
+
+MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
+ACCEPTED = (MEDIA_TYPE, "application/vnd.schemaregistry+json", "application/json", "application/octet-stream")
+
+# Java's int, in which Confluent's clients keep ids and versions.
+LARGEST = 2**31 - 1
+
+
+class Answer(Response):
+    """Bytes of JSON, or a value that becomes such."""
+
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        return content if isinstance(content, bytes) else as_json(content)
+
+
+def as_json(value: Any) -> bytes:
+    # In ASCII: a string of JSON may hold half a surrogate pair, which UTF-8 cannot.
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+# What comes in.
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ReferenceBody(_Request):
+    """Another registered schema that this one uses, and how its text calls it."""
+
+    name: str
+    subject: str
+    version: Annotated[int, Field(ge=1, le=LARGEST)]
+
+
+def _known_type(value: Any) -> Any:
+    if value is None:
+        return SchemaType.AVRO
+    if isinstance(value, str) and value not in SchemaType.__members__:
+        raise SchemaRegistryError(
+            f"the schema type {value!r} is not read here",
+            code=42201,
+            next_step=f"send one of {', '.join(SchemaType)}",
+        )
+    return value
+
+
+class SchemaBody(_Request):
+    """A schema as text. `metadata` and `ruleSet` are not kept, so only null is taken."""
+
+    text: Annotated[str, Field(alias="schema")]
+    type: Annotated[SchemaType, BeforeValidator(_known_type), Field(alias="schemaType")] = SchemaType.AVRO
+    references: list[ReferenceBody] | None = None
+    metadata: None = None
+    ruleSet: None = None
+
+    @property
+    def value(self) -> Schema:
+        uses = self.references or ()
+        return Schema(self.text, self.type, tuple(Reference(r.name, r.subject, r.version) for r in uses))
+
+
+class RegistrationBody(SchemaBody):
+    """A schema to register. `version` and `id` are those given elsewhere, in mode IMPORT."""
+
+    version: Annotated[int, Field(ge=1, le=LARGEST)] | None = None
+    id: Annotated[int, Field(ge=1, le=LARGEST)] | None = None
+
+
+class LevelBody(_Request):
+    compatibility: str
+
+
+class ModeBody(_Request):
+    mode: str
+
+
+# What goes out, for the OpenAPI page.
+
+
+class ErrorAnswer(BaseModel):
+    error_code: int
+    message: str
+
+
+class DetailAnswer(BaseModel):
+    """One place where a reader cannot read what a writer may write.
+
+    `counterexample` is there if one was found: an instance that the writer's schema accepts and the reader's
+    rejects. `undecided` is there, and true, where the engine could not tell.
+    """
+
+    version: int
+    direction: str
+    path: str
+    rule: str
+    message: str
+    writer: Any
+    reader: Any
+    counterexample: Any = None
+    undecided: bool = False
+
+
+class IncompatibleAnswer(ErrorAnswer):
+    details: list[DetailAnswer] = []
+
+
+class NoticeAnswer(BaseModel):
+    """Compatible, and worth a warning."""
+
+    version: int
+    direction: str
+    path: str
+    rule: str
+    message: str
+
+
+class CompatibilityAnswer(BaseModel):
+    """All but `is_compatible` is there only with `verbose=true`."""
+
+    is_compatible: bool
+    messages: list[str] = []
+    details: list[DetailAnswer] = []
+    notices: list[NoticeAnswer] = []
+
+
+class ReferenceAnswer(BaseModel):
+    name: str
+    subject: str
+    version: int
+
+
+class SchemaAnswer(BaseModel):
+    """`schemaType` is left out for Avro, and `references` where there are none."""
+
+    schema_: Annotated[str, Field(alias="schema")]
+    schemaType: str = "AVRO"
+    references: list[ReferenceAnswer] = []
+
+
+class VersionAnswer(SchemaAnswer):
+    subject: str
+    version: int
+    id: int
+
+
+class RegisteredAnswer(BaseModel):
+    id: int
+    version: int
+
+
+class UsageAnswer(BaseModel):
+    subject: str
+    version: int
+
+
+class LevelAnswer(BaseModel):
+    compatibilityLevel: str
+
+
+class ModeAnswer(ModeBody):
+    pass
+
+
+# Values of ours as values of JSON.
+
+
+def schema_json(schema: Schema) -> dict[str, Any]:
+    """Of a schema alone."""
+    told: dict[str, Any] = {"schema": schema.text}
+    if schema.type is not SchemaType.AVRO:
+        told["schemaType"] = schema.type.value
+    if schema.references:
+        told["references"] = [reference._asdict() for reference in schema.references]
+    return told
+
+
+@lru_cache(4096)
+def schema_bytes(schema: Schema) -> bytes:
+    """`schema_json` as bytes. A schema never changes, and is asked for by every consumer of it."""
+    return as_json(schema_json(schema))
+
+
+def version_json(found: Registered) -> dict[str, Any]:
+    """Of a version of a subject."""
+    return {
+        "subject": found.subject,
+        "version": found.version,
+        "id": found.id,
+        **schema_json(found.schema),
+    }
+
+
+def details_json(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
+    """All problems of all comparisons, in order."""
+    return [
+        {
+            "version": version,
+            "direction": direction,
+            "path": problem.path,
+            "rule": problem.rule,
+            "message": problem.message,
+            "writer": problem.writer,
+            "reader": problem.reader,
+            **({} if problem.counterexample is None else {"counterexample": problem.counterexample.value}),
+            **({"undecided": True} if problem.undecided else {}),
+        }
+        for version, direction, verdict in comparisons
+        for problem in verdict.problems
+    ]
+
+
+def compatibility_json(comparisons: tuple[Comparison, ...], *, verbose: bool) -> dict[str, Any]:
+    """The verdict, and with `verbose` why."""
+    told: dict[str, Any] = {"is_compatible": all(c.verdict.is_compatible for c in comparisons)}
+    if verbose:
+        details = details_json(comparisons)
+        told["messages"] = [
+            f"version {detail['version']}, {detail['direction']}: {detail['message']}" for detail in details
+        ]
+        told["details"] = details
+        told["notices"] = [
+            {"version": version, "direction": direction, **_notice(notice)}
+            for version, direction, verdict in comparisons
+            for notice in verdict.notices
+        ]
+    return told
+
+
+def _notice(notice: Any) -> dict[str, str]:
+    return {"path": notice.path, "rule": notice.rule, "message": notice.message}
+
+
+def refusal(
+    status: int, message: str, *, code: int | None = None, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """The body of every error. Without a code of its own it has that of HTTP."""
+    return Answer({"error_code": code or status, "message": message}, status, headers)
+
+
+def refusal_of(error: SchemaRegistryError) -> Answer:
+    """What the registry refuses, in its own words."""
+    told: dict[str, Any] = {"error_code": error.code, "message": _sentence(error)}
+    if isinstance(error, IncompatibleSchemaError):
+        told["details"] = details_json(error.comparisons)
+    return Answer(told, error.status)
+
+
+def _sentence(error: QmtlError) -> str:
+    return "; ".join(part for part in (error.what, error.why, error.next_step) if part)
