@@ -21,6 +21,9 @@ _CHALLENGES = [
     (b"www-authenticate", b'Bearer realm="qmtl"'),
 ]
 
+# What may be a label: anybody may make up more.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
 
 class Refuse(Protocol):
     """How the application words its errors."""
@@ -180,7 +183,8 @@ class Counted:
         finally:
             route = getattr(scope.get("route"), "path_format", "")
             seconds = self._clock.monotonic() - begun
-            self._metrics.count_request(self._service, scope["method"], route, status, seconds)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._metrics.count_request(self._service, method, route, status, seconds)
 
 
 def _header(scope: Scope, name: bytes) -> str | None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, Route
+from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from qmtl import __version__
@@ -49,15 +48,17 @@ def make_app(
         redirect_slashes=False,
         redoc_url=None,
     )
-    for routes in (
+    routers = (
         schema_routes(registry),
         subject_routes(registry),
         compatibility_routes(registry),
         level_routes(registry),
         mode_routes(registry),
         about_routes(storage),
-    ):
-        app.include_router(routes)
+    )
+    for router in routers:
+        app.include_router(router)
+    app.state.routes = [route for router in routers for route in router.routes]
     app.add_exception_handler(SchemaRegistryError, _refused)
     app.add_exception_handler(RequestValidationError, _unusable)
     app.add_exception_handler(HTTPException, _of_http)
@@ -102,19 +103,11 @@ async def _of_http(request: Request, error: Exception) -> Answer:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["allow"] = ", ".join(_methods(request))
+        # Starlette names the methods of the first fitting route alone.
+        fitting = [r for r in request.app.state.routes if r.matches(request.scope)[0] is not Match.NONE]
+        methods = {method for route in fitting for method in route.methods}
+        headers = {"allow": ", ".join(sorted(methods))} if methods else headers
     return refusal(error.status_code, f"HTTP {error.status_code} {error.detail}", headers=headers)
-
-
-def _methods(request: Request) -> list[str]:
-    """What can be done with this path; Starlette names the methods of the first fitting route alone."""
-    routes: list[Any] = request.app.routes
-    return sorted(
-        method
-        for route in routes
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
-        for method in route.methods or ()
-    )
 
 
 async def _defect(request: Request, error: Exception) -> Answer:

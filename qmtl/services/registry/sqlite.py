@@ -25,12 +25,14 @@ LOCK = "registry.lock"
 _TURN_S = 10.0
 
 _TABLES = """
+-- AUTOINCREMENT remembers the highest id that there ever was.
 CREATE TABLE schema (
-    id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, type TEXT NOT NULL, text TEXT NOT NULL,
-    refs TEXT NOT NULL);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, identity TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
+    text TEXT NOT NULL, refs TEXT NOT NULL);
 CREATE TABLE reference (
     subject TEXT NOT NULL, version INTEGER NOT NULL, schema INTEGER NOT NULL,
     PRIMARY KEY (subject, version, schema)) WITHOUT ROWID;
+CREATE INDEX reference_schema ON reference (schema);
 CREATE TABLE version (
     subject TEXT NOT NULL, version INTEGER NOT NULL, schema INTEGER NOT NULL, deleted INTEGER NOT NULL,
     PRIMARY KEY (subject, version)) WITHOUT ROWID;
@@ -134,8 +136,8 @@ class _View:
         return _schema_row(self._ask(_SCHEMA + "identity = ?", (identity,)).fetchone())
 
     def last_id(self) -> int:
-        (last,) = self._ask("SELECT coalesce(max(id), 0) FROM schema").fetchone()
-        return int(last)
+        row = self._ask("SELECT seq FROM sqlite_sequence WHERE name = 'schema'").fetchone()
+        return 0 if row is None else int(row[0])
 
     def add_schema(self, row: SchemaRow) -> None:
         schema = row.schema
@@ -148,6 +150,10 @@ class _View:
                 "INSERT OR IGNORE INTO reference VALUES (?, ?, ?)",
                 (reference.subject, reference.version, row.id),
             )
+
+    def remove_schema(self, id: int) -> None:
+        self._ask("DELETE FROM schema WHERE id = ?", (id,))
+        self._ask("DELETE FROM reference WHERE schema = ?", (id,))
 
     def subjects(self, prefix: str = "") -> Sequence[tuple[str, bool]]:
         rows = self._ask(

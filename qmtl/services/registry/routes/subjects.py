@@ -100,7 +100,6 @@ def subject_routes(registry: SchemaRegistry) -> APIRouter:
     )
     def delete_version(subject: Subject, version: VersionNumber, permanent: No = False) -> Answer:
         """Deletes the version softly, or after that for ever; its number."""
-        number = registry.version(subject, version).version if version == "latest" else version
-        return Answer(registry.delete_version(subject, number, permanent=permanent))
+        return Answer(registry.delete_version(subject, version, permanent=permanent))
 
     return router
