@@ -1,0 +1,65 @@
+"""Whether an instance really cannot be read: fastavro writes it with one schema and reads it with both."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from qmtl.foundation.errors import MissingDependencyError
+from qmtl.foundation.schema.compatibility.avro.deviations import Answer, deviations_in
+from qmtl.foundation.schema.compatibility.avro.reading import steps
+from qmtl.foundation.schema.compatibility.avro.rendering import schema_of
+from qmtl.foundation.schema.compatibility.avro.types import Graph
+
+
+class Confirmation:
+    """Of one pair of schemas, which fastavro reads once. Raises `TooDeep` where it could not follow them."""
+
+    def __init__(self, writer: Graph, reader: Graph) -> None:
+        try:
+            import fastavro
+        except ImportError:
+            raise MissingDependencyError("fastavro", extra="schemas") from None
+        self._writer = writer
+        self._reader = reader
+        self._schemas = [fastavro.parse_schema(schema_of(graph.root)) for graph in (writer, reader)]
+        self._answers: dict[int, tuple[Any, bool]] = {}
+
+    @property
+    def has_nothing_to_resolve(self) -> bool:
+        """Whether the schemas are equal, but for what resolution ignores, such as `doc`.
+
+        Then even a branch of a union can be read that hides behind an earlier one of its unqualified name.
+        """
+        writer, reader = self._schemas
+        return writer == reader
+
+    def is_unreadable(self, instance: Any) -> bool:
+        """Whether `instance`, a value of the writer's, cannot be read."""
+        if id(instance) not in self._answers:
+            # Problems share instances; each is kept beside its answer, so that its id stays its own.
+            self._answers[id(instance)] = (instance, self._judge(instance))
+        return self._answers[id(instance)][1]
+
+    def _judge(self, instance: Any) -> bool:
+        answer = self._ask(instance)
+        if answer == "refused":
+            return True
+        met = list(steps(self._writer.root, self._reader.root, instance))
+        return bool(deviations_in(met, answer)) and not all(step.is_readable for step in met)
+
+    def _ask(self, instance: Any) -> Answer:
+        from fastavro import schemaless_reader, schemaless_writer
+        from fastavro.read import SchemaResolutionError
+
+        written = io.BytesIO()
+        writer, reader = self._schemas
+        schemaless_writer(written, writer, instance)
+        written.seek(0)
+        try:
+            schemaless_reader(written, writer, reader)
+        except SchemaResolutionError:
+            return "refused"
+        except Exception:  # noqa: BLE001 - a crash of any kind is no verdict; the caller looks for its reason
+            return "stumbled"
+        return "read"

@@ -1,0 +1,92 @@
+"""A place in what is written, seen from both sides, and the instance that leads to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from qmtl.foundation.schema.compatibility.avro.names import unqualified
+from qmtl.foundation.schema.compatibility.avro.smallest import Chosen, Smallest, SmallestValues
+from qmtl.foundation.schema.compatibility.avro.types import (
+    Enum,
+    Fixed,
+    Map,
+    Record,
+    Type,
+    Union,
+    branch_name,
+)
+
+
+class Place(NamedTuple):
+    """What is written here, and what it is read as.
+
+    within: the field of the parent's record, or the branch of its union, that leads here; else "".
+    segment: the part of the path that leads here; "" where nothing is named.
+    """
+
+    writer: Type
+    reader: Type
+    parent: Place | None = None
+    within: str = ""
+    segment: str = ""
+    depth: int = 0
+
+    def inner(self, writer: Type, reader: Type, segment: str, within: str = "") -> Place:
+        return Place(writer, reader, self, within, segment, self.depth + 1)
+
+    def branch(self, writer: Type) -> Place:
+        """One branch of the writer's union, called by its unqualified name unless two share that."""
+        assert isinstance(self.writer, Union)
+        name = branch_name(writer)
+        short = unqualified(name)
+        is_shared = sum(unqualified(branch_name(other)) == short for other in self.writer.branches) > 1
+        return self.inner(writer, self.reader, name if is_shared else short, name)
+
+    @property
+    def path(self) -> str:
+        return path_of(place.segment for place in reversed(list(self.outwards())))
+
+    def outwards(self) -> Iterator[Place]:
+        """This place, then the one around it, up to the root."""
+        place: Place | None = self
+        while place is not None:
+            yield place
+            place = place.parent
+
+
+def root(writer: Type, reader: Type) -> Place:
+    segment = unqualified(writer.name) if isinstance(writer, Record | Enum | Fixed) else ""
+    return Place(writer, reader, segment=segment)
+
+
+def path_of(segments: Iterator[str]) -> str:
+    return "/" + "/".join(segment for segment in segments if segment)
+
+
+def instance_at(place: Place, value: Smallest, smallest: SmallestValues) -> Smallest:
+    """The whole instance that holds `value` at the place, and elsewhere is as small as it can be.
+
+    A record whose smallest value holds it already is not copied, so that many problems share one instance.
+    """
+    whole = value
+    for step in place.outwards():
+        if step.parent is not None:
+            whole = _around(step, whole, step.parent.writer, smallest)
+    return whole
+
+
+def _around(step: Place, inner: Smallest, outer: Type, smallest: SmallestValues) -> Smallest:
+    held: Any = inner.value
+    if isinstance(outer, Union):
+        return inner._replace(value=Chosen(step.within, held))
+    height = inner.height + 1
+    if not isinstance(outer, Record):
+        value = {"key": held} if isinstance(outer, Map) else [held]
+        return Smallest(value, inner.parts + 1, height)
+    around = smallest.of(outer)
+    assert around is not None
+    if around.value[step.within] is held:
+        return around
+    parts = around.parts + inner.parts
+    return Smallest(around.value | {step.within: held}, parts, max(around.height, height))

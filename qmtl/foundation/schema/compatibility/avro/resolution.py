@@ -1,0 +1,149 @@
+"""The walk over both schemas side by side: each place where the reader cannot read what may be written.
+
+Places are visited from the root downwards, level by level, so that the shortest path to a problem is the one
+that is shown. A pair of records is judged once, where it is met first. What can never be written is no place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from qmtl.foundation.schema.compatibility.avro.fields import pair_fields
+from qmtl.foundation.schema.compatibility.avro.limits import MAX_PAIRS, TooLarge
+from qmtl.foundation.schema.compatibility.avro.matching import chosen_branch, matches
+from qmtl.foundation.schema.compatibility.avro.names import same_name
+from qmtl.foundation.schema.compatibility.avro.places import Place, root
+from qmtl.foundation.schema.compatibility.avro.smallest import Smallest, SmallestValues
+from qmtl.foundation.schema.compatibility.avro.types import (
+    Array,
+    Enum,
+    Fixed,
+    Graph,
+    Map,
+    Primitive,
+    Record,
+    Type,
+    Union,
+)
+
+
+class Unreadable(NamedTuple):
+    """`value` is written at the place and cannot be read; `name` is the field or symbol it is about."""
+
+    rule: str
+    place: Place
+    value: Smallest
+    name: str = ""
+
+
+class Readable(NamedTuple):
+    """Values that are read, one by one; whether they still mean the same is another question (meaning.py)."""
+
+    place: Place
+
+
+Finding = Unreadable | Readable
+
+
+def findings(writer: Graph, reader: Graph, smallest: SmallestValues) -> Iterator[Finding]:
+    """Raises `TooLarge` after `MAX_PAIRS` places."""
+    waiting = deque([root(writer.root, reader.root)] if smallest.of(writer.root) else [])
+    judged: set[tuple[int, int]] = set()
+    visited = 0
+    while waiting:
+        place = waiting.popleft()
+        visited += 1
+        if visited > MAX_PAIRS:
+            raise TooLarge
+        if isinstance(place.writer, Record) and matches(place.writer, place.reader):
+            pair = (id(place.writer), id(place.reader))
+            if pair in judged:
+                continue
+            judged.add(pair)
+        for found in _judge(place, smallest):
+            if isinstance(found, Place):
+                waiting.append(found)
+            else:
+                yield found
+
+
+def _judge(place: Place, smallest: SmallestValues) -> Iterator[Finding | Place]:
+    """What is to be said of one place, and the places inside it."""
+    writer, reader = place.writer, place.reader
+    if isinstance(writer, Union):
+        for branch in writer.branches:
+            if smallest.of(branch) is not None:
+                yield place.branch(branch)
+        return
+    if isinstance(reader, Union):
+        chosen = chosen_branch(writer, reader)
+        yield (
+            place._replace(reader=chosen)
+            if chosen is not None
+            else _unreadable("avro.branch_missing", place, smallest)
+        )
+        return
+    match writer, reader:
+        case Array(), Array():
+            yield from _contents(place, writer.items, reader.items, "[]", smallest)
+        case Map(), Map():
+            yield from _contents(place, writer.values, reader.values, "{}", smallest)
+        case _ if not matches(writer, reader):
+            yield _unreadable(_why_not(place), place, smallest)
+        case Record(), Record():
+            yield from _fields(place, writer, reader, smallest)
+        case Enum(), Enum():
+            yield from _symbols(place, writer, reader)
+        case _:
+            yield Readable(place)
+
+
+def _contents(
+    place: Place, written: Type, read: Type, segment: str, smallest: SmallestValues
+) -> Iterator[Finding | Place]:
+    inner = place.inner(written, read, segment)
+    if smallest.of(written) is not None:
+        yield inner
+    elif not matches(written, read):
+        # "Both schemas are arrays whose item types match": an error even where only [] can be written.
+        yield _unreadable(_why_not(inner), place, smallest)
+
+
+def _fields(
+    place: Place, writer: Record, reader: Record, smallest: SmallestValues
+) -> Iterator[Finding | Place]:
+    pairing = pair_fields(writer, reader)
+    for field in pairing.unfed:
+        if not field.default:
+            yield _unreadable("avro.default_missing", place, smallest)._replace(name=field.name)
+    for source, field in pairing.pairs:
+        if isinstance(source.type, Primitive) and source.type is field.type:
+            continue
+        yield place.inner(source.type, field.type, source.name, source.name)
+
+
+def _symbols(place: Place, writer: Enum, reader: Enum) -> Iterator[Finding]:
+    missing = [symbol for symbol in writer.symbols if symbol not in reader.symbols]
+    if missing and reader.default is None:
+        yield Unreadable("avro.symbol_missing", place, Smallest(missing[0]), ", ".join(missing))
+
+
+def _why_not(place: Place) -> str:
+    """The rule by which two types, none of them a union, do not match."""
+    if place.parent is not None and isinstance(place.parent.writer, Union):
+        return "avro.branch_mismatch"
+    match place.writer, place.reader:
+        case Fixed() as writer, Fixed() as reader if same_name(writer, reader):
+            return "avro.fixed_size_mismatch"
+        case (Record(), Record()) | (Enum(), Enum()) | (Fixed(), Fixed()):
+            return "avro.name_mismatch"
+        case _:
+            return "avro.type_mismatch"
+
+
+def _unreadable(rule: str, place: Place, smallest: SmallestValues) -> Unreadable:
+    value: Any = smallest.of(place.writer)
+    assert value is not None
+    return Unreadable(rule, place, value)
