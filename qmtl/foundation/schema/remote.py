@@ -30,8 +30,9 @@ class RemoteSchemaRegistryClient:
 
     auth: (name, password), or a bearer token; or name and password stand in the URL. ca: a file (PEM) of the
         certificate authorities to trust.
-    timeout_s: for each call, all attempts together. latest_s: so long what is known of a version is given again
-        (also about one with a number, which may be deleted); after a change by this client it is asked for.
+    timeout_s: for each call, all attempts together.
+    latest_s: what is known of a version is given again for so long, also of one with a number, which may be
+        deleted. After a change by this client it is asked for.
 
     While the registry is down, ids that are known are answered, and versions as they were last seen, marked
     `is_stale`. All else, `check` above all, raises `RegistryUnavailableError`. Reads are asked up to three
