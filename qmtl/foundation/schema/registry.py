@@ -43,8 +43,8 @@ class SchemaRegistry(Protocol):
     """Subjects, their versions and the rules for them, answered as Confluent's registry answers.
 
     A schema is a `Schema`, or the text of an Avro schema without references. Versions and ids start at 1; an
-    id stands for one content (text, type, references) under whatever subjects, and never for another. A subject
-    is any text but an empty one, one with control characters, or one over 255 bytes of UTF-8 (42208).
+    id stands for one content (text, type, references) under whatever subjects, and never for another. A
+    subject is any text but an empty one, one with control characters, or one over 255 bytes of UTF-8 (42208).
 
     Raises `SchemaRegistryError`, whose `code` is Confluent's `error_code`, and `RegistryUnavailableError`
     where it cannot be reached. Every subject that is asked for may be unknown (40401), every version (40402).
@@ -65,9 +65,9 @@ class SchemaRegistry(Protocol):
         normalize: texts that mean the same are the same schema, and the normal text is kept (canonical.py).
         version, id: where they were given elsewhere; only in mode IMPORT. Nothing is compared then.
 
-        What is there already is answered in any mode. Raises 42201 for a schema that cannot be read, 42209 for
-        one over 1 MiB, 42205 in mode READONLY, for a version or id outside of IMPORT, none within it, or one
-        that is taken, 42207 for another id than the schema has, and `IncompatibleSchemaError` (40901).
+        What is there already is answered in any mode. Raises 42201 for a schema that cannot be read, 42209
+        for one over 1 MiB, 42205 in mode READONLY, for a version or id outside of IMPORT, none within it, or
+        one that is taken, 42207 for another id than the schema has, and `IncompatibleSchemaError` (40901).
         """
         ...
 

@@ -12,6 +12,8 @@ _HOMES = {
     "qmtl.runtime.testing.bars": ("synthetic_bars",),
     "qmtl.runtime.testing.clock": ("FakeClock",),
     "qmtl.runtime.testing.exchange": ("SimulatedExchange",),
+    "qmtl.runtime.testing.registry_model": ("ModelRegistry", "RegistryMachine"),
+    "qmtl.runtime.testing.registry_suite": ("RegistrySuite",),
     "qmtl.runtime.testing.store_model": ("ModelStore", "StoreMachine"),
     "qmtl.runtime.testing.store_suite": ("StoreSuite",),
     "qmtl.runtime.testing.vendor_suite": ("Known", "VendorSuite"),
@@ -47,6 +49,9 @@ if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
     from qmtl.runtime.testing.bars import synthetic_bars as synthetic_bars
     from qmtl.runtime.testing.clock import FakeClock as FakeClock
     from qmtl.runtime.testing.exchange import SimulatedExchange as SimulatedExchange
+    from qmtl.runtime.testing.registry_model import ModelRegistry as ModelRegistry
+    from qmtl.runtime.testing.registry_model import RegistryMachine as RegistryMachine
+    from qmtl.runtime.testing.registry_suite import RegistrySuite as RegistrySuite
     from qmtl.runtime.testing.store_model import ModelStore as ModelStore
     from qmtl.runtime.testing.store_model import StoreMachine as StoreMachine
     from qmtl.runtime.testing.store_suite import StoreSuite as StoreSuite
