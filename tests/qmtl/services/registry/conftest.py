@@ -82,9 +82,9 @@ def http(server: RegistryProcess) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def subject(request: pytest.FixtureRequest) -> str:
+def subject() -> str:
     """A subject that no other test uses."""
-    return f"{request.node.name}-{os.urandom(4).hex()}"
+    return f"test-{os.urandom(6).hex()}"
 
 
 def record(*fields: Any, name: str = "Bar") -> str:

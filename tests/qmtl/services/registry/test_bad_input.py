@@ -1,4 +1,4 @@
-"""What a careless or hostile client sends: each gets the error that Confluent's registry gives, and no more."""
+"""What a careless or hostile client sends: each gets an error with Confluent's code, and no more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote
 
@@ -57,7 +58,6 @@ def test_a_body_that_is_not_json(http: httpx.Client, subject: str, body: str) ->
         {"schema": STRING, "metadata": {"properties": {}}},
         {"schema": STRING, "ruleSet": {"domainRules": []}},
         {"schema": STRING, "unknown": 1},
-        {"schema": "\ud800"},
         {"schema": STRING, "id": 0},
         {"schema": STRING, "version": -1},
     ],
@@ -80,6 +80,7 @@ DEEP = 10_000
     [
         ("", {}),
         ("{", {}),
+        ("\ud800", {}),
         ('{"type":"record"}', {}),
         ('"no such type"', {}),
         ('{"type":"array","items":' * DEEP + '"long"' + "}" * DEEP, {}),
@@ -98,40 +99,36 @@ def test_a_schema_that_cannot_be_read(
     http: httpx.Client, subject: str, schema: str, more: dict[str, Any]
 ) -> None:
     for path in (f"/subjects/{subject}/versions", f"/compatibility/subjects/{subject}/versions"):
-        answer = http.post(path, json={"schema": schema, **more})
+        body = json.dumps({"schema": schema, **more})
+        answer = http.post(path, content=body, headers={"content-type": VENDOR})
         assert refused(answer) == (422, 42201)
     assert refused(http.get(f"/subjects/{subject}/versions")) == (404, 40401)
 
 
-def test_references_that_form_a_cycle(http: httpx.Client, subject: str) -> None:
+def test_references_can_form_no_cycle(http: httpx.Client, subject: str) -> None:
+    """What is referred to must be there before, so neither oneself nor a later version can be."""
+
     def uses(other: str, version: int) -> dict[str, Any]:
-        name = f"urn:{other}"
-        return {
-            "schema": json.dumps({"$ref": name}),
-            "schemaType": "JSON",
-            "references": [{"name": name, "subject": other, "version": version}],
-        }
+        references = [{"name": "urn:other", "subject": other, "version": version}]
+        return {"schema": '{"$ref":"urn:other"}', "schemaType": "JSON", "references": references}
 
     a, b = f"{subject}-a", f"{subject}-b"
-    first = register(http, a, "true", schemaType="JSON")
-    assert first.status_code == 200
-    http.put(f"/mode/{a}?force=true", json={"mode": "IMPORT"})
-    http.put(f"/mode/{b}?force=true", json={"mode": "IMPORT"})
-    # b uses version 2 of a, which is not there yet: so a can never use b in turn.
-    body = uses(a, 2)
-    assert refused(register(http, b, body.pop("schema"), **body, version=1)) == (422, 42201)
-    body = uses(a, 1)
-    assert refused(register(http, a, "true", schemaType="JSON", version=1, id=10**6)) == (422, 42207)
-    assert register(http, b, body.pop("schema"), **body, version=1).status_code == 200
+    assert refused(register(http, a, **uses(a, 1))) == (422, 42201)
+    assert register(http, a, "true", schemaType="JSON").status_code == 200
+    assert refused(register(http, b, **uses(a, 2))) == (422, 42201)
+    assert register(http, b, **uses(a, 1)).json()["version"] == 1
+    assert refused(register(http, a, **uses(a, 2))) == (422, 42201)
+    assert http.get(f"/subjects/{a}/versions/1/referencedby").json() == [
+        http.get(f"/subjects/{b}/versions/1").json()["id"]
+    ]
+    assert refused(http.delete(f"/subjects/{a}")) == (422, 42206)
 
 
 def test_a_schema_of_five_megabytes(http: httpx.Client, subject: str) -> None:
     quotes = json.dumps({"description": '"' * 2_600_000})  # each is escaped twice on its way
     assert len(quotes) > 5 * 10**6
     answer = register(http, subject, quotes, schemaType="JSON")
-    assert answer.status_code in {200, 413, 422}, answer.text[:200]
-    if answer.status_code != 200:
-        assert refused(answer) in {(413, 413), (422, 42201)}
+    assert refused(answer) == (422, 42209)
     assert http.get("/healthz").json() == {"status": "ok"}
 
 
@@ -198,8 +195,8 @@ def test_the_right_content_types(http: httpx.Client, subject: str, kind: str) ->
 # Subjects
 
 STRANGE = [
-    "a/b", "a%b", "a b", "%2F", "a%2Fb", "..", ".", "a?b=c&d", "a#b", "+", "é\U0001f600", "x" * 255, "/", "%", " ",
-    "versions", "a;b", "latest",
+    "a/b", "a%b", "a b", "%2F", "a%2Fb", "..", ".", "a?b=c&d", "a#b", "+", "é\U0001f600", "x" * 255, "/", "%",
+    " ", "versions", "a;b", "latest",
 ]  # fmt: skip
 
 
@@ -222,7 +219,9 @@ def test_a_strange_subject_works(http: httpx.Client, name: str) -> None:
 @pytest.mark.parametrize(
     "place", ["", "%00", "a%0Ab", "%7F", "%C2%85", "x" * 256, "%C3%A9" * 128, "%FF", "%C3", "%ED%A0%80"]
 )
-@pytest.mark.parametrize("path", ["/subjects/{}/versions", "/subjects/{}/versions/1", "/config/{}", "/mode/{}"])
+@pytest.mark.parametrize(
+    "path", ["/subjects/{}/versions", "/subjects/{}/versions/1", "/config/{}", "/mode/{}"]
+)
 def test_a_subject_that_is_refused(http: httpx.Client, place: str, path: str) -> None:
     if place or path.startswith("/subjects"):  # a path that ends with `/` is the one without
         assert refused(http.get(path.format(place))) == (422, 42208)
@@ -239,7 +238,9 @@ def test_a_refused_subject_is_not_registered(http: httpx.Client) -> None:
 # Parameters
 
 
-@pytest.mark.parametrize("version", ["0", "-2", "abc", "1.0", "2147483648", "9" * 30, "١", "+1", "%20", "1e3"])
+@pytest.mark.parametrize(
+    "version", ["0", "-2", "abc", "1.0", "2147483648", "9" * 30, "١", "+1", "%20", "1e3"]
+)
 def test_a_version_that_is_none(http: httpx.Client, subject: str, version: str) -> None:
     register(http, subject, STRING)
     assert refused(http.get(f"/subjects/{subject}/versions/{version}")) == (422, 42202)
@@ -259,7 +260,8 @@ def test_an_id_that_is_not_there(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["deleted=maybe", "deleted=", "deletedOnly=2", "offset=-1", "offset=x", "limit=1.5", "limit=9999999999"]
+    "query",
+    ["deleted=maybe", "deleted=", "deletedOnly=2", "offset=-1", "offset=x", "limit=1.5", "limit=9999999999"],
 )
 def test_a_parameter_that_is_none(http: httpx.Client, query: str) -> None:
     assert refused(http.get(f"/subjects?{query}")) == (422, 422)
@@ -274,7 +276,14 @@ def test_a_level_or_mode_that_is_none(http: httpx.Client, subject: str, level: s
 
 @pytest.mark.parametrize(
     "path",
-    ["/associations/resources/-/x", "/associations", "/nothing", "/subjects/a/b", "/schemas/ids", "/subj%65cts"],
+    [
+        "/associations/resources/-/x",
+        "/associations",
+        "/nothing",
+        "/subjects/a/b",
+        "/schemas/ids",
+        "/subj%65cts",
+    ],
 )
 def test_a_path_that_is_none(http: httpx.Client, path: str) -> None:
     assert refused(http.get(path)) == (404, 404)
@@ -312,7 +321,7 @@ def talk(http: httpx.Client) -> Iterator[Callable[[bytes], bytes]]:
         b"GET / HTTP/9.9\r\n\r\n",
         b"POST /subjects/x/versions HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
         b"POST /subjects/x/versions HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
-        b"POST /subjects/x/versions HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST /mode HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
 )
 def test_bytes_that_are_no_request(talk: Callable[[bytes], bytes], words: bytes) -> None:
@@ -321,11 +330,9 @@ def test_bytes_that_are_no_request(talk: Callable[[bytes], bytes], words: bytes)
 
 def test_many_clients_that_send_half_a_request_block_nobody(http: httpx.Client) -> None:
     address = (http.base_url.host, http.base_url.port)
-    idle = [socket.create_connection(address) for _ in range(100)]
-    for one in idle:
-        one.sendall(b"POST /subjects/x/versions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
-    with ThreadPoolExecutor(8) as pool:
+    with ExitStack() as idle, ThreadPoolExecutor(8) as pool:
+        for _ in range(100):
+            one = idle.enter_context(socket.create_connection(address))
+            one.sendall(b"POST /subjects/x/versions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
         answers = list(pool.map(lambda _: http.get("/subjects").status_code, range(50)))
-    for one in idle:
-        one.close()
     assert answers == [200] * 50

@@ -48,6 +48,7 @@ def test_rows_stay_when_it_is_opened_again(tmp_path: Path) -> None:
 
 def test_what_raises_keeps_nothing(tmp_path: Path) -> None:
     storage = SqliteStorage(tmp_path)
+
     def break_off() -> None:
         with storage.writing() as view:
             view.add_schema(A)
@@ -77,6 +78,7 @@ def test_a_reader_sees_one_state_and_waits_for_nobody(tmp_path: Path) -> None:
 
 def test_a_row_that_is_there_already_is_told(tmp_path: Path) -> None:
     storage = SqliteStorage(tmp_path)
+
     def add_twice() -> None:
         with storage.writing() as view:
             view.add_schema(A)
