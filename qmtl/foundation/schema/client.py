@@ -80,7 +80,7 @@ class SchemaRegistryClient:
             if row is not None and version in (None, row.version) and id in (None, row.id):
                 return versions.registered(view, row)
             # Refused before a writer waits, and known afterwards.
-            versions.document(view, wanted, new=True)
+            versions.new_document(view, wanted)
         with self.storage.writing() as view:
             row = versions.same(view, subject, wanted, normalize=normalize, deleted=False)
             if row is not None and version in (None, row.version) and id in (None, row.id):
@@ -177,7 +177,7 @@ class SchemaRegistryClient:
             checked_version(version)
         wanted = _kept(schema, normalize=normalize)
         with self.storage.reading() as view:
-            document = versions.document(view, wanted, new=True)
+            document = versions.new_document(view, wanted)
             return registration.compare(view, subject, document, version=version)
 
     def level(self, subject: str | None = None, *, or_global: bool = False) -> Level:

@@ -18,9 +18,8 @@ MAX_BYTES = 1024 * 1024
 # Schemas that refer to schemas that refer to schemas ...
 MAX_CHAIN = 32
 
-# Larger texts are read anew each time, so that what is kept in memory stays bounded.
-_SMALL = 64 * 1024
-_KEPT = 512
+# What is kept of documents that were read lately: many small ones and a few large ones, so that it is bounded.
+_SMALL, _MANY, _FEW = 64 * 1024, 512, 4
 
 Find: TypeAlias = Callable[[Reference], Schema]
 
@@ -30,38 +29,36 @@ _CHECKS: dict[SchemaType, Callable[[Any, Mapping[str, Document]], None]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Known:
-    """A document, hashed by what it is and not by what it holds."""
+    """A document, hashed by what it is and not by what it holds; and whether it was looked at closely."""
 
     document: Document
+    is_checked: bool = False
 
 
 def read(schema: Schema, find: Find) -> Document:
-    """The schema with all that it refers to. Documents are cached and shared: never change one.
+    """A schema that was sent, with all that it refers to, looked at closely.
 
-    find: gives the schema of a reference, or raises `SchemaRegistryError` where there is none.
+    find: gives the schema of a reference, or raises `SchemaRegistryError` where there is none. Documents are
+    kept and shared: never change one.
 
     Raises `SchemaRegistryError`: 42201 for what is no schema, for a reference that is not there, and for a
     circle of references; 42209 for more than `MAX_BYTES`.
     """
-    return _read(schema, find, ()).document
+    known = _Walk(find).read(schema)
+    if not known.is_checked:
+        try:
+            _CHECKS[schema.type](known.document.value, known.document.references)
+        except ValueError as error:
+            raise refusals.invalid_schema(str(error)) from error
+        known.is_checked = True
+    return known.document
 
 
-def _read(schema: Schema, find: Find, above: tuple[Reference, ...]) -> _Known:
-    refuse_size(schema.text)
-    if len(above) > MAX_CHAIN:
-        raise refusals.invalid_schema(f"more than {MAX_CHAIN} schemas refer to each other in a row")
-    names: dict[str, _Known] = {}
-    for reference in schema.references:
-        if reference.name in names:
-            raise refusals.invalid_schema(f"two references have the name {reference.name!r}")
-        names[reference.name] = _follow(schema, reference, find, above)
-    build = _cached if len(schema.text) <= _SMALL else _built
-    try:
-        return build(schema.type, schema.text, tuple(names.items()))
-    except ValueError as error:
-        raise refusals.invalid_schema(str(error)) from error
+def read_registered(schema: Schema, find: Find) -> Document:
+    """As `read`, of a schema that was looked at when it was registered."""
+    return _Walk(find).read(schema).document
 
 
 def refuse_size(text: str) -> None:
@@ -70,29 +67,56 @@ def refuse_size(text: str) -> None:
         raise refusals.schema_too_large(size, MAX_BYTES)
 
 
-def _follow(schema: Schema, reference: Reference, find: Find, above: tuple[Reference, ...]) -> _Known:
-    if any((each.subject, each.version) == (reference.subject, reference.version) for each in above):
-        raise refusals.invalid_schema(
-            f"its references go in a circle through version {reference.version} of {reference.subject!r}"
-        )
-    try:
-        found = find(reference)
-    except SchemaRegistryError as error:
-        if error.status != 404:
-            raise
-        raise refusals.reference_not_found(reference) from error
-    if found.type is not schema.type:
-        raise refusals.invalid_schema(
-            f"it is {schema.type} and refers to {reference.subject!r}, which is {found.type}"
-        )
-    return _read(found, find, (*above, reference))
+class _Walk:
+    """One walk along references, in which each version is read once, however many ways lead to it."""
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+        self._above: list[tuple[str, int]] = []
+        self._done: dict[tuple[str, int], _Known] = {}
+
+    def read(self, schema: Schema) -> _Known:
+        refuse_size(schema.text)
+        names: dict[str, _Known] = {}
+        for reference in schema.references:
+            if reference.name in names:
+                raise refusals.invalid_schema(f"two references have the name {reference.name!r}")
+            names[reference.name] = self._follow(schema, reference)
+        build = _small if len(schema.text) <= _SMALL else _large
+        try:
+            return build(schema.type, schema.text, tuple(names.items()))
+        except ValueError as error:
+            raise refusals.invalid_schema(str(error)) from error
+
+    def _follow(self, schema: Schema, reference: Reference) -> _Known:
+        place = (reference.subject, reference.version)
+        if place in self._done:
+            return self._done[place]
+        if place in self._above:
+            raise refusals.invalid_schema(
+                f"its references go in a circle through version {reference.version} of {reference.subject!r}"
+            )
+        if len(self._above) == MAX_CHAIN:
+            raise refusals.invalid_schema(f"more than {MAX_CHAIN} schemas refer to each other in a row")
+        try:
+            found = self._find(reference)
+        except SchemaRegistryError as error:
+            if error.status != 404:
+                raise
+            raise refusals.reference_not_found(reference) from error
+        if found.type is not schema.type:
+            raise refusals.invalid_schema(
+                f"it is {schema.type} and refers to {reference.subject!r}, which is {found.type}"
+            )
+        self._above.append(place)
+        self._done[place] = self.read(found)
+        self._above.pop()
+        return self._done[place]
 
 
 def _built(kind: SchemaType, text: str, references: tuple[tuple[str, _Known], ...]) -> _Known:
-    value = parse(text)
-    documents = {name: known.document for name, known in references}
-    _CHECKS[kind](value, documents)
-    return _Known(Document(kind, value, documents))
+    return _Known(Document(kind, parse(text), {name: known.document for name, known in references}))
 
 
-_cached = lru_cache(maxsize=_KEPT)(_built)
+_small = lru_cache(maxsize=_MANY)(_built)
+_large = lru_cache(maxsize=_FEW)(_built)

@@ -16,7 +16,7 @@ def register(
     """A new version, within a transaction that writes. `schema` is not a version of the subject yet."""
     given = version is not None or id is not None
     _refuse_mode(subject, mode_in_force(view, subject), given=given)
-    document = versions.document(view, schema, new=True)
+    document = versions.new_document(view, schema)
     if not given:
         _refuse_incompatible(view, subject, document)
     row = VersionRow(subject, _number(view, subject, version), _id(view, schema, id))
@@ -34,12 +34,12 @@ def compare(
         rows = [versions.find(view, subject, version, deleted=False)]
     # Reading costs: those that no level looks at are left out.
     wanted = rows if level.is_transitive else rows[-1:]
-    earlier = [Earlier(row.version, _read(view, row)) for row in wanted] if level.directions else []
+    earlier = (
+        [Earlier(row.version, versions.registered_document(view, row.id)) for row in wanted]
+        if level.directions
+        else []
+    )
     return compare_versions(document, earlier, level)
-
-
-def _read(view: RegistryView, row: VersionRow) -> Document:
-    return versions.document(view, versions.schema_of(view, row.id))
 
 
 def _refuse_mode(subject: str, mode: Mode, *, given: bool) -> None:

@@ -74,13 +74,22 @@ def same(
     return next((row for row in rows if canonical.normal(schema_of(view, row.id)) == wanted), None)
 
 
-def document(view: RegistryView, schema: Schema, *, new: bool = False) -> Document:
-    """The schema with all that it refers to. A new one may not refer to what is softly deleted."""
+def new_document(view: RegistryView, schema: Schema) -> Document:
+    """A schema that was sent, with all that it refers to; it may not refer to what is softly deleted."""
 
     def find_schema(reference: Reference) -> Schema:
-        checked_version(reference.version)
-        direct = new and reference in schema.references
-        row = find(view, reference.subject, reference.version, deleted=not direct)
-        return schema_of(view, row.id)
+        return _referred(view, reference, deleted=reference not in schema.references)
 
     return reading.read(schema, find_schema)
+
+
+def registered_document(view: RegistryView, id: int) -> Document:
+    """A schema that is registered, with all that it refers to."""
+    return reading.read_registered(
+        schema_of(view, id), lambda reference: _referred(view, reference, deleted=True)
+    )
+
+
+def _referred(view: RegistryView, reference: Reference, *, deleted: bool) -> Schema:
+    row = find(view, reference.subject, checked_version(reference.version), deleted=deleted)
+    return schema_of(view, row.id)

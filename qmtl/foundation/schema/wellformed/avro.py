@@ -48,11 +48,15 @@ def check(value: Any, references: Mapping[str, Document]) -> None:
 def _in_order(references: Mapping[str, Document]) -> list[Any]:
     """The values of all documents that are referred to, each once, after those that it refers to itself."""
     found: dict[str, Any] = {}
+    seen: set[int] = set()
 
     def add(document: Document) -> None:
-        for each in document.references.values():
-            add(each)
-        found.setdefault(ordered(document.value), document.value)
+        # Many ways may lead to one document.
+        if id(document) not in seen:
+            seen.add(id(document))
+            for each in document.references.values():
+                add(each)
+            found.setdefault(ordered(document.value), document.value)
 
     for document in references.values():
         add(document)
