@@ -267,6 +267,7 @@ _MEANINGS = {
         "give the server's user the right to write to the folder and its files",
     ),
     sqlite3.SQLITE_CORRUPT: ("the file of the registry is damaged", "bring it back from a backup"),
+    sqlite3.SQLITE_NOTADB: ("the file of the registry is damaged", "bring it back from a backup"),
 }
 
 
