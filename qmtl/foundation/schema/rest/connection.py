@@ -113,9 +113,9 @@ class Connection:
     def _once(
         self, method: str, path: str, query: Mapping[str, str] | None, content: bytes | None, ends: float
     ) -> Reply | _Failure:
+        client = self._client()
         import httpx
 
-        client = self._client()
         request = client.build_request(
             method,
             self._address.url + path,

@@ -1,16 +1,21 @@
-"""Real registries for clients: server processes, quickly begun, and the installed script."""
+"""Servers for clients: real registries in processes of their own, and one that answers by a script."""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, Self, TypeAlias
 
 import pytest
 
@@ -55,7 +60,14 @@ class WarmServer:
 
 @pytest.fixture(scope="session")
 def warm_server() -> Callable[[Path], WarmServer]:
-    _WARM.set_forkserver_preload(["qmtl.services.registry.app", "qmtl.services.registry.sqlite", "uvicorn"])
+    _WARM.set_forkserver_preload(
+        [
+            "pytest",
+            "qmtl.services.registry.app",
+            "qmtl.services.registry.serving",
+            "qmtl.services.registry.sqlite",
+        ]
+    )
     return WarmServer
 
 
@@ -70,7 +82,16 @@ class ServerProcess:
 
     def begin(self) -> None:
         self.process = subprocess.Popen(
-            [QMTL, "serve", "registry", "--port", self._port, "--store", self.folder, *map(str, self._options)],
+            [
+                QMTL,
+                "serve",
+                "registry",
+                "--port",
+                self._port,
+                "--store",
+                self.folder,
+                *map(str, self._options),
+            ],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -101,3 +122,97 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     for one in begun:
         one.process.send_signal(signal.SIGCONT)
         one.end()
+
+
+# Bytes to send; or "reset": the connection is torn down, "hang": nothing more comes, "drip": one byte comes
+# after the other, without an end.
+Part: TypeAlias = bytes | str
+
+
+def _http(status: int, body: Any, *, kind: str = "application/vnd.schemaregistry.v1+json") -> bytes:
+    """A whole answer; a body that is no bytes is sent as JSON."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    head = f"HTTP/1.1 {status} Whatever\r\ncontent-type: {kind}\r\ncontent-length: {len(content)}\r\n"
+    return head.encode() + b"connection: close\r\n\r\n" + content
+
+
+class ScriptedServer:
+    """Answers as no honest server would: a connection gets the next part of the script.
+
+    Its last part is for all connections from then on.
+    """
+
+    def __init__(self, *script: Part) -> None:
+        self._script = list(script)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._ended = threading.Event()
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.requests: list[str] = []
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with ExitStack() as taken_ones:
+            while not self._ended.is_set():
+                try:
+                    taken = taken_ones.enter_context(self._listening.accept()[0])
+                except OSError:  # closed by `__exit__`
+                    break
+                taken.settimeout(20)
+                asked = _request(taken)
+                if not asked:
+                    continue
+                self.requests.append(asked)
+                part = self._script.pop(0) if len(self._script) > 1 else self._script[0]
+                with suppress(OSError):  # the client has given up
+                    self._answer(taken, part)
+
+    def _answer(self, taken: socket.socket, part: Part) -> None:
+        if part == "reset":
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            taken.close()
+        elif part == "drip":
+            taken.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+            while not self._ended.wait(0.02):
+                taken.sendall(b" ")
+        elif isinstance(part, bytes):
+            taken.sendall(part)
+            taken.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join(20)
+
+
+def _request(taken: socket.socket) -> str:
+    """Head and body of a request."""
+    told = b""
+    while b"\r\n\r\n" not in told:
+        more = taken.recv(65_536)
+        if not more:
+            return ""
+        told += more
+    head, _, body = told.partition(b"\r\n\r\n")
+    lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    wanted = int(lengths[0].split(b":")[1]) if lengths else 0
+    while len(body) < wanted:
+        body += taken.recv(65_536)
+    return (head + b"\r\n\r\n" + body).decode("latin-1")
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., ScriptedServer]]:
+    """`scripted(*parts)` begins one."""
+    with ExitStack() as begun:
+        yield lambda *parts: begun.enter_context(ScriptedServer(*parts))
+
+
+@pytest.fixture(scope="session")
+def http() -> Callable[..., bytes]:
+    """`http(status, body, kind=...)` is a whole answer."""
+    return _http
