@@ -92,8 +92,8 @@ DEVIATIONS: dict[str, Deviation] = {
         _alias_is_loose,
     ),
     "empty_union": Deviation(
-        "A reader's union of nothing is taken for no reader's schema: everything is read, or ends in TypeError. "
-        "The specification: none of its schemas matches, an error is signalled.",
+        "A reader's union of nothing is taken for no reader's schema: everything is read, or ends in "
+        "TypeError. The specification: none of its schemas matches, an error is signalled.",
         _READS | _STUMBLES,
         _is_empty_union,
     ),

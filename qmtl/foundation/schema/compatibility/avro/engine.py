@@ -76,7 +76,7 @@ class _Judgement:
                 self.notices.setdefault(key, Notice(described.path, rule, described.message))
 
     def with_instance(self, found: Unreadable) -> Problem | None:
-        described = describe(found.rule, found.place, found.name)
+        described = describe(found.rule, found.place, found.unfed, found.symbols)
         whole = instance_at(found.place, found.value, self.smallest)
         if whole.height > MAX_HEIGHT:
             why = f"the smallest instance nests deeper than {MAX_HEIGHT} levels"
