@@ -16,7 +16,7 @@ from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.frames import VALUES
 from qmtl.foundation.grid import Grid
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
-from qmtl.runtime.conformance.row_rules import whether_any
+from qmtl.runtime.conformance.row_rules import rules_for
 from qmtl.runtime.conformance.rules import DEFAULT_THRESHOLDS
 
 # The row rules, as another tool would be asked.
@@ -28,6 +28,10 @@ SELECT bool_or(open IS NULL OR high IS NULL OR low IS NULL OR close IS NULL),
        bool_or(low > open OR low > close), bool_or(volume < 0), bool_or(volume = 0)
 FROM bars
 """
+
+
+def _impossible(facts: SeriesFacts) -> list[pl.Expr]:
+    return [broken.any().alias(rule) for rule, broken in rules_for(facts).items()]
 
 
 def _against_the_row_before(grid: Grid) -> list[pl.Expr]:
@@ -54,7 +58,7 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
 
     frame = scene.many_bars(sizes.many)
     facts, grid = SeriesFacts(), Grid(scene.SERIES.timeframe)
-    expressions = [*whether_any(facts), *_against_the_row_before(grid)]
+    expressions = [*_impossible(facts), *_against_the_row_before(grid)]
     pipeline = ConformancePipeline()
     frame.write_parquet(folder / "bars.parquet")
     duck = duckdb.connect(str(folder / "bars.duckdb"))

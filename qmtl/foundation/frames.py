@@ -33,4 +33,5 @@ def bars(ts: npt.NDArray[np.int64], values: Mapping[str, Any]) -> pl.DataFrame:
 
 def stamps(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
     """The `ts` column as int64 nanoseconds, without a copy where the column is one chunk."""
-    return frame["ts"].to_physical().to_numpy()
+    # Not `to_physical`: that is a whole query, which takes longer than some answers may.
+    return frame["ts"].to_numpy().view(np.int64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -37,16 +38,17 @@ class Grid:
     calendar: Calendar = field(default_factory=AlwaysOpen)
     anchor: Anchor = "clock"
 
-    @property
+    # Asked for several times on every fetch, and never another for the same grid.
+    @cached_property
     def step(self) -> int:
         return self.timeframe.step
 
-    @property
+    @cached_property
     def is_uniform(self) -> bool:
         """Whether every cell is exactly one step long."""
         return self.anchor == "clock" or not self.timeframe.is_intraday or self.is_always_open
 
-    @property
+    @cached_property
     def is_always_open(self) -> bool:
         return isinstance(self.calendar, AlwaysOpen)
 
@@ -79,7 +81,13 @@ class Grid:
     def align(self, span: Span) -> Span:
         """The cells of the bars that open within `span`; none that int64 nanoseconds cannot tell whole."""
         last = LATEST - self.step + 1
-        return Span(self.ceil(min(span.start, last)), self.ceil(min(span.end, last)))
+        start, end = min(span.start, last), min(span.end, last)
+        if self.is_uniform:
+            origin, step = self.timeframe.origin, self.step
+            aligned = (start + (origin - start) % step, end + (origin - end) % step)
+        else:
+            aligned = (self.ceil(start), self.ceil(end))
+        return span if aligned == span else Span(*aligned)
 
     def on_grid(self, ts: Int64Array) -> npt.NDArray[np.bool_]:
         """For each stamp, whether a bar may open there."""

@@ -31,11 +31,11 @@ from qmtl.foundation.times import to_seconds
 DEFAULT_FILE = "qmtl.yml"
 PREFIX = "QMTL_"
 
-# Variables whose names leave the section out.
-_SHORT_NAMES = {"QMTL_SCHEMA_REGISTRY_URL": ("connectors", "schema_registry_url")}
-
 # Read by the tests alone, never by the package.
 _TEST_PREFIX = "QMTL_TEST_"
+
+# Keys whose variable is not named after its section.
+_VARIABLES = {("connectors", "schema_registry_url"): "QMTL_SCHEMA_REGISTRY_URL"}
 
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|KiB|MiB|GiB)?")
 _BYTES_OF = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -217,10 +217,10 @@ def _of_current_folder() -> ConfigText:
 def _with_variables(text: ConfigText, env: Mapping[str, str]) -> ConfigText:
     """The file's values, overridden by those of variables."""
     known = {
-        f"{PREFIX}{section}_{key}".upper(): (section, key)
+        _VARIABLES.get((section, key), f"{PREFIX}{section}_{key}".upper()): (section, key)
         for section, field in _fields(Settings).items()
         for key in _fields(field.annotation)
-    } | _SHORT_NAMES
+    }
     for name in sorted(env):
         if not name.startswith(PREFIX) or name.startswith(_TEST_PREFIX):
             continue

@@ -31,7 +31,7 @@ class Span(_Span):
         first, last = start.__index__(), end.__index__()
         if first > last:
             raise ValueError(f"a span cannot end before it starts: {iso(first)} > {iso(last)}")
-        return super().__new__(cls, first, last)
+        return tuple.__new__(cls, (first, last))
 
     @property
     def length(self) -> int:
@@ -69,6 +69,9 @@ class Coverage:
 
     def __init__(self, spans: Iterable[tuple[int, int]] = ()) -> None:
         pairs = list(spans)
+        if not pairs:
+            self._adopt(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+            return
         bounds = np.array(pairs, dtype=np.int64).reshape(len(pairs), 2)
         if (bounds[:, 0] > bounds[:, 1]).any():
             bad = pairs[int(np.argmax(bounds[:, 0] > bounds[:, 1]))]

@@ -37,9 +37,8 @@ class Metrics:
 
     def observe_phases(self, series: SeriesId, seconds: Mapping[str, float]) -> None:
         """Seconds per phase of one fetch; phases that took no time, and other names, are left out."""
-        for phase in PHASES:
-            took = seconds.get(phase)
-            if took:
+        for phase, took in seconds.items():
+            if took and phase in PHASES:
                 self._child(catalog.SLA_SECONDS, series.text, phase).observe(took)
 
     def completion(self, series: SeriesId, *, lease_key: str) -> Gauge:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from qmtl.foundation.clock import SystemClock
 from qmtl.foundation.errors import SchemaRegistryError
 from qmtl.foundation.schema.governance import Decision, Observation
-from qmtl.foundation.schema.remote_http import RegistryHttp
+from qmtl.foundation.schema.rest import answers
+from qmtl.foundation.schema.rest.address import Address, Auth
+from qmtl.foundation.schema.rest.connection import Connection, Effect
 from qmtl.foundation.times import iso, to_ns
 
 _DECISIONS = "/governance/decisions"
@@ -17,51 +20,57 @@ _NOT_FOUND = 404
 class RemoteRecords:
     """`GovernanceRecords` over HTTP, of a registry that `qmtl serve registry` serves.
 
-    url, token: as of `RegistryHttp`. Raises `RegistryUnavailableError` where it cannot be reached. A registry
-    of another kind has no such records: nothing was ever decided or observed there, and nothing can be.
+    auth: as of `RemoteSchemaRegistryClient`. Raises `RegistryUnavailableError` where it cannot be reached; a
+    write that got no answer is not repeated. A registry of another kind has no such records: nothing was
+    ever decided or observed there, and nothing can be.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, timeout_s: float = 10.0) -> None:
-        self._http = RegistryHttp(url, token=token, timeout_s=timeout_s)
+    def __init__(self, url: str, *, auth: Auth | None = None, timeout_s: float = 10.0) -> None:
+        address = Address.read(url, auth)
+        self.url = address.url
+        self._connection = Connection(address, timeout_s=timeout_s, ca=None, clock=SystemClock())
 
     def decide(self, subject: str, decision: Decision) -> None:
         self._post(_DECISIONS, {"subject": subject, **decision.to_json(), "at": iso(decision.at)})
 
     def decisions(self, subject: str) -> tuple[Decision, ...]:
-        found = self._get(_DECISIONS, subject=subject)
-        return tuple(Decision(**{**one, "at": to_ns(one["at"])}) for one in found.get("decisions", ()))
+        found = self._get(_DECISIONS, "decisions", subject=subject)
+        return tuple(Decision(**{**one, "at": to_ns(one["at"])}) for one in found)
 
     def observe(self, subject: str, observation: Observation) -> None:
         said = {**observation._asdict(), "hour": iso(observation.hour)}
         self._post(_OBSERVATIONS, {"subject": subject, **said})
 
     def observed(self, subject: str, since: int = 0) -> tuple[Observation, ...]:
-        found = self._get(_OBSERVATIONS, subject=subject, since=iso(since))
-        return tuple(
-            Observation(**{**one, "hour": to_ns(one["hour"])}) for one in found.get("observations", ())
-        )
+        found = self._get(_OBSERVATIONS, "observations", subject=subject, since=iso(since))
+        return tuple(Observation(**{**one, "hour": to_ns(one["hour"])}) for one in found)
 
     def close(self) -> None:
-        self._http.close()
+        self._connection.close()
 
-    def _get(self, path: str, **query: str) -> dict[str, Any]:
+    def _get(self, path: str, name: str, **query: str) -> list[dict[str, Any]]:
+        reply = self._connection.exchange("GET", path, Effect.READS, query=query)
+        if reply.status == _NOT_FOUND:
+            return []
         try:
-            found: dict[str, Any] = self._http.get(path, **query)
-        except SchemaRegistryError as refusal:
-            if refusal.code != _NOT_FOUND:
-                raise
-            return {}
+            if reply.status != 200:
+                raise answers.refusal(reply)
+            found: list[dict[str, Any]] = reply.value[name]
+        except (KeyError, TypeError) as error:
+            raise self._connection.not_a_registry(reply) from error
         return found
 
     def _post(self, path: str, said: dict[str, Any]) -> None:
-        try:
-            self._http.post(path, said)
-        except SchemaRegistryError as refusal:
-            if refusal.code != _NOT_FOUND:
-                raise
+        reply = self._connection.exchange("POST", path, Effect.WRITES, body=said)
+        if reply.status == _NOT_FOUND:
             raise SchemaRegistryError(
-                f"the registry at {self._http.url} keeps no records of governance",
+                f"the registry at {self.url} keeps no records of governance",
                 code=_NOT_FOUND,
                 why="it is of another kind than 'qmtl serve registry'",
                 next_step="unset connectors.schema_registry_url to keep them in the store of bars",
-            ) from None
+            )
+        if reply.status != 200:
+            try:
+                raise answers.refusal(reply)
+            except (KeyError, TypeError) as error:
+                raise self._connection.not_a_registry(reply) from error

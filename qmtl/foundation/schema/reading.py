@@ -18,7 +18,7 @@ MAX_BYTES = 1024 * 1024
 # Schemas that refer to schemas that refer to schemas ...
 MAX_CHAIN = 32
 
-# What is kept of documents that were read lately: many small ones and a few large ones, so that it is bounded.
+# How many documents that were read lately are kept: many small ones, and a few large ones.
 _SMALL, _MANY, _FEW = 64 * 1024, 512, 4
 
 Find: TypeAlias = Callable[[Reference], Schema]

@@ -33,7 +33,7 @@ class Candidates(NamedTuple):
 def candidates(stretch: Stretch, limits: Thresholds) -> Candidates:
     """Rows that stand out from the one before: a necessary condition of each rule here, in few passes."""
     far = float(np.exp(min(limits.spike_least, limits.shift_least)))
-    open_, high, low, close, volume = map(stretch.column, ("open", "high", "low", "close", "volume"))
+    open_, high, low, close, volume = stretch.columns.values()
     moved = np.flatnonzero((low[1:] * far < close[:-1]) | (high[1:] > close[:-1] * far)) + 1
     # The first row has no close before it; its own open stands in.
     if low[0] * far < open_[0] or high[0] > open_[0] * far:
@@ -68,7 +68,7 @@ def jumps(stretch: Stretch, rows: Indexes, limits: Thresholds) -> dict[str, Int6
     rows = rows[rows > 0]
     if len(rows) == 0:
         return {}
-    close = _log(stretch.column("close"))
+    close = _log(stretch.columns["close"])
     around, there = neighbours(len(close), rows, _SETTLED)
     values = np.where(there, close[around], np.nan)
     # The bar itself is the first of those that follow the jump.
@@ -85,7 +85,7 @@ def jumps(stretch: Stretch, rows: Indexes, limits: Thresholds) -> dict[str, Int6
 def volume_spikes(stretch: Stretch, rows: Indexes, limits: Thresholds) -> Int64Array:
     """Those of the candidate rows whose volume is far above all of the volumes around."""
     rows = stretch.judged(rows)
-    volume = stretch.column("volume")
+    volume = stretch.columns["volume"]
     found = np.zeros(len(rows), dtype=bool)
     for part in _parts(rows):
         around, there = neighbours(len(volume), rows[part])
@@ -102,7 +102,7 @@ def _moves(close: Floats, rows: Indexes) -> Floats:
 
 def _reach(stretch: Stretch, rows: Indexes) -> Floats:
     """How far each bar reaches beyond its neighbours' close and open, as a logarithm."""
-    open_, high, low, close = map(stretch.column, ("open", "high", "low", "close"))
+    open_, high, low, close, _ = stretch.columns.values()
     before = np.where(rows > 0, close[np.maximum(rows - 1, 0)], open_[rows])
     final = len(close) - 1
     after = np.where(rows < final, open_[np.minimum(rows + 1, final)], close[rows])
@@ -114,7 +114,7 @@ def _reach(stretch: Stretch, rows: Indexes) -> Floats:
 def _explained(stretch: Stretch, rows: Indexes, limits: Thresholds) -> Floats:
     """The largest excursion that the true ranges of the bars around each row make plausible; inf if few."""
     around, there = neighbours(len(stretch.ts), rows)
-    high, low, close = map(stretch.column, ("high", "low", "close"))
+    _, high, low, close, _ = stretch.columns.values()
     before = close[np.maximum(around - 1, 0)]
     ranges = _log(np.maximum(high[around], before)) - _log(np.minimum(low[around], before))
     # The row after an outlier has it as its close before, and would make it look usual.

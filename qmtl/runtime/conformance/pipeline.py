@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,19 +127,14 @@ class ConformancePipeline:
         if rows.height == 0:
             return EMPTY_FLAGS
         limits = self.thresholds
-        seen = rows.select(_questions(facts)).row(0, named=True)
-        broken = row_rules.rules_for(facts)
-        hits = {rule: mask for rule, mask in broken.items() if seen[rule]}
-        where = _rows_where(rows, hits) if hits else {}
-
         found: dict[str, list[Int64Array]] = {}
 
         def add(rule: str, ts: Int64Array) -> None:
             found.setdefault(rule, []).append(ts)
 
-        for rule in broken:
-            if rule in where:
-                add(rule, stretch.stamps_of(where[rule]))
+        if not row_rules.all_clear(rows, facts):
+            for rule, broken in _rows_where(rows, row_rules.rules_for(facts)).items():
+                add(rule, stretch.stamps_of(broken))
         add(
             "temporal.off_grid",
             stretch.stamps_of(on_the_grid.off_grid(stretch.ts, stretch.gaps, stretch.grid)),
@@ -158,22 +152,13 @@ class ConformancePipeline:
         if len(odd.volumes):
             add("quality.volume_spike", outliers.volume_spikes(stretch, odd.volumes, limits))
         add("quality.stale_run", runs.stale_runs(stretch, limits))
-        if seen["zero_volume"]:
+        if (stretch.columns["volume"] == 0).any():
             add("quality.zero_volume_padding", runs.padded_runs(stretch, limits))
         return Flags.of(
             {rule: np.unique(np.concatenate(ts)) for rule, ts in found.items()},
             {SILENCE: silent.implausible},
             {SILENCE: silent.unchecked},
         )
-
-
-@lru_cache(maxsize=64)
-def _questions(facts: SeriesFacts) -> list[pl.Expr]:
-    """Everything that one pass over the rows has to tell, built once per facts."""
-    return [
-        *row_rules.whether_any(facts),
-        (pl.col("volume") == 0).any().alias("zero_volume"),
-    ]
 
 
 def _rows_where(rows: pl.DataFrame, asked: Mapping[str, pl.Expr]) -> dict[str, Any]:

@@ -13,23 +13,23 @@ from qmtl.runtime.conformance.stretch import REACH, Indexes, Stretch
 
 def stale_runs(stretch: Stretch, limits: Thresholds) -> Int64Array:
     """Bars of implausible runs that repeat the open, high, low and close of the bar before."""
-    close = stretch.column("close")
+    close = stretch.columns["close"]
     # A run that is long enough holds two neighbouring multiples of half its least length.
     stride = max(limits.run_rows // 2, 1)
     sampled = close[::stride]
     if not (sampled[1:] == sampled[:-1]).any():
         return np.zeros(0, dtype=np.int64)
     repeated = np.zeros(len(close), dtype=bool)
-    repeated[1:] = stretch.column("volume")[1:] != 0  # without volume it is padding, another rule
+    repeated[1:] = stretch.columns["volume"][1:] != 0  # without volume it is padding, another rule
     for name in PRICES:
-        values = stretch.column(name)
+        values = stretch.columns[name]
         repeated[1:] &= values[1:] == values[:-1]
     return _implausible(stretch, repeated, limits)
 
 
 def padded_runs(stretch: Stretch, limits: Thresholds) -> Int64Array:
     """Bars of implausible runs of flat bars with a volume of zero."""
-    open_, high, low, close, volume = map(stretch.column, (*PRICES, "volume"))
+    open_, high, low, close, volume = stretch.columns.values()
     padded = (volume == 0) & (high == low) & (open_ == close) & (open_ == high)
     return _implausible(stretch, padded, limits)
 

@@ -17,7 +17,7 @@ from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 from qmtl.foundation.times import EARLIEST, LATEST, SECOND, iso
 from qmtl.runtime.conformance.findings import Finding, in_order, of_quarantine, of_rows
 from qmtl.runtime.conformance.on_the_grid import off_grid
-from qmtl.runtime.conformance.row_rules import rules_for, whether_any
+from qmtl.runtime.conformance.row_rules import all_clear, rules_for
 from qmtl.runtime.conformance.rules import RULE_IDS
 
 _PER_SECOND = {"ms": 1_000, "us": 1_000_000}
@@ -73,7 +73,7 @@ def screen(
         (steps > 0).all()
         and (now is None or int(ts[-1]) + grid.step <= now)
         and len(off_grid(ts, np.flatnonzero(steps != grid.step), grid)) == 0
-        and not any(bars.select(whether_any(facts)).row(0))
+        and all_clear(bars, facts)
     ):
         return _passed(bars)
     return _sorted_out(bars, grid, facts, now)

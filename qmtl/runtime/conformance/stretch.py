@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from qmtl.foundation.frames import stamps
+from qmtl.foundation.frames import VALUES, stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.timeline import Coverage, Int64Array, Span
 
@@ -58,9 +59,10 @@ class Stretch:
         """For each row, whether the calendar expects its bar."""
         return self.expected.holds(self.ts)
 
-    def column(self, name: str) -> Floats:
-        """A column as float64; null is NaN."""
-        return self.rows[name].to_numpy()
+    @cached_property
+    def columns(self) -> Mapping[str, Floats]:
+        """The five values as float64, by name; null is NaN."""
+        return {name: self.rows.get_column(name).to_numpy() for name in VALUES}
 
     def judged(self, rows: Indexes) -> Indexes:
         """Those of some row numbers that are asked about."""

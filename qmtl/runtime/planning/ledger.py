@@ -32,7 +32,9 @@ class Ledger(NamedTuple):
     live_wait: float = 0.0
 
     def spend(self, phase: str, seconds: float) -> Ledger:
-        return self._replace(**{phase: getattr(self, phase) + seconds})
+        spent = list(self)
+        spent[self._fields.index(phase)] += seconds
+        return Ledger(*spent)
 
     @property
     def spent(self) -> float:

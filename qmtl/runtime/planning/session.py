@@ -144,18 +144,21 @@ def advance(session: Session, event: Event) -> Session:
         case NotThere():
             return session._replace(ledger=ledger, tiers=session.tiers[1:])
         case Found():
-            rest = tuple(t for t in session.tiers[1:] if t is not Tier.STORAGE)
-            first_look = session.answered_by is None
-            session = session._replace(
-                ledger=ledger,
-                tiers=rest,
-                found_unknown=event.unknown,
-                absent=event.absent,
+            found = Session(
+                session.request,
+                session.grid,
+                (),
+                ledger,
+                event.unknown,
+                event.absent,
                 # Asked once within a request: what is still suspicious afterwards is what the source says.
-                suspects=event.suspects if first_look else EMPTY,
-                answered_by=event.tier,
+                event.suspects if session.answered_by is None else EMPTY,
+                session.asked_again,
+                event.tier,
+                session.failure,
+                session.breach,
             )
-            return session if session.breach else _pass_over(session)
+            return found if found.breach else _go_on(found, session.tiers[1:])
         case Filled():
             # A store that could not answer in time is not asked the same again.
             worth = event.tier is not Tier.STORAGE and (
@@ -174,19 +177,20 @@ def advance(session: Session, event: Event) -> Session:
             assert_never(event)
 
 
-def _pass_over(session: Session) -> Session:
-    """Leave out tiers that have nothing to do; stop before a backfill that is too large to wait for."""
+def _go_on(session: Session, tiers: tuple[Tier, ...]) -> Session:
+    """With the later `tiers` that have something to do; none before a backfill too large to wait for."""
     wanted = session.missing | session.suspects
     if not wanted:
-        return session._replace(tiers=())
-    if session.tiers and session.tiers[0] is Tier.LIVE and not session.missing:
-        return session._replace(tiers=())
+        return session
+    tiers = tuple(tier for tier in tiers if tier is not Tier.STORAGE)
+    if tiers[:1] == (Tier.LIVE,) and not session.missing:
+        return session
     policy = session.request.sla
-    if policy is not None and policy.sync_gap is not None and session.tiers[:1] == (Tier.BACKFILL,):
+    if policy is not None and policy.sync_gap is not None and tiers[:1] == (Tier.BACKFILL,):
         gap = session.grid.count(wanted)
         if gap > policy.sync_gap:
-            return session._replace(tiers=(), breach=Breach("sync_gap", limit=policy.sync_gap, observed=gap))
-    return session
+            return session._replace(breach=Breach("sync_gap", limit=policy.sync_gap, observed=gap))
+    return session._replace(tiers=tiers)
 
 
 def _keeps_partial(request: Request) -> bool:

@@ -25,7 +25,7 @@ from qmtl.runtime.planning.request import Fill, Tier
 from qmtl.runtime.planning.session import Breach, Finish
 from qmtl.runtime.sdk.journey import Journey
 from qmtl.runtime.sdk.outcome import conformance_error, describe, missing_error, sla_error
-from qmtl.runtime.sdk.receipt import Receipt, Served
+from qmtl.runtime.sdk.receipt import Later, Receipt, Served
 from qmtl.runtime.sdk.results import FetchResult, fill_no_trade
 from qmtl.runtime.sdk.shell import Shell
 
@@ -195,14 +195,16 @@ class Answerer:
             opened_at=request.opened_at,
             phases=phases,
             not_closed=not_closed,
+            later=Later(
+                lambda: _served(journey, holding),
+                lambda: fingerprint(frame),
+                lambda: holding.states.counts,
+            ),
             violations=tuple(violations),
             abandoned=_abandoned(journey),
             replaced=0 if journey.filling is None else sum(part.height for part in journey.filling.replaced),
             breach=finish.breach,
             archived=archived,
-            _serve=lambda: _served(journey, holding),
-            _fingerprint=lambda: fingerprint(frame),
-            _counts=lambda: holding.states.counts,
         )
         return FetchResult(frame, receipt, _states=lambda: holding.states, _report=report)
 

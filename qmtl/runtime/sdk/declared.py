@@ -43,15 +43,15 @@ class Declared:
             ("calendars=", [(p, SeriesFacts(calendar=name)) for p, name in names.items()]),
             ("seamless.series", list(settings)),
         )
-        self._known: dict[SeriesId, tuple[SeriesFacts, Grid]] = {}
+        self._known: dict[str, tuple[SeriesFacts, Grid]] = {}  # by node id
 
     def of(self, series: SeriesId) -> tuple[SeriesFacts, Grid]:
         """The facts of a series and its grid. Raises `InvalidRequestError` where two places disagree."""
-        known = self._known.get(series)
+        known = self._known.get(series.text)
         if known is None:
             facts = self.combined(series, self._store.facts(series))
             known = facts, self.grid(series, facts)
-            self._known[series] = known
+            self._known[series.text] = known
         return known
 
     def grid(self, series: SeriesId, facts: SeriesFacts) -> Grid:
@@ -80,7 +80,7 @@ class Declared:
 
     def forget(self, series: SeriesId) -> None:
         """Ask the store again: somebody committed to the series."""
-        self._known.pop(series, None)
+        self._known.pop(series.text, None)
 
 
 def _explicit(facts: SeriesFacts | None) -> dict[str, Any]:

@@ -385,7 +385,9 @@ class SeamlessDataProvider:
                 next_step="ask for a range that has begun",
             )
         span = grid.align(Span(first, last))
-        closed = Span(span.start, max(span.start, min(span.end, last_closed)))
+        closed = span
+        if last_closed < span.end:
+            closed = Span(span.start, max(span.start, last_closed))
         point = None if as_of is None else to_ns(as_of, name="as_of")
         if point is not None and point > now:
             raise InvalidRequestError(

@@ -13,6 +13,7 @@ _HOMES = {
     "qmtl.runtime.testing.clock": ("FakeClock",),
     "qmtl.runtime.testing.exchange": ("SimulatedExchange",),
     "qmtl.runtime.testing.registry_model": ("ModelRegistry", "RegistryMachine"),
+    "qmtl.runtime.testing.registry_storage_suite": ("RegistryStorageSuite",),
     "qmtl.runtime.testing.registry_suite": ("RegistrySuite",),
     "qmtl.runtime.testing.store_model": ("ModelStore", "StoreMachine"),
     "qmtl.runtime.testing.store_suite": ("StoreSuite",),
@@ -51,6 +52,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
     from qmtl.runtime.testing.exchange import SimulatedExchange as SimulatedExchange
     from qmtl.runtime.testing.registry_model import ModelRegistry as ModelRegistry
     from qmtl.runtime.testing.registry_model import RegistryMachine as RegistryMachine
+    from qmtl.runtime.testing.registry_storage_suite import RegistryStorageSuite as RegistryStorageSuite
     from qmtl.runtime.testing.registry_suite import RegistrySuite as RegistrySuite
     from qmtl.runtime.testing.store_model import ModelStore as ModelStore
     from qmtl.runtime.testing.store_model import StoreMachine as StoreMachine

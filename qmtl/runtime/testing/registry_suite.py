@@ -250,6 +250,17 @@ class RegistrySuite:
         registry.delete_subject("bars", permanent=True)
         assert registry.delete_subject("price", permanent=True) == (1,)
 
+    def test_a_subject_that_refers_to_itself_goes_as_a_whole(self, registry: SchemaRegistry) -> None:
+        registry.set_level("NONE")
+        registry.register("a", bar(OPEN, name="A"))
+        registry.register("a", Schema(bar({"name": "f", "type": "A"}), references=(Reference("A", "a", 1),)))
+        with refused(42206):
+            registry.delete_version("a", 1)
+        assert registry.delete_subject("a") == (1, 2)
+        with refused(42206):
+            registry.delete_version("a", 1, permanent=True)
+        assert registry.delete_subject("a", permanent=True) == (1, 2)
+
     # Deletion
 
     def test_a_softly_deleted_version_can_be_looked_through(self, registry: SchemaRegistry) -> None:
@@ -462,6 +473,8 @@ class RegistrySuite:
             registry.register("a", bar(OPEN))
         assert registry.register("a", bar(OPEN), version=3, id=7)[1:3] == (3, 7)
         assert registry.register("a", bar(OPEN), version=3, id=7)[1:3] == (3, 7)
+        # To say again what holds already needs no empty place.
+        assert registry.set_mode("IMPORT", "a") is Mode.IMPORT
         assert registry.register("a", '"string"', version=1, id=5)[1:3] == (1, 5)
         assert registry.versions("a") == (1, 3)
         for code, text, version, id in (

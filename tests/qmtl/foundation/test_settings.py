@@ -55,6 +55,25 @@ def test_nothing_set_is_all_defaults(folder: Path) -> None:
     assert (seamless.series, seamless.vendors) == ((), ())
 
 
+def test_services_and_schemas(folder: Path) -> None:
+    nothing = Settings.load(env={})
+    assert (nothing.connectors.schema_registry_url, nothing.schemas.validation_mode) == (None, "canary")
+    path = written(
+        folder,
+        "connectors:\n  schema_registry_url: https://registry.example:8443/a\n"
+        "schema: {validation_mode: strict}\n",
+    )
+    told = Settings.load(path, {})
+    assert told.connectors.schema_registry_url == "https://registry.example:8443/a"
+    assert told.schemas.validation_mode == "strict"
+    with pytest.warns(SettingsWarning, match="did you mean QMTL_SCHEMA_REGISTRY_URL?"):
+        Settings.load(path, {"QMTL_CONNECTORS_SCHEMA_REGISTRY_URL": "http://127.0.0.1:1"})
+    env = {"QMTL_SCHEMA_REGISTRY_URL": "http://127.0.0.1:1", "QMTL_SCHEMA_VALIDATION_MODE": "canary"}
+    told = Settings.load(path, env)
+    assert told.connectors.schema_registry_url == "http://127.0.0.1:1"
+    assert told.schemas.validation_mode == "canary"
+
+
 def test_every_key_of_a_file(folder: Path) -> None:
     seamless = Settings.load(written(folder, EXAMPLE), {}).seamless
     assert seamless.store == folder / "bars"
@@ -87,12 +106,6 @@ def test_a_file_of_this_folder_is_found(folder: Path) -> None:
 )
 def test_empty_files_are_no_slip(folder: Path, text: str) -> None:
     assert Settings.load(written(folder, text), {}) == Settings.load(written(folder, "", "b.yml"), {})
-
-
-@pytest.mark.parametrize("name", ["QMTL_SCHEMA_REGISTRY_URL", "QMTL_CONNECTORS_SCHEMA_REGISTRY_URL"])
-def test_the_registry_has_a_short_variable(folder: Path, name: str) -> None:
-    url = "http://127.0.0.1:8081"
-    assert Settings.load(env={name: url}).connectors.schema_registry_url == url
 
 
 def test_variables_override_the_file(folder: Path) -> None:
@@ -168,6 +181,17 @@ def test_a_folder_named_as_a_number(folder: Path) -> None:
             "seamless:\n  vendors:\n"
             "    - {match: a, kind: ccxt, exchange: x}\n    - {match: a, kind: ccxt, exchange: y}\n",
             ["qmtl.yml:1:", "two entries for 'a'", "never used"],
+        ),
+        (
+            "schema:\n  validation_mode: loose\n",
+            ["qmtl.yml:2:", "schema.validation_mode", "'canary' or 'strict'"],
+        ),
+        ("schema:\n  mode: strict\n", ["qmtl.yml:2:", "'schema.mode' is not known", "validation_mode"]),
+        ("schemas:\n  a: 1\n", ["qmtl.yml:1:", "'schemas' is not known", "did you mean 'schema'?"]),
+        ("connectors: {schema_registry: x}\n", ["qmtl.yml:1:", "did you mean 'schema_registry_url'?"]),
+        (
+            "connectors:\n  schema_registry_url: localhost:8081\n",
+            ["qmtl.yml:2:", "connectors.schema_registry_url", "http://host:port"],
         ),
         ("seamless:\n  store: a\n  store: b\n", ["qmtl.yml:3:", "'store' is given twice"]),
         ("seamless: [1]\n", ["qmtl.yml:1:", "seamless"]),

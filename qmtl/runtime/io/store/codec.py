@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import zstandard
 from blake3 import blake3
-from pcodec import ChunkConfig, standalone
+from pcodec import ChunkConfig, DeltaSpec, standalone
 
 from qmtl.runtime.io.store.rows import Rows, allocate
 
@@ -17,8 +17,11 @@ ZSTD = 2
 
 _HEADER = struct.Struct("<BBIqq6I")
 _VOLUME_NULLS = 1
-# Level 4 packs within 2 % of level 8 at twice its speed, on prices with two decimals.
-_CONFIG = ChunkConfig(compression_level=4)
+# Level 4 packs within 2 % of level 8 at twice its speed, on prices with two decimals. Times and prices follow
+# the row before, volumes do not: to say so saves pcodec the sixth of its time in which it tries both.
+_FOLLOWS = ChunkConfig(compression_level=4, delta_spec=DeltaSpec.try_consecutive(1))
+_STANDS_ALONE = ChunkConfig(compression_level=4, delta_spec=DeltaSpec.no_op())
+_CONFIGS = [*[_FOLLOWS] * 5, _STANDS_ALONE]
 
 
 class DamagedError(ValueError):
@@ -60,7 +63,7 @@ def pack(rows: Rows) -> Packed:
 def _encode(rows: Rows, codec: int) -> bytes:
     columns = [np.ascontiguousarray(column) for column in rows]
     if codec == PCODEC:
-        payload = [standalone.simple_compress(column, _CONFIG) for column in columns]
+        payload = [standalone.simple_compress(*each) for each in zip(columns, _CONFIGS, strict=True)]
     else:
         payload = [zstandard.compress(column.tobytes(), 3) for column in columns]
     flags = _VOLUME_NULLS if np.isnan(rows.volume).any() else 0
@@ -104,10 +107,13 @@ def decode(blob: bytes, target: Rows) -> bool:
 HOT = np.dtype([(name, "<i8" if name == "ts" else "<f8") for name in Rows._fields] + [("check", "<u8")])
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(29)
+_ROW, _WORDS = struct.Struct("<q5d"), struct.Struct("<6Q")
 
 
 def pack_single(rows: Rows) -> list[bytes]:
     """Each row as bytes of its own."""
+    if rows.size == 1:  # a live bar, for which arrays are a long way round
+        return [_pack_one(tuple(column.item() for column in rows))]
     records = np.empty(rows.size, HOT)
     for name, column in zip(Rows._fields, rows, strict=True):
         records[name] = column
@@ -123,6 +129,17 @@ def unpack_single(blobs: list[bytes]) -> tuple[Rows, list[int]]:
     kept = records if good.all() else records[good]
     rows = Rows(*(np.ascontiguousarray(kept[name]) for name in Rows._fields))
     return rows, np.flatnonzero(~good).tolist()
+
+
+def _pack_one(values: tuple[float, ...]) -> bytes:
+    """The bytes that arrays would give, by the arithmetic of `_check` on plain ints."""
+    row = _ROW.pack(*values)
+    odd, shift = int(_ODD), int(_SHIFT)
+    mixed = odd
+    for word in _WORDS.unpack(row):
+        mixed = (mixed ^ word) * odd % (1 << 64)
+        mixed ^= mixed >> shift
+    return row + mixed.to_bytes(8, "little")
 
 
 def _check(records: np.ndarray[tuple[int], np.dtype[np.void]]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:

@@ -31,7 +31,8 @@ class Connections:
         self._limit = limit
         self._open_one = open_one
         self._closing = closing
-        self._turn = threading.Condition()
+        self._lock = threading.Lock()
+        self._turn = threading.Condition(self._lock)
         self._users: list[int] = []  # threads that hold a connection
         self._draining = False
         self._free: list[sqlite3.Connection] = []
@@ -41,31 +42,48 @@ class Connections:
     @contextmanager
     def use(self) -> Iterator[sqlite3.Connection]:
         """A connection for this thread alone; an open transaction is rolled back at the end."""
+        connection = self.take()
+        try:
+            yield connection
+        finally:
+            self.give_back(connection)
+
+    def take(self) -> sqlite3.Connection:
+        """A connection for this thread alone, which must be given back: `use` does both."""
         me = threading.get_ident()
-        with self._turn:
+        with self._lock:
             # A thread that already holds a connection must get its second one, or it would wait for itself.
             while (self._draining or len(self._users) >= self._limit) and me not in self._users:
                 self._turn.wait()
             self._users.append(me)
             connection = self._free.pop() if self._free else None
+        if connection is not None:
+            return connection
         try:
-            connection = connection or self._open_one()
-            try:
-                yield connection
-            finally:
-                if connection.in_transaction:
-                    # The error that broke the transaction may come again; it has been told already.
-                    with suppress(sqlite3.Error):
-                        connection.execute("ROLLBACK")
-                if connection.in_transaction:
-                    _abandoned.append(connection)
-                else:
-                    self._free.append(connection)
+            return self._open_one()
+        except BaseException:
+            self._leave()
+            raise
+
+    def give_back(self, connection: sqlite3.Connection) -> None:
+        """Let others use it."""
+        try:
+            if connection.in_transaction:
+                # The error that broke the transaction may come again; it has been told already.
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+            if connection.in_transaction:
+                _abandoned.append(connection)
+            else:
+                self._free.append(connection)
         finally:
-            with self._turn:
-                self._users.remove(me)
-                if self._draining or len(self._users) + 1 >= self._limit:
-                    self._turn.notify_all()
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._users.remove(threading.get_ident())
+            if self._draining or len(self._users) + 1 >= self._limit:
+                self._turn.notify_all()
 
     def close(self) -> None:
         """Close all connections, once those in use by other threads are back."""
@@ -74,7 +92,7 @@ class Connections:
 
     def _drain(self) -> None:
         me = threading.get_ident()
-        with self._turn:
+        with self._lock:
             while self._draining:
                 self._turn.wait()
             self._draining = True
@@ -93,13 +111,14 @@ class Connections:
             _abandoned.extend(free)
 
     def _resume(self) -> None:
-        with self._turn:
+        with self._lock:
             self._draining = False
             self._turn.notify_all()
 
     def _resume_in_child(self) -> None:
         # Threads that were waiting exist in the parent only.
-        self._turn = threading.Condition()
+        self._lock = threading.Lock()
+        self._turn = threading.Condition(self._lock)
         self._users.clear()
         self._draining = False
         # In use by the forking thread itself: never to be touched again on this side.

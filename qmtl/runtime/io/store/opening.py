@@ -180,8 +180,11 @@ class Home:
         """See `Store.version`. The connection that answers never writes, so it sees commits of all others."""
         self._ready()
         try:
-            with self._watch.use() as connection:
+            connection = self._watch.take()
+            try:
                 (number,) = connection.execute("PRAGMA data_version").fetchone()
+            finally:
+                self._watch.give_back(connection)
         except sqlite3.Error as failure:
             with self.translated():  # asked for at each fetch from a cache, so only a failure pays for it
                 raise failure

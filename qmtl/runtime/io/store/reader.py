@@ -21,6 +21,8 @@ from qmtl.runtime.io.store.codec import DamagedError, Packed, unpack, unpack_sin
 from qmtl.runtime.io.store.rows import NO_ROWS, Rows, allocate, join, overlay, to_frame
 from qmtl.runtime.io.store.schema import LIVE
 
+_LATELY = 4
+
 
 class Chunk(NamedTuple):
     """What the index says of a chunk; both stamps are those of rows."""
@@ -55,6 +57,7 @@ class View:
         self._number = number
         self._at = "tx_to = :live" if tx == LIVE else "tx_from <= :tx AND tx_to > :tx"
         self._tx = tx
+        self._lately: dict[int, Rows] = {}  # a write compares with a chunk, and then makes it anew
         self.damage: list[Damage] = []
 
     def _rows(self, sql: str, **values: int) -> sqlite3.Cursor:
@@ -114,9 +117,16 @@ class View:
             return None
 
     def load(self, chunk: Chunk) -> Rows:
-        """The rows of a chunk; none if it is damaged."""
-        rows = allocate(chunk.rows)
-        return NO_ROWS if self.load_into(chunk, rows) is None else rows
+        """The rows of a chunk; none if it is damaged. The last few are kept."""
+        rows = self._lately.get(chunk.id)
+        if rows is None:
+            rows = allocate(chunk.rows)
+            if self.load_into(chunk, rows) is None:
+                return NO_ROWS
+            while len(self._lately) >= _LATELY:
+                del self._lately[next(iter(self._lately))]
+            self._lately[chunk.id] = rows
+        return rows
 
     def hot(self, low: int, high: int) -> Rows:
         """Single rows with `low <= ts <= high`."""

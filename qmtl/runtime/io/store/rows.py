@@ -75,17 +75,23 @@ def overlay(older: Rows, newer: Rows) -> Rows:
     """Both together; where they share a stamp, the newer row."""
     if not older.size or not newer.size:
         return newer if newer.size else older
-    if older.ts[-1] < newer.ts[0]:
-        return join([older, newer])
-    kept = older.pick(find(newer.ts, older.ts) < 0)
-    both = _of(np.concatenate(columns) for columns in zip(kept, newer, strict=True))
-    return both.pick(np.argsort(both.ts, kind="stable"))
+    first, last = np.searchsorted(older.ts, [newer.ts[0], newer.ts[-1] + 1]).tolist()
+    between = older.cut(first, last)
+    if not np.array_equal(between.ts, newer.ts):
+        kept = between.pick(find(newer.ts, between.ts) < 0)
+        both = _of(np.concatenate(columns) for columns in zip(kept, newer, strict=True))
+        newer = both.pick(np.argsort(both.ts, kind="stable"))
+    return join([older.cut(0, first), newer, older.cut(last, older.size)])
 
 
 def find(where: Int64Array, wanted: Int64Array) -> npt.NDArray[np.intp]:
     """For each wanted stamp its position in `where` (ascending), or -1."""
-    if not len(where):
+    if not len(where) or not len(wanted):
         return np.full(len(wanted), -1, dtype=np.intp)
+    # Most writes meet rows that follow one another, as theirs do.
+    first = int(np.searchsorted(where, wanted[0]))
+    if np.array_equal(where[first : first + len(wanted)], wanted):
+        return np.arange(first, first + len(wanted), dtype=np.intp)
     position = np.searchsorted(where, wanted)
     position[position == len(where)] = 0
     return np.where(where[position] == wanted, position, -1)

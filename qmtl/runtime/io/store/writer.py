@@ -18,6 +18,7 @@ from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.store import answers as answer_algebra
 from qmtl.runtime.io.store.base import Answer, Write
 from qmtl.runtime.io.store.codec import Packed, pack, pack_single
+from qmtl.runtime.io.store.parallel import in_parallel
 from qmtl.runtime.io.store.reader import Damage, View, enter_series, last_commit
 from qmtl.runtime.io.store.rows import NO_ROWS, Rows, find, join, overlay, same_values
 from qmtl.runtime.io.store.schema import LIVE
@@ -86,8 +87,11 @@ def compare(view: View, rows: Rows) -> Difference:
         if not equal.all():
             changed.append((old.pick(~equal), new.pick(~equal)))
 
-    hot = view.hot(low, high)
-    for chunk in view.chunks(low, high):
+    hot, chunks = view.hot(low, high), view.chunks(low, high)
+    if not hot.size and not chunks:
+        # A live bar at the end of its series: nothing is there to compare with.
+        return Difference(rows.size, 0, NO_ROWS, NO_ROWS, rows, over.tolist() if rows.size < FEW else [])
+    for chunk in chunks:
         first, last = np.searchsorted(rows.ts, [chunk.first_ts, chunk.last_ts + 1]).tolist()
         if first == last:
             continue
@@ -140,8 +144,8 @@ def rewrite(view: View, made: list[Window], fresh: Rows, *, seen: int) -> Plan:
     """Make windows anew, with `fresh` rows over those that they hold. Check `view.damage` afterwards."""
     if not made:
         return Plan(seen, None, [], [], NO_ROWS, [])
-    packed = [pack(piece) for window in made for piece in pieces(view, window, fresh)]
-    return Plan(seen, Span(made[0].low, made[-1].high + 1), made, packed, NO_ROWS, [])
+    packed = in_parallel(pack, (piece for window in made for piece in pieces(view, window, fresh)))
+    return Plan(seen, Span(made[0].low, made[-1].high + 1), made, list(packed), NO_ROWS, [])
 
 
 class Transaction:

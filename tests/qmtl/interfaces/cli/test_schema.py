@@ -23,7 +23,7 @@ GOOD = [{"ts": 60 * n, "open": 1.0, "high": 2.0, "low": 0.5, "close": 1.0, "volu
 def desk(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     """A folder with the bundle schemas/v1, and a state folder of its own."""
     monkeypatch.setenv("XDG_STATE_HOME", str(cli.folder / "state"))
-    for name in ("QMTL_SCHEMA_REGISTRY_URL", "QMTL_CONNECTORS_SCHEMA_REGISTRY_URL"):
+    for name in ("QMTL_SCHEMA_REGISTRY_URL",):
         monkeypatch.delenv(name, raising=False)
     folder = cli.folder / "schemas" / "v1"
     folder.mkdir(parents=True)

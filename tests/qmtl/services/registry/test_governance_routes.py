@@ -132,7 +132,7 @@ def test_roles(serve: Callable[..., Any], tmp_path: Path) -> None:
     server = serve("--auth", tmp_path / "auth.yml")
     able = {}
     for role in roles:
-        records = RemoteRecords(server.url, token=role)
+        records = RemoteRecords(server.url, auth=role)
         acts: dict[str, Callable[[], object]] = {
             "look": lambda records=records: records.decisions(SUBJECT),
             "observe": lambda records=records: records.observe(SUBJECT, Observation(1, NOON, 1, 0)),

@@ -25,6 +25,15 @@ class Confirmation:
         self._schemas = [fastavro.parse_schema(schema_of(graph.root)) for graph in (writer, reader)]
         self._answers: dict[int, tuple[Any, bool]] = {}
 
+    @property
+    def has_nothing_to_resolve(self) -> bool:
+        """Whether the schemas are equal, but for what resolution ignores, such as `doc`.
+
+        Then even a branch of a union can be read that hides behind an earlier one of its unqualified name.
+        """
+        writer, reader = self._schemas
+        return writer == reader
+
     def is_unreadable(self, instance: Any) -> bool:
         """Whether `instance`, a value of the writer's, cannot be read."""
         if id(instance) not in self._answers:

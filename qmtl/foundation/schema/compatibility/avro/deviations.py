@@ -1,7 +1,8 @@
 """Where fastavro (1.9 to 1.13) reads, or stumbles over, what the Avro 1.12 specification decides otherwise.
 
 Each entry says what fastavro does, and tells whether a pair of types is such a case. Where one explains its
-answer, fastavro's word does not count, and the second opinion (reading.py) decides.
+answer, fastavro's word does not count, and the second opinion (reading.py) decides. Beside these, fastavro
+resolves schemas that differ in `doc` alone, which the specification ignores.
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ DEVIATIONS: dict[str, Deviation] = {
         _alias_is_loose,
     ),
     "empty_union": Deviation(
-        "A reader's union of nothing is taken for no reader's schema: everything is read, or ends in TypeError. "
-        "The specification: none of its schemas matches, an error is signalled.",
+        "A reader's union of nothing is taken for no reader's schema: everything is read, or ends in "
+        "TypeError. The specification: none of its schemas matches, an error is signalled.",
         _READS | _STUMBLES,
         _is_empty_union,
     ),

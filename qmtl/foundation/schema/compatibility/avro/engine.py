@@ -35,8 +35,6 @@ def compare(writer: Document, reader: Document) -> Verdict:
         written, read = understand(writer), understand(reader)
     except TooDeep:
         return _undecided("avro.too_deep", f"a schema nests deeper than {MAX_NESTING} levels")
-    if _are_equal(writer, reader):
-        return Verdict()
     judgement = _Judgement(written, read)
     try:
         judgement.run()
@@ -60,13 +58,13 @@ class _Judgement:
     def run(self) -> None:
         for found in findings(self.writer, self.reader, self.smallest):
             if isinstance(found, Unreadable):
-                described = describe(found.rule, found.place, found.name)
-                self.add(self.with_instance(described, found))
+                self.add(self.with_instance(found))
             else:
                 self.judge_meaning(found.place)
 
-    def add(self, problem: Problem) -> None:
-        self.problems.setdefault((problem.path, problem.rule), problem)
+    def add(self, problem: Problem | None) -> None:
+        if problem is not None:
+            self.problems.setdefault((problem.path, problem.rule), problem)
 
     def judge_meaning(self, place: Place) -> None:
         for rule in changes_of_meaning(place.writer, place.reader):
@@ -77,7 +75,8 @@ class _Judgement:
                 key = (described.path, rule)
                 self.notices.setdefault(key, Notice(described.path, rule, described.message))
 
-    def with_instance(self, described: Described, found: Unreadable) -> Problem:
+    def with_instance(self, found: Unreadable) -> Problem | None:
+        described = describe(found.rule, found.place, found.unfed, found.symbols)
         whole = instance_at(found.place, found.value, self.smallest)
         if whole.height > MAX_HEIGHT:
             why = f"the smallest instance nests deeper than {MAX_HEIGHT} levels"
@@ -88,23 +87,15 @@ class _Judgement:
         self.parts_left -= whole.parts
         try:
             self.confirmation = self.confirmation or Confirmation(self.writer, self.reader)
-            is_unreadable = self.confirmation.is_unreadable(whole.value)
         except TooDeep:
             why = f"references lead deeper than {MAX_NESTING} levels"
             return _without_instance(described, "avro.too_deep", why)
-        if not is_unreadable:
+        if self.confirmation.has_nothing_to_resolve:
+            return None
+        if not self.confirmation.is_unreadable(whole.value):
             why = "fastavro reads the instance that should show it"
             return _without_instance(described, "avro.unconfirmed", why)
         return Problem(*described, Counterexample(json_encoding(whole.value)))
-
-
-def _are_equal(writer: Document, reader: Document) -> bool:
-    """Then there is nothing to resolve, not even a union in which a branch hides behind one of its name."""
-    try:
-        return writer == reader
-    except RecursionError:
-        # Properties that are no part of the schema may nest as deep as they like.
-        return False
 
 
 def _without_instance(described: Described, rule: str, why: str) -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -35,14 +36,6 @@ class Place(NamedTuple):
     def inner(self, writer: Type, reader: Type, segment: str, within: str = "") -> Place:
         return Place(writer, reader, self, within, segment, self.depth + 1)
 
-    def branch(self, writer: Type) -> Place:
-        """One branch of the writer's union, called by its unqualified name unless two share that."""
-        assert isinstance(self.writer, Union)
-        name = branch_name(writer)
-        short = unqualified(name)
-        is_shared = sum(unqualified(branch_name(other)) == short for other in self.writer.branches) > 1
-        return self.inner(writer, self.reader, name if is_shared else short, name)
-
     @property
     def path(self) -> str:
         return path_of(place.segment for place in reversed(list(self.outwards())))
@@ -58,6 +51,15 @@ class Place(NamedTuple):
 def root(writer: Type, reader: Type) -> Place:
     segment = unqualified(writer.name) if isinstance(writer, Record | Enum | Fixed) else ""
     return Place(writer, reader, segment=segment)
+
+
+def branches_of(place: Place, union: Union) -> Iterator[Place]:
+    """Each branch of the writer's union, called by its unqualified name unless two share that."""
+    shares = Counter(unqualified(branch_name(branch)) for branch in union.branches)
+    for branch in union.branches:
+        name = branch_name(branch)
+        short = unqualified(name)
+        yield place.inner(branch, place.reader, short if shares[short] == 1 else name, name)
 
 
 def path_of(segments: Iterator[str]) -> str:
@@ -85,7 +87,6 @@ def _around(step: Place, inner: Smallest, outer: Type, smallest: SmallestValues)
         value = {"key": held} if isinstance(outer, Map) else [held]
         return Smallest(value, inner.parts + 1, height)
     around = smallest.of(outer)
-    assert around is not None
     if around.value[step.within] is held:
         return around
     parts = around.parts + inner.parts

@@ -54,9 +54,14 @@ def _schema(type_: Type, defined: set[str], depth: int) -> Any:
 
 
 def _field(field: Field, defined: set[str], depth: int) -> dict[str, Any]:
-    default = {"default": field.default[0]} if field.default else {}
+    default = {"default": _flat(field.default[0])} if field.default else {}
     type_ = _schema(field.type, defined, depth)
     return {"name": field.name, "aliases": list(field.aliases), "type": type_} | default
+
+
+def _flat(default: Any) -> Any:
+    """That there is a default is all that resolution asks; what it holds may nest as deep as it likes."""
+    return type(default)() if isinstance(default, list | dict) else default
 
 
 def piece_of(type_: Type) -> Any:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from qmtl.foundation.schema.compatibility.avro.fields import pair_fields
 from qmtl.foundation.schema.compatibility.avro.limits import MAX_PAIRS, TooLarge
 from qmtl.foundation.schema.compatibility.avro.matching import chosen_branch, matches
 from qmtl.foundation.schema.compatibility.avro.names import same_name
-from qmtl.foundation.schema.compatibility.avro.places import Place, root
+from qmtl.foundation.schema.compatibility.avro.places import Place, branches_of, root
 from qmtl.foundation.schema.compatibility.avro.smallest import Smallest, SmallestValues
 from qmtl.foundation.schema.compatibility.avro.types import (
     Array,
     Enum,
+    Field,
     Fixed,
     Graph,
     Map,
@@ -30,12 +31,13 @@ from qmtl.foundation.schema.compatibility.avro.types import (
 
 
 class Unreadable(NamedTuple):
-    """`value` is written at the place and cannot be read; `name` is the field or symbol it is about."""
+    """`value` is written at the place and cannot be read; `unfed` or `symbols` are what is missing, if it is that."""
 
     rule: str
     place: Place
     value: Smallest
-    name: str = ""
+    unfed: Field | None = None
+    symbols: tuple[str, ...] = ()
 
 
 class Readable(NamedTuple):
@@ -49,12 +51,12 @@ Finding = Unreadable | Readable
 
 def findings(writer: Graph, reader: Graph, smallest: SmallestValues) -> Iterator[Finding]:
     """Raises `TooLarge` after `MAX_PAIRS` places."""
-    waiting = deque([root(writer.root, reader.root)] if smallest.of(writer.root) else [])
+    waiting = deque([root(writer.root, reader.root)] if smallest.can_write(writer.root) else [])
     judged: set[tuple[int, int]] = set()
     visited = 0
     while waiting:
         place = waiting.popleft()
-        visited += 1
+        visited += len(place.reader.branches) if isinstance(place.reader, Union) else 1
         if visited > MAX_PAIRS:
             raise TooLarge
         if isinstance(place.writer, Record) and matches(place.writer, place.reader):
@@ -73,9 +75,7 @@ def _judge(place: Place, smallest: SmallestValues) -> Iterator[Finding | Place]:
     """What is to be said of one place, and the places inside it."""
     writer, reader = place.writer, place.reader
     if isinstance(writer, Union):
-        for branch in writer.branches:
-            if smallest.of(branch) is not None:
-                yield place.branch(branch)
+        yield from (inner for inner in branches_of(place, writer) if smallest.can_write(inner.writer))
         return
     if isinstance(reader, Union):
         chosen = chosen_branch(writer, reader)
@@ -104,7 +104,7 @@ def _contents(
     place: Place, written: Type, read: Type, segment: str, smallest: SmallestValues
 ) -> Iterator[Finding | Place]:
     inner = place.inner(written, read, segment)
-    if smallest.of(written) is not None:
+    if smallest.can_write(written):
         yield inner
     elif not matches(written, read):
         # "Both schemas are arrays whose item types match": an error even where only [] can be written.
@@ -117,17 +117,26 @@ def _fields(
     pairing = pair_fields(writer, reader)
     for field in pairing.unfed:
         if not field.default:
-            yield _unreadable("avro.default_missing", place, smallest)._replace(name=field.name)
+            yield _unreadable("avro.default_missing", place, smallest)._replace(unfed=field)
     for source, field in pairing.pairs:
-        if isinstance(source.type, Primitive) and source.type is field.type:
+        if source.type == field.type and _says_all(field.type):
             continue
         yield place.inner(source.type, field.type, source.name, source.name)
 
 
+def _says_all(type_: Type) -> bool:
+    """Whether nothing can be said of two such types that are equal: a shortcut for most fields."""
+    if isinstance(type_, Union):
+        kinds = {branch.kind for branch in type_.branches if isinstance(branch, Primitive)}
+        return len(kinds) == len(type_.branches) and not kinds >= {"bytes", "string"}
+    return isinstance(type_, Primitive)
+
+
 def _symbols(place: Place, writer: Enum, reader: Enum) -> Iterator[Finding]:
-    missing = [symbol for symbol in writer.symbols if symbol not in reader.symbols]
+    known = frozenset(reader.symbols)
+    missing = tuple(symbol for symbol in writer.symbols if symbol not in known)
     if missing and reader.default is None:
-        yield Unreadable("avro.symbol_missing", place, Smallest(missing[0]), ", ".join(missing))
+        yield Unreadable("avro.symbol_missing", place, Smallest(missing[0]), symbols=missing)
 
 
 def _why_not(place: Place) -> str:
@@ -144,6 +153,4 @@ def _why_not(place: Place) -> str:
 
 
 def _unreadable(rule: str, place: Place, smallest: SmallestValues) -> Unreadable:
-    value: Any = smallest.of(place.writer)
-    assert value is not None
-    return Unreadable(rule, place, value)
+    return Unreadable(rule, place, smallest.of(place.writer))

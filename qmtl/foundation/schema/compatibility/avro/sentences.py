@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from qmtl.foundation.schema.compatibility.avro.places import Place
 from qmtl.foundation.schema.compatibility.avro.rendering import piece_of, words_for
-from qmtl.foundation.schema.compatibility.avro.types import Record
+from qmtl.foundation.schema.compatibility.avro.types import Field
 
 _READABLE_BUT = "is written as {writer} and read as {reader}"
 _SENTENCES = {
@@ -30,6 +31,9 @@ _SENTENCES = {
 }
 
 
+_MOST_NAMES = 5
+
+
 class Described(NamedTuple):
     """A problem but for its instance."""
 
@@ -40,15 +44,21 @@ class Described(NamedTuple):
     reader: Any
 
 
-def describe(rule: str, place: Place, name: str = "") -> Described:
-    """`name` as in `Unreadable`."""
+def describe(rule: str, place: Place, unfed: Field | None = None, symbols: Sequence[str] = ()) -> Described:
+    """`unfed` and `symbols` as in `Unreadable`."""
     path = place.path
     writer, reader = piece_of(place.writer), piece_of(place.reader)
-    if rule == "avro.default_missing":
-        assert isinstance(place.reader, Record)
+    name = _listed(symbols)
+    if unfed is not None:
+        name = unfed.name
         path = f"{path.rstrip('/')}/{name}"
-        field = next(field for field in place.reader.fields if field.name == name)
-        writer, reader = None, {"name": name, "type": piece_of(field.type)}
+        writer, reader = None, {"name": name, "type": piece_of(unfed.type)}
     sides = {"writer": words_for(place.writer), "reader": words_for(place.reader)}
     sentence = _SENTENCES[rule].format(**sides, name=name)
     return Described(path, rule, f"{path}: {sentence} ({rule})", writer, reader)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """A sentence stays one, however many symbols an enum has."""
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -42,11 +42,15 @@ class Enum(NamedTuple):
     default: str | None = None
 
 
-class Array(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Array:
+    """No tuple, as an array of a type would be equal to a map of it."""
+
     items: Type
 
 
-class Map(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Map:
     values: Type
 
 

@@ -91,14 +91,10 @@ class _Reading:
             return self.names[name]
         inner = namespace_of(name)
         for field in value["fields"]:
-            record.fields.append(
-                Field(
-                    field["name"],
-                    tuple(field.get("aliases") or ()),
-                    self.type(field["type"], inner, _unit(field), depth),
-                    (field["default"],) if "default" in field else (),
-                )
-            )
+            type_ = self.type(field["type"], inner, _unit(field), depth)
+            aliases = tuple(field["aliases"]) if "aliases" in field else ()
+            default = (field["default"],) if "default" in field else ()
+            record.fields.append(Field(field["name"], aliases, type_, default))
         self.records.append(record)
         return record
 

@@ -92,6 +92,15 @@ class Place:
             raise UnresolvedReferenceError(self.value["$ref"]) from error
         return self.home.place(resolved.contents, self, resolved.resolver)
 
+    @property
+    def behind(self) -> Place:
+        """The place that is meant, if this one is nothing but references to it."""
+        place, met = self, {self}
+        while place.keywords.keys() == {"$ref"} and place.target not in met:
+            place = place.target
+            met.add(place)
+        return place
+
     @cached_property
     def resolver(self) -> Any:
         if self._given_resolver is not None:

@@ -64,6 +64,7 @@ def test_no_flipped_bit_goes_unnoticed(rows: Rows, data: st.DataObject) -> None:
 @given(some_rows(), st.data())
 def test_single_rows_come_back_or_are_named(rows: Rows, data: st.DataObject) -> None:
     blobs = pack_single(rows)
+    assert blobs == [pack_single(rows.cut(at, at + 1))[0] for at in range(rows.size)]
     back, damaged = unpack_single(blobs)
     assert same_bits(back, rows)
     assert damaged == []

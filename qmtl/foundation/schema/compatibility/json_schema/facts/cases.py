@@ -44,11 +44,11 @@ class Cases:
 
     def _of_type(self, type_name: str, terms: Terms) -> Iterator[Facts]:
         found: list[Terms] = []
-        for flat in _taken_apart(type_name, list(terms), {}, []):
+        for flat in _taken_apart(type_name, list(terms), {}, [], []):
             found.append(flat)
             if len(found) > _MOST_CASES:
                 # Fewer distinctions claim less, and so nothing wrong.
-                found = list(_taken_apart(type_name, list(terms), {}, [], split=False))
+                found = list(_taken_apart(type_name, list(terms), {}, [], [], split=False))
                 break
         for flat in found:
             facts = _facts(type_name, flat)
@@ -61,6 +61,7 @@ def _taken_apart(
     waiting: list[Term],
     met: dict[Term, None],
     splits: list[list[Terms]],
+    denied: list[Place],
     *,
     split: bool = True,
 ) -> Iterator[Terms]:
@@ -85,14 +86,25 @@ def _taken_apart(
             if len(alternatives) == 1:
                 waiting += alternatives[0]
             elif () not in alternatives:
-                splits.append(alternatives)
+                denied.append(term.place)
     if _is_contradiction(type_name, tuple(met)):
         return
-    if not splits or not split:
-        yield tuple(met)
+    if split and splits:
+        for alternative in splits[0]:
+            yield from _taken_apart(type_name, list(alternative), dict(met), splits[1:], list(denied))
         return
-    for alternative in splits[0]:
-        yield from _taken_apart(type_name, list(alternative), dict(met), splits[1:])
+    for index, place in enumerate(denied if split else ()):
+        if _could_hold(type_name, place, met):
+            for alternative in negation(place, type_name):
+                yield from _taken_apart(type_name, list(alternative), dict(met), [], denied[index + 1 :])
+            return
+    yield tuple(met)
+
+
+def _could_hold(type_name: str, place: Place, met: dict[Term, None]) -> bool:
+    """Whether a denied schema is not excluded already by what else is met."""
+    rest = {term: None for term in met if term != Term(place, False)}
+    return next(_taken_apart(type_name, [Term(place)], rest, [], [], split=False), None) is not None
 
 
 def _can_be(place: Place, type_name: str) -> bool:

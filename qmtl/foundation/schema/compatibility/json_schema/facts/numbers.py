@@ -20,13 +20,13 @@ class Bound(NamedTuple):
 class Numbers(Known):
     @cached_property
     def low(self) -> Bound | None:
-        bounds = [Bound(v, False) for v in self.said("minimum")]
+        bounds = [Bound(v, key(v) in self.excluded) for v in self.said("minimum")]
         bounds += [Bound(v, True) for v in self.said("exclusiveMinimum")]
         return max(bounds, default=None)
 
     @cached_property
     def high(self) -> Bound | None:
-        bounds = [Bound(v, False) for v in self.said("maximum")]
+        bounds = [Bound(v, key(v) in self.excluded) for v in self.said("maximum")]
         bounds += [Bound(v, True) for v in self.said("exclusiveMaximum")]
         return min(bounds, key=lambda bound: (bound.limit, not bound.is_open), default=None)
 

@@ -48,9 +48,10 @@ class Objects(Known):
 
     @cached_property
     def names(self) -> dict[str, None]:
-        """All names that the schemas speak of, and, where names are listed, those that are."""
+        """All names that the schemas treat apart, and, where names are listed, those that are."""
         found = {name: None for named in self.said("properties") for name in named}
         found.update(dict.fromkeys(self.required))
+        found.update({name: None for others in self.others for name in sorted(others.names)})
         for place in self.said("propertyNames"):
             if place.listed is not None:
                 found.update({name: None for name in place.listed.values() if isinstance(name, str)})
@@ -62,6 +63,9 @@ class Objects(Known):
         for named in self.said("patternProperties"):
             for pattern, place in named.items():
                 found.setdefault(pattern, []).append(place)
+        for others in self.others:
+            for pattern in others.patterns:
+                found.setdefault(pattern, [])
         return found
 
     @cached_property

@@ -84,27 +84,35 @@ def _any_of(prover: Prover, facts: Facts, goal: Place, places: list[Place]) -> l
 def _some(prover: Prover, facts: Facts, goal: Place, places: list[Place], splits: int) -> list[Failure]:
     """Failures to show that one of `places` accepts the whole case, or one each of its parts."""
     attempts = []
+    live = []
     for place in places:
         failures = prover.ask(facts, place)
         if not failures:
             return []
-        attempts.append(failures)
-    parts = list(split(prover, facts, places)) if splits else []
+        if not prover.are_none((*facts.terms, Term(place))):
+            live.append(place)
+            attempts.append(failures)
+    if len(live) == 1:
+        return attempts[0]
+    parts = list(split(prover, facts, live)) if splits and live else []
     if parts:
         found = []
         for part in parts:
             for case in prover.cases.of((*facts.terms, part)):
                 found += (
-                    _some(prover, case, goal, places, splits - 1)
+                    _some(prover, case, goal, live, splits - 1)
                     if case.type == facts.type and not isinstance(case, Values)
                     else prover.ask(case, goal)
                 )
         return found
-    return _best(prover, facts, goal, attempts)
+    return _best(prover, facts, goal, attempts, len(places))
 
 
-def _best(prover: Prover, facts: Facts, goal: Place, attempts: list[list[Failure]]) -> list[Failure]:
+def _best(
+    prover: Prover, facts: Facts, goal: Place, attempts: list[list[Failure]], count: int
+) -> list[Failure]:
     """The failures of the alternative that was meant, if it can be seen which; else one for all of them."""
+    # Where no alternative is left, none was meant.
     meant = [failures for failures in attempts if not any(map(_tells_apart, failures))]
     if len(meant) == 1:
         return meant[0]
@@ -117,7 +125,7 @@ def _best(prover: Prover, facts: Facts, goal: Place, attempts: list[list[Failure
     return [
         Failure(
             "json.no_alternative",
-            f"wants one of {len(attempts)} alternatives",
+            f"wants one of {count} alternatives",
             {keyword: goal.value.get(keyword)},
             said(facts, *_COMBINED, "properties", "required", "items"),
             candidates,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from qmtl.foundation.schema.compatibility.json_schema.equality import key
 from qmtl.foundation.schema.compatibility.json_schema.facts.numbers import Bound, Numbers
 from qmtl.foundation.schema.compatibility.json_schema.instances.numbers import numbers
 from qmtl.foundation.schema.compatibility.json_schema.place import Place
@@ -36,7 +37,7 @@ def _reaches(facts: Numbers, end: Bound, limit: Any, *, is_open: bool, rounded: 
         return False
     count = rounded(end.limit) * sign
     outermost = -(-count // facts.step) * facts.step * sign
-    if outermost == end.limit and end.is_open:
+    while (outermost == end.limit and end.is_open) or key(outermost) in facts.excluded:
         outermost += facts.step * sign
     return sign * outermost > sign * limit or (outermost == limit and not is_open)
 

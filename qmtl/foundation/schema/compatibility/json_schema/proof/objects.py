@@ -87,7 +87,7 @@ def _all_that_match(prover: Prover, facts: Objects, goal: Place, pattern: str, p
         terms = tuple(Term(one) for one in places)
         build = _at_some(prover, facts, accept=(known, pattern))
         failures += _ask(prover, terms, place, ("patternProperties", known), build)
-    if not facts.no_others and pattern not in facts.patterns:
+    if not facts.no_others and not find_words(Wanted((pattern,), tuple(facts.patterns))).none_exists:
         build = _at_some(prover, facts, accept=(pattern,), refuse=tuple(facts.patterns))
         failures += _ask(prover, facts.of_others, place, ("patternProperties", pattern), build)
     return failures

@@ -13,7 +13,7 @@ from qmtl.foundation.schema.compatibility.json_schema.instances.examples import 
 from qmtl.foundation.schema.compatibility.json_schema.place import Place, Term, Terms, same
 from qmtl.foundation.schema.compatibility.json_schema.proof.failure import Failure
 
-_MOST_STEPS = 60_000
+_MOST_STEPS = 20_000
 _DEEPEST = 60
 
 Question = tuple[frozenset[Term], Place]
@@ -49,7 +49,7 @@ class Prover:
     """One comparison. What it proves is true; what it cannot prove comes back as failures.
 
     A question that is asked again while it is being answered, one level or more further into the instance,
-    may be taken as answered: instances are finite, so a smallest one that showed the contrary could not exist.
+    may be taken as answered: instances are finite, so no smallest one can show the contrary.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -57,6 +57,7 @@ class Prover:
         self.examples = Examples(self.cases)
         self._tables = tables
         self._answers: dict[Question, list[Failure]] = {}
+        self._told_quietly: set[Question] = set()
         self._asked: dict[Question, int] = {}
         self.notices: dict[tuple[tuple[str, ...], str], str] = {}
         self.path: tuple[str, ...] = ()
@@ -79,7 +80,7 @@ class Prover:
         finally:
             self._level -= 1
             self.path = self.path[: len(self.path) - len(path)]
-        return [failure.below(path, build) for failure in failures]
+        return failures if self.is_quiet else [failure.below(path, build) for failure in failures]
 
     def is_none(self, terms: Terms) -> bool:
         """Whether certainly nothing one level further in fulfils `terms`."""
@@ -111,9 +112,13 @@ class Prover:
     def _prove(self, terms: Terms, goal: Place) -> list[Failure]:
         if goal.accepts_everything:
             return []
+        terms = tuple(Term(term.place.behind, term.holds) for term in terms)
+        goal = goal.behind
         question = (frozenset(terms), goal)
-        if question in self._answers:
-            return self._answers[question]
+        known = self._answers.get(question)
+        # Who asks quietly wants to know whether there is a failure, and is not told all of them.
+        if known is not None and (self.is_quiet or not known or question not in self._told_quietly):
+            return known
         if question in self._asked:
             if self._asked[question] < self._level:
                 return []
@@ -125,7 +130,11 @@ class Prover:
         self._asked[question] = self._level
         proved = False
         try:
-            failures = [failure for facts in self.cases.of(terms) for failure in self.ask(facts, goal)]
+            failures: list[Failure] = []
+            for facts in self.cases.of(terms):
+                failures += self.ask(facts, goal)
+                if failures and self.is_quiet:
+                    break
             proved = not failures
         finally:
             del self._asked[question]
@@ -134,6 +143,7 @@ class Prover:
                 for name in [name for name in list(self._answers)[before:] if not self._answers[name]]:
                     del self._answers[name]
         self._answers[question] = failures
+        (self._told_quietly.add if self.is_quiet else self._told_quietly.discard)(question)
         return failures
 
     def ask(self, facts: Facts, goal: Place) -> list[Failure]:
@@ -161,7 +171,7 @@ class Prover:
             answer = of_type.get(keyword) or self._tables.of_every_type.get(keyword)
             if answer is not None:
                 failures += answer(self, facts, goal, argument)
-                if failures and keyword == "type":
+                if failures and (keyword == "type" or self.is_quiet):
                     break
         return failures
 

@@ -1,4 +1,4 @@
-"""What fastavro says of an instance, asked with the schemas as they were written, not as we understood them."""
+"""What fastavro says of an instance, asked with the schemas as they were written."""
 
 from __future__ import annotations
 

@@ -1,0 +1,38 @@
+"""Chunks worked on by all processors at once: packing and unpacking leave Python's lock alone."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# More threads than this only wait for memory; for fewer items than this, starting them takes longer.
+_MOST = 8
+_WORTH_IT = 8
+
+
+def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+    """`map`, on several threads if there are many items: in order, and few items ahead of the reader.
+
+    The threads end with the iterator: a pool that stayed would not survive a fork.
+    """
+    coming = iter(items)
+    first = list(islice(coming, _WORTH_IT))
+    threads = min(_MOST, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _MOST)
+    if len(first) < _WORTH_IT or threads < 2:
+        yield from map(work, chain(first, coming))
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="qmtl-chunks") as pool:
+        under_way: deque[Future[Result]] = deque()
+        for item in chain(first, coming):
+            under_way.append(pool.submit(work, item))
+            if len(under_way) > 2 * threads:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()

@@ -1,0 +1,38 @@
+"""Rows over rows, and stamps among stamps, against a dictionary and a list."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmtl.runtime.io.store.rows import Rows, find, overlay
+
+stamps = st.lists(st.integers(0, 24), unique=True).map(sorted)
+
+
+def _rows(ts: list[int], value: float) -> Rows:
+    return Rows(np.array(ts, dtype=np.int64), *[np.full(len(ts), value) for _ in range(5)])
+
+
+@given(older=stamps, newer=stamps)
+def test_the_newer_row_wins(older: list[int], newer: list[int]) -> None:
+    expected = dict.fromkeys(older, 1.0) | dict.fromkeys(newer, 2.0)
+    both = overlay(_rows(older, 1.0), _rows(newer, 2.0))
+    assert both.ts.tolist() == sorted(expected)
+    for column in both[1:]:
+        assert column.tolist() == [expected[ts] for ts in sorted(expected)]
+
+
+@given(where=stamps, wanted=st.lists(st.integers(0, 24)))
+def test_find_tells_places(where: list[int], wanted: list[int]) -> None:
+    places = find(np.array(where, dtype=np.int64), np.array(wanted, dtype=np.int64))
+    assert places.tolist() == [where.index(ts) if ts in where else -1 for ts in wanted]
+
+
+@given(where=stamps.filter(bool), data=st.data())
+def test_find_tells_places_of_a_run(where: list[int], data: st.DataObject) -> None:
+    first = data.draw(st.integers(0, len(where) - 1))
+    last = data.draw(st.integers(first, len(where)))
+    run = np.array(where[first:last], dtype=np.int64)
+    assert find(np.array(where, dtype=np.int64), run).tolist() == list(range(first, last))
