@@ -120,6 +120,11 @@ def hour_of(instant: int) -> int:
     return instant - instant % HOUR
 
 
+def window_start(now: int, window_s: float) -> int:
+    """Nanoseconds; nothing was observed before 1970, however long the window."""
+    return max(now - int(window_s * SECOND), 0)
+
+
 def evidence(
     observations: Iterable[Observation], version: int, *, now: int, window_s: float
 ) -> dict[str, Any]:
@@ -128,7 +133,7 @@ def evidence(
     An hour that the window cuts counts as a whole: what failed in it cannot be placed more exactly. An hour
     to come counts, too: the clock of whoever observed it was ahead.
     """
-    since = now - int(window_s * SECOND)
+    since = window_start(now, window_s)
     within = [one for one in observations if since < one.hour + HOUR]
     ours = [one for one in within if one.version == version]
     failing = [one.hour for one in ours if one.failed]

@@ -185,7 +185,7 @@ def show(
     with desk.records() as records:
         governed = in_force(records.decisions(subject))
         wanted = _wanted(version)
-        number = wanted or desk.version(records, subject, None)
+        number = wanted or desk.version(governed, subject, None)
     if not tombstoned:
         governed.refuse_tombstoned(subject, number)
     found = registry.version(subject, number, deleted=tombstoned)

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from qmtl.foundation.schema.bundle import OWN, Bundle
-from qmtl.foundation.schema.governance import ValidationMode, in_force
+from qmtl.foundation.schema.governance import Decision, ValidationMode, in_force
 from qmtl.runtime.io.store.embedded import EmbeddedStore
 
 from .conftest import CommandLine
@@ -162,7 +162,38 @@ def test_a_tombstone_needs_a_reason_and_is_kept(desk: CommandLine) -> None:
     assert (entry["action"], entry["version"]) == ("tombstone", 1)
     with EmbeddedStore(desk.store, read_only=True) as store:
         assert in_force(store.decisions("ohlcv")).tombstones == {1: "was in lots"}
-    assert "tombstoned" in desk.run("schema", "promote", "ohlcv").output
+    assert "every version of ohlcv is tombstoned" in desk.run("schema", "promote", "ohlcv").output
+
+
+def test_a_slip_in_a_name_changes_nothing(desk: CommandLine) -> None:
+    for words in (
+        ("rollback", "ohlvc"),
+        ("promote", "ohlvc", "--override", "--reason", "x"),
+        ("promote", "ohlcv", "--version", "7", "--override", "--reason", "x"),
+        ("tombstone", "ohlcv", "7", "--reason", "x"),
+    ):
+        assert desk.run("schema", *words).exit_code == 2, words
+    assert not (desk.folder / "schemas" / "audit_log.jsonl").exists()
+
+
+def test_a_tombstoned_version_is_not_promoted_and_its_status_is_shown(desk: CommandLine) -> None:
+    desk.json("schema", "tombstone", "ohlcv", "1", "--reason", "was in lots")
+    force = ("--override", "--reason", "x")
+    error = desk.json("schema", "promote", "ohlcv", "--version", "1", *force, code=6)["error"]
+    assert error["kind"] == "TombstonedError"
+    assert desk.json("schema", "status", "ohlcv")["tombstones"] == {"1": "was in lots"}
+
+
+def test_a_decision_without_an_entry_is_told(desk: CommandLine) -> None:
+    desk.json("schema", "rollback", "ohlcv")
+    assert desk.json("schema", "status", "ohlcv")["not_logged"] == []
+    with EmbeddedStore(desk.store) as store:
+        store.decide("ohlcv", Decision(0, "promote", 1, "by hand", f"9:{'0' * 64}"))
+    [found] = desk.json("schema", "status", "ohlcv")["not_logged"]
+    assert (found["action"], found["reason"]) == ("promote", "by hand")
+    assert (
+        "promote, decided 1970-01-01, is not in the audit log" in desk.run("schema", "status", "ohlcv").stdout
+    )
 
 
 def test_a_check_shows_an_instance_that_the_new_schema_rejects(desk: CommandLine) -> None:
