@@ -10,7 +10,7 @@ from qmtl.foundation.schema.governance import Decision, Observation
 from qmtl.foundation.schema.rest import answers
 from qmtl.foundation.schema.rest.address import Address, Auth
 from qmtl.foundation.schema.rest.connection import Connection, Effect
-from qmtl.foundation.times import iso, to_ns
+from qmtl.foundation.times import SECOND, iso, to_ns
 
 _DECISIONS = "/governance/decisions"
 _OBSERVATIONS = "/governance/observations"
@@ -42,7 +42,7 @@ class RemoteRecords:
         self._post(_OBSERVATIONS, {"subject": subject, **said})
 
     def observed(self, subject: str, since: int = 0) -> tuple[Observation, ...]:
-        found = self._get(_OBSERVATIONS, "observations", subject=subject, since=iso(since))
+        found = self._get(_OBSERVATIONS, "observations", subject=subject, since=str(max(since, 0) // SECOND))
         return tuple(Observation(**{**one, "hour": to_ns(one["hour"])}) for one in found)
 
     def close(self) -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Annotated, Any
 
-from fastapi import Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from qmtl.foundation.errors import IncompatibleSchemaError, QmtlError, SchemaRegistryError
-from qmtl.foundation.schema.compatibility.levels import Comparison
+from qmtl.foundation.schema.compatibility.levels import Comparison, Level
 from qmtl.foundation.schema.compatibility.verdict import Notice, Problem
 from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
-from qmtl.foundation.schema.registry import Registered
+from qmtl.foundation.schema.registry import Mode, Registered
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 ACCEPTED = (MEDIA_TYPE, "application/vnd.schemaregistry+json", "application/json", "application/octet-stream")
@@ -23,7 +22,7 @@ ACCEPTED = (MEDIA_TYPE, "application/vnd.schemaregistry+json", "application/json
 LARGEST = 2**31 - 1
 
 
-class Answer(Response):
+class Answer(JSONResponse):
     """Bytes of JSON, or a value that becomes such."""
 
     media_type = MEDIA_TYPE
@@ -87,11 +86,11 @@ class RegistrationBody(SchemaBody):
 
 
 class LevelBody(_Request):
-    compatibility: str
+    compatibility: Annotated[str, Field(json_schema_extra={"enum": list(Level)})]
 
 
 class ModeBody(_Request):
-    mode: str
+    mode: Annotated[str, Field(json_schema_extra={"enum": list(Mode)})]
 
 
 # What goes out, for the OpenAPI page.
@@ -202,12 +201,6 @@ def schema_json(schema: Schema) -> dict[str, Any]:
     if schema.references:
         told["references"] = [reference._asdict() for reference in schema.references]
     return told
-
-
-@lru_cache(4096)
-def schema_bytes(schema: Schema) -> bytes:
-    """`schema_json` as bytes. A schema never changes, and is asked for by every consumer of it."""
-    return as_json(schema_json(schema))
 
 
 def version_json(found: Registered) -> dict[str, Any]:

@@ -115,6 +115,7 @@ OBSERVATION = {"subject": "s", "version": 1, "hour": "2026-01-01T01:00:00Z", "ch
         ("observations", OBSERVATION | {"hour": "1969-01-01"}),
         ("observations", OBSERVATION | {"checked": -1}),
         ("observations", OBSERVATION | {"failed": 2}),
+        ("observations", OBSERVATION | {"failed": False}),
         ("observations", OBSERVATION | {"version": 2**40}),
     ],
 )
