@@ -204,10 +204,6 @@ class GovernanceError(QmtlError):
         super().__init__(what, **facts)
         self.subject = subject
 
-    def __str__(self) -> str:
-        text = super().__str__()
-        return text if self.subject is None else f"{text}\n  subject: {self.subject}"
-
 
 class PromotionRefusedError(GovernanceError):
     """Strict validation is not borne out by what was observed.

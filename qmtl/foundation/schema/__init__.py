@@ -28,3 +28,4 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
     from qmtl.foundation.schema.client import SchemaRegistryClient as SchemaRegistryClient
+    from qmtl.foundation.schema.remote import RemoteSchemaRegistryClient as RemoteSchemaRegistryClient

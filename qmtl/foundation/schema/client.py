@@ -13,6 +13,7 @@ from qmtl.foundation.schema import (
     reading,
     refusals,
     registration,
+    tombstones,
     versions,
 )
 from qmtl.foundation.schema.compatibility.levels import Comparison, Level
@@ -114,9 +115,8 @@ class SchemaRegistryClient:
     def version(self, subject: str, version: Version, *, deleted: bool = False) -> Registered:
         checked_version(version)
         with self.storage.reading() as view:
-            return versions.registered(
-                view, versions.find(view, checked_subject(subject), version, deleted=deleted)
-            )
+            row = versions.find(view, checked_subject(subject), version, deleted=deleted)
+            return versions.registered(view, row if deleted else tombstones.passed(view, row, version))
 
     # Listings
 

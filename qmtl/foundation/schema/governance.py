@@ -88,12 +88,11 @@ class Governed:
         if version in self.tombstones:
             reason = self.tombstones[version]
             raise TombstonedError(
-                f"version {version} is tombstoned: {reason}",
+                f"version {version} of {subject} is tombstoned: {reason}",
                 subject=subject,
                 version=version,
                 reason=reason,
-                next_step="use another version; what was written with this one can be read if that is said "
-                "aloud (--tombstoned, tombstoned=True)",
+                next_step="use another version; --tombstoned reads it all the same",
             )
 
     def newest(self, versions: Iterable[int]) -> int | None:
@@ -121,6 +120,11 @@ def hour_of(instant: int) -> int:
     return instant - instant % HOUR
 
 
+def window_start(now: int, window_s: float) -> int:
+    """Nanoseconds; nothing was observed before 1970, however long the window."""
+    return max(now - int(window_s * SECOND), 0)
+
+
 def evidence(
     observations: Iterable[Observation], version: int, *, now: int, window_s: float
 ) -> dict[str, Any]:
@@ -129,7 +133,7 @@ def evidence(
     An hour that the window cuts counts as a whole: what failed in it cannot be placed more exactly. An hour
     to come counts, too: the clock of whoever observed it was ahead.
     """
-    since = now - int(window_s * SECOND)
+    since = window_start(now, window_s)
     within = [one for one in observations if since < one.hour + HOUR]
     ours = [one for one in within if one.version == version]
     failing = [one.hour for one in ours if one.failed]
@@ -163,7 +167,7 @@ def judge_promotion(subject: str, version: int, found: Mapping[str, Any]) -> Non
         what = "nothing was observed in the window"
         why = "without observations nobody knows who would be hurt"
     raise PromotionRefusedError(
-        f"version {version} is not promoted: {what}",
+        f"version {version} of {subject} is not promoted: {what}",
         subject=subject,
         version=version,
         evidence=found,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from qmtl.foundation.schema.governance import Decision, Observation
-from qmtl.foundation.schema.storage import Record, RegistryStorage
+from qmtl.foundation.schema.governance import Decision, Governed, Observation, in_force
+from qmtl.foundation.schema.storage import Record, RegistryStorage, RegistryView
 from qmtl.foundation.times import HOUR
 
 _DECISION = "decision"
@@ -26,8 +26,7 @@ class RegistryRecords:
 
     def decisions(self, subject: str) -> tuple[Decision, ...]:
         with self._storage.reading() as view:
-            found = view.records(_DECISION, subject)
-        return tuple(Decision(**json.loads(record.value)) for record in found)
+            return _decisions(view, subject)
 
     def observe(self, subject: str, observation: Observation) -> None:
         version, hour, checked, failed = observation
@@ -45,6 +44,15 @@ class RegistryRecords:
             # Of the hour that ends at `since` exactly, nothing lies after it.
             found = view.records(_OBSERVATION, subject, after=_key(max(since - HOUR, 0), 10**10 - 1))
         return tuple(Observation(*json.loads(record.value)) for record in found)
+
+
+def governed(view: RegistryView, subject: str) -> Governed:
+    """What is in force for a subject, within one transaction."""
+    return in_force(_decisions(view, subject))
+
+
+def _decisions(view: RegistryView, subject: str) -> tuple[Decision, ...]:
+    return tuple(Decision(**json.loads(record.value)) for record in view.records(_DECISION, subject))
 
 
 def _key(hour: int, version: int) -> str:

@@ -20,12 +20,16 @@ class Mode(StrEnum):
 
 
 class Registered(NamedTuple):
-    """One version of a subject. `schema.text` holds no space outside of its strings."""
+    """One version of a subject. `schema.text` holds no space outside of its strings.
+
+    is_stale: the registry could not be asked, and this is what it said last; it may have changed since.
+    """
 
     subject: str
     version: int
     id: int
     schema: Schema
+    is_stale: bool = False
 
 
 class Usage(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qmtl.foundation.clock import Clock, SystemClock
+from qmtl.foundation.errors import QmtlError
 from qmtl.foundation.schema.audit import Anchor, Entry, Event
 from qmtl.foundation.schema.audit_file import AuditLog
 from qmtl.foundation.schema.bundle import Bundle
@@ -16,14 +17,15 @@ from qmtl.foundation.schema.governance import (
     evidence,
     judge_promotion,
     reason_of,
+    window_start,
 )
-from qmtl.foundation.times import SECOND
 
 
 class Rollout:
     """Every step leaves an entry with the fingerprint of the bundle in force, before it takes effect.
 
-    A step that is written and then cannot be put in force leaves a second entry, `not_applied`.
+    A step that is written and then cannot be put in force leaves a second entry: `not_applied`, or
+    `not_confirmed` where nobody could be asked whether it is in force.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Rollout:
     ) -> Entry:
         """To strict. Raises `PromotionRefusedError` unless the window bears it; `override` needs a reason."""
         now = self._clock.now()
-        observed = self._records.observed(subject, now - int(window_s * SECOND))
+        observed = self._records.observed(subject, window_start(now, window_s))
         found = evidence(observed, version, now=now, window_s=window_s)
         if override:
             reason = reason_of(reason, "--override")
@@ -71,19 +73,32 @@ class Rollout:
         )
 
     def _take(self, event: Event, action: Action, reason: str) -> Entry:
+        subject = event.subject or ""
         entry = self._log.append(said_of(self._bundle, event))
         decision = Decision(
             self._clock.now(), action, event.version, reason, str(Anchor(entry.number, entry.hash))
         )
         try:
-            self._records.decide(event.subject or "", decision)
+            self._records.decide(subject, decision)
         except BaseException as failure:
-            undone = {"entry": entry.number, "why": " ".join(str(failure).split()) or type(failure).__name__}
-            self._log.append(
-                said_of(self._bundle, replace(event, action="not_applied", note="", evidence=undone))
-            )
+            # A registry may have decided, and its answer got lost.
+            applied = self._is_applied(subject, decision)
+            if applied and isinstance(failure, QmtlError):
+                return entry
+            if not applied:
+                why = " ".join(str(failure).split()) or type(failure).__name__
+                undone = "not_confirmed" if applied is None else "not_applied"
+                said = replace(event, action=undone, evidence={"entry": entry.number, "why": why})
+                self._log.append(said_of(self._bundle, said))
             raise
         return entry
+
+    def _is_applied(self, subject: str, decision: Decision) -> bool | None:
+        """Whether it is in force; None where the records cannot be read either."""
+        try:
+            return decision in self._records.decisions(subject)
+        except QmtlError:
+            return None
 
 
 def said_of(bundle: Bundle, event: Event) -> Event:

@@ -60,7 +60,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Command]]] = {
         },
     ),
     "schema": (
-        "What rows must look like: judge a change, watch, promote, roll back.",
+        "Schemas: judge a change, watch it, promote it.",
         {
             "check": schema.check,
             "register": schema.register,

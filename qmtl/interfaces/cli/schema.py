@@ -33,8 +33,8 @@ def check(
 ) -> None:
     """What a schema would break, before anybody is hurt.
 
-    Each problem comes with an instance that shows it. Compares with what is registered. Without a registry, with the bundle that this package brings, at the
-    level BACKWARD. Exit 6 if it is incompatible.
+    Each problem comes with an instance that shows it. Compares with what is registered; without a registry,
+    with the bundle that this package brings, at the level BACKWARD. Exit 6 if it is incompatible.
     """
     from qmtl.foundation.errors import IncompatibleSchemaError
     from qmtl.foundation.schema.bundle import OWN, Bundle
@@ -42,7 +42,7 @@ def check(
     from qmtl.interfaces.cli.schema_showing import comparisons_json, comparisons_text
 
     session = session_of(ctx)
-    desk = Desk(session, bundle, None)
+    desk = Desk(ctx, bundle, None)
     schema = desk.schema(subject, file)
     version: Version | None = None
     if against is not None and (against == "latest" or against.isdecimal()):
@@ -90,14 +90,17 @@ def register(
 ) -> None:
     """Register a schema, or a whole bundle.
 
-    Each new version is an entry of the audit log. What is registered already stays what it is. Exit 6 if it is incompatible.
+    Each new version is an entry of the audit log. What is registered already stays what it is. Exit 6 if it
+    is incompatible.
     """
+    from qmtl.foundation.errors import IncompatibleSchemaError
     from qmtl.foundation.schema.audit import Event
     from qmtl.foundation.schema.rollout import said_of
+    from qmtl.interfaces.cli.schema_showing import comparisons_text
     from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
-    desk = Desk(session, bundle, log)
+    desk = Desk(ctx, bundle, log)
     registry, audit = desk.remote("to register"), desk.log()
     # A log that does not hold is told before anything is done that it could not record.
     audit.refuse_broken()
@@ -110,7 +113,11 @@ def register(
     rows: list[dict[str, Any]] = []
     for name, schema in wanted:
         before = _versions(registry, name)
-        done = registry.register(name, schema)
+        try:
+            done = registry.register(name, schema)
+        except IncompatibleSchemaError as refusal:
+            session.show(comparisons_text(name, registry.level(name, or_global=True), refusal.comparisons))
+            raise
         entry = None
         if done.version not in before:
             event = Event("register", name, done.version, evidence={"id": done.id, "url": _shown(desk.url)})
@@ -141,7 +148,7 @@ def compat(
     from qmtl.foundation.schema.rollout import said_of
 
     session = session_of(ctx)
-    desk = Desk(session, bundle, log)
+    desk = Desk(ctx, bundle, log)
     registry = desk.remote("a compatibility level")
     held = registry.level(subject, or_global=True)
     if level is not None:
@@ -173,12 +180,12 @@ def show(
     from qmtl.interfaces.cli.schema_showing import pretty
 
     session = session_of(ctx)
-    desk = Desk(session, bundle, None)
+    desk = Desk(ctx, bundle, None)
     registry = desk.remote("a version")
     with desk.records() as records:
         governed = in_force(records.decisions(subject))
         wanted = _wanted(version)
-        number = wanted or desk.version(records, subject, None)
+        number = wanted or desk.version(governed, subject, None)
     if not tombstoned:
         governed.refuse_tombstoned(subject, number)
     found = registry.version(subject, number, deleted=tombstoned)
@@ -210,7 +217,7 @@ def diff(
     from qmtl.interfaces.cli.schema_showing import changes, pretty, side_by_side
 
     session = session_of(ctx)
-    desk = Desk(session, None, None)
+    desk = Desk(ctx, None, None)
     texts = [_side(desk, subject, side) for side in (old, new)]
     found = changes(*texts)
     if found:

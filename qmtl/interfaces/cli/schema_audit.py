@@ -28,7 +28,7 @@ def append(
     from qmtl.foundation.schema.rollout import said_of
 
     session = session_of(ctx)
-    desk = Desk(session, bundle, log)
+    desk = Desk(ctx, bundle, log)
     in_force = desk.bundle()
     desk.registry(of=in_force)
     subjects = {"subjects": [file.subject for file in in_force.files]}
@@ -52,7 +52,7 @@ def verify(
     from qmtl.foundation.schema.audit import Anchor
 
     session = session_of(ctx)
-    audit = Desk(session, None, log).log()
+    audit = Desk(ctx, None, log).log()
     found = audit.verify(None if head is None else Anchor.parse(head))
     session.show(*found.problems, f"{len(found.entries):,} entries; {found.conclusion}")
     if found.is_intact and found.head is not None:
@@ -67,7 +67,7 @@ def show(ctx: typer.Context, log: LogFile = None, json: JsonToo = False) -> None
     from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
-    found = Desk(session, None, log).log().verify()
+    found = Desk(ctx, None, log).log().verify()
     rows = (
         (
             one.number,
@@ -90,7 +90,7 @@ def mend(ctx: typer.Context, note: Note = "", log: LogFile = None, json: JsonToo
     The entry in its place quotes it.
     """
     session = session_of(ctx)
-    entry = Desk(session, None, log).log().mend(note)
+    entry = Desk(ctx, None, log).log().mend(note)
     if entry is None:
         session.show("nothing is torn")
         session.emit(None)

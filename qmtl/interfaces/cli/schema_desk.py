@@ -6,16 +6,19 @@ import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qmtl.interfaces.cli.session import session_of
+
 if TYPE_CHECKING:
     from qmtl.foundation.schema.audit_file import AuditLog
     from qmtl.foundation.schema.bundle import Bundle
     from qmtl.foundation.schema.documents import Schema
-    from qmtl.foundation.schema.governance import GovernanceRecords
+    from qmtl.foundation.schema.governance import GovernanceRecords, Governed
     from qmtl.foundation.schema.registry import SchemaRegistry
     from qmtl.interfaces.cli.session import Session
 
@@ -41,11 +44,15 @@ Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept
 class Desk:
     """One command about schemas. Without a URL the bundle stands for the registry."""
 
-    session: Session
+    ctx: typer.Context
     folder: Path | None
     log_file: Path | None
 
     @property
+    def session(self) -> Session:
+        return session_of(self.ctx)
+
+    @cached_property
     def url(self) -> str | None:
         return self.session.settings().connectors.schema_registry_url
 
@@ -65,11 +72,28 @@ class Desk:
         from qmtl.foundation.schema.client import SchemaRegistryClient
 
         if self.url is not None and of is None:
-            return SchemaRegistryClient.from_settings(self.session.settings())
+            return self._remote
         registry = SchemaRegistryClient()
         for file in (of or self.bundle()).in_order():
             registry.register(file.subject, file.schema)
         return registry
+
+    def logged(self) -> set[str] | None:
+        """The heads that the audit log has had, as NUMBER:HASH; None where there is no log here."""
+        from qmtl.foundation.schema.audit import Anchor
+
+        log = self.log()
+        if not log.path.exists():
+            return None
+        return {str(Anchor(entry.number, entry.hash)) for entry in log.verify().entries}
+
+    @cached_property
+    def _remote(self) -> SchemaRegistry:
+        from qmtl.foundation.schema.remote import RemoteSchemaRegistryClient
+
+        assert self.url is not None
+        # Closed when the command ends.
+        return self.ctx.with_resource(closing(RemoteSchemaRegistryClient(self.url)))
 
     def remote(self, what: str) -> SchemaRegistry:
         """The registry at the URL. Raises `InvalidRequestError` without one: `what` needs it."""
@@ -95,19 +119,23 @@ class Desk:
             with self.session.open_store(make=make) as store:
                 yield store
 
-    def version(self, records: GovernanceRecords, subject: str, version: int | None) -> int:
+    def known(self, subject: str) -> tuple[int, ...]:
+        """The versions of a subject. Raises for a subject that nobody knows."""
+        if self.url is not None:
+            return self.registry().versions(subject)
+        self.bundle().of_subject(subject)
+        return (_number(self.bundle().folder),)
+
+    def version(self, governed: Governed, subject: str, version: int | None) -> int:
         """The version that was named, or the newest that is not tombstoned."""
         from qmtl.foundation.errors import InvalidRequestError
-        from qmtl.foundation.schema.governance import in_force
 
-        if version is not None:
-            return version
-        if self.url is not None:
-            known = self.registry().versions(subject)
-        else:
-            self.bundle().of_subject(subject)
-            known = (_number(self.bundle().folder),)
-        newest = in_force(records.decisions(subject)).newest(known)
+        known = self.known(subject)
+        if version is not None and version not in known:
+            raise InvalidRequestError(
+                f"{subject} has no version {version}", next_step=f"it has {', '.join(map(str, known))}"
+            )
+        newest = version or governed.newest(known)
         if newest is None:
             raise InvalidRequestError(
                 f"every version of {subject} is tombstoned", next_step="register another, or give --version N"

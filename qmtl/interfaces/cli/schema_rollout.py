@@ -30,17 +30,18 @@ def observe(
 ) -> None:
     """Count which rows of a file break a schema.
 
-    The counts are kept as an observation of the version in force. As a canary does: a failure is shown and counted, and is no error.
+    The counts are kept as an observation of the version in force. As a canary does: a failure is shown and
+    counted, and is no error.
     """
     from qmtl.foundation.clock import SystemClock
-    from qmtl.foundation.schema.governance import Observation, hour_of
+    from qmtl.foundation.schema.governance import Observation, hour_of, in_force
     from qmtl.interfaces.cli.schema_rows import broken_rows, rows_of
 
     session = session_of(ctx)
-    desk = Desk(session, bundle, None)
+    desk = Desk(ctx, bundle, None)
     rows = rows_of(file)
     with desk.records(make=True) as records:
-        number = desk.version(records, subject, version)
+        number = desk.version(in_force(records.decisions(subject)), subject, version)
         schema = (
             desk.schema(subject, None)
             if desk.url is None
@@ -62,22 +63,29 @@ def status(
     window: Window = _A_WINDOW,
     version: VersionOption = None,
     bundle: BundleFolder = None,
+    log: LogFile = None,
     json: JsonToo = False,
 ) -> None:
-    """The mode of a subject, and what was observed."""
+    """The mode of a subject, and what was observed.
+
+    A decision that has no entry in the audit log is told: somebody made it by other means.
+    """
     from qmtl.foundation.clock import SystemClock
-    from qmtl.foundation.schema.governance import evidence, in_force
-    from qmtl.foundation.times import SECOND
+    from qmtl.foundation.schema.governance import evidence, in_force, window_start
+    from qmtl.foundation.times import iso
     from qmtl.interfaces.cli.showing import facts_text
 
     session = session_of(ctx)
-    desk = Desk(session, bundle, None)
+    desk = Desk(ctx, bundle, log)
     seconds = _seconds(window)
     with desk.records() as records:
-        number = desk.version(records, subject, version)
-        governed = in_force(records.decisions(subject))
+        decisions = records.decisions(subject)
+        governed = in_force(decisions)
+        number = version or governed.newest(desk.known(subject)) or max(desk.known(subject))
         now = SystemClock.now()
-        observed = records.observed(subject, now - int(seconds * SECOND))
+        observed = records.observed(subject, window_start(now, seconds))
+    logged = desk.logged()
+    unlogged = [one for one in decisions if logged is not None and one.entry not in logged]
     found = evidence(observed, number, now=now, window_s=seconds)
     lines = [
         ("subject", subject),
@@ -85,10 +93,22 @@ def status(
         ("mode", governed.mode or "not decided; the settings say it (canary by default)"),
         ("observed", f"{found['checked']:,} rows checked, {found['failed']:,} failed, in the last {window}"),
         *((f"version {dead}", f"tombstoned: {reason}") for dead, reason in governed.tombstones.items()),
+        *(
+            ("not logged", f"{one.action}, decided {iso(one.at)}, is not in the audit log")
+            for one in unlogged
+        ),
     ]
     session.show(facts_text(lines))
-    said = {"subject": subject, "version": number, "mode": governed.mode, "evidence": found}
-    session.emit({**said, "tombstones": {str(dead): why for dead, why in governed.tombstones.items()}})
+    session.emit(
+        {
+            "subject": subject,
+            "version": number,
+            "mode": governed.mode,
+            "evidence": found,
+            "tombstones": {str(dead): why for dead, why in governed.tombstones.items()},
+            "not_logged": [{**one.to_json(), "at": iso(one.at)} for one in unlogged],
+        }
+    )
 
 
 def promote(
@@ -108,10 +128,14 @@ def promote(
 
     Wants at least one observation in the window, and no failure; else exit 6.
     """
+    from qmtl.foundation.schema.governance import in_force
+
     seconds = _seconds(window)
 
     def step(rollout: Rollout, records: GovernanceRecords, desk: Desk) -> Entry:
-        number = desk.version(records, subject, version)
+        governed = in_force(records.decisions(subject))
+        number = desk.version(governed, subject, version)
+        governed.refuse_tombstoned(subject, number)
         return rollout.promote(subject, number, window_s=seconds, override=override, reason=reason)
 
     _take(ctx, bundle, log, step, f"{subject} is strict now")
@@ -126,13 +150,13 @@ def rollback(
     json: JsonToo = False,
 ) -> None:
     """Back to canary: failures are counted and raise no more. Readers follow within 5 s."""
-    _take(
-        ctx,
-        bundle,
-        log,
-        lambda rollout, records, desk: rollout.rollback(subject, reason=reason),
-        f"{subject} is canary now",
-    )
+
+    def step(rollout: Rollout, records: GovernanceRecords, desk: Desk) -> Entry:
+        if not records.decisions(subject):
+            desk.known(subject)  # a slip in its name must not look like a rollback
+        return rollout.rollback(subject, reason=reason)
+
+    _take(ctx, bundle, log, step, f"{subject} is canary now")
 
 
 def tombstone(
@@ -145,10 +169,10 @@ def tombstone(
     json: JsonToo = False,
 ) -> None:
     """Refuse a version to new readers, with the reason. Who must can still read it."""
+    from qmtl.foundation.schema.governance import in_force
 
     def step(rollout: Rollout, records: GovernanceRecords, desk: Desk) -> Entry:
-        if desk.url is not None:
-            desk.registry().version(subject, version, deleted=True)  # one that never was is an error
+        desk.version(in_force(records.decisions(subject)), subject, version)
         return rollout.tombstone(subject, version, reason=reason)
 
     _take(ctx, bundle, log, step, f"version {version} of {subject} is tombstoned")
@@ -160,7 +184,7 @@ def _take(ctx: typer.Context, bundle: Path | None, log: Path | None, step: Any, 
     from qmtl.interfaces.cli.showing import facts_text
 
     session: Session = session_of(ctx)
-    desk = Desk(session, bundle, log)
+    desk = Desk(ctx, bundle, log)
     with desk.records(make=True) as records:
         entry = step(Rollout(records, desk.log(), desk.bundle()), records, desk)
     session.show(done, facts_text(appended_lines(entry)))

@@ -47,7 +47,7 @@ def provider_from_settings(settings: Settings | str | PathLike[str] | None = Non
 
 
 def schemas_from_settings(settings: Settings, store: GovernanceRecords | None) -> Schemas:
-    """What rows are held to, as the settings say. store: where records are kept; None if it is not there yet."""
+    """What rows are held to, as the settings say. store: where records are; None if it is not there yet."""
     registry = None
     if settings.connectors.schema_registry_url is not None:
         registry = SchemaRegistryClient.from_settings(settings)

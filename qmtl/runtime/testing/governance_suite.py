@@ -63,7 +63,7 @@ class GovernanceRecordsSuite:
 
     def test_many_at_once_lose_nothing(self, records: GovernanceRecords) -> None:
         with ThreadPoolExecutor(8) as threads:
-            list(threads.map(lambda n: records.observe(SUBJECT, Observation(1, NOON, n, 1)), range(40)))
+            list(threads.map(lambda n: records.observe(SUBJECT, Observation(1, NOON, n, 1)), range(1, 41)))
             list(threads.map(lambda n: records.decide(SUBJECT, decision(n)), range(20)))
-        assert records.observed(SUBJECT) == (Observation(1, NOON, sum(range(40)), 40),)
+        assert records.observed(SUBJECT) == (Observation(1, NOON, sum(range(41)), 40),)
         assert sorted(records.decisions(SUBJECT), key=lambda one: one.at) == [decision(n) for n in range(20)]

@@ -17,9 +17,11 @@ from qmtl.foundation.clock import SystemClock
 from qmtl.foundation.errors import SchemaRegistryError
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.foundation.schema.client import SchemaRegistryClient
+from qmtl.foundation.schema.governance_rows import RegistryRecords
 from qmtl.foundation.schema.storage import RegistryStorage
 from qmtl.services.http.access import Credentials, Role
 from qmtl.services.http.layers import Authenticated, BoundedBodies, Counted, RawPaths
+from qmtl.services.registry.governance_routes import governance_routes
 from qmtl.services.registry.page import described
 from qmtl.services.registry.routes.about import about_routes
 from qmtl.services.registry.routes.compatibility import compatibility_routes
@@ -54,6 +56,7 @@ def make_app(
         compatibility_routes(registry),
         level_routes(registry),
         mode_routes(registry),
+        governance_routes(RegistryRecords(storage)),
         about_routes(storage),
     )
     for router in routers:
@@ -72,10 +75,12 @@ def make_app(
 
 
 def role_for(method: str, path: str, query: bytes) -> Role:
-    """READ to look up and compare, WRITE to register and delete softly, ADMIN for all that is left."""
+    """READ to look up and compare; WRITE to register, delete softly, observe; ADMIN for all that is left."""
     in_subjects = path.startswith("/subjects/")
     if method in ("GET", "HEAD", "OPTIONS"):
         return Role.READ
+    if method == "POST" and path.startswith("/governance/"):
+        return Role.WRITE if path == "/governance/observations" else Role.ADMIN
     if method == "POST":
         registers = in_subjects and path.count("/") > 2
         return Role.WRITE if registers else Role.READ

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from unicodedata import category
 
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from qmtl.foundation.schema.governance import (
     Action,
@@ -16,7 +15,10 @@ from qmtl.foundation.schema.governance import (
     ValidationMode,
     in_force,
 )
-from qmtl.foundation.times import HOUR, iso, to_ns
+from qmtl.foundation.schema.versions import checked_subject
+from qmtl.foundation.times import HOUR, SECOND, iso, to_ns
+from qmtl.services.registry.routes import refused
+from qmtl.services.registry.wire import LARGEST, Answer
 
 
 def _an_instant(text: str) -> str:
@@ -30,20 +32,25 @@ def _an_hour(text: str) -> str:
     return iso(to_ns(text))
 
 
-def _a_subject(text: str) -> str:
-    if (
-        any(category(character) == "Cc" for character in text)
-        or len(text.encode("utf-8", "surrogatepass")) > 255
-    ):
-        raise ValueError("a subject has 1 to 255 bytes and no control characters")
-    return text
-
-
-Instant = Annotated[str, AfterValidator(_an_instant), Field(examples=["2026-01-01T00:00:00.5Z"])]
-Hour = Annotated[str, AfterValidator(_an_hour), Field(examples=["2026-01-01T00:00:00Z"])]
-Subject = Annotated[str, AfterValidator(_a_subject), Field(min_length=1, max_length=255)]
-Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Rows = Annotated[int, Field(ge=0, le=2**53)]
+Instant = Annotated[
+    str,
+    AfterValidator(_an_instant),
+    Field(description="ISO 8601 in UTC, down to nanoseconds.", examples=["2026-01-01T00:00:00.5Z"]),
+]
+Hour = Annotated[
+    str,
+    AfterValidator(_an_hour),
+    Field(description="The start of an hour, ISO 8601 in UTC.", examples=["2026-01-01T00:00:00Z"]),
+]
+Subject = Annotated[
+    str,
+    AfterValidator(checked_subject),
+    WithJsonSchema({"type": "string", "minLength": 1, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]+$"}),
+]
+# Whole seconds since 1970, as hours begin and end with them; up to the year 9999.
+Seconds = Annotated[int, Query(ge=0, le=253_402_300_799)]
+Version = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
+Rows = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 
 
 class DecisionModel(BaseModel):
@@ -71,26 +78,38 @@ class GovernedModel(BaseModel):
     decisions: list[DecisionModel]
 
 
-class ObservationModel(BaseModel):
+class CountsModel(BaseModel):
+    """All rows held against one version within one hour: `checked`, and those of them that `failed`."""
+
+    version: int
+    hour: Hour
+    checked: int
+    failed: int
+
+
+class NewObservation(BaseModel):
     """Rows held against one version within one hour: `checked`, and those of them that `failed`."""
 
     model_config = ConfigDict(extra="forbid")
 
+    subject: Subject
     version: Version
     hour: Hour
     checked: Rows
     failed: Rows
 
-
-class NewObservation(ObservationModel):
-    subject: Subject
+    @model_validator(mode="after")
+    def _failed_of_checked(self) -> NewObservation:
+        if self.failed > self.checked:
+            raise ValueError("more rows failed than were checked")
+        return self
 
 
 class ObservedModel(BaseModel):
     """By hour, then version."""
 
     subject: str
-    observations: list[ObservationModel]
+    observations: list[CountsModel]
 
 
 def governance_routes(records: GovernanceRecords) -> APIRouter:
@@ -99,7 +118,9 @@ def governance_routes(records: GovernanceRecords) -> APIRouter:
     Subjects go in the query, so that any text can be one. Reading wants the role read, an observation write,
     a decision admin.
     """
-    router = APIRouter(prefix="/governance", tags=["governance"])
+    router = APIRouter(
+        prefix="/governance", tags=["governance"], default_response_class=Answer, responses=refused(422)
+    )
 
     @router.get("/decisions")
     def decisions(subject: Annotated[Subject, Query()]) -> GovernedModel:
@@ -121,19 +142,17 @@ def governance_routes(records: GovernanceRecords) -> APIRouter:
         return DecisionModel(**values)
 
     @router.get("/observations")
-    def observed(
-        subject: Annotated[Subject, Query()], since: Annotated[Instant, Query()] = "1970-01-01"
-    ) -> ObservedModel:
-        """What was counted in the hours that end after `since`."""
-        found = records.observed(subject, to_ns(since))
-        rows = [ObservationModel(**{**one._asdict(), "hour": iso(one.hour)}) for one in found]
+    def observed(subject: Annotated[Subject, Query()], since: Seconds = 0) -> ObservedModel:
+        """What was counted in the hours that end after `since`, in seconds since 1970."""
+        found = records.observed(subject, since * SECOND)
+        rows = [CountsModel(**{**one._asdict(), "hour": iso(one.hour)}) for one in found]
         return ObservedModel(subject=subject, observations=rows)
 
     @router.post("/observations")
-    def observe(said: NewObservation) -> ObservationModel:
+    def observe(said: NewObservation) -> CountsModel:
         """Add to what was counted for that version and hour."""
         values: dict[str, Any] = said.model_dump(exclude={"subject"})
         records.observe(said.subject, Observation(**{**values, "hour": to_ns(said.hour)}))
-        return ObservationModel(**values)
+        return CountsModel(**values)
 
     return router

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from qmtl.foundation.errors import IncompatibleSchemaError, QmtlError, SchemaRegistryError
 from qmtl.foundation.schema.compatibility.levels import Comparison, Level
+from qmtl.foundation.schema.compatibility.verdict import Notice, Problem
 from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
 from qmtl.foundation.schema.registry import Mode, Registered
 
@@ -118,10 +119,6 @@ class DetailAnswer(BaseModel):
     undecided: bool = False
 
 
-class IncompatibleAnswer(ErrorAnswer):
-    details: list[DetailAnswer] = []
-
-
 class NoticeAnswer(BaseModel):
     """Compatible, and worth a warning."""
 
@@ -132,11 +129,25 @@ class NoticeAnswer(BaseModel):
     message: str
 
 
+class ComparedAnswer(BaseModel):
+    """A version that the schema was compared with, and the direction."""
+
+    version: int
+    direction: str
+
+
+class IncompatibleAnswer(ErrorAnswer):
+    compared: list[ComparedAnswer] = []
+    details: list[DetailAnswer] = []
+    notices: list[NoticeAnswer] = []
+
+
 class CompatibilityAnswer(BaseModel):
     """All but `is_compatible` is there only with `verbose=true`."""
 
     is_compatible: bool
     messages: list[str] = []
+    compared: list[ComparedAnswer] = []
     details: list[DetailAnswer] = []
     notices: list[NoticeAnswer] = []
 
@@ -202,43 +213,42 @@ def version_json(found: Registered) -> dict[str, Any]:
     }
 
 
-def details_json(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
-    """All problems of all comparisons, in order."""
-    return [
-        {
-            "version": version,
-            "direction": direction,
-            "path": problem.path,
-            "rule": problem.rule,
-            "message": problem.message,
-            "writer": problem.writer,
-            "reader": problem.reader,
-            **({} if problem.counterexample is None else {"counterexample": problem.counterexample.value}),
-            **({"undecided": True} if problem.undecided else {}),
-        }
-        for version, direction, verdict in comparisons
-        for problem in verdict.problems
-    ]
+def comparisons_json(comparisons: Iterable[Comparison]) -> dict[str, Any]:
+    """All comparisons, and all their problems and notices, in order."""
+    pairs = [({"version": version, "direction": way}, verdict) for version, way, verdict in comparisons]
+    return {
+        "compared": [pair for pair, _ in pairs],
+        "details": [{**pair, **_problem(problem)} for pair, verdict in pairs for problem in verdict.problems],
+        "notices": [{**pair, **_notice(notice)} for pair, verdict in pairs for notice in verdict.notices],
+    }
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    return {
+        "path": problem.path,
+        "rule": problem.rule,
+        "message": problem.message,
+        "writer": problem.writer,
+        "reader": problem.reader,
+        **({} if problem.counterexample is None else {"counterexample": problem.counterexample.value}),
+        **({"undecided": True} if problem.undecided else {}),
+    }
 
 
 def compatibility_json(comparisons: tuple[Comparison, ...], *, verbose: bool) -> dict[str, Any]:
     """The verdict, and with `verbose` why."""
     told: dict[str, Any] = {"is_compatible": all(c.verdict.is_compatible for c in comparisons)}
     if verbose:
-        details = details_json(comparisons)
+        more = comparisons_json(comparisons)
         told["messages"] = [
-            f"version {detail['version']}, {detail['direction']}: {detail['message']}" for detail in details
+            f"version {detail['version']}, {detail['direction']}: {detail['message']}"
+            for detail in more["details"]
         ]
-        told["details"] = details
-        told["notices"] = [
-            {"version": version, "direction": direction, **_notice(notice)}
-            for version, direction, verdict in comparisons
-            for notice in verdict.notices
-        ]
+        told |= more
     return told
 
 
-def _notice(notice: Any) -> dict[str, str]:
+def _notice(notice: Notice) -> dict[str, str]:
     return {"path": notice.path, "rule": notice.rule, "message": notice.message}
 
 
@@ -253,7 +263,7 @@ def refusal_of(error: SchemaRegistryError) -> Answer:
     """What the registry refuses, in its own words."""
     told: dict[str, Any] = {"error_code": error.code, "message": _sentence(error)}
     if isinstance(error, IncompatibleSchemaError):
-        told["details"] = details_json(error.comparisons)
+        told |= comparisons_json(error.comparisons)
     return Answer(told, error.status)
 
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from qmtl.foundation.facts import NOTHING_DECLARED, SeriesFacts
 from qmtl.foundation.frames import empty_bars
+from qmtl.foundation.schema.governance import GovernanceRecords
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.runtime.conformance.acceptance import Accepted
@@ -208,5 +209,5 @@ class ReportArchive(Protocol):
     def accepted(self, series: SeriesId) -> list[Accepted]: ...
 
 
-class SeriesStore(Store, ReportArchive, Protocol):
-    """Series and the reports about them, in one place: what a provider needs."""
+class SeriesStore(Store, ReportArchive, GovernanceRecords, Protocol):
+    """Series, the reports about them and the records of their schemas: what a provider needs."""

@@ -44,11 +44,15 @@ class Records:
         self.seen: dict[str, list[Observation]] = {}
         self.asked = 0
         self.failure: Exception | None = None
+        self.refusal: Exception | None = None
+        self.lost_answer: Exception | None = None
 
     def decide(self, subject: str, decision: Decision) -> None:
-        if self.failure:
-            raise self.failure
+        if refusal := self.failure or self.refusal:
+            raise refusal
         self.made.setdefault(subject, []).append(decision)
+        if self.lost_answer:
+            raise self.lost_answer
 
     def decisions(self, subject: str) -> tuple[Decision, ...]:
         self.asked += 1
@@ -231,15 +235,28 @@ def test_a_tombstone_refuses_new_readers_with_its_reason(house: House) -> None:
     assert governed.mode is None
 
 
-def test_a_step_that_cannot_be_put_in_force_is_written_as_such(house: House) -> None:
-    house.see(1, 1)
-    house.records.failure = StoreError("the disk is full")
+@pytest.mark.parametrize(("where", "action"), [("refusal", "not_applied"), ("failure", "not_confirmed")])
+def test_a_step_that_cannot_be_put_in_force_is_written_as_such(house: House, where: str, action: str) -> None:
+    setattr(house.records, where, StoreError("the disk is full"))
     with pytest.raises(StoreError, match="the disk is full"):
-        house.rollout.promote("ohlcv", 1)
-    promoted, undone = house.log.verify().entries
-    assert (promoted.action, undone.action) == ("promote", "not_applied")
-    assert undone.evidence["entry"] == promoted.number
+        house.rollout.rollback("ohlcv", reason="x")
+    step, undone = house.log.verify().entries
+    assert (step.action, undone.action) == ("rollback", action)
+    assert undone.evidence["entry"] == step.number
     assert "the disk is full" in undone.evidence["why"]
+
+
+def test_a_step_whose_answer_got_lost_is_in_force(house: House) -> None:
+    house.records.lost_answer = RegistryUnavailableError("no answer", url="http://r")
+    entry = house.rollout.rollback("ohlcv")
+    assert house.log.verify().entries == (entry,)
+    assert house.reader.mode("ohlcv") is ValidationMode.CANARY
+
+
+def test_a_window_longer_than_time_is_all_there_is(house: House) -> None:
+    house.see(1, 1)
+    entry = house.rollout.promote("ohlcv", 1, window_s=1e12)
+    assert entry.evidence["since"] == "1970-01-01"
 
 
 def test_nothing_is_put_in_force_that_cannot_be_written(house: House) -> None:

@@ -38,6 +38,25 @@ CASES: list[tuple[BaseException, int, dict[str, Any]]] = [
     (errors.StoreError("x", path="/bars"), 7, {"store": "/bars"}),
     (errors.StoreCorruptError("x"), 7, {}),
     (errors.StoreLockedError("x"), 7, {}),
+    (
+        errors.SchemaValidationError("x", subject="ohlcv", mode="strict", problems=["open is text"]),
+        6,
+        {"subject": "ohlcv", "mode": "strict", "problems": ["open is text"]},
+    ),
+    (errors.SchemaRegistryError("x", code=40401), 6, {"code": 40401}),
+    (errors.IncompatibleSchemaError("x", comparisons=()), 6, {"code": 40901, "comparisons": []}),
+    (errors.RegistryUnavailableError("x", url="http://r"), 7, {"code": 503}),
+    (
+        errors.PromotionRefusedError("x", subject="ohlcv", version=1, evidence={"failed": 2}),
+        6,
+        {"subject": "ohlcv", "version": 1, "evidence": {"failed": 2}},
+    ),
+    (
+        errors.TombstonedError("x", subject="ohlcv", version=1, reason="lots"),
+        6,
+        {"subject": "ohlcv", "version": 1, "reason": "lots"},
+    ),
+    (errors.AuditLogError("x", path="log", problems=["a"]), 6, {"subject": None, "problems": ["a"]}),
     (KeyError("x"), 1, {"kind": "KeyError"}),
 ]
 

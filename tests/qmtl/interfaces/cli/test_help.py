@@ -24,10 +24,25 @@ NAMES = {
         "fetch",
         "import",
         "reports",
+        "schema",
         "serve",
         "store",
     ],
     "reports": ["accept", "list", "rules", "show"],
+    "schema": [
+        "audit",
+        "check",
+        "compat",
+        "diff",
+        "observe",
+        "promote",
+        "register",
+        "rollback",
+        "show",
+        "status",
+        "tombstone",
+    ],
+    "schema audit": ["append", "mend", "show", "verify"],
     "serve": ["registry"],
     "store": ["compact", "declare", "info", "pin", "pins", "unpin", "verify"],
 }
@@ -43,7 +58,7 @@ def test_the_names_of_the_commands(family: str) -> None:
 
 
 ALL = [[name] for name in COMMANDS] + [
-    [family, name] for family, (_, commands) in FAMILIES.items() for name in commands
+    [*family.split(), name] for family, (_, commands) in FAMILIES.items() for name in commands
 ]
 
 

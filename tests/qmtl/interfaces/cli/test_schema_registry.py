@@ -1,0 +1,144 @@
+"""`qmtl schema` against a real registry, a process of its own: from register to roll back."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qmtl.foundation.schema.bundle import OWN, Bundle
+from qmtl.foundation.schema.governance import ValidationMode
+from qmtl.foundation.schema.governance_reader import GovernanceReader
+from qmtl.foundation.schema.governance_remote import RemoteRecords
+from qmtl.runtime.testing import FakeClock
+
+from .conftest import CommandLine
+
+QMTL = Path(sys.executable).with_name("qmtl")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    process = subprocess.Popen(
+        [QMTL, "serve", "registry", "--port", "0", "--store", tmp_path / "registry"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        found = re.search(r"http://\S+", process.stdout.readline())
+        assert found
+        yield found[0]
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
+
+
+@pytest.fixture
+def desk(cli: CommandLine, url: str, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    monkeypatch.setenv("XDG_STATE_HOME", str(cli.folder / "state"))
+    monkeypatch.setenv("QMTL_SCHEMA_REGISTRY_URL", url)
+    folder = cli.folder / "schemas" / "v1"
+    folder.mkdir(parents=True)
+    for file in OWN.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return cli
+
+
+def other_bars(desk: CommandLine, **properties: Any) -> Path:
+    value = json.loads((OWN / "ohlcv.json").read_text())
+    value["properties"] |= properties
+    path = desk.folder / "ohlcv.json"
+    path.write_text(json.dumps(value))
+    return path
+
+
+def test_from_register_to_roll_back(desk: CommandLine, url: str) -> None:
+    registered = desk.json("schema", "register")
+    assert [(one["subject"], one["version"], one["entry"]) for one in registered] == [
+        ("ohlcv", 1, 1),
+        ("trades", 1, 2),
+    ]
+    assert [one["entry"] for one in desk.json("schema", "register")] == [None, None]
+
+    narrower = other_bars(desk, volume={"type": "number"})
+    assert desk.json("schema", "check", "ohlcv", narrower, code=6)["compatible"] is False
+    refused = desk.json("schema", "register", "ohlcv", narrower, code=6)["error"]
+    assert refused["code"] == 40901
+    assert refused["comparisons"][0]["problems"][0]["counterexample"]["volume"] is None
+    assert '"volume": null' in desk.run("schema", "register", "ohlcv", narrower).stdout
+
+    wider = other_bars(desk, vwap={"type": "number"})
+    assert desk.json("schema", "register", "ohlcv", wider)[0]["version"] == 2
+    assert desk.json("schema", "diff", "ohlcv", "1", "2")["changes"] == [
+        {"path": "/properties/vwap", "change": "added", "new": {"type": "number"}}
+    ]
+
+    row = {"ts": 0, "open": 1, "high": 1, "low": 1, "close": 1, "volume": 1}
+    (desk.folder / "rows.jsonl").write_text(json.dumps(row))
+    assert desk.json("schema", "observe", "ohlcv", "rows.jsonl", "--version", "1")["checked"] == 1
+    assert desk.json("schema", "promote", "ohlcv", code=6)["error"]["version"] == 2
+    assert desk.json("schema", "observe", "ohlcv", "rows.jsonl")["version"] == 2
+    entry = desk.json("schema", "promote", "ohlcv")
+    assert entry["bundle_sha256"] == Bundle.read(OWN).sha256
+    assert entry["evidence"]["other_versions"] == {"1": {"checked": 1, "failed": 0}}
+
+    records, clock = RemoteRecords(url), FakeClock()
+    reader = GovernanceReader(records, clock=clock)
+    assert reader.mode("ohlcv") is ValidationMode.STRICT
+    desk.json("schema", "rollback", "ohlcv", "--reason", "a vendor sends text")
+    clock.advance(5)
+    assert reader.mode("ohlcv") is ValidationMode.CANARY
+    records.close()
+
+    desk.json("schema", "tombstone", "ohlcv", "2", "--reason", "vwap was of the day before")
+    refused = desk.json("schema", "show", "ohlcv", "2", code=6)["error"]
+    assert (refused["kind"], refused["reason"]) == ("TombstonedError", "vwap was of the day before")
+    assert desk.json("schema", "show", "ohlcv")["version"] == 1
+    kept = desk.json("schema", "show", "ohlcv", "2", "--tombstoned")
+    assert (kept["version"], kept["tombstone"]) == (2, "vwap was of the day before")
+    assert desk.run("schema", "tombstone", "ohlcv", "7", "--reason", "x").exit_code == 2
+
+    actions = [one["action"] for one in desk.json("schema", "audit", "show")]
+    assert actions == ["register", "register", "register", "promote", "rollback", "tombstone"]
+    assert desk.json("schema", "audit", "verify")["anchored"] is True
+    assert not desk.store.exists()
+
+
+def test_the_level_is_shown_and_set(desk: CommandLine) -> None:
+    assert desk.json("schema", "compat")["level"] == "BACKWARD"
+    desk.json("schema", "register")
+    assert desk.json("schema", "compat", "ohlcv", "--set", "full_transitive")["level"] == "FULL_TRANSITIVE"
+    assert desk.json("schema", "compat", "ohlcv")["level"] == "FULL_TRANSITIVE"
+    assert desk.json("schema", "compat", "trades")["level"] == "BACKWARD"
+    assert desk.json("schema", "compat", "ohlcv", "--set", "sideways", code=6)["error"]["code"] == 42203
+    assert desk.json("schema", "audit", "show")[-1]["evidence"] == {
+        "before": "BACKWARD",
+        "level": "FULL_TRANSITIVE",
+    }
+
+
+def test_nothing_is_registered_that_could_not_be_written_down(desk: CommandLine) -> None:
+    log = desk.folder / "schemas" / "audit_log.jsonl"
+    log.write_text("{}\n")
+    assert desk.run("schema", "register").exit_code == 6
+    log.unlink()
+    assert desk.run("schema", "diff", "ohlcv", "1", "latest").exit_code == 6  # there is no such subject
+
+
+def test_a_registry_that_is_down_is_never_called_compatible(
+    desk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QMTL_SCHEMA_REGISTRY_URL", "http://127.0.0.1:9")
+    for words in (("check", "ohlcv"), ("promote", "ohlcv"), ("register",), ("status", "ohlcv")):
+        result = desk.run("schema", *words)
+        assert result.exit_code == 7, result.output
+        assert "compatible" not in result.output
+    assert not (desk.folder / "schemas" / "audit_log.jsonl").exists()
