@@ -12,6 +12,7 @@ from qmtl.foundation.errors import InvalidRequestError, QmtlError
 from qmtl.foundation.times import iso
 from qmtl.interfaces.demo.daily_bars import daily_bars
 from qmtl.interfaces.demo.minute_bars import SERIES, YEAR, minute_bars
+from qmtl.interfaces.demo.schema_change import schema_change
 from qmtl.interfaces.demo.stage import Stage
 from qmtl.runtime.io.rates import RateBudget
 from qmtl.runtime.io.vendors.ccxt import CcxtVendor
@@ -24,7 +25,7 @@ class DemoFailed(QmtlError):
 
 
 def run_demo(store: Path | None = None) -> None:
-    """Run both acts, and leave the store for the reader to look at.
+    """Run all acts, and leave the store for the reader to look at.
 
     store: an empty or new folder; left out, `demo` in the user's cache folder, made anew each time.
     """
@@ -41,7 +42,8 @@ def run_demo(store: Path | None = None) -> None:
             stage.act("The receipt of the year")
             stage.receipt(answer.receipt)
             stage.picture(answer.coverage)
-            _next(stage, folder / "bars")
+        schema_change(stage, folder)
+        _next(stage, folder / "bars")
     if stage.failed:
         raise DemoFailed(f"{stage.failed} of the demo's claims did not hold")
 
@@ -68,6 +70,7 @@ def _next(stage: Stage, store: Path) -> None:
         f"qmtl --store {store} fetch {SERIES} 2023-06-01 2023-06-02 --strategy FAIL_FAST -o june.parquet",
         f"qmtl --store {store} store info",
         f"qmtl --store {store} store verify",
+        "qmtl schema check ohlcv my-schema.json",
         "qmtl import FILE.csv --series ohlcv:mine:AAPL:1d --calendar XNYS",
         "qmtl fetch ohlcv:binance:BTC/USDT:1h 2024-01-01 2024-02-01",
         "qmtl doctor",
