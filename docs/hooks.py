@@ -108,6 +108,20 @@ def exit_codes() -> str:
 # -- catalogues ------------------------------------------------------------------------------------------
 
 
+CHANGES = """What can be said of a change from one schema to another. Each problem comes with an instance
+that the one schema accepts and the other rejects, confirmed by a library; where a rule is ours, or nothing
+could be decided, the meaning says so.
+"""
+
+
+def _of_change(language: str) -> str:
+    from qmtl.foundation.schema.compatibility.avro import RULES as AVRO
+    from qmtl.foundation.schema.compatibility.json_schema import RULES as JSON
+
+    found = AVRO if language == "Avro" else JSON
+    return f"### {language}\n\n" + table(("rule", "meaning"), ((code(one), found[one]) for one in found))
+
+
 def rules() -> str:
     """The rule catalogue and its thresholds."""
     import inspect
@@ -133,6 +147,7 @@ def rules() -> str:
             if rule.severity == severity
         ]
         parts += [f"## {severity}\n", meaning + "\n", table(("rule", "stage", "meaning", "what to do"), rows)]
+    parts += ["## Changes of a schema\n", CHANGES, _of_change("JSON Schema"), _of_change("Avro")]
     parts += [
         "## Thresholds\n",
         "Hand `ConformancePipeline(Thresholds(...))` to a provider to change them.\n",
