@@ -1,0 +1,132 @@
+"""Whether all that one JSON Schema accepts can be read with another; each refusal is shown by an instance."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from qmtl.foundation.schema.compatibility.json_schema.dialects import UnknownDialectError
+from qmtl.foundation.schema.compatibility.json_schema.opened import (
+    DEEPEST,
+    AmbiguousReferenceError,
+    Opened,
+    TooDeepError,
+    open_document,
+)
+from qmtl.foundation.schema.compatibility.json_schema.place import Term, UnresolvedReferenceError
+from qmtl.foundation.schema.compatibility.json_schema.proof import prover as proofs
+from qmtl.foundation.schema.compatibility.json_schema.proof.failure import Candidate, Failure
+from qmtl.foundation.schema.compatibility.json_schema.proof.prover import Prover
+from qmtl.foundation.schema.compatibility.json_schema.proof.sentences import shown
+from qmtl.foundation.schema.compatibility.json_schema.proof.tables import TABLES
+from qmtl.foundation.schema.compatibility.verdict import Counterexample, Notice, Problem, Verdict
+from qmtl.foundation.schema.documents import Document
+
+_MOST_CONFIRMED = 60
+
+_BEYOND: dict[type[Exception], tuple[str, str]] = {
+    TooDeepError: ("json.too_deep", f"a schema is nested more than {DEEPEST} levels deep"),
+    proofs.TooDeepError: ("json.too_deep", "the comparison leads too many levels deep"),
+    RecursionError: ("json.too_deep", "the comparison leads too many levels deep"),
+    proofs.TooLargeError: ("json.too_large", "the comparison takes too many steps"),
+    proofs.CircleError: ("json.reference_unresolved", "a schema refers to itself in a circle"),
+    UnknownDialectError: ("json.dialect_unknown", "the dialect is neither 2020-12 nor draft-07"),
+    UnresolvedReferenceError: ("json.reference_unresolved", "a reference leads nowhere"),
+    AmbiguousReferenceError: ("json.reference_unresolved", "two documents go by the same address"),
+    re.error: ("json.expression_unreadable", "a regular expression is not one of Python's"),
+}
+
+
+def compare(writer: Document, reader: Document) -> Verdict:
+    """All problems of reading with `reader` what `writer` accepts.
+
+    "Compatible" is proved, a problem has an instance that jsonschema confirmed, and what is neither is
+    undecided; but for another declared unit, which is a problem by our own rule. Raises
+    `MissingDependencyError` without the extra `schemas`.
+    """
+    try:
+        return _compare(open_document(writer), open_document(reader))
+    except tuple(_BEYOND) as error:
+        rule, why = next(found for kind, found in _BEYOND.items() if isinstance(error, kind))
+        detail = f" ({error})" if error.args and rule != "json.too_deep" else ""
+        message = f"at the root it cannot be told whether the reader reads all: {why}{detail}"
+        return Verdict((Problem("", rule, message, None, None, undecided=True),))
+
+
+def _compare(writer: Opened, reader: Opened) -> Verdict:
+    if writer.dialect is reader.dialect and writer.signature == reader.signature:
+        return Verdict()
+    prover = Prover(TABLES)
+    terms = (Term(writer.root),)
+    failures = prover.prove_here(terms, reader.root)
+    notices = tuple(
+        Notice(pointer(path), rule, f"at {_where(path)} {sentence}")
+        for (path, rule), sentence in prover.notices.items()
+    )
+    if not failures:
+        return Verdict(notices=notices)
+    judge = _Judge(writer, reader)
+    return Verdict(tuple(judge.problems(failures, prover.examples.of(terms, 60))), notices)
+
+
+class _Judge:
+    """Shows failures by instances, where it can; jsonschema has the last word."""
+
+    def __init__(self, writer: Opened, reader: Opened) -> None:
+        self._writer, self._reader = writer, reader
+        self._known: dict[str, bool] = {}
+
+    def problems(self, failures: list[Failure], examples: Iterator[Any]) -> list[Problem]:
+        found: dict[tuple[tuple[str, ...], str], Problem] = {}
+        for failure in failures:
+            name = (failure.path, failure.rule)
+            if name not in found or found[name].undecided:
+                found[name] = self._problem(failure)
+        problems = list(found.values())
+        if all(problem.undecided for problem in problems):
+            # Perhaps any instance at all shows what none of the chosen ones did.
+            value = next((value for value in examples if self._shows(value)), None)
+            if value is not None:
+                first, rest = problems[0], problems[1:]
+                return [_shown(failures[0], Candidate(value, value), first.path), *rest]
+        return problems
+
+    def _problem(self, failure: Failure) -> Problem:
+        if failure.by_rule:
+            message = f"at {_where(failure.path)} the reader {failure.wants}; the writer {failure.may}"
+            return Problem(pointer(failure.path), failure.rule, message, failure.writer, failure.reader)
+        for candidate in islice(failure.candidates(), _MOST_CONFIRMED):
+            if self._shows(candidate.whole):
+                return _shown(failure, candidate, pointer(failure.path))
+        why = failure.unsure or "no instance was found that shows the contrary"
+        message = f"at {_where(failure.path)} the reader {failure.wants}; undecided: {why}"
+        return Problem(
+            pointer(failure.path), failure.rule, message, failure.writer, failure.reader, undecided=True
+        )
+
+    def _shows(self, value: Any) -> bool:
+        text = repr(value)
+        if text not in self._known:
+            self._known[text] = (
+                self._reader.root.confirms(value) is False and self._writer.root.confirms(value) is True
+            )
+        return self._known[text]
+
+
+def _shown(failure: Failure, candidate: Candidate, path: str) -> Problem:
+    may = failure.may or f"may write {shown(candidate.local)}"
+    message = f"at {_where(failure.path)} the reader {failure.wants}; the writer {may}"
+    return Problem(
+        path, failure.rule, message, failure.writer, failure.reader, Counterexample(candidate.whole)
+    )
+
+
+def pointer(path: tuple[str, ...]) -> str:
+    """A JSON Pointer (RFC 6901)."""
+    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in path)
+
+
+def _where(path: tuple[str, ...]) -> str:
+    return pointer(path) or "the root"

@@ -1,0 +1,219 @@
+"""What one instance may be, case by case: terms taken apart until each case has one type and plain facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from qmtl.foundation.schema.compatibility.json_schema.equality import type_of
+from qmtl.foundation.schema.compatibility.json_schema.facts.arrays import Arrays
+from qmtl.foundation.schema.compatibility.json_schema.facts.negation import negation, speaks_for_itself
+from qmtl.foundation.schema.compatibility.json_schema.facts.numbers import Numbers
+from qmtl.foundation.schema.compatibility.json_schema.facts.objects import Objects
+from qmtl.foundation.schema.compatibility.json_schema.facts.strings import Strings
+from qmtl.foundation.schema.compatibility.json_schema.facts.values import Values
+from qmtl.foundation.schema.compatibility.json_schema.place import Place, Term, Terms, same
+
+Facts = Values | Numbers | Strings | Arrays | Objects
+
+_LISTED: dict[str, list[Any]] = {"null": [None], "boolean": [True, False]}
+_FACTS: dict[str, type[Numbers | Strings | Arrays | Objects]] = {
+    "number": Numbers,
+    "string": Strings,
+    "array": Arrays,
+    "object": Objects,
+}
+_TYPES = (*_LISTED, *_FACTS)
+_MOST_CASES = 200
+
+
+class Cases:
+    """Takes terms apart, and remembers what came out."""
+
+    def __init__(self) -> None:
+        self._known: dict[frozenset[Term], tuple[Facts, ...]] = {}
+
+    def of(self, terms: Terms) -> tuple[Facts, ...]:
+        """All that an instance which fulfils `terms` may be; perhaps more, never less."""
+        name = frozenset(terms)
+        if name not in self._known:
+            self._known[name] = tuple(
+                facts for type_name in _TYPES for facts in self._of_type(type_name, terms)
+            )
+        return self._known[name]
+
+    def _of_type(self, type_name: str, terms: Terms) -> Iterator[Facts]:
+        found: list[Terms] = []
+        for flat in _taken_apart(type_name, list(terms), {}, [], []):
+            found.append(flat)
+            if len(found) > _MOST_CASES:
+                # Fewer distinctions claim less, and so nothing wrong.
+                found = list(_taken_apart(type_name, list(terms), {}, [], [], split=False))
+                break
+        for flat in found:
+            facts = _facts(type_name, flat)
+            if facts is not None:
+                yield facts
+
+
+def _taken_apart(
+    type_name: str,
+    waiting: list[Term],
+    met: dict[Term, None],
+    splits: list[list[Terms]],
+    denied: list[Place],
+    *,
+    split: bool = True,
+) -> Iterator[Terms]:
+    """All ways to choose among alternatives, each as the terms that then hold together."""
+    while waiting:
+        term = waiting.pop(0)
+        if term in met:
+            continue
+        if Term(term.place, not term.holds) in met:
+            return
+        met[term] = None
+        if term.holds:
+            if not _can_be(term.place, type_name):
+                return
+            _look_inside(term.place, waiting, splits)
+            if type_name == "object":
+                _apply_dependents(met, waiting)
+        elif not speaks_for_itself(term.place, type_name):
+            alternatives = negation(term.place, type_name)
+            if not alternatives:
+                return
+            if len(alternatives) == 1:
+                waiting += alternatives[0]
+            elif () not in alternatives:
+                denied.append(term.place)
+    if _is_contradiction(type_name, tuple(met)):
+        return
+    if split and splits:
+        for alternative in splits[0]:
+            yield from _taken_apart(type_name, list(alternative), dict(met), splits[1:], list(denied))
+        return
+    for index, place in enumerate(denied if split else ()):
+        if _could_hold(type_name, place, met):
+            for alternative in negation(place, type_name):
+                yield from _taken_apart(type_name, list(alternative), dict(met), [], denied[index + 1 :])
+            return
+    yield tuple(met)
+
+
+def _could_hold(type_name: str, place: Place, met: dict[Term, None]) -> bool:
+    """Whether a denied schema is not excluded already by what else is met."""
+    rest = {term: None for term in met if term != Term(place, False)}
+    return next(_taken_apart(type_name, [Term(place)], rest, [], [], split=False), None) is not None
+
+
+def _can_be(place: Place, type_name: str) -> bool:
+    if place.value is False:
+        return False
+    types = place.keywords.get("type")
+    if types is None:
+        return True
+    names = [types] if isinstance(types, str) else types
+    return type_name in names or (type_name == "number" and "integer" in names)
+
+
+def _look_inside(place: Place, waiting: list[Term], splits: list[list[Terms]]) -> None:
+    keywords = place.keywords
+    if "$ref" in keywords:
+        waiting.append(Term(place.target))
+    if "not" in keywords:
+        waiting.append(Term(keywords["not"], False))
+    waiting += [Term(inner) for inner in keywords.get("allOf", ())]
+    if "anyOf" in keywords:
+        splits.append([(Term(inner),) for inner in keywords["anyOf"]])
+    if "oneOf" in keywords:
+        places = keywords["oneOf"]
+        splits.append(
+            [
+                (Term(inner), *(Term(other, False) for other in places if other is not inner))
+                for inner in places
+            ]
+        )
+    if "if" in keywords and ("then" in keywords or "else" in keywords):
+        then = (Term(keywords["then"]),) if "then" in keywords else ()
+        otherwise = (Term(keywords["else"]),) if "else" in keywords else ()
+        splits.append([(Term(keywords["if"]), *then), (Term(keywords["if"], False), *otherwise)])
+
+
+def _apply_dependents(met: dict[Term, None], waiting: list[Term]) -> None:
+    if not any(term.holds and "dependentSchemas" in term.place.keywords for term in met):
+        return
+    facts = Objects("object", tuple(met))
+    waiting += [
+        Term(inner)
+        for named in facts.said("dependentSchemas")
+        for name, inner in named.items()
+        if name in facts.required
+    ]
+
+
+def _is_contradiction(type_name: str, terms: Terms) -> bool:
+    """A quick look; what it misses is found later, or only makes the facts weaker."""
+    if any(not term.holds for term in terms):
+        positive = [term.place for term in terms if term.holds]
+        for denied in (term.place for term in terms if not term.holds):
+            if any(same(place, denied) for place in positive):
+                return True
+    if _listed(type_name, terms) == []:
+        return True
+    if type_name == "number":
+        return Numbers(type_name, terms).is_empty()
+    if type_name == "object":
+        facts = Objects(type_name, terms)
+        return any(_cannot_be_there(facts.of(name)) for name in facts.required)
+    return False
+
+
+def _cannot_be_there(terms: Terms) -> bool:
+    if any(term.holds and term.place.value is False for term in terms):
+        return True
+    if len(terms) < 2:
+        return False
+    flat = _unwrapped(terms)
+    types = [name for name in _TYPES if all(_can_be(term.place, name) for term in flat if term.holds)]
+    return all(_listed(name, flat) == [] for name in types)
+
+
+def _unwrapped(terms: Terms) -> Terms:
+    """`terms`, and what they lead to by references and allOf and not."""
+    found: dict[Term, None] = {}
+    waiting = list(terms)
+    while waiting:
+        term = waiting.pop(0)
+        if term not in found:
+            found[term] = None
+            if term.holds:
+                _look_inside(term.place, waiting, [])
+    return tuple(found)
+
+
+def _listed(type_name: str, terms: Terms) -> list[Any] | None:
+    """The values that the terms list, of one type; None where they do not list any."""
+    lists = [term.place.listed for term in terms if term.holds and term.place.listed is not None]
+    if not lists:
+        return _LISTED.get(type_name)
+    return [
+        value
+        for name, value in lists[0].items()
+        if type_of(value) == type_name
+        and all(name in other for other in lists[1:])
+        and not any(
+            not term.holds and speaks_for_itself(term.place, type_name) and term.place.accepts(value)
+            for term in terms
+        )
+    ]
+
+
+def _facts(type_name: str, terms: Terms) -> Facts | None:
+    listed = _listed(type_name, terms)
+    if listed is None:
+        return _FACTS[type_name](type_name, terms)
+    values = [
+        value for value in listed if all(term.place.accepts(value) in (term.holds, None) for term in terms)
+    ]
+    return Values(type_name, terms, values) if values else None

@@ -1,0 +1,51 @@
+"""Numbers on and beside the limits of both sides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from qmtl.foundation.schema.compatibility.json_schema.facts.numbers import Numbers
+
+_MOST_STEPS = 400
+
+
+def numbers(facts: Numbers, marks: Iterable[Any] = ()) -> Iterator[Any]:
+    """Numbers that `facts` admit, those around `marks` first; each once."""
+    met = set()
+    for number in _around(facts, list(marks)):
+        plain = int(number) if isinstance(number, float) and number.is_integer() else number
+        if plain not in met and math.isfinite(number) and facts.admits(plain):
+            met.add(plain)
+            yield plain
+
+
+def _around(facts: Numbers, marks: list[Any]) -> Iterator[Any]:
+    ends = [end.limit for end in (facts.low, facts.high) if end is not None]
+    centers = [*marks, *ends, 0]
+    for step in facts.multiples:
+        for mark in centers:
+            whole = _whole(mark / step) if step and math.isfinite(mark) else 0
+            yield from (_times(step, count) for count in (whole, whole + 1, whole - 1, whole + 2, whole - 2))
+    for center in centers:
+        yield center
+        yield from (center + 1, center - 1)
+        # JSON numbers of people have few digits.
+        yield from (round(center + part, 6) for part in (0.5, -0.5, 0.1, -0.1, 0.01, -0.01, 0.001, -0.001))
+        yield from (math.nextafter(center, math.inf), math.nextafter(center, -math.inf))
+    if facts.low is not None and facts.high is not None:
+        yield (facts.low.limit + facts.high.limit) / 2
+    yield from range(2, 20)
+    for step in facts.multiples:
+        start = _whole(facts.low.limit / step) if facts.low is not None else 0
+        yield from (_times(step, start + count) for count in range(_MOST_STEPS))
+    yield from (center + count for center in centers for count in range(-10, 11))
+
+
+def _whole(number: float) -> int:
+    return math.floor(number) if math.isfinite(number) else 0
+
+
+def _times(step: Any, count: int) -> Any:
+    return step * count if isinstance(step, int) else float(f"{step * count:.12g}")

@@ -1,0 +1,30 @@
+"""Strings that facts allow and a goal refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qmtl.foundation.schema.compatibility.json_schema.facts.strings import Strings
+from qmtl.foundation.schema.compatibility.json_schema.words.search import find_words
+
+_LONGEST = 100_000
+
+
+def strings(
+    facts: Strings,
+    *,
+    refuse: tuple[str, ...] = (),
+    shorter_than: int | None = None,
+    longer_than: int | None = None,
+    limit: int = 6,
+) -> Iterator[str]:
+    """Strings of `facts`, further narrowed, shortest first."""
+    wanted = facts.wanted
+    shortest = wanted.shortest if longer_than is None else max(wanted.shortest, longer_than + 1)
+    longest = wanted.longest
+    if shorter_than is not None:
+        longest = shorter_than - 1 if longest is None else min(longest, shorter_than - 1)
+    if shortest > _LONGEST:
+        return
+    narrowed = wanted._replace(refuse=(*wanted.refuse, *refuse), shortest=shortest, longest=longest)
+    yield from find_words(narrowed, limit).found

@@ -1,0 +1,198 @@
+"""A subschema where it stands: what it says, what it refers to, and whether it accepts a value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qmtl.foundation.schema.compatibility.json_schema.dialects import (
+    Dialect,
+    NamedSchemas,
+    OneSchema,
+    Schemas,
+    Way,
+    dialect_of,
+    keywords,
+)
+from qmtl.foundation.schema.compatibility.json_schema.equality import has_type, key, text_of
+from qmtl.foundation.schema.compatibility.json_schema.libraries import (
+    libraries,
+    specification_of,
+    validator_class,
+)
+
+if TYPE_CHECKING:
+    from qmtl.foundation.schema.compatibility.json_schema.opened import Opened
+
+# Text that means something else in the other dialect, or elsewhere in a document.
+_DEPENDS_ON_DIALECT = re.compile(
+    r'"(?:\$schema|items|additionalItems|prefixItems|dependencies|dependentRequired|dependentSchemas'
+    r'|minContains|maxContains|unevaluatedItems|unevaluatedProperties|\$ref|\$dynamicRef)":'
+)
+_DEPENDS_ON_POSITION = re.compile(r'"(?:\$ref|\$dynamicRef)":')
+# What can be said of a value without a validator.
+_SIMPLE = frozenset(("type", "enum", "const", "x-unit"))
+
+
+class UnresolvedReferenceError(Exception):
+    """A `$ref` leads nowhere."""
+
+
+class Place:
+    """One subschema. The same subschema of a document is always the same object."""
+
+    def __init__(self, value: Any, home: Opened, within: Place | None = None, resolver: Any = None) -> None:
+        self.value = value
+        self.home = home
+        self._within = within
+        self._given_resolver = resolver
+        self._children: dict[Way, Place] = {}
+        self._derived: dict[str, Place] = {}
+        self.dialect: Dialect = dialect_of(value, within.dialect if within else home.dialect)
+
+    @cached_property
+    def keywords(self) -> dict[str, Any]:
+        """What decides, in the words of 2020-12; subschemas are places (in lists, or by name)."""
+        if not isinstance(self.value, dict):
+            return {}
+        return {name: self._open(argument) for name, argument in keywords(self.value, self.dialect)}
+
+    def _open(self, argument: Any) -> Any:
+        match argument:
+            case OneSchema():
+                return self._at(tuple(argument))
+            case Schemas():
+                return [self._at(way) for way in argument]
+            case NamedSchemas():
+                return {name: self._at(way) for name, way in argument.items()}
+        return argument
+
+    def _at(self, way: Way) -> Place:
+        value = self.value
+        for step in way:
+            value = value[step]
+        return self.home.place(value, self)
+
+    def derive(self, value: Any) -> Place:
+        """A schema that is written nowhere, whose references mean what they would mean here."""
+        text = text_of(value)
+        if text not in self._derived:
+            self._derived[text] = Place(value, self.home, self)
+        return self._derived[text]
+
+    @cached_property
+    def target(self) -> Place:
+        """What `$ref` leads to. Raises `UnresolvedReferenceError`."""
+        referencing, _ = libraries()
+        try:
+            resolved = self.resolver.lookup(self.value["$ref"])
+        except referencing.exceptions.Unresolvable as error:
+            raise UnresolvedReferenceError(self.value["$ref"]) from error
+        return self.home.place(resolved.contents, self, resolved.resolver)
+
+    @property
+    def behind(self) -> Place:
+        """The place that is meant, if this one is nothing but references to it."""
+        place, met = self, {self}
+        while place.keywords.keys() == {"$ref"} and place.target not in met:
+            place = place.target
+            met.add(place)
+        return place
+
+    @cached_property
+    def resolver(self) -> Any:
+        if self._given_resolver is not None:
+            return self._given_resolver
+        if self._within is None:
+            return self.home.resolver
+        if not isinstance(self.value, dict) or "$id" not in self.value:
+            return self._within.resolver
+        return self._within.resolver.in_subresource(
+            specification_of(self.dialect).create_resource(self.value)
+        )
+
+    @cached_property
+    def text(self) -> str:
+        return text_of(self.value)
+
+    @cached_property
+    def depends_on_position(self) -> bool:
+        return _DEPENDS_ON_POSITION.search(self.text) is not None
+
+    @cached_property
+    def depends_on_dialect(self) -> bool:
+        return _DEPENDS_ON_DIALECT.search(self.text) is not None
+
+    @property
+    def accepts_everything(self) -> bool:
+        return self.value is not False and not self.keywords
+
+    def accepts(self, value: Any) -> bool | None:
+        """Whether `value` is valid here; None where it cannot be told."""
+        if self.value is False:
+            return False
+        if _SIMPLE.issuperset(self.keywords):
+            types = self.keywords.get("type", ())
+            types = [types] if isinstance(types, str) else types
+            return (not types or any(has_type(value, name) for name in types)) and (
+                self.listed is None or key(value) in self.listed
+            )
+        return self.confirms(value)
+
+    @cached_property
+    def listed(self) -> dict[Hashable, Any] | None:
+        """The values that `enum` and `const` allow, by their keys; None where neither is given."""
+        lists = [self.keywords["enum"]] if "enum" in self.keywords else []
+        lists += [[self.keywords["const"]]] if "const" in self.keywords else []
+        if not lists:
+            return None
+        first = {key(value): value for value in lists[0]}
+        others = [{key(value) for value in values} for values in lists[1:]]
+        return {name: value for name, value in first.items() if all(name in names for names in others)}
+
+    def confirms(self, value: Any) -> bool | None:
+        """What jsonschema says of `value`; None where it cannot tell."""
+        referencing, _ = libraries()
+        try:
+            return bool(self._validator.is_valid(value))
+        except (re.error, RecursionError, OverflowError, referencing.exceptions.Unresolvable):
+            # An expression that Python cannot read, a value or a chain of references that is too deep.
+            return None
+
+    @cached_property
+    def _validator(self) -> Any:
+        maker = validator_class(self.dialect)
+        if self.depends_on_position:
+            # jsonschema offers no public way to validate in the middle of a document.
+            return maker(self.value, _resolver=self.resolver)
+        return maker(self.value)
+
+
+class Term(NamedTuple):
+    """That an instance is valid against a place, or (`holds` False) that it is not."""
+
+    place: Place
+    holds: bool = True
+
+
+Terms = tuple[Term, ...]
+
+
+def same(one: Place, other: Place) -> bool:
+    """Whether two places certainly accept the same: their texts and the texts of all they refer to agree."""
+    if one is other:
+        return True
+    if one.value != other.value or one.text != other.text:
+        return False
+    if one.dialect is not other.dialect and one.depends_on_dialect:
+        return False
+    if not one.depends_on_position:
+        return True
+    return one.home.signature == other.home.signature and _stand_alike(one, other)
+
+
+def _stand_alike(one: Place, other: Place) -> bool:
+    # In two equal documents, equal texts can still stand below different `$id`s.
+    return '"$id"' not in one.home.signature

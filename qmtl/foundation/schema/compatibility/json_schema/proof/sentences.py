@@ -1,0 +1,29 @@
+"""Pieces of the sentences in which a problem is told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from qmtl.foundation.schema.compatibility.json_schema.facts.known import Known
+
+_LONGEST = 120
+
+
+def shown(value: Any) -> str:
+    """A JSON value as a person reads it; a long one is cut."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def listed(values: Any) -> str:
+    return ", ".join(shown(value) for value in values)
+
+
+def said(facts: Known, *keywords: str) -> dict[str, Any] | None:
+    """What the writer's schema says under `keywords`, for the problem's own record."""
+    found: dict[str, Any] = {}
+    for keyword in keywords:
+        for value in facts.said(keyword):
+            found.setdefault(keyword, value)
+    return found or None

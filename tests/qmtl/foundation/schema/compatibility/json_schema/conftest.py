@@ -1,0 +1,59 @@
+"""The corpus of evolutions, and how the tests of this folder ask and confirm."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jsonschema
+import pytest
+
+from qmtl.foundation.schema.compatibility.json_schema import compare
+from qmtl.foundation.schema.compatibility.verdict import Verdict
+from qmtl.foundation.schema.documents import Document, SchemaType
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+corpus = _load("evolution_corpus")
+
+
+class Judge:
+    """Compares two schemas and checks anew, with jsonschema alone, whatever the verdict shows."""
+
+    def accepts(self, schema: Any, instance: Any) -> bool:
+        default = jsonschema.Draft202012Validator
+        return bool(jsonschema.validators.validator_for(schema, default=default)(schema).is_valid(instance))
+
+    def compare(self, writer: Any, reader: Any) -> Verdict:
+        verdict = compare(Document(SchemaType.JSON, writer), Document(SchemaType.JSON, reader))
+        for problem in verdict.problems:
+            if problem.counterexample is not None:
+                assert self.accepts(writer, problem.counterexample.value)
+                assert not self.accepts(reader, problem.counterexample.value)
+            else:
+                assert problem.undecided or problem.rule == "json.unit_changed"
+        places = [(problem.path, problem.rule) for problem in verdict.problems]
+        assert len(places) == len(set(places))
+        return verdict
+
+
+@pytest.fixture(scope="session")
+def judge() -> Judge:
+    return Judge()
+
+
+@pytest.fixture(scope="session")
+def evolutions() -> list[Any]:
+    return list(corpus.EVOLUTIONS)
