@@ -176,7 +176,11 @@ TREE = {
 }
 PAYMENT = {
     "type": "object",
-    "properties": {"method": {"enum": ["card", "transfer"]}, "card": {"type": "string"}, "iban": {"type": "string"}},
+    "properties": {
+        "method": {"enum": ["card", "transfer"]},
+        "card": {"type": "string"},
+        "iban": {"type": "string"},
+    },
     "required": ["method"],
     "if": {"properties": {"method": {"const": "card"}}},
     "then": {"required": ["card"]},

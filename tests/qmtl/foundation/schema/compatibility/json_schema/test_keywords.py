@@ -10,8 +10,16 @@ from qmtl.foundation.schema.compatibility.json_schema import RULES
 
 DRAFT_07 = "http://json-schema.org/draft-07/schema#"
 A_NODE = {"type": "object", "properties": {"next": {"$ref": "#"}, "value": {"type": "integer"}}}
-CAT = {"type": "object", "properties": {"is": {"const": "cat"}, "lives": {"type": "integer"}}, "required": ["is"]}
-DOG = {"type": "object", "properties": {"is": {"const": "dog"}, "barks": {"type": "boolean"}}, "required": ["is"]}
+CAT = {
+    "type": "object",
+    "properties": {"is": {"const": "cat"}, "lives": {"type": "integer"}},
+    "required": ["is"],
+}
+DOG = {
+    "type": "object",
+    "properties": {"is": {"const": "dog"}, "barks": {"type": "boolean"}},
+    "required": ["is"],
+}
 
 # writer, reader, rules in the order in which they are told; none: compatible.
 CASES: dict[str, tuple[Any, Any, list[str]]] = {
