@@ -40,11 +40,19 @@ def _decoded(sent: Any) -> Any:
         ) from failure
 
 
+_NAME = {"type": "string", "minLength": 1, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]+$"}
+
 Subject = Annotated[
     str,
     BeforeValidator(_decoded),
-    WithJsonSchema({"type": "string", "minLength": 1, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]+$"}),
+    WithJsonSchema(_NAME),
     Path(description="At most 255 bytes of UTF-8, percent-encoded; no control characters."),
+]
+
+
+# Ids are global; clients send a subject for its context, of which there is one.
+ContextSubject = Annotated[
+    str | None, WithJsonSchema(_NAME), Query(alias="subject", description="Changes nothing.")
 ]
 
 
@@ -74,7 +82,9 @@ Id = Annotated[int, Path(ge=0, le=LARGEST)]
 
 def _flag(sent: Any) -> Any:
     # Python's clients send True and False.
-    return {"true": True, "false": False}.get(sent.lower(), sent) if isinstance(sent, str) else sent
+    if sent.lower() not in ("true", "false"):
+        raise ValueError("it must be true or false")
+    return sent.lower() == "true"
 
 
 No = Annotated[

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any
 
-from fastapi import Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from qmtl.foundation.errors import IncompatibleSchemaError, QmtlError, SchemaRegistryError
-from qmtl.foundation.schema.compatibility.levels import Comparison
+from qmtl.foundation.schema.compatibility.levels import Comparison, Level
 from qmtl.foundation.schema.compatibility.verdict import Notice, Problem
 from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
-from qmtl.foundation.schema.registry import Registered
+from qmtl.foundation.schema.registry import Mode, Registered
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 ACCEPTED = (MEDIA_TYPE, "application/vnd.schemaregistry+json", "application/json", "application/octet-stream")
@@ -23,7 +23,7 @@ ACCEPTED = (MEDIA_TYPE, "application/vnd.schemaregistry+json", "application/json
 LARGEST = 2**31 - 1
 
 
-class Answer(Response):
+class Answer(JSONResponse):
     """Bytes of JSON, or a value that becomes such."""
 
     media_type = MEDIA_TYPE
@@ -87,11 +87,11 @@ class RegistrationBody(SchemaBody):
 
 
 class LevelBody(_Request):
-    compatibility: str
+    compatibility: Annotated[str, Field(json_schema_extra={"enum": list(Level)})]
 
 
 class ModeBody(_Request):
-    mode: str
+    mode: Annotated[str, Field(json_schema_extra={"enum": list(Mode)})]
 
 
 # What goes out, for the OpenAPI page.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
 from qmtl import __version__
@@ -65,7 +66,7 @@ def about_routes(storage: RegistryStorage) -> APIRouter:
             view.last_id()
         return Answer({"status": "ready"})
 
-    @router.get("/metrics", response_class=Response)
+    @router.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> Response:
         """Metrics in the text format of Prometheus."""
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from qmtl.foundation.errors import SchemaRegistryError
 from qmtl.foundation.schema.documents import SchemaType
 from qmtl.foundation.schema.registry import Registered, SchemaRegistry
-from qmtl.services.registry.parameters import Id, Limit, No, Offset, Prefix, page
+from qmtl.services.registry.parameters import ContextSubject, Id, Limit, No, Offset, Prefix, page
 from qmtl.services.registry.routes import refused
 from qmtl.services.registry.wire import (
     Answer,
@@ -26,18 +26,18 @@ def schema_routes(registry: SchemaRegistry) -> APIRouter:
 
     # On the loop, not in a thread: a known id is answered from memory, an unknown one by one short read.
     @router.get("/schemas/ids/{id}", response_model=SchemaAnswer, responses=refused(404, 422))
-    async def schema_by_id(id: Id, subject: str | None = None) -> Answer:
+    async def schema_by_id(id: Id, subject: ContextSubject = None) -> Answer:
         """The schema of an id. Ids are global; `subject` changes nothing."""
         return Answer(schema_bytes(registry.by_id(id, subject=subject)))
 
     @router.get("/schemas/ids/{id}/schema", responses=refused(404, 422))
-    async def schema_text(id: Id, subject: str | None = None) -> Answer:
+    async def schema_text(id: Id, subject: ContextSubject = None) -> Answer:
         """The schema of an id, as its bare text."""
         return Answer(registry.by_id(id, subject=subject).text.encode())
 
     @router.get("/schemas/ids/{id}/subjects", response_model=list[str], responses=refused(404, 422))
     def subjects_of_id(
-        id: Id, subject: str | None = None, deleted: No = False, offset: Offset = 0, limit: Limit = -1
+        id: Id, subject: ContextSubject = None, deleted: No = False, offset: Offset = 0, limit: Limit = -1
     ) -> Answer:
         """The subjects that use the schema of an id."""
         found = dict.fromkeys(usage.subject for usage in registry.usages(id, deleted=deleted))
@@ -45,7 +45,7 @@ def schema_routes(registry: SchemaRegistry) -> APIRouter:
 
     @router.get("/schemas/ids/{id}/versions", response_model=list[UsageAnswer], responses=refused(404, 422))
     def versions_of_id(
-        id: Id, subject: str | None = None, deleted: No = False, offset: Offset = 0, limit: Limit = -1
+        id: Id, subject: ContextSubject = None, deleted: No = False, offset: Offset = 0, limit: Limit = -1
     ) -> Answer:
         """The versions that use the schema of an id."""
         found = registry.usages(id, deleted=deleted)

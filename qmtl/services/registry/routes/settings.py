@@ -23,7 +23,7 @@ def level_routes(registry: SchemaRegistry) -> APIRouter:
         """Sets the global level."""
         return Answer({"compatibility": registry.set_level(body.compatibility)})
 
-    @router.delete("", response_model=LevelAnswer, responses=refused(404))
+    @router.delete("", response_model=LevelAnswer, responses=refused(404, 422))
     def clear_level() -> Answer:
         """Back to BACKWARD; the level that held."""
         return Answer({"compatibilityLevel": registry.clear_level()})
@@ -59,7 +59,7 @@ def mode_routes(registry: SchemaRegistry) -> APIRouter:
         """Sets the global mode."""
         return Answer({"mode": registry.set_mode(body.mode, force=force)})
 
-    @router.delete("", response_model=ModeAnswer, responses=refused(404))
+    @router.delete("", response_model=ModeAnswer, responses=refused(404, 422))
     def clear_mode() -> Answer:
         """Back to READWRITE; the mode that held."""
         return Answer({"mode": registry.clear_mode()})

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,15 @@ from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
 from qmtl.foundation.schema.memory import MemoryStorage
 from qmtl.foundation.schema.storage import Record, RegistryStorage, SchemaRow, VersionRow
 from qmtl.services.registry.sqlite import DATABASE, SqliteStorage
+
+
+class TestSqliteStorage(RegistryStorageSuite):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Iterator[SqliteStorage]:
+        made = SqliteStorage(tmp_path)
+        yield made
+        made.close()
+
 
 A = SchemaRow(1, "a", Schema('{"type":"string"}'))
 B = SchemaRow(2, "b", Schema("true", SchemaType.JSON, (Reference("x", "s", 1), Reference("y", "s", 1))))
