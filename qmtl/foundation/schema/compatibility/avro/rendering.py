@@ -42,7 +42,9 @@ def _schema(type_: Type, defined: set[str], depth: int) -> Any:
     if type_.name in defined:
         return type_.name
     defined.add(type_.name)
-    named = {"type": kind_of(type_), "name": type_.name, "aliases": list(type_.aliases)}
+    # Without a dot a name would lie in the namespace around it.
+    space = {} if "." in type_.name else {"namespace": ""}
+    named = {"type": kind_of(type_), "name": type_.name, "aliases": list(type_.aliases)} | space
     match type_:
         case Fixed():
             return named | {"size": type_.size}
