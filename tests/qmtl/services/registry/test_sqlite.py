@@ -19,6 +19,7 @@ from qmtl.foundation.errors import SchemaRegistryError, StoreCorruptError, Store
 from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
 from qmtl.foundation.schema.memory import MemoryStorage
 from qmtl.foundation.schema.storage import Record, RegistryStorage, SchemaRow, VersionRow
+from qmtl.runtime.testing.registry_storage_suite import RegistryStorageSuite
 from qmtl.services.registry.sqlite import DATABASE, SqliteStorage
 
 
