@@ -93,7 +93,7 @@ class Authenticated:
 
 
 class BoundedBodies:
-    """A body is of a type in `accepted` (415), at most `limit` bytes long (413), and there as a whole."""
+    """A body has at most `limit` bytes (413), is of a type in `accepted` (415), and is there as a whole."""
 
     def __init__(self, app: ASGIApp, *, limit: int, accepted: Sequence[str], refuse: Refuse) -> None:
         self._app = app
@@ -102,19 +102,22 @@ class BoundedBodies:
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] not in ("POST", "PUT", "PATCH"):
+        if scope["type"] != "http" or scope["method"] not in ("POST", "PUT"):
             await self._app(scope, receive, send)
             return
-        kind = _header(scope, b"content-type")
-        if kind is not None and kind.partition(";")[0].strip().lower() not in self._accepted:
-            message = f"the content type {kind!r} is not read here; send {self._accepted[0]}"
-            await self._refuse(415, message)(scope, receive, send)
+        try:
+            body = await self._whole(scope, receive)
+        except _Gone:
             return
-        body = await self._whole(scope, receive)
         if body is None:
             message = f"the body has more than {self._limit} bytes"
             # What is left of it stays unread.
             await self._refuse(413, message, headers={"connection": "close"})(scope, receive, send)
+            return
+        kind = _header(scope, b"content-type") or ""
+        if body and kind.partition(";")[0].strip().lower() not in self._accepted:
+            message = f"the content type {kind!r} is not read here; send {self._accepted[0]}"
+            await self._refuse(415, message)(scope, receive, send)
             return
         # Whatever it was called, it is JSON: what comes behind need not know all the names.
         headers = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
@@ -122,7 +125,7 @@ class BoundedBodies:
         await self._app(scope, _Replayed(body, receive), send)
 
     async def _whole(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The body; None once it is seen to be too long."""
+        """The body; None once it is seen to be too long. `_Gone` if its end never came."""
         declared = _header(scope, b"content-length")
         if declared is not None and int(declared) > self._limit:
             return None
@@ -132,7 +135,7 @@ class BoundedBodies:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                break
+                raise _Gone
             part = message.get("body", b"")
             size += len(part)
             if size > self._limit:
@@ -140,6 +143,10 @@ class BoundedBodies:
             parts.append(part)
             more = message.get("more_body", False)
         return b"".join(parts)
+
+
+class _Gone(Exception):
+    """The client has left in the middle of its request, so what it wanted is not known."""
 
 
 class _Replayed:
@@ -170,7 +177,7 @@ class Counted:
             await self._app(scope, receive, send)
             return
         begun = self._clock.monotonic()
-        status = 500
+        status = None  # until an answer begins
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -181,10 +188,11 @@ class Counted:
         try:
             await self._app(scope, receive, watched)
         finally:
-            route = getattr(scope.get("route"), "path_format", "")
-            seconds = self._clock.monotonic() - begun
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._metrics.count_request(self._service, method, route, status, seconds)
+            if status is not None:
+                route = getattr(scope.get("route"), "path_format", "")
+                seconds = self._clock.monotonic() - begun
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                self._metrics.count_request(self._service, method, route, status, seconds)
 
 
 def _header(scope: Scope, name: bytes) -> str | None:

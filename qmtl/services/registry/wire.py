@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi.responses import JSONResponse
@@ -202,12 +201,6 @@ def schema_json(schema: Schema) -> dict[str, Any]:
     if schema.references:
         told["references"] = [reference._asdict() for reference in schema.references]
     return told
-
-
-@lru_cache(4096)
-def schema_bytes(schema: Schema) -> bytes:
-    """`schema_json` as bytes. A schema never changes, and is asked for by every consumer of it."""
-    return as_json(schema_json(schema))
 
 
 def version_json(found: Registered) -> dict[str, Any]:

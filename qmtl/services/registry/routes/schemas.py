@@ -16,7 +16,7 @@ from qmtl.services.registry.wire import (
     SchemaAnswer,
     UsageAnswer,
     VersionAnswer,
-    schema_bytes,
+    schema_json,
     version_json,
 )
 
@@ -28,7 +28,7 @@ def schema_routes(registry: SchemaRegistry) -> APIRouter:
     @router.get("/schemas/ids/{id}", response_model=SchemaAnswer, responses=refused(404, 422))
     async def schema_by_id(id: Id, subject: ContextSubject = None) -> Answer:
         """The schema of an id. Ids are global; `subject` changes nothing."""
-        return Answer(schema_bytes(registry.by_id(id, subject=subject)))
+        return Answer(schema_json(registry.by_id(id, subject=subject)))
 
     @router.get("/schemas/ids/{id}/schema", responses=refused(404, 422))
     async def schema_text(id: Id, subject: ContextSubject = None) -> Answer:

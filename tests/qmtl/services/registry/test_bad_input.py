@@ -171,6 +171,12 @@ def test_a_wrong_content_type(http: httpx.Client, subject: str, kind: str) -> No
     assert refused(http.get(f"/subjects/{subject}/versions")) == (404, 40401)
 
 
+def test_no_content_type(http: httpx.Client, subject: str) -> None:
+    """A page of another site can send that without being asked whether it may."""
+    content = json.dumps({"schema": STRING}).encode()
+    assert refused(http.post(f"/subjects/{subject}/versions", content=content)) == (415, 415)
+
+
 @pytest.mark.parametrize(
     "kind",
     [
@@ -313,12 +319,27 @@ def talk(http: httpx.Client) -> Iterator[Callable[[bytes], bytes]]:
     assert http.get("/healthz").json() == {"status": "ok"}
 
 
+def test_a_client_that_leaves_in_the_middle_has_asked_for_nothing(http: httpx.Client, subject: str) -> None:
+    """What came is a whole body by chance, but not the one that was announced."""
+    address = (http.base_url.host, http.base_url.port)
+    body = json.dumps({"schema": STRING}).encode()
+    head = f"POST /subjects/{subject}/versions HTTP/1.1\r\nHost: x\r\nContent-Type: {VENDOR}\r\n"
+    for size in (len(body) + 1, len(body)):
+        with socket.create_connection(address) as line:
+            line.sendall(f"{head}Content-Length: {size}\r\n\r\n".encode() + body)
+            if size > len(body):
+                line.shutdown(socket.SHUT_WR)
+            told = line.recv(65_536)
+        assert (b" 200 " in told) == (size == len(body))
+        found = http.get(f"/subjects/{subject}/versions")
+        assert (found.status_code == 200) == (size == len(body))
+
+
 @pytest.mark.parametrize(
     "words",
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
         b"POST /subjects/x/versions HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
         b"POST /subjects/x/versions HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
         b"POST /mode HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",

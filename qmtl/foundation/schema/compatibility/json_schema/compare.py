@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -68,7 +68,7 @@ def _compare(writer: Opened, reader: Opened) -> Verdict:
     if not failures:
         return Verdict(notices=notices)
     judge = _Judge(writer, reader)
-    return Verdict(tuple(judge.problems(failures, prover.examples.of(terms, 60))), notices)
+    return Verdict(tuple(judge.problems(failures, lambda: prover.examples.of(terms, 60))), notices)
 
 
 class _Judge:
@@ -78,7 +78,7 @@ class _Judge:
         self._writer, self._reader = writer, reader
         self._known: dict[str, bool] = {}
 
-    def problems(self, failures: list[Failure], examples: Iterator[Any]) -> list[Problem]:
+    def problems(self, failures: list[Failure], examples: Callable[[], Iterator[Any]]) -> list[Problem]:
         found: dict[tuple[tuple[str, ...], str], Problem] = {}
         for failure in failures:
             name = (failure.path, failure.rule)
@@ -87,7 +87,7 @@ class _Judge:
         problems = list(found.values())
         if all(problem.undecided for problem in problems):
             # Perhaps any instance at all shows what none of the chosen ones did.
-            value = next((value for value in examples if self._shows(value)), None)
+            value = next((value for value in examples() if self._shows(value)), None)
             if value is not None:
                 first, rest = problems[0], problems[1:]
                 return [_shown(failures[0], Candidate(value, value), first.path), *rest]

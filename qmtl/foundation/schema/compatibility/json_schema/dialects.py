@@ -18,7 +18,7 @@ class UnknownDialectError(Exception):
 
 def dialect_of(value: Any, default: Dialect) -> Dialect:
     """The dialect that `$schema` of `value` names. Raises `UnknownDialectError`."""
-    if not isinstance(value, dict) or "$schema" not in value:
+    if type(value) is not dict or "$schema" not in value:
         return default
     name = str(value["$schema"]).rstrip("#")
     try:

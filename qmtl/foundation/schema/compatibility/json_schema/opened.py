@@ -40,6 +40,8 @@ class Opened:
         self.value = json.loads(self.text)
         self.dialect = dialect_of(self.value, Dialect.DRAFT_2020_12)
         self.root = Place(self.value, self)
+        self.has_references = '"$ref"' in self.text or '"$dynamicRef"' in self.text
+        self.has_units = '"x-unit"' in self.signature
         # By identity: the objects live as long as this does.
         self._places: dict[tuple[int, Dialect], Place] = {}
         if isinstance(self.value, dict):

@@ -16,7 +16,7 @@ from qmtl.foundation.schema.compatibility.json_schema.dialects import (
     dialect_of,
     keywords,
 )
-from qmtl.foundation.schema.compatibility.json_schema.equality import has_type, key, text_of
+from qmtl.foundation.schema.compatibility.json_schema.equality import has_type, key
 from qmtl.foundation.schema.compatibility.json_schema.libraries import (
     libraries,
     specification_of,
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 # Text that means something else in the other dialect, or elsewhere in a document.
 _DEPENDS_ON_DIALECT = re.compile(
-    r'"(?:\$schema|items|additionalItems|prefixItems|dependencies|dependentRequired|dependentSchemas'
-    r'|minContains|maxContains|unevaluatedItems|unevaluatedProperties|\$ref|\$dynamicRef)":'
+    r"'(?:\$schema|items|additionalItems|prefixItems|dependencies|dependentRequired|dependentSchemas"
+    r"|minContains|maxContains|unevaluatedItems|unevaluatedProperties|\$ref|\$dynamicRef)':"
 )
-_DEPENDS_ON_POSITION = re.compile(r'"(?:\$ref|\$dynamicRef)":')
+_DEPENDS_ON_POSITION = re.compile(r"'(?:\$ref|\$dynamicRef)':")
 # What can be said of a value without a validator.
 _SIMPLE = frozenset(("type", "enum", "const", "x-unit"))
 
@@ -48,9 +48,8 @@ class Place:
         self.home = home
         self._within = within
         self._given_resolver = resolver
-        self._children: dict[Way, Place] = {}
-        self._derived: dict[str, Place] = {}
-        self.dialect: Dialect = dialect_of(value, within.dialect if within else home.dialect)
+        inherited = home.dialect if within is None else within.dialect
+        self.dialect: Dialect = dialect_of(value, inherited)
 
     @cached_property
     def keywords(self) -> dict[str, Any]:
@@ -77,10 +76,14 @@ class Place:
 
     def derive(self, value: Any) -> Place:
         """A schema that is written nowhere, whose references mean what they would mean here."""
-        text = text_of(value)
+        text = repr(value)
         if text not in self._derived:
             self._derived[text] = Place(value, self.home, self)
         return self._derived[text]
+
+    @cached_property
+    def _derived(self) -> dict[str, Place]:
+        return {}
 
     @cached_property
     def target(self) -> Place:
@@ -115,11 +118,12 @@ class Place:
 
     @cached_property
     def text(self) -> str:
-        return text_of(self.value)
+        """Equal only for the same value; the order of keys counts."""
+        return repr(self.value)
 
     @cached_property
     def depends_on_position(self) -> bool:
-        return _DEPENDS_ON_POSITION.search(self.text) is not None
+        return self.home.has_references and _DEPENDS_ON_POSITION.search(self.text) is not None
 
     @cached_property
     def depends_on_dialect(self) -> bool:
@@ -184,6 +188,7 @@ def same(one: Place, other: Place) -> bool:
     """Whether two places certainly accept the same: their texts and the texts of all they refer to agree."""
     if one is other:
         return True
+    # Python takes 1 for True: equal values are the same text only if their types agree as well.
     if one.value != other.value or one.text != other.text:
         return False
     if one.dialect is not other.dialect and one.depends_on_dialect:

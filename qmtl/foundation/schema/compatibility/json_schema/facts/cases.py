@@ -37,9 +37,9 @@ class Cases:
         """All that an instance which fulfils `terms` may be; perhaps more, never less."""
         name = frozenset(terms)
         if name not in self._known:
-            self._known[name] = tuple(
-                facts for type_name in _TYPES for facts in self._of_type(type_name, terms)
-            )
+            places = [term.place for term in terms if term.holds]
+            types = [one for one in _TYPES if all(_can_be(place, one) for place in places)]
+            self._known[name] = tuple(facts for one in types for facts in self._of_type(one, terms))
         return self._known[name]
 
     def _of_type(self, type_name: str, terms: Terms) -> Iterator[Facts]:

@@ -82,6 +82,10 @@ class Objects(Known):
         return found
 
     @cached_property
+    def _named(self) -> list[dict[str, Place]]:
+        return list(self.said("properties"))
+
+    @cached_property
     def no_others(self) -> bool:
         """Whether there is certainly no property beyond `names` and `patterns`."""
         if any(others.place.value is False for others in self.others):
@@ -94,7 +98,7 @@ class Objects(Known):
     def of(self, name: str) -> Terms:
         """What the property `name` fulfils, if it is there."""
         found: dict[Term, None] = {}
-        for named in self.said("properties"):
+        for named in self._named:
             if name in named:
                 found[Term(named[name])] = None
         for pattern, places in self.patterns.items():
@@ -103,7 +107,7 @@ class Objects(Known):
         for others in self.others:
             if others.covers(name):
                 found[Term(others.place)] = None
-        for place in self.said("propertyNames"):
+        for place, _ in self.of_names:
             if place.accepts(name) is False:
                 found[Term(place.derive(False))] = None
         return tuple(found)

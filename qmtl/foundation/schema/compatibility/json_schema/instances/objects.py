@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 from qmtl.foundation.schema.compatibility.json_schema.facts.cases import Cases
 from qmtl.foundation.schema.compatibility.json_schema.facts.objects import Objects, close
 from qmtl.foundation.schema.compatibility.json_schema.facts.strings import Strings
-from qmtl.foundation.schema.compatibility.json_schema.words.search import Wanted, find_words, literally
+from qmtl.foundation.schema.compatibility.json_schema.words.search import Wanted, find_words
 
 if TYPE_CHECKING:
     from qmtl.foundation.schema.compatibility.json_schema.instances.examples import Examples
+
+_MISSING = object()
+_MOST_SPARE = 40
 
 
 def objects(
@@ -23,23 +27,23 @@ def objects(
     needed = close({*facts.required, *fixed}, facts.dependents)
     if needed & absent:
         return
-    choices: dict[str, list[Any]] = {}
+    smallest = {}
     for name in sorted(needed, key=_order(facts)):
-        choices[name] = [fixed[name]] if name in fixed else list(islice(examples.of(facts.of(name)), 4))
-        if not choices[name]:
+        value = fixed[name] if name in fixed else next(examples.of(facts.of(name), 1), _MISSING)
+        if value is _MISSING:
             return
-    smallest = {name: values[0] for name, values in choices.items()}
+        smallest[name] = value
     filled = _filled(examples, facts, smallest, absent)
     if filled is not None:
         yield filled
-    for name, values in choices.items():
-        for value in values[1:]:
+    for name in [name for name in smallest if name not in fixed]:
+        for value in examples.of(facts.of(name), 4):
             variant = _filled(examples, facts, smallest | {name: value}, absent)
             if variant is not None:
                 yield variant
     for name in facts.names:
         if name not in smallest and name not in absent:
-            for value in islice(examples.of(facts.of(name)), 2):
+            for value in examples.of(facts.of(name), 2):
                 variant = _filled(examples, facts, smallest | {name: value}, absent)
                 if variant is not None:
                     yield variant
@@ -54,32 +58,29 @@ def _filled(
     examples: Examples, facts: Objects, found: dict[str, Any], absent: frozenset[str]
 ) -> dict[str, Any] | None:
     """`found` with as many more properties as the facts want; None where there are not enough."""
+    if len(found) >= facts.fewest:
+        return found
     found = dict(found)
     for name in spare_names(facts, absent | found.keys()):
-        if len(found) >= facts.fewest:
-            break
-        value = next(examples.of(facts.of(name)), _MISSING)
+        value = next(examples.of(facts.of(name), 1), _MISSING)
         if value is not _MISSING and not (close({name}, facts.dependents) - {name, *found}):
             found[name] = value
-    return found if len(found) >= facts.fewest else None
+        if len(found) >= facts.fewest:
+            return found
+    return None
 
 
-_MISSING = object()
-
-
-def spare_names(facts: Objects, taken: frozenset[str], limit: int = 40) -> Iterator[str]:
+def spare_names(facts: Objects, taken: frozenset[str]) -> Iterator[str]:
     """Names of further properties: known ones, those of patterns, then any that are allowed."""
-    known = [name for name in facts.names if name not in taken and not facts.is_refused(name)]
-    yield from known
+    known = [name for name in facts.names if name not in taken]
+    yield from (name for name in known if not facts.is_refused(name))
     met = {*taken, *known}
     for pattern in facts.patterns:
-        for name in other_names(facts, met, accept=(pattern,), limit=limit):
+        for name in other_names(facts, met, accept=(pattern,), limit=_MOST_SPARE):
             met.add(name)
             yield name
     if not facts.no_others:
-        for name in other_names(facts, met, refuse=tuple(facts.patterns), limit=limit):
-            met.add(name)
-            yield name
+        yield from other_names(facts, met, refuse=tuple(facts.patterns), limit=_MOST_SPARE)
 
 
 def other_names(
@@ -90,33 +91,36 @@ def other_names(
     refuse: tuple[str, ...] = (),
     limit: int = 3,
 ) -> Iterator[str]:
-    """Names that the facts allow and that are not `taken`, one after the other different."""
-    base = Wanted(accept, refuse, shortest=1)
+    """Different names that the facts allow and that are not `taken`."""
+    wanted = Wanted(accept, refuse, shortest=1)
     for case in Cases().of(facts.of_names):
         if isinstance(case, Strings):
-            base = base._replace(
-                accept=(*accept, *case.wanted.accept),
-                refuse=(*refuse, *case.wanted.refuse),
-                shortest=max(1, case.wanted.shortest),
-                longest=case.wanted.longest,
+            of_names = case.wanted
+            wanted = Wanted(
+                (*accept, *of_names.accept),
+                (*refuse, *of_names.refuse),
+                max(1, of_names.shortest),
+                of_names.longest,
             )
             break
-    # First names that a person would think of, then what the expressions lead to.
-    thought_of = [
-        name for name in (f"other{n}" if n else "other" for n in range(limit)) if _allowed(name, base)
-    ]
-    found = [name for name in thought_of if name not in taken and not facts.is_refused(name)]
-    yield from found
-    met = {*taken, *found}
-    for _ in range(limit - len(found)):
-        shut_out = tuple(literally(name) for name in sorted(met))[:60]
-        for name in find_words(base._replace(refuse=(*base.refuse, *shut_out)), 1).found:
+    met = set(taken)
+    for name in islice(_thought_of(wanted), 20 * limit):
+        if name not in met and _allowed(name, wanted) and not facts.is_refused(name):
             met.add(name)
-            if not facts.is_refused(name):
-                yield name
-            break
-        else:
-            return
+            yield name
+            if len(met) - len(taken) >= limit:
+                return
+
+
+def _thought_of(wanted: Wanted) -> Iterator[str]:
+    """Names that a person would think of, then what the expressions lead to, then changes of those."""
+    yield from ("other", "other1", "other2")
+    found = find_words(wanted, 3).found
+    yield from found
+    letters = string.ascii_lowercase + string.digits
+    yield from (f"{name}{letter}" for name in found for letter in letters)
+    yield from (f"{name[:-1]}{letter}" for name in found for letter in letters)
+    yield from (f"other{count}" for count in range(3, 1_000))
 
 
 def _allowed(name: str, wanted: Wanted) -> bool:

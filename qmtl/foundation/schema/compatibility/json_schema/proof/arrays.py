@@ -160,9 +160,12 @@ def _without(prover: Prover, facts: Arrays, place: Place) -> Iterator[Any]:
     yield from prover.examples.around(facts)
     least = facts.shortest
     length = max(1, least) if facts.longest is None else min(max(1, least), facts.longest)
+    wished = [known.place for known in facts.contains for _ in range(known.least)]
     fixed = {}
     for position in range(length):
-        value = next(prover.examples.of((*facts.at(position), Term(place, False))), None)
+        # What the writer must contain, and the reader does not look for, is best.
+        wish = (Term(wished[position]),) if position < len(wished) else ()
+        value = next(prover.examples.of((*facts.at(position), *wish, Term(place, False))), None)
         if value is not None:
             fixed[position] = value
     yield from prover.examples.around(facts, fixed)
@@ -220,6 +223,8 @@ ANSWERS: dict[str, Answer] = {
 def is_empty(prover: Prover, facts: Arrays) -> bool:
     """Whether such an array certainly does not exist."""
     if facts.longest is not None and facts.longest < facts.shortest:
+        return True
+    if any(known.most is not None and known.most < known.least for known in facts.contains):
         return True
     positions = min(facts.shortest, facts.prefix + 1)
     if any(prover.is_none(facts.at(position)) for position in range(positions)):

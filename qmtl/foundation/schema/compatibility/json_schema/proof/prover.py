@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from qmtl.foundation.schema.compatibility.json_schema.facts.cases import Cases, Facts
 from qmtl.foundation.schema.compatibility.json_schema.facts.values import Values
-from qmtl.foundation.schema.compatibility.json_schema.instances.examples import Examples
+from qmtl.foundation.schema.compatibility.json_schema.instances.examples import Examples, fulfils
 from qmtl.foundation.schema.compatibility.json_schema.place import Place, Term, Terms, same
 from qmtl.foundation.schema.compatibility.json_schema.proof.failure import Failure
 
@@ -104,7 +105,7 @@ class Prover:
 
     def prove_here(self, terms: Terms, goal: Place) -> list[Failure]:
         """The same, of an instance that is asked about already."""
-        if any(term.holds and same(term.place, goal) for term in terms):
+        if any(term.holds and (term.place.value is False or same(term.place, goal)) for term in terms):
             return []
         by_rule = [] if self.is_quiet else self._tables.of_place(self, terms, goal)
         return by_rule + self._prove(terms, goal)
@@ -177,6 +178,9 @@ class Prover:
 
     def is_empty(self, facts: Facts) -> bool:
         """Whether there is certainly no instance of this case."""
+        if any(fulfils(facts.terms, value) for value in islice(self.examples.of_case(facts), 2)):
+            # An instance at hand is cheaper than the search for a proof that there is none.
+            return False
         try:
             with self._quietly():
                 return self._is_empty(facts)

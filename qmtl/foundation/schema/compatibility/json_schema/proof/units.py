@@ -38,6 +38,8 @@ def units(prover: Prover, terms: Terms, goal: Place) -> list[Failure]:
 
 
 def _units(place: Place) -> frozenset[str]:
+    if not place.home.has_units:
+        return frozenset()
     found = set()
     waiting, met = [place], {place}
     while waiting:

@@ -27,6 +27,7 @@ def _load(name: str) -> ModuleType:
 
 
 corpus = _load("evolution_corpus")
+random_pairs = _load("random_schemas")
 
 
 class Judge:
@@ -57,3 +58,8 @@ def judge() -> Judge:
 @pytest.fixture(scope="session")
 def evolutions() -> list[Any]:
     return list(corpus.EVOLUTIONS)
+
+
+@pytest.fixture(scope="session")
+def random_schemas() -> ModuleType:
+    return random_pairs

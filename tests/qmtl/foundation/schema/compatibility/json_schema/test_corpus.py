@@ -28,6 +28,6 @@ def test_less_than_one_in_twenty_is_undecided(judge: Any, evolutions: list[Any])
         if problem.undecided
     ]
     pairs = 2 * len(evolutions)
-    print(f"{len(undecided)} of {pairs} ordinary pairs are undecided: {undecided}")
+    print(f"{len(undecided)} of {pairs} ordinary pairs are undecided: {undecided}")  # noqa: T201
     assert pairs >= 120
     assert len({name for name, _ in undecided}) < pairs / 20

@@ -27,7 +27,11 @@ CASES: dict[str, tuple[Any, Any, list[str]]] = {
     "true reads all": ({"type": "string"}, True, []),
     "the empty schema reads all": ({"type": "string"}, {}, []),
     "false writes nothing": (False, {"type": "string"}, []),
-    "bounds that cross write nothing": ({"type": "integer", "minimum": 2, "maximum": 1}, {"type": "null"}, []),
+    "bounds that cross write nothing": (
+        {"type": "integer", "minimum": 2, "maximum": 1},
+        {"type": "null"},
+        [],
+    ),
     "no integer between": ({"type": "integer", "minimum": 0.2, "maximum": 0.8}, {"type": "null"}, []),
     "an object that needs what is refused writes nothing": (
         {"type": "object", "required": ["a"], "properties": {"a": False}},
@@ -48,7 +52,11 @@ CASES: dict[str, tuple[Any, Any, list[str]]] = {
     "true is no integer": ({"const": True}, {"type": "integer"}, ["json.type_narrowed"]),
     "multiples of 1 are integers": ({"type": "number", "multipleOf": 1}, {"type": "integer"}, []),
     "null added": ({"type": ["string", "null"]}, {"type": "string"}, ["json.type_narrowed"]),
-    "types listed otherwise": ({"type": ["string", "null"]}, {"anyOf": [{"type": "null"}, {"type": "string"}]}, []),
+    "types listed otherwise": (
+        {"type": ["string", "null"]},
+        {"anyOf": [{"type": "null"}, {"type": "string"}]},
+        [],
+    ),
     # Values.
     "enum widened": ({"enum": ["a"]}, {"enum": ["a", "b"]}, []),
     "enum narrowed": ({"enum": ["a", "b"]}, {"enum": ["a"]}, ["json.enum_narrowed"]),
@@ -58,7 +66,11 @@ CASES: dict[str, tuple[Any, Any, list[str]]] = {
     "const 1 is 1.0": ({"const": 1}, {"const": 1.0}, []),
     "const of objects": ({"const": {"a": [1]}}, {"const": {"a": [1.0]}}, []),
     "const of arrays": ({"const": [1]}, {"const": [True]}, ["json.const_changed"]),
-    "a listed value against a bound": ({"enum": [1, 5]}, {"type": "integer", "maximum": 3}, ["json.value_refused"]),
+    "a listed value against a bound": (
+        {"enum": [1, 5]},
+        {"type": "integer", "maximum": 3},
+        ["json.value_refused"],
+    ),
     "booleans listed": ({"type": "boolean"}, {"enum": [True, False]}, []),
     "an enum that the type empties": ({"type": "string", "enum": [1, 2]}, {"type": "null"}, []),
     # Numbers.
@@ -82,25 +94,61 @@ CASES: dict[str, tuple[Any, Any, list[str]]] = {
     # Strings.
     "longer strings": ({"type": "string", "maxLength": 3}, {"maxLength": 2}, ["json.max_length_lowered"]),
     "shorter strings": ({"type": "string", "minLength": 1}, {"minLength": 2}, ["json.min_length_raised"]),
-    "an expression implies a length": ({"type": "string", "pattern": r"\A[A-Z]{3}\Z"}, {"minLength": 3, "maxLength": 3}, []),
-    "a dollar lets a newline in": ({"type": "string", "pattern": "^[A-Z]{3}$"}, {"maxLength": 3}, ["json.max_length_lowered"]),
+    "an expression implies a length": (
+        {"type": "string", "pattern": r"\A[A-Z]{3}\Z"},
+        {"minLength": 3, "maxLength": 3},
+        [],
+    ),
+    "a dollar lets a newline in": (
+        {"type": "string", "pattern": "^[A-Z]{3}$"},
+        {"maxLength": 3},
+        ["json.max_length_lowered"],
+    ),
     "lengths as an expression": ({"type": "string", "minLength": 2}, {"pattern": "(.|\n){2}"}, []),
-    "expression narrowed": ({"type": "string", "pattern": "^a"}, {"pattern": "^ab"}, ["json.pattern_narrowed"]),
+    "expression narrowed": (
+        {"type": "string", "pattern": "^a"},
+        {"pattern": "^ab"},
+        ["json.pattern_narrowed"],
+    ),
     "expression widened": ({"type": "string", "pattern": "^ab"}, {"pattern": "^a"}, []),
-    "digits of other scripts": ({"type": "string", "pattern": r"^\d+$"}, {"pattern": "^[0-9]+$"}, ["json.pattern_narrowed"]),
-    "an expression that is not looked into": ({"type": "string", "pattern": r"^(?=a)a\b"}, {"pattern": r"^(?=a)a\b"}, []),
+    "digits of other scripts": (
+        {"type": "string", "pattern": r"^\d+$"},
+        {"pattern": "^[0-9]+$"},
+        ["json.pattern_narrowed"],
+    ),
+    "an expression that is not looked into": (
+        {"type": "string", "pattern": r"^(?=a)a\b"},
+        {"pattern": r"^(?=a)a\b"},
+        [],
+    ),
     "format is an annotation": ({"type": "string"}, {"type": "string", "format": "uuid"}, []),
-    "content is an annotation": ({"type": "string"}, {"contentEncoding": "base64", "contentMediaType": "text/csv"}, []),
+    "content is an annotation": (
+        {"type": "string"},
+        {"contentEncoding": "base64", "contentMediaType": "text/csv"},
+        [],
+    ),
     # Objects.
     "required a, then b": ({"required": ["a"]}, {"required": ["b"]}, ["json.required_added"]),
     "required dropped": ({"type": "object", "required": ["a"]}, {"type": "object"}, []),
     "two differences": (
-        {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "string"}}, "required": ["a", "b"]},
+        {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "string"}},
+            "required": ["a", "b"],
+        },
         {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string", "maxLength": 4}}},
         ["json.type_narrowed", "json.max_length_lowered"],
     ),
-    "a typed property in an open object": ({"type": "object"}, {"properties": {"a": {"type": "string"}}}, ["json.type_narrowed"]),
-    "closed": ({"type": "object", "properties": {"a": True}}, {"type": "object", "additionalProperties": False}, ["json.property_refused", "json.property_refused"]),
+    "a typed property in an open object": (
+        {"type": "object"},
+        {"properties": {"a": {"type": "string"}}},
+        ["json.type_narrowed"],
+    ),
+    "closed": (
+        {"type": "object", "properties": {"a": True}},
+        {"type": "object", "additionalProperties": False},
+        ["json.property_refused", "json.property_refused"],
+    ),
     "closed on both sides": (
         {"type": "object", "properties": {"a": True}, "additionalProperties": False},
         {"type": "object", "properties": {"a": True, "b": {"type": "null"}}, "additionalProperties": False},
@@ -126,7 +174,11 @@ CASES: dict[str, tuple[Any, Any, list[str]]] = {
         {"type": "object", "patternProperties": {"^x": {"type": "integer"}}},
         [],
     ),
-    "names narrowed": ({"type": "object"}, {"propertyNames": {"maxLength": 3}}, ["json.property_names_narrowed"]),
+    "names narrowed": (
+        {"type": "object"},
+        {"propertyNames": {"maxLength": 3}},
+        ["json.property_names_narrowed"],
+    ),
     "names of known properties": (
         {"type": "object", "properties": {"long": True}, "additionalProperties": False},
         {"propertyNames": {"maxLength": 3}},
@@ -137,14 +189,26 @@ CASES: dict[str, tuple[Any, Any, list[str]]] = {
         {"type": "object", "properties": {"a": True, "b": True}, "additionalProperties": False},
         [],
     ),
-    "fewer properties": ({"type": "object", "minProperties": 1}, {"minProperties": 2}, ["json.min_properties_raised"]),
-    "more properties": ({"type": "object", "maxProperties": 2}, {"maxProperties": 1}, ["json.max_properties_lowered"]),
+    "fewer properties": (
+        {"type": "object", "minProperties": 1},
+        {"minProperties": 2},
+        ["json.min_properties_raised"],
+    ),
+    "more properties": (
+        {"type": "object", "maxProperties": 2},
+        {"maxProperties": 1},
+        ["json.max_properties_lowered"],
+    ),
     "a closed object has so many": (
         {"type": "object", "properties": {"a": True, "b": True}, "additionalProperties": False},
         {"maxProperties": 2},
         [],
     ),
-    "beside another": ({"type": "object"}, {"dependentRequired": {"a": ["b"]}}, ["json.dependent_required_added"]),
+    "beside another": (
+        {"type": "object"},
+        {"dependentRequired": {"a": ["b"]}},
+        ["json.dependent_required_added"],
+    ),
     "beside another, by way of a third": (
         {"type": "object", "dependentRequired": {"a": ["b"], "b": ["c"]}},
         {"dependentRequired": {"a": ["c"]}},
@@ -166,7 +230,12 @@ CASES: dict[str, tuple[Any, Any, list[str]]] = {
         [],
     ),
     "unevaluated, behind a reference": (
-        {"$defs": {"base": {"properties": {"a": True}}}, "type": "object", "$ref": "#/$defs/base", "unevaluatedProperties": False},
+        {
+            "$defs": {"base": {"properties": {"a": True}}},
+            "type": "object",
+            "$ref": "#/$defs/base",
+            "unevaluatedProperties": False,
+        },
         {"type": "object", "properties": {"a": True}, "additionalProperties": False},
         [],
     ),
@@ -189,15 +258,28 @@ CASES: dict[str, tuple[Any, Any, list[str]]] = {
     ),
     "the end of a tuple": ({"type": "array"}, {"prefixItems": [True], "items": False}, ["json.item_refused"]),
     "tuples of draft-07": (
-        {"$schema": DRAFT_07, "type": "array", "items": [{"type": "string"}], "additionalItems": {"type": "null"}},
+        {
+            "$schema": DRAFT_07,
+            "type": "array",
+            "items": [{"type": "string"}],
+            "additionalItems": {"type": "null"},
+        },
         {"prefixItems": [{"type": "string"}], "items": {"type": "null"}},
         [],
     ),
     "fewer items": ({"type": "array", "minItems": 1}, {"minItems": 2}, ["json.min_items_raised"]),
     "more items": ({"type": "array", "maxItems": 3}, {"maxItems": 2}, ["json.max_items_lowered"]),
-    "repeated items": ({"type": "array", "items": {"type": "string"}}, {"uniqueItems": True}, ["json.unique_items_added"]),
+    "repeated items": (
+        {"type": "array", "items": {"type": "string"}},
+        {"uniqueItems": True},
+        ["json.unique_items_added"],
+    ),
     "one item never repeats": ({"type": "array", "maxItems": 1}, {"uniqueItems": True}, []),
-    "contains added": ({"type": "array", "items": {"type": "integer"}}, {"contains": {"type": "integer"}}, ["json.contains_narrowed"]),
+    "contains added": (
+        {"type": "array", "items": {"type": "integer"}},
+        {"contains": {"type": "integer"}},
+        ["json.contains_narrowed"],
+    ),
     "all items are what is looked for": (
         {"type": "array", "items": {"type": "integer"}, "minItems": 1},
         {"contains": {"type": "number"}},
@@ -220,12 +302,32 @@ CASES: dict[str, tuple[Any, Any, list[str]]] = {
         ["json.contains_narrowed"],
     ),
     # Combinations.
-    "alternative added": ({"anyOf": [{"type": "string"}]}, {"anyOf": [{"type": "string"}, {"type": "null"}]}, []),
-    "alternative dropped": ({"anyOf": [{"type": "string"}, {"type": "null"}]}, {"anyOf": [{"type": "string"}]}, ["json.no_alternative"]),
+    "alternative added": (
+        {"anyOf": [{"type": "string"}]},
+        {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        [],
+    ),
+    "alternative dropped": (
+        {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        {"anyOf": [{"type": "string"}]},
+        ["json.no_alternative"],
+    ),
     "two ranges cover one": ({"type": "number"}, {"anyOf": [{"maximum": 5}, {"minimum": 3}]}, []),
-    "two ranges leave a gap": ({"type": "number"}, {"anyOf": [{"maximum": 3}, {"minimum": 5}]}, ["json.no_alternative"]),
-    "two ranges overlap in oneOf": ({"type": "number"}, {"oneOf": [{"maximum": 5}, {"minimum": 3}]}, ["json.one_of_overlap"]),
-    "integer and number overlap": ({"type": "integer"}, {"oneOf": [{"type": "integer"}, {"type": "number"}]}, ["json.one_of_overlap"]),
+    "two ranges leave a gap": (
+        {"type": "number"},
+        {"anyOf": [{"maximum": 3}, {"minimum": 5}]},
+        ["json.no_alternative"],
+    ),
+    "two ranges overlap in oneOf": (
+        {"type": "number"},
+        {"oneOf": [{"maximum": 5}, {"minimum": 3}]},
+        ["json.one_of_overlap"],
+    ),
+    "integer and number overlap": (
+        {"type": "integer"},
+        {"oneOf": [{"type": "integer"}, {"type": "number"}]},
+        ["json.one_of_overlap"],
+    ),
     "told apart by a constant": ({"anyOf": [CAT, DOG]}, {"oneOf": [DOG, CAT]}, []),
     "an alternative of its own": (CAT, {"oneOf": [DOG, CAT]}, []),
     "inside the alternative that was meant": (
@@ -234,7 +336,12 @@ CASES: dict[str, tuple[Any, Any, list[str]]] = {
         ["json.required_added"],
     ),
     "split by an enum": (
-        {"type": "object", "properties": {"is": {"enum": ["cat", "dog"]}}, "required": ["is"], "additionalProperties": False},
+        {
+            "type": "object",
+            "properties": {"is": {"enum": ["cat", "dog"]}},
+            "required": ["is"],
+            "additionalProperties": False,
+        },
         {"oneOf": [DOG, CAT]},
         [],
     ),
@@ -259,20 +366,37 @@ CASES: dict[str, tuple[Any, Any, list[str]]] = {
         [],
     ),
     # References.
-    "a reference inlined": ({"$defs": {"s": {"type": "string"}}, "$ref": "#/$defs/s"}, {"type": "string"}, []),
+    "a reference inlined": (
+        {"$defs": {"s": {"type": "string"}}, "$ref": "#/$defs/s"},
+        {"type": "string"},
+        [],
+    ),
     "an anchor": ({"$defs": {"s": {"$anchor": "s", "type": "string"}}, "$ref": "#s"}, {"type": "string"}, []),
     "an embedded document": (
         {"$id": "https://a.example/x", "$defs": {"s": {"$id": "y", "type": "string"}}, "$ref": "y"},
         {"type": "string"},
         [],
     ),
-    "beside a reference, 2020-12": ({"$defs": {"n": {"type": "integer"}}, "$ref": "#/$defs/n", "minimum": 1}, {"minimum": 1}, []),
+    "beside a reference, 2020-12": (
+        {"$defs": {"n": {"type": "integer"}}, "$ref": "#/$defs/n", "minimum": 1},
+        {"minimum": 1},
+        [],
+    ),
     "beside a reference, draft-07": (
-        {"$schema": DRAFT_07, "definitions": {"n": {"type": "integer"}}, "$ref": "#/definitions/n", "minimum": 1},
+        {
+            "$schema": DRAFT_07,
+            "definitions": {"n": {"type": "integer"}},
+            "$ref": "#/definitions/n",
+            "minimum": 1,
+        },
         {"minimum": 1},
         ["json.minimum_raised"],
     ),
-    "recursive, widened": (A_NODE, A_NODE | {"properties": A_NODE["properties"] | {"value": {"type": "number"}}}, []),
+    "recursive, widened": (
+        A_NODE,
+        A_NODE | {"properties": A_NODE["properties"] | {"value": {"type": "number"}}},
+        [],
+    ),
     "recursive, narrowed": (
         A_NODE,
         A_NODE | {"properties": A_NODE["properties"] | {"value": {"type": "integer", "minimum": 0}}},
@@ -280,7 +404,13 @@ CASES: dict[str, tuple[Any, Any, list[str]]] = {
     ),
     "recursive, unrolled once": (
         A_NODE,
-        {"$defs": {"node": A_NODE | {"properties": {"next": {"$ref": "#/$defs/node"}, "value": {"type": "integer"}}}}, "$ref": "#/$defs/node"},
+        {
+            "$defs": {
+                "node": A_NODE
+                | {"properties": {"next": {"$ref": "#/$defs/node"}, "value": {"type": "integer"}}}
+            },
+            "$ref": "#/$defs/node",
+        },
         [],
     ),
     "the same text that refers to something else": (
@@ -288,7 +418,7 @@ CASES: dict[str, tuple[Any, Any, list[str]]] = {
         {"$defs": {"x": {"type": "integer"}}, "properties": {"a": {"$ref": "#/$defs/x"}}},
         ["json.type_narrowed"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,0 +1,133 @@
+"""What is beyond the engine is said to be undecided, with the reason; nothing crashes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from qmtl.foundation.schema.compatibility.json_schema import compare
+from qmtl.foundation.schema.compatibility.verdict import Verdict
+from qmtl.foundation.schema.documents import Document, SchemaType
+
+
+def _document(value: Any, **references: Document) -> Document:
+    return Document(SchemaType.JSON, value, references)
+
+
+def _compare(writer: Any, reader: Any) -> Verdict:
+    return compare(_document(writer), _document(reader))
+
+
+def _nested(levels: int, innermost: Any) -> Any:
+    for _ in range(levels):
+        innermost = {"properties": {"a": innermost}}
+    return innermost
+
+
+def _undecided(verdict: Verdict) -> list[str]:
+    assert all(problem.undecided and problem.counterexample is None for problem in verdict.problems)
+    return [problem.rule for problem in verdict.problems]
+
+
+def test_ten_thousand_levels_are_too_deep() -> None:
+    deep = _nested(10_000, {"type": "string"})
+    assert _undecided(_compare(deep, True)) == ["json.too_deep"]
+    assert _undecided(_compare(True, deep)) == ["json.too_deep"]
+
+
+def test_forty_levels_are_compared() -> None:
+    verdict = _compare(_nested(40, {"maximum": 2}), _nested(40, {"maximum": 1}))
+    (problem,) = verdict.problems
+    assert problem.rule == "json.maximum_lowered"
+    assert problem.path == "/properties/a" * 40
+    assert problem.counterexample is not None
+
+
+def test_a_long_chain_of_definitions_is_too_deep() -> None:
+    def chain(limit: int) -> Any:
+        definitions: dict[str, Any] = {
+            f"d{n}": {"properties": {"a": {"$ref": f"#/$defs/d{n + 1}"}}} for n in range(2_000)
+        }
+        return {"$defs": definitions | {"d2000": {"maximum": limit}}, "$ref": "#/$defs/d0"}
+
+    assert _undecided(_compare(chain(2), chain(1))) == ["json.too_deep"]
+
+
+def test_a_wide_schema_is_compared() -> None:
+    wide = {"type": "object", "properties": {f"field_{n}": {"type": "number"} for n in range(5_000)}}
+    narrower = json.loads(json.dumps(wide))
+    narrower["properties"]["field_7"] = {"type": "integer"}
+    (problem,) = _compare(wide, narrower).problems
+    assert problem.path == "/properties/field_7"
+
+
+def test_a_schema_that_is_itself_leads_nowhere() -> None:
+    circle = {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}
+    assert _undecided(_compare({"type": "string"}, circle)) != []
+
+
+def test_many_alternatives_end_in_a_bound() -> None:
+    def alternatives(limit: int) -> Any:
+        every = [
+            {"anyOf": [{"required": [f"p{n}"]}, {"properties": {f"q{n}": {"maximum": limit}}}]}
+            for n in range(14)
+        ]
+        return {"type": "object", "allOf": every}
+
+    # Either it is shown, or it is given up; it ends.
+    assert not _compare(alternatives(2), alternatives(1)).is_compatible
+
+
+@pytest.mark.parametrize("reference", ["#/$defs/none", "other.json", "#anchor"])
+def test_a_reference_that_leads_nowhere(reference: str) -> None:
+    assert _undecided(_compare({"type": "string"}, {"$ref": reference})) == ["json.reference_unresolved"]
+
+
+def test_a_dynamic_reference() -> None:
+    reader = {"$defs": {"n": {"$dynamicAnchor": "n", "type": "string"}}, "$dynamicRef": "#n"}
+    assert _undecided(_compare({"type": "string"}, reader)) == ["json.dynamic_reference"]
+
+
+def test_a_dialect_that_is_not_read() -> None:
+    reader = {"$schema": "http://json-schema.org/draft-04/schema#", "type": "string"}
+    assert _undecided(_compare({"type": "string"}, reader)) == ["json.dialect_unknown"]
+
+
+def test_an_expression_that_python_does_not_read() -> None:
+    writer = {"type": "string", "pattern": "^[a-z]+$"}
+    assert _undecided(_compare(writer, {"pattern": r"^\p{Ll}+$"})) == ["json.pattern_narrowed"]
+
+
+def test_references_between_documents() -> None:
+    def order(amount: Document) -> Document:
+        return _document(
+            {
+                "$id": "https://a.example/order.json",
+                "properties": {"total": {"$ref": "amount.json#/$defs/amount"}},
+            },
+            **{"amount.json": amount},
+        )
+
+    currency = _document({"type": "string", "maxLength": 3})
+    text = _document({"$defs": {"amount": {"type": "string"}}})
+    number = _document({"$defs": {"amount": {"type": "number"}}})
+    nested = _document({"$defs": {"amount": {"$ref": "currency.json"}}}, **{"currency.json": currency})
+    assert compare(order(text), order(text)).is_compatible
+    assert compare(order(nested), order(text)).is_compatible
+    (problem,) = compare(order(text), order(number)).problems
+    assert (problem.path, problem.rule) == ("/properties/total", "json.type_narrowed")
+    assert problem.counterexample is not None
+    assert problem.counterexample.value == {"total": ""}
+
+
+def test_a_draft_07_writer_and_a_reader_of_today() -> None:
+    writer = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "items": [{"type": "string"}],
+        "additionalItems": False,
+    }
+    assert _compare(writer, {"prefixItems": [{"type": "string"}], "items": False}).is_compatible
+    # The same text means two things: in 2020-12 there is no additionalItems.
+    assert not _compare({"type": "array", "additionalItems": False}, writer).is_compatible
