@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from typing import Any
 
 from qmtl.foundation.errors import MissingDependencyError
@@ -17,22 +18,19 @@ class Confirmation:
 
     def __init__(self, writer: Graph, reader: Graph) -> None:
         try:
-            import fastavro
+            from fastavro import parse_schema
+            from fastavro.schema import UnknownType
         except ImportError:
             raise MissingDependencyError("fastavro", extra="schemas") from None
         self._writer = writer
         self._reader = reader
-        self._schemas = [fastavro.parse_schema(schema_of(graph.root)) for graph in (writer, reader)]
+        rendered = schema_of(writer.root), schema_of(reader.root)
+        self.has_nothing_to_resolve = rendered[0] == rendered[1]
+        self._schemas: list[Any] = []
         self._answers: dict[int, tuple[Any, bool]] = {}
-
-    @property
-    def has_nothing_to_resolve(self) -> bool:
-        """Whether the schemas are equal, but for what resolution ignores, such as `doc`.
-
-        Then even a branch of a union can be read that hides behind an earlier one of its unqualified name.
-        """
-        writer, reader = self._schemas
-        return writer == reader
+        # A name without a namespace, referred to from within one, is unknown to fastavro: it cannot be asked.
+        with suppress(UnknownType):
+            self._schemas = [parse_schema(_held(schema)) for schema in rendered]
 
     def is_unreadable(self, instance: Any) -> bool:
         """Whether `instance`, a value of the writer's, cannot be read."""
@@ -42,11 +40,12 @@ class Confirmation:
         return self._answers[id(instance)][1]
 
     def _judge(self, instance: Any) -> bool:
-        answer = self._ask(instance)
+        answer = self._ask(instance) if self._schemas else None
         if answer == "refused":
             return True
         met = list(steps(self._writer.root, self._reader.root, instance))
-        return bool(deviations_in(met, answer)) and not all(step.is_readable for step in met)
+        is_explained = answer is None or bool(deviations_in(met, answer))
+        return is_explained and not all(step.is_readable for step in met)
 
     def _ask(self, instance: Any) -> Answer:
         from fastavro import schemaless_reader, schemaless_writer
@@ -54,7 +53,7 @@ class Confirmation:
 
         written = io.BytesIO()
         writer, reader = self._schemas
-        schemaless_writer(written, writer, instance)
+        schemaless_writer(written, writer, {"value": instance})
         written.seek(0)
         try:
             schemaless_reader(written, writer, reader)
@@ -63,3 +62,11 @@ class Confirmation:
         except Exception:  # noqa: BLE001 - a crash of any kind is no verdict; the caller looks for its reason
             return "stumbled"
         return "read"
+
+
+def _held(schema: Any) -> Any:
+    """In a record of one field, as fastavro would read a bare union anew at each question.
+
+    No Avro type can have its name, for the spaces in it.
+    """
+    return {"type": "record", "name": "an instance", "fields": [{"name": "value", "type": schema}]}

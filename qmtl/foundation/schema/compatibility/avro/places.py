@@ -31,10 +31,9 @@ class Place(NamedTuple):
     parent: Place | None = None
     within: str = ""
     segment: str = ""
-    depth: int = 0
 
     def inner(self, writer: Type, reader: Type, segment: str, within: str = "") -> Place:
-        return Place(writer, reader, self, within, segment, self.depth + 1)
+        return Place(writer, reader, self, within, segment)
 
     @property
     def path(self) -> str:

@@ -31,7 +31,7 @@ from qmtl.foundation.schema.compatibility.avro.types import (
 
 
 class Unreadable(NamedTuple):
-    """`value` is written at the place and cannot be read; `unfed` or `symbols` are what is missing, if it is that."""
+    """`value` is written at the place and cannot be read; `unfed` or `symbols` are what is missing."""
 
     rule: str
     place: Place

@@ -37,18 +37,18 @@ class Smallest(NamedTuple):
     height: int = 1
 
 
-_PRIMITIVES: dict[str, Any] = {
-    "null": None,
-    "boolean": False,
-    "int": 0,
-    "long": 0,
-    "float": 0.0,
-    "double": 0.0,
-    "bytes": b"",
-    "string": "",
+_PRIMITIVES = {
+    "null": Smallest(None),
+    "boolean": Smallest(False),
+    "int": Smallest(0),
+    "long": Smallest(0),
+    "float": Smallest(0.0),
+    "double": Smallest(0.0),
+    "bytes": Smallest(b""),
+    "string": Smallest(""),
 }
 # RFC 4122 is part of the promise of a `uuid`: an empty text would not be a legal value.
-_NIL_UUID = "00000000-0000-0000-0000-000000000000"
+_NIL_UUID = Smallest("00000000-0000-0000-0000-000000000000")
 
 
 class SmallestValues:
@@ -88,7 +88,7 @@ class SmallestValues:
         match type_:
             case Primitive(kind, logical):
                 is_uuid = kind == "string" and logical is not None and logical.name == "uuid"
-                return Smallest(_NIL_UUID if is_uuid else _PRIMITIVES[kind])
+                return _NIL_UUID if is_uuid else _PRIMITIVES[kind]
             case Fixed():
                 return Smallest(bytes(type_.size))
             case Enum():

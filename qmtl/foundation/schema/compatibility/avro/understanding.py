@@ -78,7 +78,7 @@ class _Reading:
 
     def _called(self, name: str, namespace: str, unit: str | None) -> Type:
         if name in PRIMITIVES:
-            return _PLAIN[name] if unit is None else Primitive(name, None, unit)
+            return _PLAIN[name] if unit is None or name == "null" else Primitive(name, None, unit)
         named = self.names.get(full_name(name, namespace)) or self.names.get(name)
         if named is None:
             raise ValueError(f"the type {name!r} is not defined before it is used")

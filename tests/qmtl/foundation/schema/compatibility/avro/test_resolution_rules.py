@@ -141,6 +141,12 @@ ALIASES = [
         [("/R/y", "avro.default_missing", {"x": 0})],
     ),
     Case(
+        "what was written once feeds one field",
+        record("R", field("x", "int")),
+        record("R", field("y", "int", aliases=["x"]), field("z", "int", aliases=["x"])),
+        [("/R/z", "avro.default_missing", {"x": 0})],
+    ),
+    Case(
         "a field whose name is there is not renamed",
         record("R", field("x", "int")),
         record("R", field("x", "int"), field("y", "int", aliases=["x"])),
