@@ -340,7 +340,6 @@ def test_a_client_that_leaves_in_the_middle_has_asked_for_nothing(http: httpx.Cl
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
         b"POST /subjects/x/versions HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
         b"POST /subjects/x/versions HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
         b"POST /mode HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",

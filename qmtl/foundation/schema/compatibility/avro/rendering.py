@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qmtl.foundation.schema.compatibility.avro.limits import MAX_NESTING, TooDeep
+from qmtl.foundation.schema.compatibility.avro.names import namespace_of
 from qmtl.foundation.schema.compatibility.avro.types import (
     Array,
     Enum,
@@ -42,9 +43,9 @@ def _schema(type_: Type, defined: set[str], depth: int) -> Any:
     if type_.name in defined:
         return type_.name
     defined.add(type_.name)
-    # Without a dot a name would lie in the namespace around it.
-    space = {} if "." in type_.name else {"namespace": ""}
-    named = {"type": kind_of(type_), "name": type_.name, "aliases": list(type_.aliases)} | space
+    named = {"type": kind_of(type_), "name": type_.name, "aliases": list(type_.aliases)}
+    if not namespace_of(type_.name):
+        named["namespace"] = ""
     match type_:
         case Fixed():
             return named | {"size": type_.size}

@@ -7,6 +7,12 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+from qmtl.foundation.schema.compatibility.json_schema.circles import (
+    LONGEST_CHAIN,
+    CircleError,
+    LongChainError,
+    check_circles,
+)
 from qmtl.foundation.schema.compatibility.json_schema.dialects import UnknownDialectError
 from qmtl.foundation.schema.compatibility.json_schema.opened import (
     DEEPEST,
@@ -29,9 +35,10 @@ _MOST_CONFIRMED = 60
 _BEYOND: dict[type[Exception], tuple[str, str]] = {
     TooDeepError: ("json.too_deep", f"a schema is nested more than {DEEPEST} levels deep"),
     proofs.TooDeepError: ("json.too_deep", "the comparison leads too many levels deep"),
+    LongChainError: ("json.too_deep", f"references lead on in more than {LONGEST_CHAIN} steps"),
     RecursionError: ("json.too_deep", "the comparison leads too many levels deep"),
     proofs.TooLargeError: ("json.too_large", "the comparison takes too many steps"),
-    proofs.CircleError: ("json.reference_unresolved", "a schema refers to itself in a circle"),
+    CircleError: ("json.reference_unresolved", "a schema refers to itself in a circle"),
     OverflowError: ("json.too_large", "a number is too large to be reckoned with"),
     UnknownDialectError: ("json.dialect_unknown", "the dialect is neither 2020-12 nor draft-07"),
     UnresolvedReferenceError: ("json.reference_unresolved", "a reference leads nowhere"),
@@ -59,6 +66,9 @@ def compare(writer: Document, reader: Document) -> Verdict:
 def _compare(writer: Opened, reader: Opened) -> Verdict:
     if writer.dialect is reader.dialect and writer.signature == reader.signature:
         return Verdict()
+    for opened in (writer, reader):
+        if opened.has_references:
+            check_circles(opened.root)
     prover = Prover(TABLES)
     terms = (Term(writer.root),)
     failures = prover.prove_here(terms, reader.root)

@@ -164,6 +164,11 @@ class Place:
         except (re.error, RecursionError, OverflowError, referencing.exceptions.Unresolvable):
             # An expression that Python cannot read, a value or a chain of references that is too deep.
             return None
+        except BaseException as error:
+            # A RecursionError inside the compiled part of `referencing` comes out as a panic of its runtime.
+            if type(error).__name__ != "PanicException":
+                raise
+            return None
 
     @cached_property
     def _validator(self) -> Any:

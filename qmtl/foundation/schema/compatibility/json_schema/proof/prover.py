@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from qmtl.foundation.schema.compatibility.json_schema.circles import CircleError
 from qmtl.foundation.schema.compatibility.json_schema.facts.cases import Cases, Facts
 from qmtl.foundation.schema.compatibility.json_schema.facts.values import Values
 from qmtl.foundation.schema.compatibility.json_schema.instances.examples import Examples, fulfils
@@ -26,10 +27,6 @@ class TooLargeError(Exception):
 
 class TooDeepError(Exception):
     """The comparison leads more levels deep than allowed."""
-
-
-class CircleError(Exception):
-    """A schema applies itself to the same instance again."""
 
 
 Answer = Callable[["Prover", Any, Place, Any], list[Failure]]

@@ -110,6 +110,8 @@ def _around(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 schemas = st.recursive(leaves, _around, max_leaves=6)
+_itself = st.just({"$ref": "#/$defs/itself"})
+recursive_schemas = _around(st.recursive(leaves | _itself, _around, max_leaves=5))
 
 
 @st.composite
@@ -148,3 +150,12 @@ def pairs(draw: st.DrawFn) -> tuple[Any, Any]:
     for _ in range(draw(st.integers(1, 3))):
         other = draw(changed(other))
     return draw(st.sampled_from([(one, other), (other, one)]))
+
+
+@st.composite
+def recursive_pairs(draw: st.DrawFn) -> tuple[Any, Any]:
+    """A writer and a reader that may refer to themselves."""
+    one = draw(recursive_schemas)
+    other = draw(changed(one))
+    pair = [{"$defs": {"itself": schema}, "$ref": "#/$defs/itself"} for schema in (one, other)]
+    return draw(st.sampled_from([(pair[0], pair[1]), (pair[1], pair[0])]))

@@ -65,7 +65,7 @@ def test_a_wide_schema_is_compared() -> None:
 
 def test_a_schema_that_is_itself_leads_nowhere() -> None:
     circle = {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}
-    assert _undecided(_compare({"type": "string"}, circle)) != []
+    assert _undecided(_compare({"type": "string"}, circle)) == ["json.reference_unresolved"]
 
 
 def test_many_alternatives_end_in_a_bound() -> None:
@@ -131,3 +131,22 @@ def test_a_draft_07_writer_and_a_reader_of_today() -> None:
     assert _compare(writer, {"prefixItems": [{"type": "string"}], "items": False}).is_compatible
     # The same text means two things: in 2020-12 there is no additionalItems.
     assert not _compare({"type": "array", "additionalItems": False}, writer).is_compatible
+
+
+@pytest.mark.parametrize("keyword", ["if", "not", "allOf"])
+def test_a_schema_that_applies_itself_again(keyword: str) -> None:
+    inner: Any = {"$ref": "#"}
+    reader = {keyword: [inner] if keyword == "allOf" else inner, "then": {"type": "string"}}
+    assert _undecided(_compare({"type": "object"}, reader)) == ["json.reference_unresolved"]
+
+
+def test_a_long_chain_of_references_to_the_same_instance_is_too_deep() -> None:
+    definitions: dict[str, Any] = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(2_000)}
+    reader = {"$defs": definitions | {"d2000": {"maximum": 1}}, "$ref": "#/$defs/d0"}
+    assert _undecided(_compare({"maximum": 2}, reader)) == ["json.too_deep"]
+
+
+def test_numbers_beyond_any_float() -> None:
+    (problem,) = _compare({"type": "integer", "maximum": 10**400}, {"maximum": 10**399}).problems
+    assert problem.counterexample is not None
+    assert 10**399 < problem.counterexample.value <= 10**400

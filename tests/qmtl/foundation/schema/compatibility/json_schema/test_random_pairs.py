@@ -37,28 +37,37 @@ def _objects_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(generator, "cu", SimpleNamespace(many=_Many))
 
 
-def _checked(judge: Any, writer: Any, reader: Any, instance: Any) -> None:
-    if judge.accepts(writer, instance):
-        assert judge.accepts(reader, instance), f"compatible, but {instance!r} is refused"
+def _checked(judge: Any, writer: Any, reader: Any, instance: Any) -> bool:
+    if not judge.accepts(writer, instance):
+        return False
+    assert judge.accepts(reader, instance), f"compatible, but {instance!r} is refused"
+    return True
 
 
 def test_compatible_pairs_agree_on_small_instances(judge: Any, random_schemas: Any) -> None:
+    checked = 0
+
     @settings(max_examples=200, suppress_health_check=list(HealthCheck))
     @given(pair=random_schemas.pairs(), instances=st.lists(random_schemas.instances, max_size=40))
     def check(pair: tuple[Any, Any], instances: list[Any]) -> None:
+        nonlocal checked
         writer, reader = pair
         if judge.compare(writer, reader).is_compatible:
             for instance in [*random_schemas.SCALARS, *instances]:
-                _checked(judge, writer, reader, instance)
+                checked += _checked(judge, writer, reader, instance)
 
     check()
+    assert checked > 100
 
 
 @pytest.mark.usefixtures("_objects_can_be_made")
 def test_compatible_pairs_agree_on_instances_made_for_the_writer(judge: Any, random_schemas: Any) -> None:
+    checked = 0
+
     @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(pair=random_schemas.pairs(), data=st.data())
     def check(pair: tuple[Any, Any], data: st.DataObject) -> None:
+        nonlocal checked
         writer, reader = pair
         assume(judge.compare(writer, reader).is_compatible)
         with warnings.catch_warnings():
@@ -71,9 +80,10 @@ def test_compatible_pairs_agree_on_instances_made_for_the_writer(judge: Any, ran
                 # The generator of instances does not know this combination of keywords.
                 assume(False)
         for instance in instances:
-            _checked(judge, writer, reader, instance)
+            checked += _checked(judge, writer, reader, instance)
 
     check()
+    assert checked > 20
 
 
 def _in_draft_07(schema: Any) -> Any:
@@ -83,6 +93,22 @@ def _in_draft_07(schema: Any) -> Any:
         if isinstance(schema, dict)
         else schema
     )
+
+
+def test_compatible_pairs_that_refer_to_themselves_agree(judge: Any, random_schemas: Any) -> None:
+    checked = 0
+
+    @settings(max_examples=200, suppress_health_check=list(HealthCheck))
+    @given(pair=random_schemas.recursive_pairs(), instances=st.lists(random_schemas.instances, max_size=40))
+    def check(pair: tuple[Any, Any], instances: list[Any]) -> None:
+        nonlocal checked
+        writer, reader = pair
+        if judge.compare(writer, reader).is_compatible:
+            for instance in [*random_schemas.SCALARS, *instances]:
+                checked += _checked(judge, writer, reader, instance)
+
+    check()
+    assert checked > 100
 
 
 def test_each_schema_reads_itself_and_what_is_allowed_beside_it(judge: Any, random_schemas: Any) -> None:
