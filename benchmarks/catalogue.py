@@ -18,6 +18,10 @@ NAMES = (
     "upsert",
     "append",
     "cold_backfill",
+    "schema_cached",
+    "schema_over_http",
+    "schema_register",
+    "schema_verdict",
     "start_up",
 )
 

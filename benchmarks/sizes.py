@@ -11,7 +11,8 @@ class Sizes:
 
     year: rows of one stored year. window: rows of a short read. many: rows of the largest series.
     series: how many series of a year are written in bulk. upsert: rows changed at once.
-    spans: how many are merged.
+    spans: how many are merged. fields: of a large schema. versions: of a subject. seconds: how long a server
+        is under load.
     rounds: repetitions of what takes milliseconds; twice as many would not move a median. quick_rounds:
         repetitions of what takes microseconds, enough for a p99. processes: whole processes started.
     """
@@ -22,6 +23,9 @@ class Sizes:
     series: int
     upsert: int
     spans: int
+    fields: int
+    versions: int
+    seconds: float
     rounds: int
     quick_rounds: int
     processes: int
@@ -34,6 +38,9 @@ FULL = Sizes(
     series=8,
     upsert=10_000,
     spans=200_000,
+    fields=200,
+    versions=50,
+    seconds=5.0,
     rounds=15,
     quick_rounds=1_000,
     processes=11,
@@ -45,6 +52,9 @@ TINY = Sizes(
     series=2,
     upsert=1_000,
     spans=2_000,
+    fields=5,
+    versions=3,
+    seconds=0.2,
     rounds=1,
     quick_rounds=10,
     processes=1,

@@ -32,6 +32,7 @@ _BEYOND: dict[type[Exception], tuple[str, str]] = {
     RecursionError: ("json.too_deep", "the comparison leads too many levels deep"),
     proofs.TooLargeError: ("json.too_large", "the comparison takes too many steps"),
     proofs.CircleError: ("json.reference_unresolved", "a schema refers to itself in a circle"),
+    OverflowError: ("json.too_large", "a number is too large to be reckoned with"),
     UnknownDialectError: ("json.dialect_unknown", "the dialect is neither 2020-12 nor draft-07"),
     UnresolvedReferenceError: ("json.reference_unresolved", "a reference leads nowhere"),
     AmbiguousReferenceError: ("json.reference_unresolved", "two documents go by the same address"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Hashable
 from typing import Any
 
@@ -42,6 +43,11 @@ def type_of(value: Any) -> str:
 def is_integer(value: Any) -> bool:
     """Whether a number has no fraction: 1.0 is an integer."""
     return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+
+
+def is_finite(value: int | float) -> bool:
+    """Whether a number is no infinity; integers may be larger than any float."""
+    return isinstance(value, int) or math.isfinite(value)
 
 
 def has_type(value: Any, name: str) -> bool:

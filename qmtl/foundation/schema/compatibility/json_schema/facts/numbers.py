@@ -6,7 +6,7 @@ import math
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from qmtl.foundation.schema.compatibility.json_schema.equality import is_integer, key
+from qmtl.foundation.schema.compatibility.json_schema.equality import is_finite, is_integer, key
 from qmtl.foundation.schema.compatibility.json_schema.facts.known import Known
 
 
@@ -64,7 +64,7 @@ class Numbers(Known):
         (low, low_open), (high, high_open) = self.low, self.high
         if low > high or (low == high and (low_open or high_open)):
             return True
-        if self.step is None or not (math.isfinite(low) and math.isfinite(high)):
+        if self.step is None or not (is_finite(low) and is_finite(high)):
             return False
         first = -(-math.ceil(low) // self.step) * self.step
         if first == low and low_open:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from qmtl.foundation.schema.compatibility.json_schema.facts.strings import Strings
 from qmtl.foundation.schema.compatibility.json_schema.words.search import find_words
 
-_LONGEST = 100_000
+_LONGEST = 1_000_000
 
 
 def strings(
@@ -25,6 +25,11 @@ def strings(
     if shorter_than is not None:
         longest = shorter_than - 1 if longest is None else min(longest, shorter_than - 1)
     if shortest > _LONGEST:
+        return
+    if not (wanted.accept or wanted.refuse or refuse):
+        last = shortest + limit - 1
+        last = last if longest is None else min(last, longest)
+        yield from ("a" * length for length in range(shortest, last + 1))
         return
     narrowed = wanted._replace(refuse=(*wanted.refuse, *refuse), shortest=shortest, longest=longest)
     yield from find_words(narrowed, limit).found

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from qmtl.foundation.schema.compatibility.json_schema.equality import key
+from qmtl.foundation.schema.compatibility.json_schema.equality import is_finite, key
 from qmtl.foundation.schema.compatibility.json_schema.facts.numbers import Bound, Numbers
 from qmtl.foundation.schema.compatibility.json_schema.instances.numbers import numbers
 from qmtl.foundation.schema.compatibility.json_schema.place import Place
@@ -33,7 +33,7 @@ def _reaches(facts: Numbers, end: Bound, limit: Any, *, is_open: bool, rounded: 
     sign = 1 if rounded is math.ceil else -1
     if sign * end.limit > sign * limit or (end.limit == limit and (end.is_open or not is_open)):
         return True
-    if facts.step is None or not math.isfinite(end.limit):
+    if facts.step is None or not is_finite(end.limit):
         return False
     count = rounded(end.limit) * sign
     outermost = -(-count // facts.step) * facts.step * sign

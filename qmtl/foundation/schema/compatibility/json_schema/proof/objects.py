@@ -67,20 +67,16 @@ def _pattern_properties(
     return [
         failure
         for pattern, place in named.items()
-        for failure in _all_that_match(prover, facts, goal, pattern, place)
+        for failure in _all_that_match(prover, facts, pattern, place)
     ]
 
 
-def _all_that_match(prover: Prover, facts: Objects, goal: Place, pattern: str, place: Place) -> list[Failure]:
-    asked_already = goal.keywords.get("properties", {})
+def _all_that_match(prover: Prover, facts: Objects, pattern: str, place: Place) -> list[Failure]:
     failures = []
     for name in facts.names:
         if matches(pattern, name):
             path = ("properties", name)
-            found = _ask(prover, facts.of(name), place, path, _at(prover, facts, name))
-            failures += [
-                one for one in found if not (name in asked_already and one.rule in ("json.unit_changed",))
-            ]
+            failures += _ask(prover, facts.of(name), place, path, _at(prover, facts, name))
     for known, places in facts.patterns.items():
         if known != pattern and find_words(Wanted((known, pattern))).none_exists:
             continue
