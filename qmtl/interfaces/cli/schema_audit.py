@@ -80,7 +80,9 @@ def show(ctx: typer.Context, log: LogFile = None, json: JsonToo = False) -> None
         for one in found.entries
     )
     session.show(Rows(("number", "at", "action", "subject", "bundle", "note"), rows))
-    session.show(found.conclusion if found.head is None else f"{found.conclusion}\nhead {found.head}")
+    session.show(found.conclusion)
+    if found.is_intact:  # the head of a broken log is nothing to keep
+        session.show(f"head {found.head}")
     session.emit([entry.to_json() for entry in found.entries])
 
 

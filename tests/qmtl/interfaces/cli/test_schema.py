@@ -76,6 +76,9 @@ def test_an_edited_log_is_exit_6_with_all_that_was_found(desk: CommandLine) -> N
     log.write_text(whole.replace("note 1", "note 7"))
     found = desk.json("schema", "audit", "verify", code=6)
     assert found["intact"] is False
+    shown = desk.run("schema", "audit", "show").stdout
+    assert "broken: 1 problem" in shown
+    assert "head 3:" not in shown
     assert found["problems"] == ["line 2: entry 2 was edited; it does not match its hash"]
     result = desk.run("schema", "audit", "append", "--note", "more")
     assert result.exit_code == 6
