@@ -18,6 +18,7 @@ from qmtl.foundation.schema import (
 )
 from qmtl.foundation.schema.compatibility.levels import Comparison, Level
 from qmtl.foundation.schema.documents import Schema
+from qmtl.foundation.schema.governance_rows import RegistryRecords
 from qmtl.foundation.schema.memory import MemoryStorage
 from qmtl.foundation.schema.registry import Mode, Registered, SchemaRegistry, Usage, Version
 from qmtl.foundation.schema.storage import RegistryStorage
@@ -55,6 +56,9 @@ class SchemaRegistryClient:
             return SchemaRegistryClient()
         remote: SchemaRegistry = import_module(_REMOTE).RemoteSchemaRegistryClient(url)
         return remote
+
+    def records(self) -> RegistryRecords:
+        return RegistryRecords(self.storage)
 
     def close(self) -> None:
         self.storage.close()

@@ -20,15 +20,19 @@ _NOT_FOUND = 404
 class RemoteRecords:
     """`GovernanceRecords` over HTTP, of a registry that `qmtl serve registry` serves.
 
-    auth: as of `RemoteSchemaRegistryClient`. Raises `RegistryUnavailableError` where it cannot be reached; a
-    write that got no answer is not repeated. A registry of another kind has no such records: nothing was
-    ever decided or observed there, and nothing can be.
+    `RemoteSchemaRegistryClient.records()` gives them by the connection of that client. Raises
+    `RegistryUnavailableError` where it cannot be reached; a write that got no answer is not repeated. A
+    registry of another kind has no such records: nothing was ever decided there, and nothing can be.
     """
 
-    def __init__(self, url: str, *, auth: Auth | None = None, timeout_s: float = 10.0) -> None:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def at(cls, url: str, *, auth: Auth | None = None, timeout_s: float = 10.0) -> RemoteRecords:
+        """Over a connection of their own; auth: as of `RemoteSchemaRegistryClient`."""
         address = Address.read(url, auth)
-        self.url = address.url
-        self._connection = Connection(address, timeout_s=timeout_s, ca=None, clock=SystemClock())
+        return cls(Connection(address, timeout_s=timeout_s, ca=None, clock=SystemClock()))
 
     def decide(self, subject: str, decision: Decision) -> None:
         self._post(_DECISIONS, {"subject": subject, **decision.to_json(), "at": iso(decision.at)})
@@ -64,7 +68,7 @@ class RemoteRecords:
         reply = self._connection.exchange("POST", path, Effect.WRITES, body=said)
         if reply.status == _NOT_FOUND:
             raise SchemaRegistryError(
-                f"the registry at {self.url} keeps no records of governance",
+                f"the registry at {self._connection.address.url} keeps no records of governance",
                 code=_NOT_FOUND,
                 why="it is of another kind than 'qmtl serve registry'",
                 next_step="unset connectors.schema_registry_url to keep them in the store of bars",

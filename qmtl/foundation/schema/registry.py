@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from qmtl.foundation.schema.compatibility.levels import Comparison, Level
 from qmtl.foundation.schema.documents import Schema
+from qmtl.foundation.schema.governance import GovernanceRecords
 
 Version: TypeAlias = int | Literal["latest"]
 
@@ -165,4 +166,8 @@ class SchemaRegistry(Protocol):
         """Back to the global mode, or of that to READWRITE; gives what was set. 40401 for a subject without
         one.
         """
+        ...
+
+    def records(self) -> GovernanceRecords:
+        """Decisions and observations, which are kept beside the subjects that they are about."""
         ...

@@ -12,6 +12,7 @@ from qmtl.foundation.errors import SchemaRegistryError
 from qmtl.foundation.schema import refusals
 from qmtl.foundation.schema.compatibility.levels import Comparison, Level
 from qmtl.foundation.schema.documents import Schema
+from qmtl.foundation.schema.governance_remote import RemoteRecords
 from qmtl.foundation.schema.registry import Mode, Registered, Usage, Version
 from qmtl.foundation.schema.rest import answers
 from qmtl.foundation.schema.rest.address import Address, Auth
@@ -64,6 +65,9 @@ class RemoteSchemaRegistryClient:
 
     def __repr__(self) -> str:
         return f"RemoteSchemaRegistryClient({self.url!r})"
+
+    def records(self) -> RemoteRecords:
+        return RemoteRecords(self._connection)
 
     def close(self) -> None:
         """Ends what is kept open; a later call opens it anew."""

@@ -113,7 +113,7 @@ class Desk:
         if self.url is not None:
             from qmtl.foundation.schema.governance_remote import RemoteRecords
 
-            with closing(RemoteRecords(self.url)) as records:
+            with closing(RemoteRecords.at(self.url)) as records:
                 yield records
         else:
             with self.session.open_store(make=make) as store:

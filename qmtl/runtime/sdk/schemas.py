@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 from functools import cache
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import polars as pl
 
@@ -27,7 +27,7 @@ from qmtl.runtime.conformance.registered_columns import columns_of
 
 # The schema that comes with this package is the first version of its bundle.
 _OWN_VERSION = 1
-_NOT_FOUND = 404
+_NO_SUBJECT, _NO_VERSION = 40401, 40402
 
 # So long what was observed may wait before it is told to a registry.
 FLUSH_S = 60.0
@@ -118,21 +118,23 @@ class Schemas:
     def _schema_of(self, series: SeriesId) -> tuple[RegisteredSchema | None, str, str | None]:
         """The schema in force, its subject, and why there is none."""
         if self._registry is None:
+            reason = self._governance.governed(series.kind).tombstones.get(_OWN_VERSION)
+            if reason is not None:
+                return None, series.kind, f"version {_OWN_VERSION} of {series.kind} is tombstoned: {reason}"
             return own(series.kind), series.kind, None
         for subject in (f"{series.kind}.{series.venue}.{series.timeframe}", series.kind):
             try:
                 found = self._registry.version(subject, "latest")
-                governed = self._governance.governed(subject)
-                if found.version in governed.tombstones:
-                    newest = governed.newest(self._registry.versions(subject))
-                    if newest is None:
-                        return None, subject, f"every version of {subject} is tombstoned"
-                    found = self._registry.version(subject, newest)
             except SchemaRegistryError as failure:
-                if failure.status != _NOT_FOUND:
+                if failure.code == _NO_VERSION:  # all of them are tombstoned
+                    return None, subject, failure.what
+                if failure.code != _NO_SUBJECT:
                     raise
                 continue
-            return _read(found), subject, None
+            why_not = (
+                f"the registry is down, and {subject} may have changed since" if found.is_stale else None
+            )
+            return _read(found), subject, why_not
         return None, series.kind, f"nothing is registered for {series}, under {series.kind} either"
 
     # -- observations -----------------------------------------------------------------------------------
@@ -199,16 +201,7 @@ def _same(before: RegisteredSchema | None, now: RegisteredSchema | None) -> bool
 
 def records_of(registry: SchemaRegistry | None, store: GovernanceRecords) -> GovernanceRecords:
     """Where decisions and observations are: with the subjects of a registry, or without one in the store."""
-    from qmtl.foundation.schema.client import SchemaRegistryClient
-    from qmtl.foundation.schema.governance_rows import RegistryRecords
-
-    if registry is None:
-        return store
-    if isinstance(registry, SchemaRegistryClient):
-        return RegistryRecords(registry.storage)
-    from qmtl.foundation.schema.governance_remote import RemoteRecords
-
-    return RemoteRecords(cast(Any, registry).url)
+    return store if registry is None else registry.records()
 
 
 def mode_named(value: str | None) -> ValidationMode | None:

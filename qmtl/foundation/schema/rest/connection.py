@@ -60,7 +60,7 @@ class Connection:
         self, address: Address, *, timeout_s: float, ca: str | os.PathLike[str] | None, clock: Clock
     ):
         """`ca` is a file (PEM) of the authorities to trust; without one, those that httpx trusts."""
-        self._address = address
+        self.address = address
         self._timeout_s = timeout_s
         self._clock = clock
         self._ca = None if ca is None else Path(ca)
@@ -104,8 +104,8 @@ class Connection:
         """Something answers there, but not as a schema registry does."""
         told = reply if isinstance(reply, str) else f"HTTP {reply.status}, {json.dumps(reply.value)[:200]}"
         return RegistryUnavailableError(
-            f"what answers at {self._address.url} is no schema registry",
-            url=self._address.url,
+            f"what answers at {self.address.url} is no schema registry",
+            url=self.address.url,
             why=told,
             next_step="look whether the URL is right, and whether a proxy answers in place of the registry",
         )
@@ -118,7 +118,7 @@ class Connection:
 
         request = client.build_request(
             method,
-            self._address.url + path,
+            self.address.url + path,
             params=query or None,
             content=content,
             headers={} if content is None else {"content-type": MEDIA_TYPE},
@@ -159,14 +159,14 @@ class Connection:
     def _unavailable(self, failure: _Failure, effect: Effect) -> RegistryUnavailableError:
         if effect is Effect.WRITES and failure.was_sent:
             return UnansweredError(
-                f"the schema registry at {self._address.url} did not answer to a change",
-                url=self._address.url,
+                f"the schema registry at {self.address.url} did not answer to a change",
+                url=self.address.url,
                 why=f"{failure.why}; the change may have been made, or not",
                 next_step="look what is registered before it is asked for again",
             )
         return RegistryUnavailableError(
-            f"the schema registry at {self._address.url} cannot be reached",
-            url=self._address.url,
+            f"the schema registry at {self.address.url} cannot be reached",
+            url=self.address.url,
             why=failure.why,
             next_step="look whether it runs, and whether the URL is right",
         )
@@ -187,15 +187,15 @@ class Connection:
         except ImportError as missing:
             raise MissingDependencyError("httpx", extra="schemas") from missing
         headers = {"accept": f"{MEDIA_TYPE}, application/json"}
-        if self._address.authorization is not None:
-            headers["authorization"] = self._address.authorization
+        if self.address.authorization is not None:
+            headers["authorization"] = self.address.authorization
         trusted = self._trusted()
         try:
             return httpx.Client(
                 headers=headers,
                 verify=trusted,
                 # A proxy of the environment cannot reach this machine's own loopback.
-                trust_env=not self._address.is_loopback,
+                trust_env=not self.address.is_loopback,
                 limits=httpx.Limits(keepalive_expiry=_IDLE_S),
             )
         except (ImportError, ValueError) as error:  # a scheme that is not known, or needs one more package
@@ -208,7 +208,7 @@ class Connection:
     def _trusted(self) -> ssl.SSLContext:
         import httpx
 
-        if not self._address.is_secure:
+        if not self.address.is_secure:
             return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used, and loading authorities takes long
         if self._ca is None:
             return httpx.create_ssl_context()

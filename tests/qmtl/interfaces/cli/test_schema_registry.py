@@ -90,7 +90,7 @@ def test_from_register_to_roll_back(desk: CommandLine, url: str) -> None:
     assert entry["bundle_sha256"] == Bundle.read(OWN).sha256
     assert entry["evidence"]["other_versions"] == {"1": {"checked": 1, "failed": 0}}
 
-    records, clock = RemoteRecords(url), FakeClock()
+    records, clock = RemoteRecords.at(url), FakeClock()
     reader = GovernanceReader(records, clock=clock)
     assert reader.mode("ohlcv") is ValidationMode.STRICT
     desk.json("schema", "rollback", "ohlcv", "--reason", "a vendor sends text")

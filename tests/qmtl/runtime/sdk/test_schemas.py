@@ -197,7 +197,19 @@ def test_a_tombstoned_version_is_passed_over(make: Make, clock: FakeClock) -> No
     decide(registry, "tombstone", clock, version=1)
     refused = make(schemas=registry).fetch(SERIES, *RANGE)
     assert refused.receipt.schema_id == "unknown"
-    assert [item.why for item in refused.report.could_not_check] == ["every version of ohlcv is tombstoned"]
+    assert [item.why for item in refused.report.could_not_check] == [
+        "version 2 of 'ohlcv' is tombstoned: a test"
+    ]
+
+
+def test_a_tombstone_of_the_schema_of_this_package_is_kept_in_the_store(make: Make, clock: FakeClock) -> None:
+    provider = make()
+    provider.store.decide("ohlcv", Decision(clock.now(), "tombstone", 1, "a test", "1:x"))
+    refused = provider.fetch(SERIES, *RANGE)
+    assert refused.receipt.schema_id == "unknown"
+    assert [item.why for item in refused.report.could_not_check] == [
+        "version 1 of ohlcv is tombstoned: a test"
+    ]
 
 
 class Unreachable(SchemaRegistryClient):

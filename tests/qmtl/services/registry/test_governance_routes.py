@@ -38,7 +38,7 @@ class TestRemoteRecords(GovernanceRecordsSuite):
     @pytest.fixture
     def records(self, serve: Callable[..., Any]) -> Iterator[RemoteRecords]:
         server = serve()
-        remote = RemoteRecords(server.url)
+        remote = RemoteRecords.at(server.url)
         yield remote
         remote.close()
         server.end()
@@ -46,13 +46,13 @@ class TestRemoteRecords(GovernanceRecordsSuite):
 
 def test_records_outlive_the_server(serve: Callable[..., Any]) -> None:
     first = serve()
-    remote = RemoteRecords(first.url)
+    remote = RemoteRecords.at(first.url)
     remote.decide(SUBJECT, decision(0))
     remote.observe(SUBJECT, Observation(1, NOON, 5, 1))
     remote.close()
     first.end()
     second = serve(folder=first.folder)
-    remote = RemoteRecords(second.url)
+    remote = RemoteRecords.at(second.url)
     assert remote.decisions(SUBJECT) == (decision(0),)
     assert remote.observed(SUBJECT) == (Observation(1, NOON, 5, 1),)
     second.end()
@@ -133,7 +133,7 @@ def test_roles(serve: Callable[..., Any], tmp_path: Path) -> None:
     server = serve("--auth", tmp_path / "auth.yml")
     able = {}
     for role in roles:
-        records = RemoteRecords(server.url, auth=role)
+        records = RemoteRecords.at(server.url, auth=role)
         acts: dict[str, Callable[[], object]] = {
             "look": lambda records=records: records.decisions(SUBJECT),
             "observe": lambda records=records: records.observe(SUBJECT, Observation(1, NOON, 1, 0)),
@@ -143,7 +143,7 @@ def test_roles(serve: Callable[..., Any], tmp_path: Path) -> None:
         assert {status(act) for act in acts.values()} <= {200, 403}
         records.close()
     assert able == {"read": ["look"], "write": ["look", "observe"], "admin": ["look", "observe", "decide"]}
-    with closing(RemoteRecords(server.url)) as nobody, pytest.raises(SchemaRegistryError) as caught:
+    with closing(RemoteRecords.at(server.url)) as nobody, pytest.raises(SchemaRegistryError) as caught:
         nobody.decisions(SUBJECT)
     assert caught.value.status == 401
     server.end()

@@ -71,7 +71,7 @@ def schema_json(schema: Schema) -> dict[str, Any]:
 
 
 def version_json(found: Any) -> dict[str, Any]:
-    subject, version, id, schema = found
+    subject, version, id, schema, _ = found
     return {"subject": subject, "version": version, "id": id, **schema_json(schema)}
 
 
@@ -99,6 +99,7 @@ def verdict_json(comparisons: Any) -> dict[str, Any]:
     return {
         "is_compatible": not problems,
         "messages": [f"version {number}, {way}: {one.message}" for number, way, one in problems],
+        "compared": [{"version": number, "direction": way} for number, way, _ in comparisons],
         "details": details,
         "notices": notices,
     }
