@@ -48,8 +48,9 @@ class Place:
         self.home = home
         self._within = within
         self._given_resolver = resolver
-        inherited = home.dialect if within is None else within.dialect
-        self.dialect: Dialect = dialect_of(value, inherited)
+        self.dialect: Dialect = home.dialect if within is None else within.dialect
+        if type(value) is dict and "$schema" in value:
+            self.dialect = dialect_of(value, self.dialect)
 
     @cached_property
     def keywords(self) -> dict[str, Any]:

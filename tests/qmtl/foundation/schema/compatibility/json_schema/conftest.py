@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from qmtl.foundation.schema.compatibility.json_schema import compare
+from qmtl.foundation.schema.compatibility.json_schema import RULES, compare
 from qmtl.foundation.schema.compatibility.verdict import Verdict
 from qmtl.foundation.schema.documents import Document, SchemaType
 
@@ -45,6 +45,7 @@ class Judge:
                 assert not self.accepts(reader, problem.counterexample.value)
             else:
                 assert problem.undecided or problem.rule == "json.unit_changed"
+        assert {told.rule for told in (*verdict.problems, *verdict.notices)} <= RULES.keys()
         places = [(problem.path, problem.rule) for problem in verdict.problems]
         assert len(places) == len(set(places))
         return verdict
