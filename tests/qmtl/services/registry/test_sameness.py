@@ -71,7 +71,8 @@ def schema_json(schema: Schema) -> dict[str, Any]:
 
 
 def version_json(found: Any) -> dict[str, Any]:
-    subject, version, id, schema = found
+    subject, version, id, schema, is_stale = found
+    assert not is_stale
     return {"subject": subject, "version": version, "id": id, **schema_json(schema)}
 
 
@@ -99,6 +100,7 @@ def verdict_json(comparisons: Any) -> dict[str, Any]:
     return {
         "is_compatible": not problems,
         "messages": [f"version {number}, {way}: {one.message}" for number, way, one in problems],
+        "compared": [{"version": number, "direction": way} for number, way, _ in comparisons],
         "details": details,
         "notices": notices,
     }
