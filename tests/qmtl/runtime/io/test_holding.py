@@ -12,6 +12,7 @@ from qmtl.foundation.states import bar_states
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import MINUTE
 from qmtl.runtime.conformance.flags import EMPTY_FLAGS
+from qmtl.runtime.conformance.registered import NOT_CHECKED
 from qmtl.runtime.io.cache import RangeCache
 from qmtl.runtime.io.holding import Holding
 from qmtl.runtime.io.store.base import Answer
@@ -36,6 +37,7 @@ def silent(first: int, answers: int) -> Holding:
         empty_bars(),
         states,
         EMPTY_FLAGS,
+        NOT_CHECKED,
         answers=said,
         tx=1,
         as_of=1,

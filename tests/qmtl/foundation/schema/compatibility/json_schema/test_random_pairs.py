@@ -64,7 +64,9 @@ def test_compatible_pairs_agree_on_small_instances(judge: Any, random_schemas: A
 def test_compatible_pairs_agree_on_instances_made_for_the_writer(judge: Any, random_schemas: Any) -> None:
     checked = 0
 
-    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
+    # The generator of instances does not always draw the same for the same choices, which Hypothesis takes
+    # for a defect when it looks for a smaller failure; so this test has the same examples everywhere.
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(pair=random_schemas.pairs(), data=st.data())
     def check(pair: tuple[Any, Any], data: st.DataObject) -> None:
         nonlocal checked
