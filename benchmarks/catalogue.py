@@ -22,6 +22,7 @@ NAMES = (
     "schema_over_http",
     "schema_register",
     "schema_verdict",
+    "schema_validation",
     "start_up",
 )
 
