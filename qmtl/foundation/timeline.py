@@ -131,7 +131,8 @@ class Coverage:
         return int((self.ends - self.starts).view(np.uint64).sum())
 
     def __or__(self, other: Coverage) -> Coverage:
-        if not other:
+        # To know the empty set by sight is quicker than to count it, and most answers join it several times.
+        if other is EMPTY or not other:
             return self
         if not self:
             return other
@@ -175,7 +176,7 @@ class Coverage:
 
     def clip(self, span: Span) -> Coverage:
         """The part inside `span`."""
-        if not self or (span.start <= self.starts[0] and self.ends[-1] <= span.end):
+        if self is EMPTY or not self or (span.start <= self.starts[0] and self.ends[-1] <= span.end):
             return self
         first = int(np.searchsorted(self.ends, span.start, side="right"))
         last = int(np.searchsorted(self.starts, span.end, side="left"))

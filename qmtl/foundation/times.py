@@ -66,9 +66,11 @@ def to_ns(value: Any, *, name: str = "time") -> int:
     zone is converted; without one it is UTC and warns once. An int is nanoseconds already. Raises
     `InvalidRequestError` for anything else and for instants outside 1677-09-22 to 2262-04-11.
     """
-    if isinstance(value, bool):
+    if type(value) is int:
+        instant = value
+    elif isinstance(value, bool):
         raise _unusable(value, name)
-    if isinstance(value, str):
+    elif isinstance(value, str):
         instant = _from_text(value, name)
     elif isinstance(value, datetime):
         if value != value:  # pandas.NaT is a datetime, and is no time

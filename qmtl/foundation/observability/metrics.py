@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qmtl.foundation.observability import catalog
-from qmtl.foundation.observability.catalog import CATALOG, PHASES, Metric
+from qmtl.foundation.observability.catalog import CATALOG, PHASES
 from qmtl.foundation.series import SeriesId
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Metrics:
         """Seconds per phase of one fetch; phases that took no time, and other names, are left out."""
         for phase, took in seconds.items():
             if took and phase in PHASES:
-                self._child(catalog.SLA_SECONDS, series.text, phase).observe(took)
+                self._child((catalog.SLA_SECONDS.name, series.text, phase)).observe(took)
 
     def completion(self, series: SeriesId, *, lease_key: str) -> Gauge:
         """The gauge of one backfill's progress; `completion_done` takes it away."""
@@ -56,39 +56,39 @@ class Metrics:
 
     def count_findings(self, series: SeriesId, findings: Iterable[CountedFinding]) -> None:
         for finding in findings:
-            self._child(catalog.FLAGS, series.text, finding.rule).inc(finding.count)
+            self._child((catalog.FLAGS.name, series.text, finding.rule)).inc(finding.count)
             if finding.severity == "warning":
-                self._child(catalog.WARNINGS, series.text, finding.rule).inc(finding.count)
+                self._child((catalog.WARNINGS.name, series.text, finding.rule)).inc(finding.count)
 
     def count_fetch(self, series: SeriesId, strategy: str, outcome: str) -> None:
-        self._child(catalog.FETCHES, series.text, strategy, outcome).inc()
+        self._child((catalog.FETCHES.name, series.text, strategy, outcome)).inc()
 
     def count_bars_served(self, series: SeriesId, tier: str, bars: int) -> None:
-        self._child(catalog.BARS_SERVED, series.text, tier).inc(bars)
+        self._child((catalog.BARS_SERVED.name, series.text, tier)).inc(bars)
 
     def count_retry(self, source: str) -> None:
-        self._child(catalog.VENDOR_RETRIES, source).inc()
+        self._child((catalog.VENDOR_RETRIES.name, source)).inc()
 
     def count_commit(self, series: SeriesId, source: str, *, added: int, quarantined: int) -> None:
         if added:
-            self._child(catalog.ROWS_COMMITTED, series.text, source).inc(added)
+            self._child((catalog.ROWS_COMMITTED.name, series.text, source)).inc(added)
         if quarantined:
-            self._child(catalog.ROWS_QUARANTINED, series.text, source).inc(quarantined)
+            self._child((catalog.ROWS_QUARANTINED.name, series.text, source)).inc(quarantined)
 
     def count_schema_failures(self, subject: str, mode: str, rows: int) -> None:
-        self._child(catalog.SCHEMA_FAILURES, subject, mode).inc(rows)
+        self._child((catalog.SCHEMA_FAILURES.name, subject, mode)).inc(rows)
 
     def count_request(self, service: str, method: str, route: str, status: int, seconds: float) -> None:
         """One answered request. `route` is the pattern of its path, never the path."""
-        self._child(catalog.REQUESTS, service, method, route, str(status)).inc()
-        self._child(catalog.REQUEST_SECONDS, service, route).observe(seconds)
+        self._child((catalog.REQUESTS.name, service, method, route, str(status))).inc()
+        self._child((catalog.REQUEST_SECONDS.name, service, route)).observe(seconds)
 
-    def _child(self, metric: Metric, *labels: str) -> Any:
+    def _child(self, key: tuple[str, ...]) -> Any:
+        """Of a metric's name and the values of its labels."""
         # `labels()` takes a lock and rebuilds its key each time; an answer from the cache has no time for it.
-        key = (metric.name, *labels)
         child = self._children.get(key)
         if child is None:
-            child = self._children[key] = self._families[metric.name].labels(*labels)
+            child = self._children[key] = self._families[key[0]].labels(*key[1:])
         return child
 
 

@@ -100,7 +100,7 @@ class Flags:
         return Flags(self.ts[keep], self.codes[keep], spans, self.unchecked)
 
     def __bool__(self) -> bool:
-        return len(self.ts) > 0 or bool(self.spans)
+        return self is not EMPTY_FLAGS and (len(self.ts) > 0 or bool(self.spans))
 
     def __len__(self) -> int:
         """Flags of single bars; spans are not counted."""

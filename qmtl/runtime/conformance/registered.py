@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,7 +91,7 @@ class RegisteredSchema:
     unchecked: tuple[str, ...] = ()
     id: int | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Subject and version, such as `ohlcv:1`."""
         return f"{self.subject}:{self.version}"
@@ -123,8 +124,6 @@ class SchemaCheck(NamedTuple):
 
     def within(self, span: Span) -> SchemaCheck:
         """The check of the rows that open within `span`."""
-        if not self.violations:
-            return self
         return SchemaCheck(self.schema, tuple(v for one in self.violations if (v := one.within(span))))
 
     def failed(self, frame: pl.DataFrame) -> int:

@@ -70,13 +70,11 @@ class Holding:
 
     @property
     def unknown(self) -> Coverage:
-        whole = self._whole.states.unknown
-        return whole.clip(self.span) if whole else EMPTY
+        return self._whole.states.unknown.clip(self.span)
 
     @property
     def absent(self) -> Coverage:
-        whole = self._whole.states.absent
-        return whole.clip(self.span) if whole else EMPTY
+        return self._whole.states.absent.clip(self.span)
 
     @property
     def silent(self) -> Coverage:
@@ -113,7 +111,8 @@ class Holding:
         part = object.__new__(Holding)
         part.series, part.grid, part.facts = self.series, self.grid, self.facts
         part.span, part.frame = span, self.frame.slice(first, count)
-        part.flags, part.check = self.flags.clip(span), self.check.within(span)
+        part.flags = self.flags.clip(span)
+        part.check = self.check.within(span) if self.check.violations else self.check
         part.answers, part.tx, part.as_of = self.answers, self.tx, self.as_of
         part.valid_until = self.valid_until
         part._states, part._whole = None, self._whole

@@ -42,12 +42,14 @@ class Ledger(NamedTuple):
 
     def as_dict(self, total: float) -> dict[str, float]:
         """Phases, the rest of the work as `other`, and `total`: the phases and the rest sum to the total."""
+        storage, backfill, live = self
+        other = total - (storage + backfill + live)
         return {
-            "storage_wait": self.storage_wait,
-            "backfill_wait": self.backfill_wait,
-            "live_wait": self.live_wait,
-            "other": max(0.0, total - self.spent),
-            "total": max(total, self.spent),
+            "storage_wait": storage,
+            "backfill_wait": backfill,
+            "live_wait": live,
+            "other": other if other > 0.0 else 0.0,
+            "total": total if other > 0.0 else self.spent,
         }
 
 

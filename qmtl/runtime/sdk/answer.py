@@ -60,10 +60,9 @@ class Answerer:
         if not clean:
             report = cache(report)  # looked at here already; a clean answer leaves it to the result
             archived = self._archive(journey, holding, report)
-        breach_is_answered = request.partial_ok or (
-            request.sla is not None and request.sla.on_breach == "partial"
-        )
-        error = self._first_error(journey, finish, holding, check, phases, report, breach_is_answered, clean)
+        error = None
+        if finish.breach is not None or finish.holes or not clean:
+            error = self._first_error(journey, finish, holding, check, phases, report, clean)
         if error is not None and not (request.partial_ok and not isinstance(error, SchemaValidationError)):
             self._metrics.count_fetch(request.series, request.strategy.name, type(error).__name__)
             raise error
@@ -98,12 +97,12 @@ class Answerer:
         check: SchemaCheck,
         phases: Mapping[str, float],
         report: Any,
-        breach_is_answered: bool,
         clean: bool,
     ) -> QmtlError | None:
         request, vendors = journey.request, self._shell.vendors
         if finish.breach is not None:
-            if not breach_is_answered:
+            answered = request.sla is not None and request.sla.on_breach == "partial"
+            if not answered and not request.partial_ok:
                 return sla_error(finish.breach, request, phases, _abandoned(journey))
         else:
             if finish.failure is not None and finish.holes:

@@ -11,7 +11,7 @@ from qmtl.runtime.coordination.backfill import Filling, OnProgress
 from qmtl.runtime.coordination.tail import Tail
 from qmtl.runtime.io.holding import Holding
 from qmtl.runtime.planning.request import Request, Tier
-from qmtl.runtime.planning.session import Session, open_session
+from qmtl.runtime.planning.session import Session
 from qmtl.runtime.sdk.schemas import Held
 
 
@@ -24,16 +24,13 @@ class Journey:
     facts: SeriesFacts
     held: Held
     opened: float  # clock.monotonic() when the call began
-    session: Session = field(init=False)
+    session: Session
     holding: Holding | None = None
     filling: Filling | None = None
     tail: Tail | None = None
     on_progress: OnProgress | None = None
     # What was missing before the backfill and before the live tail: the difference tells who served what.
     missing_before: dict[Tier, Coverage] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.session = open_session(self.request, self.grid)
 
     def brought_by(self, tier: Tier) -> Coverage:
         """Cells that were missing before `tier` had its turn, and are not any more."""

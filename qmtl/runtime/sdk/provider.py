@@ -36,7 +36,7 @@ from qmtl.runtime.io.store.embedded import EmbeddedStore
 from qmtl.runtime.io.survey import survey
 from qmtl.runtime.io.vendors.base import LiveFeed, Vendor
 from qmtl.runtime.planning.request import Fill, Request, Tier, strategy_named
-from qmtl.runtime.planning.session import Finish
+from qmtl.runtime.planning.session import Finish, open_session
 from qmtl.runtime.sdk.accepting import accept_warnings, check_rules
 from qmtl.runtime.sdk.answer import Answerer
 from qmtl.runtime.sdk.declared import Declared
@@ -379,7 +379,8 @@ class SeamlessDataProvider:
         partial = self._partial_ok if partial_ok is None else partial_ok
         request, grid, facts = self._request(series, start, end, strategy, policy, partial, as_of)
         held = self._schemas.of(request.series)
-        return Journey(request, grid, facts, held, opened, on_progress=on_progress)
+        session = open_session(request, grid)
+        return Journey(request, grid, facts, held, opened, session, on_progress=on_progress)
 
     def _request(
         self,

@@ -197,11 +197,7 @@ class Home:
         """See `Store.version`. The connection that answers never writes, so it sees commits of all others."""
         self._ready()
         try:
-            connection = self._watch.take()
-            try:
-                (number,) = connection.execute("PRAGMA data_version").fetchone()
-            finally:
-                self._watch.give_back(connection)
+            (number,) = self._watch.glance("PRAGMA data_version")
         except sqlite3.Error as failure:
             with self.translated():  # asked for at each fetch from a cache, so only a failure pays for it
                 raise failure
