@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks import scene
 from benchmarks.figures import Beside, Figure
 from benchmarks.peers import DUCKDB, PARQUET, Duck, read_parquet, write_parquet
@@ -70,7 +72,7 @@ def _touching(folder: Path) -> Iterator[Contestant]:
 
 @contextmanager
 def _copying(folder: Path) -> Iterator[Contestant]:
-    yield lambda _: (folder / "raw").read_bytes()
+    yield lambda _: np.fromfile(folder / "raw")
 
 
 @contextmanager
