@@ -38,14 +38,15 @@ def candidates(stretch: Stretch, limits: Thresholds) -> Candidates:
     # The first row has no close before it; its own open stands in.
     if low[0] * far < open_[0] or high[0] > open_[0] * far:
         moved = np.insert(moved, 0, 0)
+    spiking = jumping = moved
+    if len(moved):
+        spiking = moved[_reach(stretch, moved) > limits.spike_least]
+        jumping = moved[np.abs(_moves(close, moved)) > limits.shift_least]
     louder = np.flatnonzero(volume[1:] > volume[:-1] * limits.volume_times) + 1
-    follower = np.minimum(louder + 1, len(volume) - 1)
-    loudest = louder[(follower == louder) | (volume[louder] > volume[follower] * limits.volume_times)]
-    return Candidates(
-        moved[_reach(stretch, moved) > limits.spike_least],
-        moved[np.abs(_moves(close, moved)) > limits.shift_least],
-        loudest,
-    )
+    if len(louder):
+        follower = np.minimum(louder + 1, len(volume) - 1)
+        louder = louder[(follower == louder) | (volume[louder] > volume[follower] * limits.volume_times)]
+    return Candidates(spiking, jumping, louder)
 
 
 def spikes(stretch: Stretch, rows: Indexes, limits: Thresholds) -> Int64Array:
