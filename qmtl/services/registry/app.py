@@ -34,13 +34,19 @@ from qmtl.services.registry.wire import ACCEPTED, Answer, refusal, refusal_of
 
 # A schema of 5 MiB, in a string of JSON in which every second byte had to be escaped.
 BODY_LIMIT = 10 * 2**20
+# From the headers to the last byte of the body.
+BODY_SECONDS = 30.0
 UNGUARDED = ("/healthz", "/readyz")
 
 _log = logging.getLogger("qmtl.registry")
 
 
 def make_app(
-    storage: RegistryStorage, *, credentials: Credentials | None = None, body_limit: int = BODY_LIMIT
+    storage: RegistryStorage,
+    *,
+    credentials: Credentials | None = None,
+    body_limit: int = BODY_LIMIT,
+    body_seconds: float = BODY_SECONDS,
 ) -> ASGIApp:
     """An ASGI application over the rows of `storage`; without credentials it lets everybody do everything."""
     registry = SchemaRegistryClient(storage)
@@ -76,7 +82,9 @@ def make_app(
     def docs() -> HTMLResponse:
         return HTMLResponse(rendered(app.openapi()), headers=HEADERS)
 
-    around: ASGIApp = BoundedBodies(app, limit=body_limit, accepted=ACCEPTED, refuse=refusal)
+    around: ASGIApp = BoundedBodies(
+        app, limit=body_limit, within_s=body_seconds, accepted=ACCEPTED, refuse=refusal
+    )
     if credentials is not None:
         around = Authenticated(around, credentials, role_for, unguarded=UNGUARDED, refuse=refusal)
     return Counted(RawPaths(around), metrics=Metrics(), clock=SystemClock(), service="registry")
