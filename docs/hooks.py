@@ -220,6 +220,9 @@ KEYS = {
     },
     "connectors": {
         "schema_registry_url": ("none", "the schema registry to ask, such as `http://127.0.0.1:8081`"),
+        "schema_registry_user": ("none", "the name it knows you by; needs the password"),
+        "schema_registry_password": ("none", "its password; never shown; better in the variable"),
+        "schema_registry_token": ("none", "a bearer token in place of both; never shown"),
     },
     "schema": {
         "validation_mode": (

@@ -61,10 +61,10 @@ class ConfigText:
         # A section whose keys are all commented out is empty, not null.
         return cls({key: {} if value is None else value for key, value in data.items()}, path, lines)
 
-    def overridden(self, keys: tuple[str, str], text: str, by: str) -> ConfigText:
-        """With `section.key` as the variable `by` says, its value read as YAML."""
+    def overridden(self, keys: tuple[str, str], text: str, by: str, *, literal: bool = False) -> ConfigText:
+        """With `section.key` as the variable `by` says, its value read as YAML, or literally."""
         section, key = keys
-        value, _ = _parsed(text, by)
+        value = text if literal else _parsed(text, by)[0]
         current = self.data.get(section, {})
         if not isinstance(current, dict):
             return self  # the section is no mapping, which is told later

@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -36,7 +37,12 @@ PREFIX = "QMTL_"
 _TEST_PREFIX = "QMTL_TEST_"
 
 # Keys whose variable is not named after its section.
-_VARIABLES = {("connectors", "schema_registry_url"): "QMTL_SCHEMA_REGISTRY_URL"}
+_VARIABLES = {
+    ("connectors", f"schema_registry_{key}"): f"QMTL_SCHEMA_REGISTRY_{key}".upper()
+    for key in ("url", "user", "password", "token")
+}
+# Taken letter by letter: YAML would read the password 007 as 7.
+_LITERAL = {f"QMTL_SCHEMA_REGISTRY_{key}" for key in ("USER", "PASSWORD", "TOKEN")}
 
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|KiB|MiB|GiB)?")
 _BYTES_OF = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -70,7 +76,8 @@ def _text(value: object) -> object:
 
 def _url(value: str | None) -> str | None:
     if value is not None and re.match(r"https?://[^/]", value) is None:
-        raise ValueError(f"{value!r} is not the URL of a service; write it as http://host:port")
+        # It is not shown, since a password may stand in it.
+        raise ValueError("it is not the URL of a service; write it as http://host:port")
     return value
 
 
@@ -174,9 +181,35 @@ class SeamlessSettings(_Section):
 
 
 class ConnectorsSettings(_Section):
-    """The section `connectors`: services beside this process, by URL. None is a service that is not used."""
+    """The section `connectors`: services beside this process, by URL. None is a service that is not used.
+
+    user and password (HTTP Basic), or a token (bearer), are what a service knows one by; never shown.
+    """
 
     schema_registry_url: Annotated[str | None, AfterValidator(_url)] = None
+    schema_registry_user: str | None = None
+    schema_registry_password: SecretStr | None = None
+    schema_registry_token: SecretStr | None = None
+
+    @property
+    def schema_registry_auth(self) -> tuple[str, str] | str | None:
+        """(name, password), or a bearer token, as the clients of a registry take them."""
+        if self.schema_registry_token is not None:
+            return self.schema_registry_token.get_secret_value()
+        if self.schema_registry_user is None or self.schema_registry_password is None:
+            return None
+        return self.schema_registry_user, self.schema_registry_password.get_secret_value()
+
+    @model_validator(mode="after")
+    def _one_whole_credential(self) -> ConnectorsSettings:
+        user, password = self.schema_registry_user, self.schema_registry_password
+        if (user is None) != (password is None):
+            raise ValueError("schema_registry_user and schema_registry_password need each other")
+        if user is not None and self.schema_registry_token is not None:
+            raise ValueError("schema_registry_token and schema_registry_user are two credentials; keep one")
+        if self.schema_registry_auth is not None and self.schema_registry_url is None:
+            raise ValueError("credentials of a schema registry are used only with schema_registry_url")
+        return self
 
 
 class SchemaSettings(_Section):
@@ -232,7 +265,7 @@ def _with_variables(text: ConfigText, env: Mapping[str, str]) -> ConfigText:
         if not name.startswith(PREFIX) or name.startswith(_TEST_PREFIX):
             continue
         if name in known:
-            text = text.overridden(known[name], env[name], by=name)
+            text = text.overridden(known[name], env[name], by=name, literal=name in _LITERAL)
             continue
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"

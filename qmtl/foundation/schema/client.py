@@ -51,10 +51,13 @@ class SchemaRegistryClient:
         """
         from qmtl.foundation.settings import Settings
 
-        url = (settings or Settings.load()).connectors.schema_registry_url
+        connectors = (settings or Settings.load()).connectors
+        url = connectors.schema_registry_url
         if url is None:
             return SchemaRegistryClient()
-        remote: SchemaRegistry = import_module(_REMOTE).RemoteSchemaRegistryClient(url)
+        remote: SchemaRegistry = import_module(_REMOTE).RemoteSchemaRegistryClient(
+            url, auth=connectors.schema_registry_auth
+        )
         return remote
 
     def records(self) -> RegistryRecords:

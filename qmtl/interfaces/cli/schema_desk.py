@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qmtl.foundation.schema.documents import Schema
     from qmtl.foundation.schema.governance import GovernanceRecords, Governed
     from qmtl.foundation.schema.registry import SchemaRegistry
+    from qmtl.foundation.schema.rest.address import Auth
     from qmtl.interfaces.cli.session import Session
 
 SCHEMAS = Path("schemas")
@@ -55,6 +56,10 @@ class Desk:
     @cached_property
     def url(self) -> str | None:
         return self.session.settings().connectors.schema_registry_url
+
+    @property
+    def _auth(self) -> Auth | None:
+        return self.session.settings().connectors.schema_registry_auth
 
     def bundle(self) -> Bundle:
         """The folder that was named, or the newest in ./schemas, or the one that this package brings."""
@@ -93,7 +98,7 @@ class Desk:
 
         assert self.url is not None
         # Closed when the command ends.
-        return self.ctx.with_resource(closing(RemoteSchemaRegistryClient(self.url)))
+        return self.ctx.with_resource(closing(RemoteSchemaRegistryClient(self.url, auth=self._auth)))
 
     def remote(self, what: str) -> SchemaRegistry:
         """The registry at the URL. Raises `InvalidRequestError` without one: `what` needs it."""
@@ -113,7 +118,7 @@ class Desk:
         if self.url is not None:
             from qmtl.foundation.schema.governance_remote import RemoteRecords
 
-            with closing(RemoteRecords.at(self.url)) as records:
+            with closing(RemoteRecords.at(self.url, auth=self._auth)) as records:
                 yield records
         else:
             with self.session.open_store(make=make) as store:

@@ -14,6 +14,9 @@ from rich.text import Text
 if TYPE_CHECKING:
     from qmtl.foundation.schema.compatibility.levels import Comparison, Level
 
+# A longer instance is not for the eyes of people.
+_SHOWN_BYTES = 4096
+
 _WORDS = {
     "backward": "the new schema reads what version {0} wrote",
     "forward": "version {0} reads what the new schema writes",
@@ -53,6 +56,10 @@ def comparisons_text(subject: str, level: Level, comparisons: Sequence[Compariso
                 )
                 lines.append(f"\n    {writer} may write this, and {reader} rejects it:\n")
                 shown = json.dumps(problem.counterexample.value, indent=2, ensure_ascii=False)
+                size = len(shown.encode())
+                if size > _SHOWN_BYTES:
+                    # A part of an instance is none, and would mislead.
+                    shown = f"an instance of {size:,} bytes, too long to show here; --json gives it whole"
                 lines.append("\n".join(f"      {line}" for line in shown.splitlines()), "cyan")
         for notice in one.verdict.notices:
             lines.append(f"\n  {notice.path or 'the whole schema'}  {notice.rule}\n    ")

@@ -93,11 +93,17 @@ class Authenticated:
 
 
 class BoundedBodies:
-    """A body has at most `limit` bytes (413), is of a type in `accepted` (415), and is there as a whole."""
+    """A body has at most `limit` bytes (413), is of a type in `accepted` (415), and is there as a whole.
 
-    def __init__(self, app: ASGIApp, *, limit: int, accepted: Sequence[str], refuse: Refuse) -> None:
+    within_s: so many seconds it may take to arrive (408, RFC 9110).
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, limit: int, within_s: float, accepted: Sequence[str], refuse: Refuse
+    ) -> None:
         self._app = app
         self._limit = limit
+        self._within_s = within_s
         self._accepted = accepted
         self._refuse = refuse
 
@@ -106,8 +112,13 @@ class BoundedBodies:
             await self._app(scope, receive, send)
             return
         try:
-            body = await self._whole(scope, receive)
+            with anyio.fail_after(self._within_s):
+                body = await self._whole(scope, receive)
         except _Gone:
+            return
+        except TimeoutError:
+            message = f"the body was not there within {self._within_s:g} seconds"
+            await self._refuse(408, message, headers={"connection": "close"})(scope, receive, send)
             return
         if body is None:
             message = f"the body has more than {self._limit} bytes"

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -21,6 +22,7 @@ from qmtl.foundation.schema.governance_rows import RegistryRecords
 from qmtl.foundation.schema.storage import RegistryStorage
 from qmtl.services.http.access import Credentials, Role
 from qmtl.services.http.layers import Authenticated, BoundedBodies, Counted, RawPaths
+from qmtl.services.registry.docs_page import HEADERS, rendered
 from qmtl.services.registry.governance_routes import governance_routes
 from qmtl.services.registry.page import described
 from qmtl.services.registry.routes.about import about_routes
@@ -32,13 +34,19 @@ from qmtl.services.registry.wire import ACCEPTED, Answer, refusal, refusal_of
 
 # A schema of 5 MiB, in a string of JSON in which every second byte had to be escaped.
 BODY_LIMIT = 10 * 2**20
+# From the headers to the last byte of the body.
+BODY_SECONDS = 30.0
 UNGUARDED = ("/healthz", "/readyz")
 
 _log = logging.getLogger("qmtl.registry")
 
 
 def make_app(
-    storage: RegistryStorage, *, credentials: Credentials | None = None, body_limit: int = BODY_LIMIT
+    storage: RegistryStorage,
+    *,
+    credentials: Credentials | None = None,
+    body_limit: int = BODY_LIMIT,
+    body_seconds: float = BODY_SECONDS,
 ) -> ASGIApp:
     """An ASGI application over the rows of `storage`; without credentials it lets everybody do everything."""
     registry = SchemaRegistryClient(storage)
@@ -48,6 +56,8 @@ def make_app(
         description="Confluent's REST API for schemas, with verdicts that explain themselves.",
         default_response_class=Answer,
         redirect_slashes=False,
+        # FastAPI's own page loads its script from another host.
+        docs_url=None,
         redoc_url=None,
     )
     routers = (
@@ -68,7 +78,13 @@ def make_app(
     app.add_exception_handler(Exception, _defect)
     app.openapi = lambda: described(app, guarded=credentials is not None)  # type: ignore[method-assign]
 
-    around: ASGIApp = BoundedBodies(app, limit=body_limit, accepted=ACCEPTED, refuse=refusal)
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(rendered(app.openapi()), headers=HEADERS)
+
+    around: ASGIApp = BoundedBodies(
+        app, limit=body_limit, within_s=body_seconds, accepted=ACCEPTED, refuse=refusal
+    )
     if credentials is not None:
         around = Authenticated(around, credentials, role_for, unguarded=UNGUARDED, refuse=refusal)
     return Counted(RawPaths(around), metrics=Metrics(), clock=SystemClock(), service="registry")

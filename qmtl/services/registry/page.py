@@ -11,6 +11,7 @@ from qmtl.services.registry.wire import ACCEPTED, MEDIA_TYPE
 
 _WITH_BODY = {
     400: "The body is not JSON.",
+    408: "The body did not arrive in time.",
     413: "The body is too long.",
     415: "The content type is not read here.",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -262,3 +263,45 @@ def test_yaml_that_is_no_settings_is_told(folder: Path, text: str, why: str) -> 
         Settings.load(written(folder, text), {})
     assert why in str(refused.value)
     assert refused.value.next_step
+
+
+SECRETS = {"QMTL_SCHEMA_REGISTRY_URL": "http://127.0.0.1:1", "QMTL_SCHEMA_REGISTRY_USER": "null"}
+
+
+@pytest.mark.parametrize("secret", ["007", "null", "a: b", "{", "no", " x ", "'quoted'"])
+def test_credentials_of_variables_are_taken_letter_by_letter(secret: str) -> None:
+    told = Settings.load(env=SECRETS | {"QMTL_SCHEMA_REGISTRY_PASSWORD": secret})
+    assert told.connectors.schema_registry_auth == ("null", secret)
+    token = {"QMTL_SCHEMA_REGISTRY_URL": "http://127.0.0.1:1", "QMTL_SCHEMA_REGISTRY_TOKEN": secret}
+    assert Settings.load(env=token).connectors.schema_registry_auth == secret
+
+
+def test_secrets_are_not_shown() -> None:
+    told = Settings.load(env=SECRETS | {"QMTL_SCHEMA_REGISTRY_PASSWORD": "hunter2"})
+    assert "hunter2" not in f"{told!r} {told} {told.model_dump()} {told.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ("schema_registry_url: http://a\n  schema_registry_user: b", "need each other"),
+        ("schema_registry_url: http://a\n  schema_registry_password: hunter2", "need each other"),
+        ("schema_registry_token: hunter2", "only with schema_registry_url"),
+        ("schema_registry_url: http://a\n  schema_registry_token: 12345678", "valid string"),
+        ("schema_registry_url: ftp://b:hunter2@a", "http://host:port"),
+        (
+            "schema_registry_url: http://a\n  schema_registry_user: b\n"
+            "  schema_registry_password: hunter2\n  schema_registry_token: hunter2",
+            "two credentials",
+        ),
+    ],
+)
+def test_half_or_double_credentials_are_refused_without_showing_them(
+    tmp_path: Path, lines: str, why: str
+) -> None:
+    file = tmp_path / "qmtl.yml"
+    file.write_text(f"connectors:\n  {lines}\n")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(file, env={})
+    assert why in str(caught.value)
+    assert not re.search("hunter2|12345678", f"{caught.value!r} {caught.value}")

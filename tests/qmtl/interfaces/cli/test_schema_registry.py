@@ -142,3 +142,22 @@ def test_a_registry_that_is_down_is_never_called_compatible(
         assert result.exit_code == 7, result.output
         assert "compatible" not in result.output
     assert not (desk.folder / "schemas" / "audit_log.jsonl").exists()
+
+
+def test_a_huge_counterexample_is_told_by_its_size_and_given_whole_to_machines(desk: CommandLine) -> None:
+    desk.json("schema", "register")
+    many = [f"column_{number}" for number in range(1_000)]
+    value = json.loads((OWN / "ohlcv.json").read_text())
+    value |= {"properties": {name: {"type": "number"} for name in many}, "required": many}
+    wide = desk.folder / "wide.json"
+    wide.write_text(json.dumps(value))
+    assert desk.json("schema", "register", "wide", wide)[0]["version"] == 1
+    value["properties"]["column_7"] = {"type": "string"}
+    wide.write_text(json.dumps(value))
+    shown = desk.run("schema", "check", "wide", wide)
+    assert shown.exit_code == 6
+    assert "too long to show here; --json gives it whole" in " ".join(shown.stdout.split())
+    assert "column_999" not in shown.stdout
+    told = desk.json("schema", "check", "wide", wide, code=6)
+    found = told["comparisons"][0]["problems"][0]["counterexample"]
+    assert set(found) == set(many)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +126,29 @@ def test_every_operation_tells_its_types_and_what_it_refuses(page: dict[str, Any
                 }
                 assert {"400", "413", "415"} <= set(operation["responses"]), place
     assert "HTTPValidationError" not in page["components"]["schemas"]
+
+
+def test_the_page_for_people_tells_every_operation_and_names_no_other_host(
+    server: Process, page: dict[str, Any]
+) -> None:
+    answer = httpx.get(f"{server.url}/docs")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    told = answer.text
+    assert "//" not in told
+    assert "<script" not in told
+    for path, methods in page["paths"].items():
+        for method, operation in methods.items():
+            assert f"<h3>{method.upper()} {path}</h3>" in told
+            assert escape(operation["description"]) in told
+            for one in operation.get("parameters", ()):
+                assert f"<th>{one['name']} ({one['in']})</th>" in told
+    targets = set(re.findall(r'href="([^"]+)"', told))
+    anchors = {f"#{name}" for name in re.findall(r'id="([^"]+)"', told)}
+    assert targets - anchors == {"openapi.json"}
+    assert anchors == {f"#{name}" for name in page["components"]["schemas"]}
+
+
+def test_no_page_is_loaded_from_elsewhere(server: Process) -> None:
+    for path in ("/redoc", "/docs/oauth2-redirect"):
+        assert httpx.get(f"{server.url}{path}").status_code == 404
