@@ -87,6 +87,11 @@ class Place:
         return {}
 
     @cached_property
+    def inhabited(self) -> set[str]:
+        """Types of which an instance was found that nothing here speaks against."""
+        return set()
+
+    @cached_property
     def target(self) -> Place:
         """What `$ref` leads to. Raises `UnresolvedReferenceError`."""
         referencing, _ = libraries()

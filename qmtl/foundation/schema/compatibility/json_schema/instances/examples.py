@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import chain, islice, zip_longest
 from typing import Any
@@ -21,6 +22,13 @@ from qmtl.foundation.schema.compatibility.json_schema.place import Term, Terms
 _DEEPEST = 30
 _NOTHING = object()
 
+# Versions of a schema repeat most of their parts. What a part that stands for itself led to is kept for all
+# comparisons, by its dialect and text: a few values, none of which such a part can make large.
+_MOST_KEPT = 4096
+_LONGEST_KEPT = 500
+_MAY_GROW = re.compile(r'"(min(Length|Items|Properties|Contains)|pattern)')
+_kept: dict[tuple[object, str, int], list[Any]] = {}
+
 
 class Examples:
     """Builds instances. Inside an instance of some terms none of the same terms is built again, so that what
@@ -37,11 +45,18 @@ class Examples:
         if (name, limit) not in self._built:
             if name in self._building or len(self._building) >= _DEEPEST:
                 return iter(())
-            self._building.add(name)
-            try:
-                found = list(islice(self._turns(terms, limit), limit))
-            finally:
-                self._building.remove(name)
+            part = _part(terms)
+            found = [] if part is None else _kept.get((*part, limit), [])
+            if not found:
+                self._building.add(name)
+                try:
+                    found = list(islice(self._turns(terms, limit), limit))
+                finally:
+                    self._building.remove(name)
+                if part is not None and found:
+                    if len(_kept) >= _MOST_KEPT:
+                        _kept.clear()
+                    _kept[*part, limit] = found
             if not found:
                 # Perhaps only because it was asked for inside itself.
                 return iter(())
@@ -73,6 +88,16 @@ class Examples:
         if isinstance(facts, Objects):
             return objects(self, facts, fixed or {}, absent)
         return arrays(self, facts, fixed or {})
+
+
+def _part(terms: Terms) -> tuple[object, str] | None:
+    """Dialect and text of a single small place that is asked for and refers to nothing; else None."""
+    if len(terms) != 1 or not terms[0].holds:
+        return None
+    place = terms[0].place
+    if place.depends_on_position or len(place.text) > _LONGEST_KEPT or _MAY_GROW.search(place.text):
+        return None
+    return place.dialect, place.text
 
 
 def fulfils(terms: Terms, value: Any) -> bool:

@@ -175,8 +175,14 @@ class Prover:
 
     def is_empty(self, facts: Facts) -> bool:
         """Whether there is certainly no instance of this case."""
+        # Nearly always the case is one place alone, which other comparisons have asked about before.
+        alone = facts.terms[0].place if len(facts.terms) == 1 and facts.terms[0].holds else None
+        if alone is not None and facts.type in alone.inhabited:
+            return False
         if any(fulfils(facts.terms, value) for value in islice(self.examples.of_case(facts), 2)):
             # An instance at hand is cheaper than the search for a proof that there is none.
+            if alone is not None:
+                alone.inhabited.add(facts.type)
             return False
         try:
             with self._quietly():

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from qmtl.foundation.schema.compatibility.json_schema.facts.known import Known
+from qmtl.foundation.schema.compatibility.json_schema.place import Place
 
 _LONGEST = 120
 
@@ -25,5 +26,17 @@ def said(facts: Known, *keywords: str) -> dict[str, Any] | None:
     found: dict[str, Any] = {}
     for keyword in keywords:
         for value in facts.said(keyword):
-            found.setdefault(keyword, value)
+            found.setdefault(keyword, _written(value))
     return found or None
+
+
+def _written(argument: Any) -> Any:
+    """A keyword's argument as the document has it, with values in the stead of places."""
+    match argument:
+        case Place():
+            return argument.value
+        case list():
+            return [_written(one) for one in argument]
+        case dict():
+            return {name: _written(one) for name, one in argument.items()}
+    return argument

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +41,7 @@ class Judge:
     def compare(self, writer: Any, reader: Any) -> Verdict:
         verdict = compare(Document(SchemaType.JSON, writer), Document(SchemaType.JSON, reader))
         for problem in verdict.problems:
+            json.dumps([problem.writer, problem.reader])
             if problem.counterexample is not None:
                 assert self.accepts(writer, problem.counterexample.value)
                 assert not self.accepts(reader, problem.counterexample.value)
