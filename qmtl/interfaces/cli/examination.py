@@ -9,20 +9,20 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_state_dir
 
 from qmtl.foundation.clock import SystemClock
 from qmtl.foundation.errors import QmtlError
 from qmtl.foundation.times import SECOND, iso
+from qmtl.interfaces.cli.check import Check
+from qmtl.interfaces.cli.reach import vendors
 from qmtl.interfaces.cli.session import Session
 from qmtl.interfaces.cli.store import size
 
 if TYPE_CHECKING:
     from qmtl.foundation.settings import Settings
-
-Outcome = Literal["ok", "warn", "fail"]
 
 # Extras that users need; the others are for the people who write this package.
 EXTRAS = ("ccxt", "testing", "demo")
@@ -33,19 +33,8 @@ QUICK = 256 << 20
 NEVER_SET = 1_704_067_200 * SECOND
 
 
-class Check(NamedTuple):
-    """One line of the doctor. `mend` is a command or a hint; empty where all is well."""
-
-    subject: str
-    outcome: Outcome
-    detail: str
-    mend: str = ""
-
-
 def examine(session: Session, venues: Sequence[str]) -> Iterator[Check]:
     """All checks, in the order in which a fault would explain the later ones."""
-    from qmtl.interfaces.cli.reach import vendors
-
     yield from installation()
     yield state_folder()
     yield terminal()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qmtl.foundation.errors import QmtlError
-from qmtl.interfaces.cli.examination import Check
+from qmtl.interfaces.cli.check import Check
 from qmtl.interfaces.cli.knocking import Answer, knock_at_all
 from qmtl.interfaces.cli.wording import in_words_of
 

@@ -1,0 +1,16 @@
+"""What the doctor found of one thing."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Outcome = Literal["ok", "warn", "fail"]
+
+
+class Check(NamedTuple):
+    """One line of the doctor. `mend` is a command or a hint; empty where all is well."""
+
+    subject: str
+    outcome: Outcome
+    detail: str
+    mend: str = ""
