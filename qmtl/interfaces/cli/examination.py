@@ -16,6 +16,7 @@ from platformdirs import user_state_dir
 from qmtl.foundation.clock import SystemClock
 from qmtl.foundation.errors import QmtlError
 from qmtl.foundation.times import SECOND, iso
+from qmtl.foundation.words import counted
 from qmtl.interfaces.cli.check import Check
 from qmtl.interfaces.cli.reach import vendors
 from qmtl.interfaces.cli.session import Session
@@ -147,7 +148,9 @@ def store(session: Session, settings: Settings) -> Iterator[Check]:
         with session.open_store() as opened:
             info = opened.info()
             yield Check(
-                "store", "ok", f"{path}: format {info.format}, {info.series:,} series, {info.rows:,} rows"
+                "store",
+                "ok",
+                f"{path}: format {info.format}, {info.series:,} series, {counted(info.rows, 'row')}",
             )
             if opened.read_only:
                 yield Check("store", "warn", "it can be read, but not written", f"chmod -R u+rwX {path}")
@@ -181,7 +184,7 @@ def _room(path: Path) -> Check:
 
 def _sound(found: Any) -> Check:
     if found.is_sound:
-        return Check("store", "ok", f"{found.chunks:,} chunks read, all sound")
+        return Check("store", "ok", f"{counted(found.chunks, 'chunk')} read, all sound")
     return Check(
         "store",
         "fail",

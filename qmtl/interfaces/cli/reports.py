@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qmtl.foundation.words import counted
 from qmtl.interfaces.cli.arguments import Series
 from qmtl.interfaces.cli.session import JsonToo, instant, session_of
 
@@ -80,7 +81,7 @@ def show(
 
 
 def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
-    verdict = f"{report['errors']:,} errors, {report['warnings']:,} warnings"
+    verdict = f"{counted(report['errors'], 'error')}, {counted(report['warnings'], 'warning')}"
     return [
         ("series", report["series"]),
         ("range", f"[{report['span']['start']}, {report['span']['end']})"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qmtl.foundation.words import counted
 from qmtl.interfaces.cli.guard import tell
 from qmtl.interfaces.cli.schema_desk import BundleFolder, Desk, LogFile, Subject
 from qmtl.interfaces.cli.session import JsonToo, session_of
@@ -70,7 +71,7 @@ def check(
             tell(
                 session,
                 IncompatibleSchemaError(
-                    f"the schema of {subject} would break what is there ({problems:,} problems)",
+                    f"the schema of {subject} would break what is there ({counted(problems, 'problem')})",
                     comparisons=comparisons,
                     next_step="mend the schema, or register it under another subject",
                 ),

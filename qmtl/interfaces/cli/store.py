@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qmtl.foundation.words import counted
 from qmtl.interfaces.cli.guard import tell
 from qmtl.interfaces.cli.session import JsonToo, session_of
 
@@ -29,10 +30,10 @@ def info(ctx: typer.Context, json: JsonToo = False) -> None:
         ("store", whole.path),
         ("format", f"{whole.format}"),
         ("size", size(whole.bytes)),
-        ("rows", f"{whole.rows:,} in {whole.chunks:,} chunks, {whole.hot_rows:,} of them single"),
-        ("history", f"{whole.old_versions:,} older versions" + _reach(whole.horizon)),
+        ("rows", f"{whole.rows:,} in {counted(whole.chunks, 'chunk')}, {whole.hot_rows:,} of them single"),
+        ("history", counted(whole.old_versions, "older version") + _reach(whole.horizon)),
         ("reports", f"{whole.reports:,}"),
-        ("kept aside", f"{whole.quarantined:,} impossible rows"),
+        ("kept aside", counted(whole.quarantined, "impossible row")),
         (
             "commits",
             f"{whole.last_tx:,}" + (f", newest {iso(whole.last_commit_at)}" if whole.last_tx else ""),
@@ -154,7 +155,10 @@ def verify(
     if found.damage:
         rows = ((str(one.series), str(one.span), one.chunk or "single row", one.why) for one in found.damage)
         session.show(Rows(("series", "range", "chunk", "damage"), rows, prose=("damage",)))
-    session.show(*found.problems, f"{found.chunks:,} chunks and {found.hot_rows:,} single rows were read")
+    session.show(
+        *found.problems,
+        f"{counted(found.chunks, 'chunk')} and {counted(found.hot_rows, 'single row')} were read",
+    )
     session.emit(_verification_json(found, path))
     if found.is_sound:
         session.show("all is sound")
@@ -208,7 +212,8 @@ def compact(ctx: typer.Context, json: JsonToo = False) -> None:
     with session.open_store() as store, Bars() as bars:
         done = store.compact(progress=lambda number, total: bars.advance("stretches", number, total))
     session.show(
-        f"{done.windows:,} stretches made anew, {done.hot_folded:,} single rows folded, "
-        f"{done.swept:,} old versions dropped; {size(done.bytes_before)} before, {size(done.bytes_after)} now"
+        f"{done.windows:,} stretches made anew, {counted(done.hot_folded, 'single row')} folded, "
+        f"{counted(done.swept, 'old version')} dropped; "
+        f"{size(done.bytes_before)} before, {size(done.bytes_after)} now"
     )
     session.emit(asdict(done))

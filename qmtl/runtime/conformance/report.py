@@ -15,6 +15,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import BarStates
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import iso, to_ns
+from qmtl.foundation.words import counted
 from qmtl.runtime.conformance.acceptance import Accepted, unaccepted
 from qmtl.runtime.conformance.digest import Trend, digest, says_more
 from qmtl.runtime.conformance.findings import Finding as Finding
@@ -140,11 +141,12 @@ class ConformanceReport:
 
     def __repr__(self) -> str:
         rows = self.rollup.temporal.rows
-        lines = [f"ConformanceReport({self.series} {self.span}: {rows:,} rows, {self._outcome()})"]
+        lines = [f"ConformanceReport({self.series} {self.span}: {counted(rows, 'row')}, {self._outcome()})"]
         lines += [f"  {finding!r}{self._trend(finding.rule)}" for finding in self.findings]
         lines += [f"  resolved {rule}" for rule, trend in self.digest.items() if trend == "resolved"]
         lines += [
-            f"  could not check {item.rule}: {item.bars:,} bars, {item.why}" for item in self.could_not_check
+            f"  could not check {item.rule}: {counted(item.bars, 'bar')}, {item.why}"
+            for item in self.could_not_check
         ]
         return "\n".join(lines)
 
@@ -162,7 +164,7 @@ class ConformanceReport:
     def _outcome(self) -> str:
         if self.passes:
             return "passes"
-        return f"{self.errors:,} errors, {self.warnings:,} warnings"
+        return f"{counted(self.errors, 'error')}, {counted(self.warnings, 'warning')}"
 
     def _trend(self, rule: str) -> str:
         return f" [{self.digest[rule]}]" if rule in self.digest else ""

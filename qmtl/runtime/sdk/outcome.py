@@ -17,6 +17,7 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import iso
+from qmtl.foundation.words import counted
 from qmtl.runtime.conformance.registered import SchemaCheck
 from qmtl.runtime.conformance.report import ConformanceReport
 from qmtl.runtime.io.store.base import Store
@@ -85,7 +86,7 @@ def missing_error(
         inside = refused.filter(unknown.holds(stamps(refused)))
         for (rule,), rows in inside.group_by("rule", maintain_order=True):
             reasons.append(
-                f"{rows.height:,} rows were refused by {rule}, the first at {iso(int(stamps(rows)[0]))}"
+                f"{rule} refused {counted(rows.height, 'row')}, the first at {iso(int(stamps(rows)[0]))}"
             )
     asks = Tier.BACKFILL in request.tiers
     if unknown and not asks:
@@ -128,7 +129,7 @@ def _next_for_missing(request: Request, unserved: Unserved | None) -> str:
 def first_spans(cells: Coverage, most: int = 3) -> str:
     """A few spans, and how many more there are."""
     shown, more = ", ".join(map(str, cells.spans[:most])), len(cells) - most
-    return shown if len(cells) <= most else f"{shown} and {more:,} more span{'s'[: more != 1]}"
+    return shown if len(cells) <= most else f"{shown} and {counted(more, 'more span')}"
 
 
 def schema_error(
@@ -138,7 +139,8 @@ def schema_error(
     said = "; ".join(violation.message for violation in check.violations[:5])
     more = f"; and {len(check.violations) - 5} more" if len(check.violations) > 5 else ""
     return SchemaValidationError(
-        f"{check.failed(frame):,} of {frame.height:,} rows break the schema {held.name}: {said}{more}",
+        f"{check.failed(frame):,} of {counted(frame.height, 'row')} break the schema {held.name}: "
+        f"{said}{more}",
         subject=held.subject,
         mode=held.mode.value,
         problems=check.violations,
@@ -152,7 +154,9 @@ def schema_error(
 def conformance_error(request: Request, report: ConformanceReport) -> ConformancePipelineError:
     """What the pipeline found that nobody has accepted."""
     worst = [finding for finding in report.findings if finding.raises]
-    shown = "; ".join(f"{f.severity} {f.rule}: {f.raises:,} bars, first {iso(f.first_ts)}" for f in worst[:5])
+    shown = "; ".join(
+        f"{f.severity} {f.rule}: {counted(f.raises, 'bar')}, first {iso(f.first_ts)}" for f in worst[:5]
+    )
     return ConformancePipelineError(
         f"the data does not conform: {shown}",
         report=report,
