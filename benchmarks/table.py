@@ -84,19 +84,21 @@ def for_terminal(results: Mapping[str, list[Figure]]) -> Table:
 
 
 def for_markdown(results: Mapping[str, list[Figure]], facts: Mapping[str, str]) -> str:
-    """The facts of the machine in one line, and one table."""
+    """The facts of the machine in one line, then each case under a heading: its floor, and its table."""
     return "\n".join(_markdown_lines(results, facts))
 
 
 def _markdown_lines(results: Mapping[str, list[Figure]], facts: Mapping[str, str]) -> Iterator[str]:
     yield "; ".join(f"{name} {value}" for name, value in facts.items()) + "."
-    yield ""
-    yield _line(HEADINGS)
-    yield "| --- |" + " ---: |" * (len(HEADINGS) - 1)
     for title, figures in results.items():
-        yield _line([f"**{title}** (floor: {floors_of(figures)})", *[""] * (len(HEADINGS) - 1)])
-        for figure in figures:
-            yield _line(row_of(figure))
+        rows = [row_of(figure) for figure in figures]
+        # A column that says nothing in this case would only push the others off the page.
+        shown = [column for column in range(len(HEADINGS)) if column == 0 or any(row[column] for row in rows)]
+        yield from ("", f"### {title}", "", f"Floor: {floors_of(figures)}.", "")
+        yield _line(HEADINGS[column] for column in shown)
+        yield "| --- |" + " ---: |" * (len(shown) - 1)
+        for row in rows:
+            yield _line(row[column] for column in shown)
 
 
 def _line(cells: Iterable[str]) -> str:
