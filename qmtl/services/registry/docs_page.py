@@ -13,11 +13,15 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h2 { border-bottom: 1px solid #8888; margin-top: 2.5rem; }
 section { margin: 1.5rem 0; }
-code, h3 { font-family: ui-monospace, monospace; }
+code, h3, nav { font-family: ui-monospace, monospace; }
+nav ul { list-style: none; padding: 0; columns: 2 22rem; }
+nav li { overflow-wrap: anywhere; font-size: .875rem; }
 h3 { font-size: 1rem; overflow-wrap: anywhere; }
-table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0; table-layout: fixed; }
 th, td { text-align: left; vertical-align: top; padding: .2rem .8rem 0 0; border-bottom: 1px solid #8883; }
-th { white-space: nowrap; font-weight: 600; }
+th, td { overflow-wrap: anywhere; }
+th { font-weight: 600; width: 14rem; }
+td:nth-child(2) { width: 16rem; }
 :root { color-scheme: light dark; }
 """
 
