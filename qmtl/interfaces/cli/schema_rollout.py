@@ -28,10 +28,10 @@ def observe(
     bundle: BundleFolder = None,
     json: JsonToo = False,
 ) -> None:
-    """Count which rows of a file break a schema, as a fetch would judge them.
+    """Count which rows of a file break a schema.
 
-    The counts are kept as an observation of the version in force. As a canary does: a failure is shown and
-    counted, and is no error.
+    They are judged as the answer of a fetch is. The counts are kept as an observation of the version in
+    force. As a canary does: a failure is shown and counted, and is no error.
     """
     from qmtl.foundation.clock import SystemClock
     from qmtl.foundation.schema.governance import Observation, hour_of, in_force

@@ -73,6 +73,9 @@ class BoundedConnection(HttpToolsProtocol):
         else:
             self._begin_exchange()  # of the next request, which came before this answer had gone
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """A wish for another protocol is passed over (RFC 9110); nobody needs to install something."""
+
     def _begin_wait(self) -> None:
         self.waits_since = self.loop.time()
         self._stop_timer()

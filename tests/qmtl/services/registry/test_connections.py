@@ -157,6 +157,16 @@ def test_a_body_is_no_head(impatient: Address) -> None:
     assert answer.status_code in (200, 422)
 
 
+@pytest.mark.parametrize("to", [b"websocket", b"h2c"])
+def test_a_wish_for_another_protocol_is_passed_over(
+    impatient: Address, connect: Any, caplog: pytest.LogCaptureFixture, to: bytes
+) -> None:
+    client = connect(impatient)
+    client.sendall(GET.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade, close\r\nUpgrade: %b\r\n\r\n" % to))
+    assert rest(client).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert caplog.text == ""
+
+
 def test_requests_in_a_row_and_all_at_once_are_answered(impatient: Address, connect: Any) -> None:
     client = connect(impatient)
     client.sendall(GET * 50)
