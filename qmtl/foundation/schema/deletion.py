@@ -22,9 +22,7 @@ def delete_subject(view: RegistryView, subject: str, *, permanent: bool) -> tupl
     _refuse_referred(view, going, permanent=permanent)
     for row in going:
         _delete(view, row, permanent=permanent)
-    # What was decided of these versions does not hold for a later subject of the same name.
-    view.put_setting("level", subject, None)
-    view.put_setting("mode", subject, None)
+    _forget_settings(view, subject)
     return tuple(row.version for row in going)
 
 
@@ -39,7 +37,15 @@ def delete_version(view: RegistryView, subject: str, version: Version, *, perman
         raise refusals.version_already_deleted(subject, row.version)
     _refuse_referred(view, [row], permanent=permanent)
     _delete(view, row, permanent=permanent)
+    if all(one.deleted for one in view.versions(subject)):
+        _forget_settings(view, subject)
     return row.version
+
+
+def _forget_settings(view: RegistryView, subject: str) -> None:
+    """What was decided of its versions does not hold for a later subject of the same name."""
+    view.put_setting("level", subject, None)
+    view.put_setting("mode", subject, None)
 
 
 def make_room(view: RegistryView, subject: str | None) -> None:

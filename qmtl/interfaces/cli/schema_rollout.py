@@ -30,16 +30,16 @@ def observe(
 ) -> None:
     """Count which rows of a file break a schema.
 
-    The counts are kept as an observation of the version in force. As a canary does: a failure is shown and
-    counted, and is no error.
+    They are judged as the answer of a fetch is. The counts are kept as an observation of the version in
+    force. As a canary does: a failure is shown and counted, and is no error.
     """
     from qmtl.foundation.clock import SystemClock
     from qmtl.foundation.schema.governance import Observation, hour_of, in_force
-    from qmtl.interfaces.cli.schema_rows import broken_rows, rows_of
+    from qmtl.interfaces.cli.schema_judging import broken_rows, questions
+    from qmtl.interfaces.cli.schema_rows import rows_of
 
     session = session_of(ctx)
     desk = Desk(ctx, bundle, None)
-    rows = rows_of(file)
     with desk.records(make=True) as records:
         number = desk.version(in_force(records.decisions(subject)), subject, version)
         schema = (
@@ -47,14 +47,25 @@ def observe(
             if desk.url is None
             else desk.registry().version(subject, number).schema
         )
-        broken = broken_rows(schema, rows)
-        records.observe(subject, Observation(number, hour_of(SystemClock.now()), len(rows), len(broken)))
-    session.show(f"{subject} version {number}: {len(rows):,} rows checked, {len(broken):,} failed")
-    for place, why in broken[:5]:
+        asked = questions(subject, number, schema)
+        rows = rows_of(file, asked)
+        failed, first = broken_rows(rows, asked, most=5)
+        records.observe(subject, Observation(number, hour_of(SystemClock.now()), rows.count, failed))
+    session.show(f"{subject} version {number}: {rows.count:,} rows checked, {failed:,} failed")
+    for place, why in first.items():
         session.show(f"  row {place}: {why}")
-    first = [{"row": place, "why": why} for place, why in broken[:5]]
-    counts = {"checked": len(rows), "failed": len(broken)}
-    session.emit({"subject": subject, "version": number, **counts, "first": first})
+    for what in asked.unchecked:
+        session.show(f"  could not be asked: {what}")
+    session.emit(
+        {
+            "subject": subject,
+            "version": number,
+            "checked": rows.count,
+            "failed": failed,
+            "first": [{"row": place, "why": why} for place, why in first.items()],
+            "could_not_ask": list(asked.unchecked),
+        }
+    )
 
 
 def status(

@@ -6,7 +6,7 @@ strict refuses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -146,9 +146,19 @@ NOT_CHECKED = SchemaCheck(None)
 
 def check(frame: pl.DataFrame, schema: RegisteredSchema) -> SchemaCheck:
     """Hold a frame (with `ts`, sorted, unique) to a schema. A frame without rows breaks nothing."""
+    return SchemaCheck(schema, violations(frame, schema, lambda: stamps(frame)))
+
+
+def violations(
+    frame: pl.DataFrame, schema: RegisteredSchema, names: Callable[[], Int64Array]
+) -> tuple[Violation, ...]:
+    """What a frame breaks of a schema. A frame without rows breaks nothing.
+
+    names: gives what each row is called in `Violation.rows`, ascending and unique; asked where a row fails.
+    """
     if not frame.height:
-        return SchemaCheck(schema)
-    found = [violation for column in schema.columns for violation in _of_column(frame, column)]
+        return ()
+    found = [violation for column in schema.columns for violation in _of_column(frame, column, names)]
     if schema.closed:
         known = {column.name for column in schema.columns}
         found += [
@@ -156,10 +166,10 @@ def check(frame: pl.DataFrame, schema: RegisteredSchema) -> SchemaCheck:
             for name in frame.columns
             if name not in known
         ]
-    return SchemaCheck(schema, tuple(found))
+    return tuple(found)
 
 
-def _of_column(frame: pl.DataFrame, column: Column) -> Iterable[Violation]:
+def _of_column(frame: pl.DataFrame, column: Column, names: Callable[[], Int64Array]) -> Iterable[Violation]:
     name = column.name
     if name not in frame.columns:
         if column.required:
@@ -172,7 +182,7 @@ def _of_column(frame: pl.DataFrame, column: Column) -> Iterable[Violation]:
         return
 
     def rows(mask: npt.NDArray[np.bool_]) -> Int64Array:
-        return stamps(frame)[mask]
+        return names()[mask]
 
     if not column.nullable and values.null_count():
         missing = values.is_null().to_numpy()

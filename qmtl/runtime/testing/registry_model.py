@@ -81,6 +81,8 @@ class ModelRegistry:
         if one.deleted != permanent:
             raise Refusal(40407 if permanent else 40406)
         self._delete([one], permanent)
+        if not self.of(subject):
+            self.modes.pop(subject, None)
         return one.version
 
     def delete_subject(self, subject: str, permanent: bool) -> tuple[int, ...]:

@@ -513,6 +513,21 @@ class RegistrySuite:
         with refused(40409):
             registry.mode("a")
 
+    def test_a_subject_whose_last_version_goes_loses_them_too(self, registry: SchemaRegistry) -> None:
+        registry.set_level("NONE", "a")
+        registry.register("a", bar(OPEN))
+        registry.register("a", bar())
+        registry.set_mode("READWRITE", "a")
+        registry.delete_version("a", 2)
+        assert registry.level("a") is Level.NONE
+        registry.delete_version("a", 2, permanent=True)
+        assert registry.mode("a") is Mode.READWRITE
+        registry.delete_version("a", 1)
+        with refused(40408):
+            registry.level("a")
+        with refused(40409):
+            registry.mode("a")
+
     # Company
 
     def test_one_schema_at_once_is_one_version(self, registry: SchemaRegistry) -> None:

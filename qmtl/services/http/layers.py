@@ -93,7 +93,7 @@ class Authenticated:
 
 
 class BoundedBodies:
-    """A body has at most `limit` bytes (413), is of a type in `accepted` (415), and is there as a whole.
+    """A body has at most `limit` bytes (413), a type in `accepted` and no packing (415), comes as a whole.
 
     within_s: so many seconds it may take to arrive (408, RFC 9110).
     """
@@ -129,6 +129,11 @@ class BoundedBodies:
         if body and kind.partition(";")[0].strip().lower() not in self._accepted:
             message = f"the content type {kind!r} is not read here; send {self._accepted[0]}"
             await self._refuse(415, message)(scope, receive, send)
+            return
+        packed = _header(scope, b"content-encoding") or "identity"
+        if packed.strip().lower() != "identity":
+            message = f"the content encoding {packed!r} is not read here; send the body as it is"
+            await self._refuse(415, message, headers={"accept-encoding": "identity"})(scope, receive, send)
             return
         # Whatever it was called, it is JSON: what comes behind need not know all the names.
         headers = [pair for pair in scope["headers"] if pair[0] != b"content-type"]

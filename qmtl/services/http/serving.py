@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +15,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.services.http.connections import LIMITS, BoundedConnection, Limits
 
 # Requests that run when a signal comes get so long to end.
 _GRACE_S = 5
+# The listening socket, the loop's own, and those of the application.
+_OTHER_FILES = 64
 
 
 class Place(NamedTuple):
@@ -49,7 +53,7 @@ def refuse_exposure(place: Place, *, has_credentials: bool) -> None:
         )
 
 
-def serve(app: ASGIApp, place: Place, *, ready: Callable[[str], None]) -> None:
+def serve(app: ASGIApp, place: Place, *, ready: Callable[[str], None], limits: Limits = LIMITS) -> None:
     """Serve until SIGTERM or SIGINT. `ready` is called with the address once connections are taken.
 
     Needs the main thread. Raises `InvalidRequestError` for a host, port or certificate that cannot be used.
@@ -58,6 +62,7 @@ def serve(app: ASGIApp, place: Place, *, ready: Callable[[str], None]) -> None:
         raise InvalidRequestError("a certificate needs its key, and a key its certificate")
     config = uvicorn.Config(
         app,
+        http=partial(BoundedConnection, limits=_within_files(limits)),  # type: ignore[arg-type]  # it is only called
         log_config=None,
         access_log=False,
         server_header=False,
@@ -76,6 +81,18 @@ def serve(app: ASGIApp, place: Place, *, ready: Callable[[str], None]) -> None:
         ) from failure
     with _bound(place) as listening:
         _Server(config, lambda: ready(_address(place, listening))).run(sockets=[listening])
+
+
+def _within_files(limits: Limits) -> Limits:
+    """No more connections than this process may open files, with some left for all else."""
+    try:
+        import resource
+    except ImportError:  # there is no such bound on Windows
+        return limits
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return limits
+    return limits._replace(connections=min(limits.connections, max(1, files - _OTHER_FILES)))
 
 
 class _Server(uvicorn.Server):

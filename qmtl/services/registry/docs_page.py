@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -9,15 +10,22 @@ from typing import Any
 # Nothing may be loaded; the style stands in the page itself.
 HEADERS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
+# Python's clients write them with a capital.
+_FLAG = ["true", "false", "True", "False"]
+
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h2 { border-bottom: 1px solid #8888; margin-top: 2.5rem; }
 section { margin: 1.5rem 0; }
-code, h3 { font-family: ui-monospace, monospace; }
+code, h3, nav { font-family: ui-monospace, monospace; }
+nav ul { list-style: none; padding: 0; columns: 2 22rem; }
+nav li { overflow-wrap: anywhere; font-size: .875rem; }
 h3 { font-size: 1rem; overflow-wrap: anywhere; }
-table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0; table-layout: fixed; }
 th, td { text-align: left; vertical-align: top; padding: .2rem .8rem 0 0; border-bottom: 1px solid #8883; }
-th { white-space: nowrap; font-weight: 600; }
+th, td { overflow-wrap: anywhere; }
+th { font-weight: 600; width: 25%; }
+td:nth-child(2) { width: 30%; }
 :root { color-scheme: light dark; }
 """
 
@@ -37,12 +45,13 @@ def rendered(page: Mapping[str, Any]) -> str:
         f"<p>{escape(page['info']['description'])} ",
         'For programs: <a href="openapi.json">openapi.json</a>.</p>',
     ]
+    parts.append(_contents(page["paths"]))
     for tag, operations in tags.items():
         parts += [f"<h2>{escape(tag)}</h2>", *operations]
     parts.append("<h2>types</h2>")
     for name, schema in page["components"]["schemas"].items():
         parts.append(f'<section id="{escape(name)}"><h3>{escape(name)}</h3>')
-        parts.append(f"<p>{escape(schema.get('description', ''))}</p>")
+        parts.append(f"<p>{_text(schema.get('description', ''))}</p>")
         required = schema.get("required", ())
         parts += _table(
             (escape(field) + ("" if field in required else " (optional)"), _kind(kind), _told(kind))
@@ -52,9 +61,28 @@ def rendered(page: Mapping[str, Any]) -> str:
     return "".join([*parts, "</body></html>\n"])
 
 
+def _contents(paths: Mapping[str, Any]) -> str:
+    links = (
+        f'<li><a href="#{_anchor(method, path)}">{method.upper()} {escape(path)}</a></li>'
+        for path, methods in paths.items()
+        for method in methods
+    )
+    return f"<nav><ul>{''.join(links)}</ul></nav>"
+
+
+def _anchor(method: str, path: str) -> str:
+    return escape(f"{method}{path}")
+
+
+def _text(told: str) -> str:
+    """Plain text in which `this` is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(told))
+
+
 def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[str]:
-    yield f"<section><h3>{method.upper()} {escape(path)}</h3>"
-    yield f"<p>{escape(operation.get('description', ''))}</p>"
+    yield f'<section id="{_anchor(method, path)}">'
+    yield f"<h3>{method.upper()} {escape(path)}</h3>"
+    yield f"<p>{_text(operation.get('description', ''))}</p>"
     yield from _table(
         (escape(f"{one['name']} ({one['in']})"), _kind(one["schema"]), _told(one))
         for one in operation.get("parameters", ())
@@ -64,7 +92,7 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
         body = next(iter(content.values()))["schema"]
         yield f"<p>Body: {_kind(body)}, as {escape(', '.join(content))}.</p>"
     yield from _table(
-        (status, escape(answer["description"]), _answered(answer))
+        (status, _answered(answer), _text(answer["description"]))
         for status, answer in sorted(operation["responses"].items())
     )
     yield "</section>"
@@ -81,7 +109,7 @@ def _table(rows: Iterator[tuple[str, str, str]]) -> Iterator[str]:
 
 
 def _told(schema: Mapping[str, Any]) -> str:
-    return escape(schema.get("description", ""))
+    return _text(schema.get("description", ""))
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
@@ -92,6 +120,8 @@ def _kind(schema: Mapping[str, Any]) -> str:
     choices = schema.get("anyOf") or schema.get("oneOf")
     if choices:
         return " or ".join(map(_kind, choices))
+    if schema.get("enum") == _FLAG:
+        return "true or false"
     if "enum" in schema:
         return escape(", ".join(map(str, schema["enum"])))
     if schema.get("type") == "array":

@@ -48,6 +48,7 @@ def _complete(operation: dict[str, Any], *, guarded: bool) -> None:
     if guarded:
         operation["security"] = [{"basic": []}, {"bearer": []}]
         more |= _GUARDED
+    operation["responses"]["200"]["description"] = "As asked."
     told = {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}
     for code, meaning in more.items():
         operation["responses"].setdefault(str(code), {"description": meaning, "content": {MEDIA_TYPE: told}})

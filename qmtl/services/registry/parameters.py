@@ -95,7 +95,9 @@ No = Annotated[
 ]
 
 Offset = Annotated[int, Query(ge=0, le=LARGEST, description="So many are passed over.")]
-Limit = Annotated[int, Query(ge=-LARGEST, le=LARGEST, description="At most so many; a negative one: all.")]
+Limit = Annotated[
+    int, Query(ge=-LARGEST, le=LARGEST, description="At most so many; 0 or a negative one: all.")
+]
 Prefix = Annotated[
     str,
     AfterValidator(lambda prefix: prefix.removeprefix(":*:")),
@@ -105,4 +107,4 @@ Prefix = Annotated[
 
 def page(values: Iterable[T], offset: int, limit: int) -> list[T]:
     """A part of a list, as `offset` and `limit` cut it."""
-    return list(itertools.islice(values, offset, None if limit < 0 else offset + limit))
+    return list(itertools.islice(values, offset, offset + limit if limit > 0 else None))

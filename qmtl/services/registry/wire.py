@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
 
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -13,7 +14,7 @@ from qmtl.foundation.errors import IncompatibleSchemaError, QmtlError, SchemaReg
 from qmtl.foundation.schema.compatibility.levels import Comparison, Level
 from qmtl.foundation.schema.compatibility.verdict import Notice, Problem
 from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
-from qmtl.foundation.schema.registry import Mode, Registered
+from qmtl.foundation.schema.registry import Mode, Registered, SchemaRegistry
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 ACCEPTED = (MEDIA_TYPE, "application/vnd.schemaregistry+json", "application/json", "application/octet-stream")
@@ -44,11 +45,28 @@ class _Request(BaseModel):
 
 
 class ReferenceBody(_Request):
-    """Another registered schema that this one uses, and how its text calls it."""
+    """Another registered schema that this one uses, and how its text calls it.
+
+    Version -1 is the latest there is now; its number is kept in place of it.
+    """
 
     name: str
     subject: str
-    version: Annotated[int, Field(ge=1, le=LARGEST)]
+    version: Annotated[int, Field(ge=1, le=LARGEST)] | Literal[-1]
+
+    def within(self, registry: SchemaRegistry) -> Reference:
+        if self.version != -1:
+            return Reference(self.name, self.subject, self.version)
+        try:
+            return Reference(self.name, self.subject, registry.version(self.subject, "latest").version)
+        except SchemaRegistryError as failure:
+            if failure.status != HTTPStatus.NOT_FOUND:
+                raise
+            raise SchemaRegistryError(
+                "the schema cannot be read",
+                code=42201,
+                why=f"it refers to {self.name!r} in the latest version of {self.subject!r}: {failure.what}",
+            ) from failure
 
 
 def _known_type(value: Any) -> Any:
@@ -72,10 +90,9 @@ class SchemaBody(_Request):
     metadata: None = None
     ruleSet: None = None
 
-    @property
-    def value(self) -> Schema:
+    def within(self, registry: SchemaRegistry) -> Schema:
         uses = self.references or ()
-        return Schema(self.text, self.type, tuple(Reference(r.name, r.subject, r.version) for r in uses))
+        return Schema(self.text, self.type, tuple(one.within(registry) for one in uses))
 
 
 class RegistrationBody(SchemaBody):

@@ -21,7 +21,7 @@ def compatibility_routes(registry: SchemaRegistry) -> APIRouter:
     @router.post("", response_model=CompatibilityAnswer)
     def check(subject: Subject, schema: SchemaBody, normalize: No = False, verbose: No = False) -> Answer:
         """Compares with the versions that the subject's level names."""
-        comparisons = registry.check(subject, schema.value, normalize=normalize)
+        comparisons = registry.check(subject, schema.within(registry), normalize=normalize)
         return Answer(compatibility_json(comparisons, verbose=verbose))
 
     @router.post("/{version}", response_model=CompatibilityAnswer)
@@ -33,7 +33,7 @@ def compatibility_routes(registry: SchemaRegistry) -> APIRouter:
         verbose: No = False,
     ) -> Answer:
         """Compares with one version alone, in the directions of the subject's level."""
-        comparisons = registry.check(subject, schema.value, version=version, normalize=normalize)
+        comparisons = registry.check(subject, schema.within(registry), version=version, normalize=normalize)
         return Answer(compatibility_json(comparisons, verbose=verbose))
 
     return router

@@ -37,7 +37,9 @@ def subject_routes(registry: SchemaRegistry) -> APIRouter:
     def lookup(subject: Subject, schema: SchemaBody, normalize: No = False, deleted: No = False) -> Answer:
         """The version of the subject that has this schema."""
         return Answer(
-            version_json(registry.lookup(subject, schema.value, normalize=normalize, deleted=deleted))
+            version_json(
+                registry.lookup(subject, schema.within(registry), normalize=normalize, deleted=deleted)
+            )
         )
 
     @router.delete("/subjects/{subject:segment}", response_model=list[int], responses=refused(404, 422))
@@ -66,7 +68,7 @@ def subject_routes(registry: SchemaRegistry) -> APIRouter:
     def register(subject: Subject, schema: RegistrationBody, normalize: No = False) -> Answer:
         """Registers the schema as the next version, or finds it among those that there are."""
         done = registry.register(
-            subject, schema.value, normalize=normalize, version=schema.version, id=schema.id
+            subject, schema.within(registry), normalize=normalize, version=schema.version, id=schema.id
         )
         return Answer({"id": done.id, "version": done.version})
 

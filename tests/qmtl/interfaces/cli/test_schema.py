@@ -141,7 +141,8 @@ def test_a_failing_canary_is_shown_and_refused_unless_overridden(desk: CommandLi
     result = desk.run("schema", "observe", "ohlcv", file)
     assert result.exit_code == 0
     assert "5 rows checked, 2 failed" in result.stdout
-    assert "row 4: $.open: '1.0' is not of type 'number'" in result.stdout
+    assert "row 4: open: '1.0' cannot stand in a column of Float64" in result.stdout
+    assert "row 5: schema.column_missing: the column open is missing" in result.stdout
     error = desk.json("schema", "promote", "ohlcv", code=6)["error"]
     assert "2 of 5 rows failed" in error["message"]
     assert desk.run("schema", "promote", "ohlcv", "--override").exit_code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -169,6 +170,18 @@ def test_a_wrong_content_type(http: httpx.Client, subject: str, kind: str) -> No
     )
     assert refused(answer) == (415, 415)
     assert refused(http.get(f"/subjects/{subject}/versions")) == (404, 40401)
+
+
+def test_a_packed_body(http: httpx.Client, subject: str) -> None:
+    place, body = f"/subjects/{subject}/versions", json.dumps({"schema": STRING}).encode()
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    answer = http.post(place, content=gzip.compress(body), headers=headers)
+    assert refused(answer) == (415, 415)
+    assert "'gzip' is not read here" in answer.json()["message"]
+    assert answer.headers["accept-encoding"] == "identity"
+    assert (
+        http.post(place, content=body, headers=headers | {"content-encoding": "identity"}).status_code == 200
+    )
 
 
 def test_no_content_type(http: httpx.Client, subject: str) -> None:

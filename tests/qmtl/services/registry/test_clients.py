@@ -226,6 +226,34 @@ def test_avro_with_a_reference_round_trips(
     assert refused(confluent.delete_subject, f"{topic}-venue") == (422, 42206)
 
 
+def test_a_reference_to_the_latest_version_is_kept_by_its_number(
+    confluent: SchemaRegistryClient, subject: str, avro: Any
+) -> None:
+    venue = f"{subject}-venue"
+    confluent.register_schema(venue, Schema(json.dumps(VENUE), "AVRO"))
+    coded = VENUE["fields"] + [{"name": "code", "type": "string", "default": ""}]  # type: ignore[operator]
+    confluent.register_schema(venue, Schema(json.dumps(VENUE | {"fields": coded}), "AVRO"))
+    trade = Schema(json.dumps(TRADE), "AVRO", [SchemaReference("market.Venue", venue, -1)])
+    assert confluent.test_compatibility(subject, trade)
+    id = confluent.register_schema(subject, trade)
+    assert confluent.get_latest_version(subject).schema.references == [
+        SchemaReference("market.Venue", venue, 2)
+    ]
+    assert confluent.lookup_schema(subject, trade).schema_id == id
+    nowhere = Schema(json.dumps(TRADE), "AVRO", [SchemaReference("market.Venue", f"{subject}-no", -1)])
+    assert refused(confluent.register_schema, subject, nowhere) == (422, 42201)
+
+
+@pytest.mark.parametrize(("limit", "count"), [(-1, 3), (0, 3), (2, 2), (9, 3)])
+def test_a_limit_that_is_no_size_is_none(
+    confluent: SchemaRegistryClient, subject: str, avro: Any, limit: int, count: int
+) -> None:
+    for number in range(3):
+        confluent.register_schema(f"{subject}-{number}", Schema(avro("ts")))
+    found = confluent.get_subjects(subject_prefix=subject, offset=0, limit=limit)
+    assert found == [f"{subject}-{number}" for number in range(count)]
+
+
 JSON_VENUE = {
     "$id": "urn:venue",
     "type": "object",
