@@ -9,8 +9,8 @@ from qmtl.foundation.errors import MissingDependencyError
 from qmtl.foundation.schema.compatibility.avro.rendering import schema_of
 from qmtl.foundation.schema.compatibility.avro.smallest import SmallestValues
 from qmtl.foundation.schema.compatibility.avro.understanding import understand
-from qmtl.foundation.schema.compatibility.kept import Kept
 from qmtl.foundation.schema.documents import Document
+from qmtl.foundation.schema.kept import Kept
 
 # Fields of all documents that are kept; some hundred bytes each.
 _ROOM = 100_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from qmtl.foundation.schema.compatibility.kept import Kept
+from qmtl.foundation.schema.kept import Kept
 
 
 def test_what_is_kept_is_found_by_an_equal_key() -> None:
