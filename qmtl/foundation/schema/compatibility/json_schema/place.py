@@ -183,6 +183,12 @@ class Place:
         return self.confirms(value)
 
     @cached_property
+    def keys_of(self) -> dict[str, frozenset[Hashable]]:
+        """The keys of the values under `enum`, and of that under `const`."""
+        lists = {"enum": self.keywords.get("enum", ()), "const": [self.keywords.get("const")]}
+        return {name: frozenset(map(key, values)) for name, values in lists.items()}
+
+    @cached_property
     def listed(self) -> dict[Hashable, Any] | None:
         """The values that `enum` and `const` allow, by their keys; None where neither is given."""
         lists = [self.keywords["enum"]] if "enum" in self.keywords else []

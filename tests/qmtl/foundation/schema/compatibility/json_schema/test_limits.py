@@ -164,8 +164,8 @@ LARGE = {
     "properties": {"type": "object", "minProperties": MANY},
     "nested": {
         "type": "array",
-        "minItems": 500,
-        "items": {"type": "array", "minItems": 500, "items": {"type": "array", "minItems": 500}},
+        "minItems": 200,
+        "items": {"type": "array", "minItems": 200, "items": {"type": "array", "minItems": 200}},
     },
     "long texts": {
         "type": "object",
