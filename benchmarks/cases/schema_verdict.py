@@ -16,7 +16,7 @@ from qmtl.foundation.schema.documents import Schema, SchemaType
 
 
 def run(sizes: Sizes, folder: Path) -> list[Figure]:
-    """BACKWARD_TRANSITIVE. No candidate was seen before."""
+    """BACKWARD_TRANSITIVE. No candidate was seen before, and each incompatible one breaks another field."""
     return [
         *_figures(sizes, "Avro", registries.avro, _narrowed_avro, _avro_check(registries.avro(sizes.fields))),
         *_figures(
@@ -33,7 +33,7 @@ def _figures(
     sizes: Sizes,
     language: str,
     make: Callable[..., Schema],
-    narrowed: Callable[[Schema], Schema],
+    narrowed: Callable[[Schema, int], Schema],
     floor: Callable[[int], object],
 ) -> list[Figure]:
     registry = SchemaRegistryClient()
@@ -42,7 +42,8 @@ def _figures(
     rounds = sizes.rounds
     # What differs says nothing about instances, and keeps what is remembered of one from helping the next.
     candidates = [_renamed(make(sizes.fields, more=sizes.versions), n) for n in range(calls_of(rounds))]
-    broken = [narrowed(candidate) for candidate in candidates]
+    # Seven fields on, so that each is of another kind, and none comes again.
+    broken = [narrowed(candidate, 7 * n % sizes.fields) for n, candidate in enumerate(candidates)]
 
     def judge(candidate: Schema, *, compatible: bool) -> None:
         found = registry.check("bars", candidate)
@@ -50,6 +51,8 @@ def _figures(
             raise AssertionError(f"{len(found)} comparisons were made")
         if {one.verdict.is_compatible for one in found} != {compatible}:
             raise AssertionError("the verdict is wrong")
+        if not all(problem.counterexample for one in found for problem in one.verdict.problems):
+            raise AssertionError("a problem is not shown by an instance")
 
     def backward(number: int) -> None:
         judge(candidates[number], compatible=True)
@@ -79,15 +82,16 @@ def _renamed(schema: Schema, number: int) -> Schema:
     return Schema(json.dumps(value), schema.type)
 
 
-def _narrowed_avro(schema: Schema) -> Schema:
+def _narrowed_avro(schema: Schema, field: int) -> Schema:
+    """A field is of a type that is there once, and that reads nothing else."""
     value = json.loads(schema.text)
-    value["fields"][0]["type"] = "string"
+    value["fields"][field]["type"] = {"type": "enum", "name": f"Only_{field}", "symbols": ["A"]}
     return Schema(json.dumps(value), schema.type)
 
 
-def _narrowed_json(schema: Schema) -> Schema:
+def _narrowed_json(schema: Schema, field: int) -> Schema:
     value = json.loads(schema.text)
-    value["properties"]["field_0"] = {"type": "string"}
+    value["properties"][f"field_{field}"] = {"const": f"only {field}"}
     return Schema(json.dumps(value), schema.type)
 
 

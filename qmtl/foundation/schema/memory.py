@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from threading import RLock
 from typing import Any
 
@@ -36,6 +37,9 @@ class MemoryStorage:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+_version = attrgetter("version")
 
 
 class _Rows:
@@ -84,6 +88,13 @@ class _Rows:
 
     def versions(self, subject: str) -> Sequence[VersionRow]:
         return [row for _, row in sorted(self._versions.get(subject, {}).items())]
+
+    def latest(self, subject: str, *, deleted: bool) -> VersionRow | None:
+        rows = self._versions.get(subject, {}).values()
+        return max((row for row in rows if deleted or not row.deleted), key=_version, default=None)
+
+    def versions_of(self, subject: str, id: int) -> Sequence[VersionRow]:
+        return [row for row in self.usages(id) if row.subject == subject]
 
     def usages(self, id: int) -> Sequence[VersionRow]:
         return [row for _, row in sorted(self._usages.get(id, {}).items())]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from qmtl.foundation.schema import canonical, refusals, versions
-from qmtl.foundation.schema.compatibility.levels import Comparison, Earlier, compare_versions
+from qmtl.foundation.schema.compatibility.levels import Comparison, Earlier, Level, compare_versions
 from qmtl.foundation.schema.configuration import level_in_force, mode_in_force
 from qmtl.foundation.schema.documents import Document, Schema
 from qmtl.foundation.schema.registry import Mode, Registered, Version
@@ -28,18 +30,26 @@ def compare(
     view: RegistryView, subject: str, document: Document, *, version: Version | None
 ) -> tuple[Comparison, ...]:
     """The comparisons of a schema with the versions of a subject (`SchemaRegistry.check`)."""
-    rows = [row for row in view.versions(subject) if not row.deleted]
     level = level_in_force(view, subject)
-    if version is not None and (rows or version != "latest"):
-        rows = [versions.find(view, subject, version, deleted=False)]
-    # Reading costs: those that no level looks at are left out.
-    wanted = rows if level.is_transitive else rows[-1:]
+    rows = _compared(view, subject, level, version)
     earlier = (
-        [Earlier(row.version, versions.registered_document(view, row.id)) for row in wanted]
+        [Earlier(row.version, versions.registered_document(view, row.id)) for row in rows]
         if level.directions
         else []
     )
     return compare_versions(document, earlier, level)
+
+
+def _compared(
+    view: RegistryView, subject: str, level: Level, version: Version | None
+) -> Sequence[VersionRow]:
+    """Reading costs: a subject of thousands of versions is asked only for those that the level looks at."""
+    if version is not None and version != "latest":
+        return [versions.find(view, subject, version, deleted=False)]
+    if version is None and level.is_transitive:
+        return [row for row in view.versions(subject) if not row.deleted]
+    latest = view.latest(subject, deleted=False)
+    return [] if latest is None else [latest]
 
 
 def _refuse_mode(subject: str, mode: Mode, *, given: bool) -> None:
@@ -60,12 +70,14 @@ def _refuse_incompatible(view: RegistryView, subject: str, document: Document) -
 
 def _number(view: RegistryView, subject: str, given: int | None) -> int:
     """The next number: softly deleted versions have theirs still."""
-    taken = [row.version for row in view.versions(subject)]
-    if given in taken:
+    if given is None:
+        latest = view.latest(subject, deleted=True)
+        return 1 if latest is None else latest.version + 1
+    if any(row.version == given for row in view.versions(subject)):
         raise refusals.not_permitted(
             f"nothing can be registered as version {given} of {subject!r}", "another schema is that version"
         )
-    return max(taken, default=0) + 1 if given is None else given
+    return given
 
 
 def _id(view: RegistryView, schema: Schema, given: int | None) -> int:

@@ -217,7 +217,7 @@ class RemoteSchemaRegistryClient:
             "POST",
             f"/compatibility{_subject(subject)}/versions{one}",
             answers.verdict,
-            query=_flags(normalize=normalize, verbose=True),
+            query=_flags(normalize=normalize, verbose=True, whole=True),
             body=answers.schema_body(_sent(schema)),
         )
         if told.comparisons is not None:

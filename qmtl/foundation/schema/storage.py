@@ -66,6 +66,14 @@ class RegistryView(Protocol):
         """All version rows of the subject, softly deleted ones too, by version."""
         ...
 
+    def latest(self, subject: str, *, deleted: bool) -> VersionRow | None:
+        """The row of the highest version; with `deleted` softly deleted ones count too."""
+        ...
+
+    def versions_of(self, subject: str, id: int) -> Sequence[VersionRow]:
+        """The version rows of the subject that have this id, softly deleted ones too, by version."""
+        ...
+
     def usages(self, id: int) -> Sequence[VersionRow]:
         """All version rows of an id, softly deleted ones too, by subject and version."""
         ...

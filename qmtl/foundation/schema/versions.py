@@ -42,9 +42,12 @@ def of_subject(view: RegistryView, subject: str, *, deleted: bool) -> Sequence[V
 
 def find(view: RegistryView, subject: str, version: Version, *, deleted: bool) -> VersionRow:
     """One version; 40401 without the subject, 40402 without the version."""
-    rows = of_subject(view, subject, deleted=deleted)
     if version == "latest":
-        return rows[-1]
+        latest = view.latest(subject, deleted=deleted)
+        if latest is None:
+            raise refusals.subject_not_found(subject)
+        return latest
+    rows = of_subject(view, subject, deleted=deleted)
     found = next((row for row in rows if row.version == version), None)
     if found is None:
         raise refusals.version_not_found(subject, version)
@@ -66,10 +69,11 @@ def same(
     view: RegistryView, subject: str, schema: Schema, *, normalize: bool, deleted: bool
 ) -> VersionRow | None:
     """The newest version of the subject that has this schema."""
-    rows = [row for row in reversed(view.versions(subject)) if deleted or not row.deleted]
     if not normalize:
         known = view.schema_of(canonical.identity(schema))
-        return next((row for row in rows if known is not None and row.id == known.id), None)
+        rows = [] if known is None else view.versions_of(subject, known.id)
+        return next((row for row in reversed(rows) if deleted or not row.deleted), None)
+    rows = [row for row in reversed(view.versions(subject)) if deleted or not row.deleted]
     wanted = canonical.normal(schema)
     return next((row for row in rows if canonical.normal(schema_of(view, row.id)) == wanted), None)
 

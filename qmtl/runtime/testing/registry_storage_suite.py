@@ -28,6 +28,8 @@ def seen(view: RegistryView) -> list[object]:
         [view.schema_of(identity) for identity in ("x", "y")],
         list(view.subjects()),
         [list(view.versions(subject)) for subject in ("a", "b")],
+        [view.latest(subject, deleted=deleted) for subject in ("a", "b") for deleted in (False, True)],
+        [list(view.versions_of("a", id)) for id in range(5)],
         [list(view.usages(id)) for id in range(5)],
         list(view.referrers("a", 1)),
         [view.setting(name, subject) for name in _SETTINGS for subject in ("", "a")],
@@ -59,7 +61,10 @@ class RegistryStorageSuite:
 
     def test_an_empty_storage_holds_nothing(self, storage: RegistryStorage) -> None:
         with storage.reading() as view:
-            assert seen(view) == [0, [None] * 5, [None] * 2, [], [[]] * 2, [[]] * 5, [], [None] * 4, []]
+            assert seen(view) == [
+                *(0, [None] * 5, [None] * 2, [], [[]] * 2, [None] * 4),
+                *([[]] * 5, [[]] * 5, [], [None] * 4, []),
+            ]
 
     def test_rows_come_back_as_they_went_in(self, storage: RegistryStorage) -> None:
         with storage.writing() as view:
@@ -113,6 +118,11 @@ class RegistryStorageSuite:
             assert [name for name, _ in view.subjects("a")] == ["a%", "a_", "aa"]
             assert [name for name, _ in view.subjects("a_")] == ["a_"]
             assert [row.version for row in view.versions("b")] == [1, 2, 10]
+            assert [row.version for row in view.versions_of("b", 1)] == [1, 2, 10]
+            assert list(view.versions_of("b", 2)) == []
+            assert view.latest("b", deleted=False) == VersionRow("b", 10, 1)
+            assert view.latest("aa", deleted=True) == VersionRow("aa", 10, 1, True)
+            assert (view.latest("aa", deleted=False), view.latest("c", deleted=True)) == (None, None)
             used = [(row.subject, row.version) for row in view.usages(1)]
             assert used == sorted(used)
             assert len(used) == 18

@@ -166,6 +166,19 @@ class _View:
     def versions(self, subject: str) -> Sequence[VersionRow]:
         return _version_rows(self._ask(_VERSION + "subject = ? ORDER BY version", (subject,)))
 
+    def latest(self, subject: str, *, deleted: bool) -> VersionRow | None:
+        rows = _version_rows(
+            self._ask(
+                _VERSION + "subject = ? AND deleted <= ? ORDER BY version DESC LIMIT 1", (subject, deleted)
+            )
+        )
+        return rows[0] if rows else None
+
+    def versions_of(self, subject: str, id: int) -> Sequence[VersionRow]:
+        return _version_rows(
+            self._ask(_VERSION + "schema = ? AND subject = ? ORDER BY version", (id, subject))
+        )
+
     def usages(self, id: int) -> Sequence[VersionRow]:
         return _version_rows(self._ask(_VERSION + "schema = ? ORDER BY subject, version", (id,)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,11 @@ from qmtl.foundation.schema.registry import Mode, Registered, SchemaRegistry
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 ACCEPTED = (MEDIA_TYPE, "application/vnd.schemaregistry+json", "application/json", "application/octet-stream")
+
+# What an answer holds of one value (as JSON) and of one sentence, unless all is asked for: a schema of 1 MiB
+# may be answered with thousands of problems, each of which quotes it.
+VALUE_BYTES = 64 * 1024
+SENTENCE_CHARACTERS = 4 * 1024
 
 # Java's int, in which Confluent's clients keep ids and versions.
 LARGEST = 2**31 - 1
@@ -123,6 +128,10 @@ class DetailAnswer(BaseModel):
 
     `counterexample` is there if one was found: an instance that the writer's schema accepts and the reader's
     rejects. `undecided` is there, and true, where the engine could not tell.
+
+    A `writer`, `reader` or `counterexample` of over 64 KiB of JSON is null, and `writer_bytes`,
+    `reader_bytes` or `counterexample_bytes` is there and tells its size. A `message` of over 4096 characters
+    is cut, and tells how many there were. A comparison that is asked for with `whole=true` tells all.
     """
 
     version: int
@@ -134,6 +143,9 @@ class DetailAnswer(BaseModel):
     reader: Any
     counterexample: Any = None
     undecided: bool = False
+    writer_bytes: int = 0
+    reader_bytes: int = 0
+    counterexample_bytes: int = 0
 
 
 class NoticeAnswer(BaseModel):
@@ -160,7 +172,7 @@ class IncompatibleAnswer(ErrorAnswer):
 
 
 class CompatibilityAnswer(BaseModel):
-    """All but `is_compatible` is there only with `verbose=true`."""
+    """All but `is_compatible` is there only with `verbose=true` or `whole=true`."""
 
     is_compatible: bool
     messages: list[str] = []
@@ -230,14 +242,36 @@ def version_json(found: Registered) -> dict[str, Any]:
     }
 
 
-def comparisons_json(comparisons: Iterable[Comparison]) -> dict[str, Any]:
-    """All comparisons, and all their problems and notices, in order."""
+def comparisons_json(comparisons: Iterable[Comparison], *, whole: bool = False) -> dict[str, Any]:
+    """All comparisons, and all their problems and notices, in order; large values and sentences are cut
+    unless `whole`.
+    """
     pairs = [({"version": version, "direction": way}, verdict) for version, way, verdict in comparisons]
+    keep: Callable[[dict[str, Any]], dict[str, Any]] = dict if whole else _bounded
     return {
         "compared": [pair for pair, _ in pairs],
-        "details": [{**pair, **_problem(problem)} for pair, verdict in pairs for problem in verdict.problems],
-        "notices": [{**pair, **_notice(notice)} for pair, verdict in pairs for notice in verdict.notices],
+        "details": [
+            {**pair, **keep(_problem(problem))} for pair, verdict in pairs for problem in verdict.problems
+        ],
+        "notices": [
+            {**pair, **keep(_notice(notice))} for pair, verdict in pairs for notice in verdict.notices
+        ],
     }
+
+
+def _bounded(told: dict[str, Any]) -> dict[str, Any]:
+    bounded = {**told, "message": _cut(told["message"])}
+    for name in ("writer", "reader", "counterexample"):
+        size = len(as_json(told[name])) if name in told else 0
+        if size > VALUE_BYTES:
+            bounded |= {name: None, f"{name}_bytes": size}
+    return bounded
+
+
+def _cut(sentence: str) -> str:
+    if len(sentence) <= SENTENCE_CHARACTERS:
+        return sentence
+    return f"{sentence[:SENTENCE_CHARACTERS]}... ({len(sentence)} characters, of which these are the first)"
 
 
 def _problem(problem: Problem) -> dict[str, Any]:
@@ -252,11 +286,11 @@ def _problem(problem: Problem) -> dict[str, Any]:
     }
 
 
-def compatibility_json(comparisons: tuple[Comparison, ...], *, verbose: bool) -> dict[str, Any]:
-    """The verdict, and with `verbose` why."""
+def compatibility_json(comparisons: tuple[Comparison, ...], *, verbose: bool, whole: bool) -> dict[str, Any]:
+    """The verdict, and with `verbose` or `whole` why."""
     told: dict[str, Any] = {"is_compatible": all(c.verdict.is_compatible for c in comparisons)}
-    if verbose:
-        more = comparisons_json(comparisons)
+    if verbose or whole:
+        more = comparisons_json(comparisons, whole=whole)
         told["messages"] = [
             f"version {detail['version']}, {detail['direction']}: {detail['message']}"
             for detail in more["details"]
@@ -278,7 +312,7 @@ def refusal(
 
 def refusal_of(error: SchemaRegistryError) -> Answer:
     """What the registry refuses, in its own words."""
-    told: dict[str, Any] = {"error_code": error.code, "message": _sentence(error)}
+    told: dict[str, Any] = {"error_code": error.code, "message": _cut(_sentence(error))}
     if isinstance(error, IncompatibleSchemaError):
         told |= comparisons_json(error.comparisons)
     return Answer(told, error.status)

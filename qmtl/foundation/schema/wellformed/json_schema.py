@@ -8,12 +8,20 @@ from urllib.parse import urljoin
 
 from qmtl.foundation.errors import MissingDependencyError
 from qmtl.foundation.schema.documents import Document
+from qmtl.foundation.schema.kept import Kept
 
 if TYPE_CHECKING:
     from referencing import Resource
 
 DRAFT_07 = "http://json-schema.org/draft-07/schema"
 DRAFT_2020_12 = "https://json-schema.org/draft/2020-12/schema"
+
+
+# Where a schema holds others by name, each read as if it stood alone.
+_PARTS = {DRAFT_07: ("properties", "definitions"), DRAFT_2020_12: ("properties", "$defs")}
+# Versions of a schema repeat most of their parts: those that are well formed, by dialect and text. The room
+# is in characters.
+_well_formed: Kept[tuple[str, str], bool] = Kept(4 * 2**20)
 
 
 def check(value: Any, references: Mapping[str, Document]) -> None:
@@ -33,6 +41,38 @@ def dialect(value: Any) -> str:
 
 
 def _check_metaschema(value: Any, named: str) -> None:
+    rest, new = _without_known(value, named)
+    if _first_error(rest, named) is None:
+        for part in new:
+            _well_formed.put(part, True, len(part[1]))
+        return
+    error = _first_error(value, named)
+    place = "".join(f"/{step}" for step in error.absolute_path) or "the root"
+    message = error.message if len(error.message) <= 200 else f"{error.message[:197]}..."
+    raise ValueError(f"at {place}: {message}")
+
+
+def _without_known(value: Any, named: str) -> tuple[Any, dict[tuple[str, str], None]]:
+    """The schema without parts that are known to be well formed, and those that stay, by dialect and text.
+
+    The metaschema asks the same of such a part as of a schema that stands alone, and nothing of its name.
+    """
+    new: dict[tuple[str, str], None] = {}
+    if not isinstance(value, dict):
+        return value, new
+    rest = dict(value)
+    for keyword in _PARTS[named]:
+        if isinstance(value.get(keyword), dict):
+            rest[keyword] = {}
+            for name, part in value[keyword].items():
+                told = (named, repr(part))
+                if told not in new and _well_formed.get(told) is None:
+                    rest[keyword][name] = part
+                    new[told] = None
+    return rest, new
+
+
+def _first_error(value: Any, named: str) -> Any:
     try:
         from jsonschema import Draft7Validator, Draft202012Validator
         from jsonschema.exceptions import best_match
@@ -42,16 +82,15 @@ def _check_metaschema(value: Any, named: str) -> None:
     # Of the formats `regex` matters: an expression that cannot be read judges nothing.
     validator = kind(kind.META_SCHEMA, format_checker=kind.FORMAT_CHECKER)
     try:
-        error = best_match(validator.iter_errors(value))
+        return best_match(validator.iter_errors(value))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if error is not None:
-        place = "".join(f"/{step}" for step in error.absolute_path) or "the root"
-        message = error.message if len(error.message) <= 200 else f"{error.message[:197]}..."
-        raise ValueError(f"at {place}: {message}")
 
 
 def _check_references(value: Any, references: Mapping[str, Document]) -> None:
+    text = repr(value)
+    if not any(keyword in text for keyword in ("$ref", "$dynamicRef", "$id")):
+        return
     from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]  # it has no types
     from referencing.jsonschema import DRAFT7, DRAFT202012
 

@@ -19,10 +19,14 @@ def compatibility_routes(registry: SchemaRegistry) -> APIRouter:
     )
 
     @router.post("", response_model=CompatibilityAnswer)
-    def check(subject: Subject, schema: SchemaBody, normalize: No = False, verbose: No = False) -> Answer:
-        """Compares with the versions that the subject's level names."""
+    def check(
+        subject: Subject, schema: SchemaBody, normalize: No = False, verbose: No = False, whole: No = False
+    ) -> Answer:
+        """Compares with the versions that the subject's level names. `whole` tells as `verbose`, and cuts
+        nothing.
+        """
         comparisons = registry.check(subject, schema.within(registry), normalize=normalize)
-        return Answer(compatibility_json(comparisons, verbose=verbose))
+        return Answer(compatibility_json(comparisons, verbose=verbose, whole=whole))
 
     @router.post("/{version}", response_model=CompatibilityAnswer)
     def check_version(
@@ -31,9 +35,12 @@ def compatibility_routes(registry: SchemaRegistry) -> APIRouter:
         schema: SchemaBody,
         normalize: No = False,
         verbose: No = False,
+        whole: No = False,
     ) -> Answer:
-        """Compares with one version alone, in the directions of the subject's level."""
+        """Compares with one version alone, in the directions of the subject's level. `whole` tells as
+        `verbose`, and cuts nothing.
+        """
         comparisons = registry.check(subject, schema.within(registry), version=version, normalize=normalize)
-        return Answer(compatibility_json(comparisons, verbose=verbose))
+        return Answer(compatibility_json(comparisons, verbose=verbose, whole=whole))
 
     return router

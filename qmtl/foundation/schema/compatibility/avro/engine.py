@@ -14,13 +14,11 @@ from qmtl.foundation.schema.compatibility.avro.limits import (
     TooLarge,
 )
 from qmtl.foundation.schema.compatibility.avro.meaning import changes_of_meaning
+from qmtl.foundation.schema.compatibility.avro.opened import Opened, open_document
 from qmtl.foundation.schema.compatibility.avro.places import Place, instance_at
 from qmtl.foundation.schema.compatibility.avro.resolution import Unreadable, findings
 from qmtl.foundation.schema.compatibility.avro.rules import MEANING
 from qmtl.foundation.schema.compatibility.avro.sentences import Described, describe
-from qmtl.foundation.schema.compatibility.avro.smallest import SmallestValues
-from qmtl.foundation.schema.compatibility.avro.types import Graph
-from qmtl.foundation.schema.compatibility.avro.understanding import understand
 from qmtl.foundation.schema.compatibility.verdict import Counterexample, Notice, Problem, Verdict
 from qmtl.foundation.schema.documents import Document
 
@@ -32,31 +30,33 @@ def compare(writer: Document, reader: Document) -> Verdict:
     where an instance is to be confirmed and fastavro is not installed.
     """
     try:
-        written, read = understand(writer), understand(reader)
+        written, read = open_document(writer), open_document(reader)
     except TooDeep:
         return _undecided("avro.too_deep", f"a schema nests deeper than {MAX_NESTING} levels")
     judgement = _Judgement(written, read)
     try:
         judgement.run()
     except TooLarge:
-        return _undecided("avro.too_large", f"more than {MAX_PAIRS} pairs of types would be compared")
+        # What was found so far is true, whatever else there is.
+        why = f"more than {MAX_PAIRS} pairs of types would be compared"
+        judgement.add(_problem_of_all("avro.too_large", why))
     return Verdict(tuple(judgement.problems.values()), tuple(judgement.notices.values()))
 
 
 class _Judgement:
     """Problems and notices by path and rule, and how much may still be shown."""
 
-    def __init__(self, writer: Graph, reader: Graph) -> None:
+    def __init__(self, writer: Opened, reader: Opened) -> None:
         self.writer = writer
         self.reader = reader
-        self.smallest = SmallestValues(writer)
+        self.smallest = writer.smallest
         self.problems: dict[tuple[str, str], Problem] = {}
         self.notices: dict[tuple[str, str], Notice] = {}
         self.parts_left = MAX_PARTS_IN_ALL
         self.confirmation: Confirmation | None = None
 
     def run(self) -> None:
-        for found in findings(self.writer, self.reader, self.smallest):
+        for found in findings(self.writer.graph, self.reader.graph, self.smallest):
             if isinstance(found, Unreadable):
                 self.add(self.with_instance(found))
             else:
@@ -104,4 +104,8 @@ def _without_instance(described: Described, rule: str, why: str) -> Problem:
 
 
 def _undecided(rule: str, why: str) -> Verdict:
-    return Verdict((Problem("/", rule, f"/: not decided, as {why} ({rule})", None, None, undecided=True),))
+    return Verdict((_problem_of_all(rule, why),))
+
+
+def _problem_of_all(rule: str, why: str) -> Problem:
+    return Problem("/", rule, f"/: not decided, as {why} ({rule})", None, None, undecided=True)

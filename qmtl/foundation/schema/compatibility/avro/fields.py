@@ -19,8 +19,8 @@ class Pairing(NamedTuple):
 
 
 def pair_fields(writer: Record, reader: Record) -> Pairing:
-    written = {field.name: field for field in writer.fields}
-    by_name = {field.name for field in reader.fields} & written.keys()
+    written = writer.by_name
+    by_name = reader.by_name.keys() & written.keys()
     free = written.keys() - by_name
     pairs: list[tuple[Field, Field]] = []
     unfed: list[Field] = []

@@ -23,7 +23,6 @@ from qmtl.foundation.schema.compatibility.avro.types import (
     Fixed,
     Graph,
     Map,
-    Primitive,
     Record,
     Type,
     Union,
@@ -119,17 +118,9 @@ def _fields(
         if not field.default:
             yield _unreadable("avro.default_missing", place, smallest)._replace(unfed=field)
     for source, field in pairing.pairs:
-        if source.type == field.type and _says_all(field.type):
+        if field.is_settled and source.type == field.type:
             continue
         yield place.inner(source.type, field.type, source.name, source.name)
-
-
-def _says_all(type_: Type) -> bool:
-    """Whether nothing can be said of two such types that are equal: a shortcut for most fields."""
-    if isinstance(type_, Union):
-        kinds = {branch.kind for branch in type_.branches if isinstance(branch, Primitive)}
-        return len(kinds) == len(type_.branches) and not kinds >= {"bytes", "string"}
-    return isinstance(type_, Primitive)
 
 
 def _symbols(place: Place, writer: Enum, reader: Enum) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ known once its fields are, so rounds over the records find them all.
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any, NamedTuple
 
 from qmtl.foundation.schema.compatibility.avro.types import (
@@ -52,10 +53,14 @@ _NIL_UUID = Smallest("00000000-0000-0000-0000-000000000000")
 
 
 class SmallestValues:
-    """The values of one graph. Values are looked for at the first question: most pairs have no problem."""
+    """The values of one graph. Values are looked for at the first question: most pairs have no problem.
+
+    Safe from any thread. Values are shared: never change one.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
+        self._lock = Lock()
         self._writable: set[int] = set()
         self._records: dict[int, Smallest] = {}
         while sum(map(self._becomes_writable, graph.records)):
@@ -71,11 +76,12 @@ class SmallestValues:
 
     def of(self, type_: Type) -> Smallest:
         """Raises `LookupError` for a type that can write nothing."""
-        if not self._records:
-            # No smallest value holds a record within itself, so as many rounds as there are records do.
-            for _ in self._graph.records:
-                if not sum(map(self._improves, self._graph.records)):
-                    break
+        with self._lock:
+            if not self._records:
+                # No smallest value holds a record within itself, so as many rounds as there are records do.
+                for _ in self._graph.records:
+                    if not sum(map(self._improves, self._graph.records)):
+                        break
         return self._of(type_)
 
     def _becomes_writable(self, record: Record) -> bool:

@@ -59,12 +59,16 @@ class Union(NamedTuple):
 
 
 class Field(NamedTuple):
-    """`default` is a tuple of one JSON value, or empty: null is a default too."""
+    """`default` is a tuple of one JSON value, or empty: null is a default too.
+
+    is_settled: nothing can be said of this field and another of an equal type (`is_settled`).
+    """
 
     name: str
     aliases: tuple[str, ...]
     type: Type
     default: tuple[Any, ...]
+    is_settled: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -74,6 +78,7 @@ class Record:
     name: str
     aliases: tuple[str, ...]
     fields: list[Field] = field(default_factory=list)
+    by_name: dict[str, Field] = field(default_factory=dict)
 
 
 Type = Primitive | Fixed | Enum | Array | Map | Union | Record
@@ -85,6 +90,19 @@ class Graph(NamedTuple):
 
     root: Type
     records: tuple[Record, ...]
+
+
+def is_settled(type_: Type) -> bool:
+    """Whether nothing can be said of two such types that are equal: so it is with most fields."""
+    match type_:
+        case Primitive() | Enum() | Fixed():
+            return True
+        case Array(inner) | Map(inner):
+            return is_settled(inner)
+        case Union():
+            kinds = {branch.kind for branch in type_.branches if isinstance(branch, Primitive)}
+            return len(kinds) == len(type_.branches) and not kinds >= {"bytes", "string"}
+    return False
 
 
 def kind_of(type_: Type) -> str:

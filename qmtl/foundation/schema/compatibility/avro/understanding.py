@@ -25,6 +25,7 @@ from qmtl.foundation.schema.compatibility.avro.types import (
     Record,
     Type,
     Union,
+    is_settled,
 )
 from qmtl.foundation.schema.documents import Document
 
@@ -94,7 +95,8 @@ class _Reading:
             type_ = self.type(field["type"], inner, _unit(field), depth)
             aliases = tuple(field["aliases"]) if "aliases" in field else ()
             default = (field["default"],) if "default" in field else ()
-            record.fields.append(Field(field["name"], aliases, type_, default))
+            record.fields.append(Field(field["name"], aliases, type_, default, is_settled(type_)))
+        record.by_name.update((field.name, field) for field in record.fields)
         self.records.append(record)
         return record
 

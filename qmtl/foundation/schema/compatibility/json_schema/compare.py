@@ -14,6 +14,9 @@ from qmtl.foundation.schema.compatibility.json_schema.circles import (
     check_circles,
 )
 from qmtl.foundation.schema.compatibility.json_schema.dialects import UnknownDialectError
+from qmtl.foundation.schema.compatibility.json_schema.equality import copied
+from qmtl.foundation.schema.compatibility.json_schema.instances.examples import Examples
+from qmtl.foundation.schema.compatibility.json_schema.instances.sizes import MOST_VALUES
 from qmtl.foundation.schema.compatibility.json_schema.opened import (
     DEEPEST,
     AmbiguousReferenceError,
@@ -31,6 +34,8 @@ from qmtl.foundation.schema.compatibility.verdict import Counterexample, Notice,
 from qmtl.foundation.schema.documents import Document
 
 _MOST_CONFIRMED = 60
+_NOT_FOUND = "no instance was found that shows the contrary"
+_TOO_LARGE = f"what would show the contrary is too large to be built: more than {MOST_VALUES} values"
 
 _BEYOND: dict[type[Exception], tuple[str, str]] = {
     TooDeepError: ("json.too_deep", f"a schema is nested more than {DEEPEST} levels deep"),
@@ -78,15 +83,15 @@ def _compare(writer: Opened, reader: Opened) -> Verdict:
     )
     if not failures:
         return Verdict(notices=notices)
-    judge = _Judge(writer, reader)
+    judge = _Judge(writer, reader, prover.examples)
     return Verdict(tuple(judge.problems(failures, lambda: prover.examples.of(terms, 60))), notices)
 
 
 class _Judge:
     """Shows failures by instances, where it can; jsonschema has the last word."""
 
-    def __init__(self, writer: Opened, reader: Opened) -> None:
-        self._writer, self._reader = writer, reader
+    def __init__(self, writer: Opened, reader: Opened, built: Examples) -> None:
+        self._writer, self._reader, self._built = writer, reader, built
         self._known: dict[str, bool] = {}
 
     def problems(self, failures: list[Failure], examples: Callable[[], Iterator[Any]]) -> list[Problem]:
@@ -107,15 +112,14 @@ class _Judge:
     def _problem(self, failure: Failure) -> Problem:
         if failure.by_rule:
             message = f"at {_where(failure.path)} the reader {failure.wants}; the writer {failure.may}"
-            return Problem(pointer(failure.path), failure.rule, message, failure.writer, failure.reader)
+            return _problem(failure, pointer(failure.path), message)
+        self._built.is_cut = False
         for candidate in islice(failure.candidates(), _MOST_CONFIRMED):
             if self._shows(candidate.whole):
                 return _shown(failure, candidate, pointer(failure.path))
-        why = failure.unsure or "no instance was found that shows the contrary"
+        why = failure.unsure or (_TOO_LARGE if self._built.is_cut else _NOT_FOUND)
         message = f"at {_where(failure.path)} the reader {failure.wants}; undecided: {why}"
-        return Problem(
-            pointer(failure.path), failure.rule, message, failure.writer, failure.reader, undecided=True
-        )
+        return _problem(failure, pointer(failure.path), message, undecided=True)
 
     def _shows(self, value: Any) -> bool:
         text = repr(value)
@@ -129,9 +133,20 @@ class _Judge:
 def _shown(failure: Failure, candidate: Candidate, path: str) -> Problem:
     may = failure.may or f"may write {shown(candidate.local)}"
     message = f"at {_where(failure.path)} the reader {failure.wants}; the writer {may}"
-    return Problem(
-        path, failure.rule, message, failure.writer, failure.reader, Counterexample(candidate.whole)
-    )
+    return _problem(failure, path, message, Counterexample(copied(candidate.whole)))
+
+
+def _problem(
+    failure: Failure,
+    path: str,
+    message: str,
+    counterexample: Counterexample | None = None,
+    *,
+    undecided: bool = False,
+) -> Problem:
+    # Schemas and examples are shared by all comparisons, and a verdict belongs to whoever asked for it.
+    writer, reader = copied(failure.writer), copied(failure.reader)
+    return Problem(path, failure.rule, message, writer, reader, counterexample, undecided)
 
 
 def pointer(path: tuple[str, ...]) -> str:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Hashable
 from typing import Any
 
+_FAR = 2**53
+
 
 def key(value: Any) -> Hashable:
     """Equal for equal JSON values, as JSON Schema compares them (section 4.2.2 of its core)."""
@@ -54,6 +56,20 @@ def has_type(value: Any, name: str) -> bool:
     """Whether `value` has the type that JSON Schema calls `name`."""
     kind = type_of(value)
     return kind == name or (name == "integer" and kind == "number" and is_integer(value))
+
+
+def copied(value: Any) -> Any:
+    """The same value, of which no part is shared."""
+    if isinstance(value, dict):
+        return {name: copied(inner) for name, inner in value.items()}
+    return [copied(inner) for inner in value] if isinstance(value, list) else value
+
+
+def shortness(value: Any) -> tuple[int, float]:
+    """Orders values: those of the shortest text first, and of numbers those nearest to zero."""
+    # A number of more digits than a float holds is still longer than any other.
+    near = float(abs(value)) if type(value) is float or (type(value) is int and -_FAR < value < _FAR) else 0.0
+    return len(repr(value)), near
 
 
 def text_of(value: Any) -> str:

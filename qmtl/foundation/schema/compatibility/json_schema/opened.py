@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
-from threading import Lock
 from typing import Any
 from urllib.parse import urljoin
 
@@ -15,10 +13,14 @@ from qmtl.foundation.schema.compatibility.json_schema.equality import text_of
 from qmtl.foundation.schema.compatibility.json_schema.libraries import libraries, specification_of
 from qmtl.foundation.schema.compatibility.json_schema.place import Place
 from qmtl.foundation.schema.documents import Document
+from qmtl.foundation.schema.kept import Kept
 
 # jsonschema descends by recursion, several calls a level; deeper schemas could not be confirmed either.
 DEEPEST = 100
-_KEPT = 128
+# Characters of all documents that are kept; each costs up to fifty bytes once its places are open.
+_ROOM = 2 * 2**20
+# Schemas that comparisons led to; a document that met so many is opened anew.
+_MOST_DERIVED = 2_000
 
 
 class TooDeepError(Exception):
@@ -42,6 +44,7 @@ class Opened:
         self.root = Place(self.value, self)
         self.has_references = '"$ref"' in self.text or '"$dynamicRef"' in self.text
         self.has_units = '"x-unit"' in self.signature
+        self.derived = 0
         # By identity: the objects live as long as this does.
         self._places: dict[tuple[int, Dialect], Place] = {}
         if isinstance(self.value, dict):
@@ -110,21 +113,15 @@ def _check_depth(value: Any) -> None:
     raise TooDeepError
 
 
-_opened: OrderedDict[int, Opened] = OrderedDict()
-_lock = Lock()
+_opened: Kept[int, Opened] = Kept(_ROOM)
 
 
 def open_document(document: Document) -> Opened:
     """`document` opened, or as it was opened before: a registry compares the same versions often."""
-    with _lock:
-        known = _opened.get(id(document))
-        # An id may be given to another object; the document that was opened is kept, so it cannot be here.
-        if known is not None and known.document is document:
-            _opened.move_to_end(id(document))
-            return known
+    known = _opened.get(id(document))
+    # An id may be given to another object; the document that was opened is kept, so it cannot be here.
+    if known is not None and known.document is document and known.derived <= _MOST_DERIVED:
+        return known
     opened = Opened(document)
-    with _lock:
-        _opened[id(document)] = opened
-        while len(_opened) > _KEPT:
-            _opened.popitem(last=False)
+    _opened.put(id(document), opened, len(opened.text))
     return opened

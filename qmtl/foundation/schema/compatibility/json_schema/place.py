@@ -22,6 +22,7 @@ from qmtl.foundation.schema.compatibility.json_schema.libraries import (
     specification_of,
     validator_class,
 )
+from qmtl.foundation.schema.kept import Kept
 
 if TYPE_CHECKING:
     from qmtl.foundation.schema.compatibility.json_schema.opened import Opened
@@ -32,6 +33,13 @@ _DEPENDS_ON_DIALECT = re.compile(
     r"|minContains|maxContains|unevaluatedItems|unevaluatedProperties|\$ref|\$dynamicRef)':"
 )
 _DEPENDS_ON_POSITION = re.compile(r"'(?:\$ref|\$dynamicRef)':")
+# Versions of a schema repeat most of their parts, and instances too: what jsonschema said is kept by content.
+# The room is in characters.
+_accepting: Kept[tuple[str, str, str], bool] = Kept(4 * 2**20)
+_LONGEST_CONTENT = 500
+_MANY_PROPERTIES = 8
+_NOTHING = object()
+_SCALARS = (str, int, float, type(None))
 # What can be said of a value without a validator.
 _SIMPLE = frozenset(("type", "enum", "const", "x-unit"))
 
@@ -48,6 +56,10 @@ class Place:
         self.home = home
         self._within = within
         self._given_resolver = resolver
+        # A number or text that jsonschema accepts here, as an object.
+        self.accepted: Any = _NOTHING
+        # What it is, case by case; see `Cases`.
+        self.cases: Any = None
         self.dialect: Dialect = home.dialect if within is None else within.dialect
         if type(value) is dict and "$schema" in value:
             self.dialect = dialect_of(value, self.dialect)
@@ -80,11 +92,18 @@ class Place:
         text = repr(value)
         if text not in self._derived:
             self._derived[text] = Place(value, self.home, self)
+            self.home.derived += 1
         return self._derived[text]
 
     @cached_property
     def _derived(self) -> dict[str, Place]:
         return {}
+
+    @cached_property
+    def settled(self) -> frozenset[tuple[str, str]]:
+        """Names and texts of properties that mean the same wherever they stand (in this dialect)."""
+        named = self.keywords.get("properties", {})
+        return frozenset((name, one.text) for name, one in named.items() if not one.depends_on_position)
 
     @cached_property
     def inhabited(self) -> set[str]:
@@ -128,6 +147,18 @@ class Place:
         return repr(self.value)
 
     @cached_property
+    def content(self) -> tuple[str, str] | None:
+        """Dialect and text, if they say all; None where others are referred to, and for long texts."""
+        if self.depends_on_position or len(self.text) > _LONGEST_CONTENT:
+            return None
+        return self.dialect.value, self.text
+
+    @cached_property
+    def levels(self) -> int:
+        """How deep an instance can be asked to nest here, at most, if nothing is referred to."""
+        return self.text.count("{")
+
+    @cached_property
     def depends_on_position(self) -> bool:
         return self.home.has_references and _DEPENDS_ON_POSITION.search(self.text) is not None
 
@@ -152,6 +183,12 @@ class Place:
         return self.confirms(value)
 
     @cached_property
+    def keys_of(self) -> dict[str, frozenset[Hashable]]:
+        """The keys of the values under `enum`, and of that under `const`."""
+        lists = {"enum": self.keywords.get("enum", ()), "const": [self.keywords.get("const")]}
+        return {name: frozenset(map(key, values)) for name, values in lists.items()}
+
+    @cached_property
     def listed(self) -> dict[Hashable, Any] | None:
         """The values that `enum` and `const` allow, by their keys; None where neither is given."""
         lists = [self.keywords["enum"]] if "enum" in self.keywords else []
@@ -166,7 +203,8 @@ class Place:
         """What jsonschema says of `value`; None where it cannot tell."""
         referencing, _ = libraries()
         try:
-            return bool(self._validator.is_valid(value))
+            validator = self._validator_of(value) if isinstance(value, dict) else self._validator
+            return bool(validator.is_valid(value))
         except (re.error, RecursionError, OverflowError, referencing.exceptions.Unresolvable):
             # An expression that Python cannot read, a value or a chain of references that is too deep.
             return None
@@ -175,6 +213,38 @@ class Place:
             if type(error).__name__ != "PanicException":
                 raise
             return None
+
+    def _validator_of(self, value: dict[str, Any]) -> Any:
+        """The validator, without asking again what it said before of properties and their values.
+
+        What a property accepts is replaced by `true`, which accepts it too: so says `properties`.
+        """
+        named = self.keywords.get("properties", {})
+        if len(named) < _MANY_PROPERTIES or self.depends_on_position:
+            return self._validator
+        short = {
+            name: name not in value
+            or value[name] is one.accepted
+            or one.is_known_to_accept(value[name])
+            or one.value
+            for name, one in named.items()
+        }
+        return validator_class(self.dialect)({**self.value, "properties": short})
+
+    def is_known_to_accept(self, value: Any) -> bool:
+        """Whether jsonschema accepts `value`; False too where it cannot tell, and where nobody keeps it."""
+        text = repr(value)
+        if self.content is None or len(text) > _LONGEST_CONTENT:
+            return False
+        name = (*self.content, text)
+        known = _accepting.get(name)
+        if known is None:
+            known = self.confirms(value) is True
+            _accepting.put(name, known, sum(map(len, name)))
+        # The same number or text again is the same value; a list could have been changed.
+        if known and isinstance(value, _SCALARS):
+            self.accepted = value
+        return known
 
     @cached_property
     def _validator(self) -> Any:

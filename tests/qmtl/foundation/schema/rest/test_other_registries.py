@@ -105,7 +105,7 @@ def test_sentences_become_comparisons_that_claim_no_more(
         (200, {"is_compatible": False, "messages": messages}), (200, {"compatibilityLevel": "NONE"})
     )
     found = registry.check("a", INT)
-    assert asked(server)[0] == "POST /compatibility/subjects/a/versions?verbose=true"
+    assert asked(server)[0] == "POST /compatibility/subjects/a/versions?verbose=true&whole=true"
     assert [(one.version, one.direction) for one in found] == [(3, way) for way in directions]
     for one in found:
         assert [problem.message for problem in one.verdict.problems] == messages
@@ -122,7 +122,7 @@ def test_where_sentences_do_not_name_the_level_it_is_asked_for(other: Any) -> No
     assert (one.version, one.direction) == (7, "forward")
     assert [problem.message for problem in one.verdict.problems] == ["the registry gives no reason"]
     assert asked(server) == [
-        "POST /compatibility/subjects/a/versions/7?verbose=true",
+        "POST /compatibility/subjects/a/versions/7?verbose=true&whole=true",
         "GET /config/a?defaultToGlobal=true",
     ]
     server, registry = other(*answers)

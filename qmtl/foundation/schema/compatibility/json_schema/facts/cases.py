@@ -35,12 +35,22 @@ class Cases:
 
     def of(self, terms: Terms) -> tuple[Facts, ...]:
         """All that an instance which fulfils `terms` may be; perhaps more, never less."""
+        if len(terms) == 1 and terms[0].holds:
+            # It follows from the place alone, which other comparisons ask about too.
+            place = terms[0].place
+            if place.cases is None:
+                place.cases = self._taken_apart(terms)
+            found: tuple[Facts, ...] = place.cases
+            return found
         name = frozenset(terms)
         if name not in self._known:
-            places = [term.place for term in terms if term.holds]
-            types = [one for one in _TYPES if all(_can_be(place, one) for place in places)]
-            self._known[name] = tuple(facts for one in types for facts in self._of_type(one, terms))
+            self._known[name] = self._taken_apart(terms)
         return self._known[name]
+
+    def _taken_apart(self, terms: Terms) -> tuple[Facts, ...]:
+        places = [term.place for term in terms if term.holds]
+        types = [one for one in _TYPES if all(_can_be(place, one) for place in places)]
+        return tuple(facts for one in types for facts in self._of_type(one, terms))
 
     def _of_type(self, type_name: str, terms: Terms) -> Iterator[Facts]:
         found: list[Terms] = []

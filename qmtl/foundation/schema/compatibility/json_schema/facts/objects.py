@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from qmtl.foundation.schema.compatibility.json_schema.facts.evaluated import properties_evaluated
 from qmtl.foundation.schema.compatibility.json_schema.facts.known import Known
@@ -56,6 +56,19 @@ class Objects(Known):
             if place.listed is not None:
                 found.update({name: None for name in place.listed.values() if isinstance(name, str)})
         return found
+
+    @cached_property
+    def first(self) -> dict[str, tuple[Any, int]]:
+        """Examples of properties as they are found, with the levels that they may nest."""
+        return {}
+
+    def in_order(self, names: Iterable[str]) -> list[str]:
+        """`names` as the schemas name them, then those that they do not, by name."""
+        return sorted(names, key=lambda name: (self._position.get(name, len(self._position)), name))
+
+    @cached_property
+    def _position(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.names)}
 
     @cached_property
     def patterns(self) -> dict[str, list[Place]]:

@@ -13,13 +13,14 @@ from qmtl.foundation.schema.compatibility.json_schema.place import Term
 if TYPE_CHECKING:
     from qmtl.foundation.schema.compatibility.json_schema.instances.examples import Examples
 
-_LONGEST = 2_000
+LONGEST_ARRAY = 2_000
 
 
 def arrays(examples: Examples, facts: Arrays, fixed: dict[int, Any]) -> Iterator[list[Any]]:
     """Arrays of `facts` that hold `fixed` at its positions: the shortest, then longer ones."""
     shortest = max([facts.shortest, *(position + 1 for position in fixed)])
-    if shortest > _LONGEST:
+    if shortest > LONGEST_ARRAY:
+        examples.is_cut = True
         return
     for length in (shortest, shortest + 1, shortest + 2, shortest + 5):
         if facts.longest is not None and length > facts.longest:
@@ -42,7 +43,8 @@ def _built(
     free = [position for position in range(length) if position not in fixed]
     wish_at = dict(zip(reversed(free), reversed(wishes), strict=False))
     items: list[Any] = []
-    met = {key(value) for value in fixed.values()}
+    # Only where items must differ: a key is as large as its value.
+    met = {key(value) for value in fixed.values()} if facts.unique else set()
     pools: dict[Any, list[Any]] = {}
     for position in range(length):
         if position in fixed:
@@ -56,7 +58,8 @@ def _built(
         chosen = next((value for value in pool if not facts.unique or key(value) not in met), _MISSING)
         if chosen is _MISSING:
             return None
-        met.add(key(chosen))
+        if facts.unique:
+            met.add(key(chosen))
         items.append(chosen)
     return items
 

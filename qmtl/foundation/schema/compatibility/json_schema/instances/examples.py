@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import chain, islice, zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
+from qmtl.foundation.schema.compatibility.json_schema.equality import shortness
 from qmtl.foundation.schema.compatibility.json_schema.facts.arrays import Arrays
 from qmtl.foundation.schema.compatibility.json_schema.facts.cases import Cases, Facts
 from qmtl.foundation.schema.compatibility.json_schema.facts.numbers import Numbers
@@ -16,52 +16,97 @@ from qmtl.foundation.schema.compatibility.json_schema.facts.values import Values
 from qmtl.foundation.schema.compatibility.json_schema.instances.arrays import arrays
 from qmtl.foundation.schema.compatibility.json_schema.instances.numbers import numbers
 from qmtl.foundation.schema.compatibility.json_schema.instances.objects import objects
-from qmtl.foundation.schema.compatibility.json_schema.instances.strings import strings
+from qmtl.foundation.schema.compatibility.json_schema.instances.sizes import is_small
+from qmtl.foundation.schema.compatibility.json_schema.instances.strings import LONGEST_STRING, strings
 from qmtl.foundation.schema.compatibility.json_schema.place import Term, Terms
+from qmtl.foundation.schema.kept import Kept
 
 _DEEPEST = 30
 _NOTHING = object()
 
-# Versions of a schema repeat most of their parts. What a part that stands for itself led to is kept for all
-# comparisons, by its dialect and text: a few values, none of which such a part can make large.
-_MOST_KEPT = 4096
-_LONGEST_KEPT = 500
-_MAY_GROW = re.compile(r'"(min(Length|Items|Properties|Contains)|pattern)')
-_kept: dict[tuple[object, str, int], list[Any]] = {}
+# Versions of a schema repeat most of their parts. The examples of a part that stands for itself are kept for
+# all comparisons, by dialect, text and number. The room is in characters.
+_kept: Kept[tuple[str, str, int], tuple[Any, ...]] = Kept(4 * 2**20)
+_LONGEST_KEPT = 2_000
+# Of how many numbers the shortest is the first example.
+_LOOKED_AT = 24
+
+
+class _Built(NamedTuple):
+    values: tuple[Any, ...]
+    is_cut: bool
 
 
 class Examples:
     """Builds instances. Inside an instance of some terms none of the same terms is built again, so that what
-    refers to itself comes to an end."""
+    refers to itself comes to an end.
+
+    Examples are shared, also between comparisons: never change one.
+
+    is_cut: whether some instance was too large to be built, since somebody last set this to False.
+    """
 
     def __init__(self, cases: Cases) -> None:
         self._cases = cases
-        self._built: dict[tuple[frozenset[Term], int], list[Any]] = {}
+        self._built: dict[tuple[frozenset[Term], int], _Built] = {}
         self._building: set[frozenset[Term]] = set()
+        self.is_cut = False
 
     def of(self, terms: Terms, limit: int = 8) -> Iterator[Any]:
         """Values that each of `terms` allows, as far as can be told; the cases take turns."""
         name = frozenset(terms)
-        if (name, limit) not in self._built:
+        built = self._built.get((name, limit))
+        if built is None:
             if name in self._building or len(self._building) >= _DEEPEST:
                 return iter(())
-            part = _part(terms)
-            found = [] if part is None else _kept.get((*part, limit), [])
-            if not found:
-                self._building.add(name)
-                try:
-                    found = list(islice(self._turns(terms, limit), limit))
-                finally:
-                    self._building.remove(name)
-                if part is not None and found:
-                    if len(_kept) >= _MOST_KEPT:
-                        _kept.clear()
-                    _kept[*part, limit] = found
-            if not found:
-                # Perhaps only because it was asked for inside itself.
-                return iter(())
-            self._built[name, limit] = found
-        return iter(self._built[name, limit])
+            built = self._known_or_new(name, terms, limit)
+            if built.values:
+                self._built[name, limit] = built
+            # Without any: perhaps only because it was asked for inside itself.
+        self.is_cut |= built.is_cut
+        return iter(built.values)
+
+    def _known_or_new(self, name: frozenset[Term], terms: Terms, limit: int) -> _Built:
+        content = self._content(terms)
+        known = None if content is None else _kept.get((*content, limit))
+        if known is not None:
+            return _Built(known, False)
+        was_cut, self.is_cut = self.is_cut, False
+        self._building.add(name)
+        try:
+            values = tuple(islice(self._turns(terms, limit), limit))
+            built = _Built(values, self.is_cut)
+        finally:
+            self._building.remove(name)
+            self.is_cut = was_cut
+        if content is not None and values and not built.is_cut:
+            size = len(repr(values))
+            if size <= _LONGEST_KEPT:
+                _kept.put((*content, limit), values, size + sum(map(len, content)))
+        return built
+
+    def _content(self, terms: Terms) -> tuple[str, str] | None:
+        """Dialect and text of a single place that is asked for, if its examples follow from these alone."""
+        if len(terms) != 1 or not terms[0].holds:
+            return None
+        place = terms[0].place
+        # Where nesting may come to its end before that of the place does, fewer examples are found.
+        return place.content if len(self._building) + place.levels <= _DEEPEST else None
+
+    def first(self, facts: Objects, name: str) -> Any:
+        """The first example of what a property of a case fulfils. Raises `LookupError` without one."""
+        known = facts.first.get(name)
+        if known is not None and len(self._building) + known[1] <= _DEEPEST:
+            return known[0]
+        terms = facts.of(name)
+        was_cut, self.is_cut = self.is_cut, False
+        value = next(self.of(terms, 1), _NOTHING)
+        is_cut, self.is_cut = self.is_cut, self.is_cut or was_cut
+        if value is _NOTHING:
+            raise LookupError(name)
+        if not is_cut and self._content(terms) is not None and len(repr(value)) <= _LONGEST_KEPT:
+            facts.first[name] = (value, terms[0].place.levels)
+        return value
 
     def _turns(self, terms: Terms, limit: int) -> Iterator[Any]:
         cases = [self.of_case(facts, limit) for facts in self._cases.of(terms)]
@@ -73,10 +118,12 @@ class Examples:
         """Values of one case."""
         match facts:
             case Values():
-                yield from facts.values
+                yield from sorted(facts.values, key=shortness)
             case Numbers():
-                yield from islice(chain(numbers(facts, (1,)), numbers(facts)), limit)
+                first = sorted(islice(numbers(facts, (0,)), _LOOKED_AT), key=shortness)[:1]
+                yield from islice(chain(first, numbers(facts, (1,)), numbers(facts)), limit)
             case Strings():
+                self.is_cut |= facts.wanted.shortest > LONGEST_STRING
                 yield from strings(facts, limit=limit)
             case Objects() | Arrays():
                 yield from islice(self.around(facts), limit)
@@ -85,19 +132,18 @@ class Examples:
         self, facts: Objects | Arrays, fixed: Any = None, absent: frozenset[str] = frozenset()
     ) -> Iterator[Any]:
         """Objects or arrays of one case that hold `fixed`: values by name, or by position."""
-        if isinstance(facts, Objects):
-            return objects(self, facts, fixed or {}, absent)
-        return arrays(self, facts, fixed or {})
+        whole: Iterator[Any] = (
+            objects(self, facts, fixed or {}, absent)
+            if isinstance(facts, Objects)
+            else arrays(self, facts, fixed or {})
+        )
+        return filter(self._is_bounded, whole)
 
-
-def _part(terms: Terms) -> tuple[object, str] | None:
-    """Dialect and text of a single small place that is asked for and refers to nothing; else None."""
-    if len(terms) != 1 or not terms[0].holds:
-        return None
-    place = terms[0].place
-    if place.depends_on_position or len(place.text) > _LONGEST_KEPT or _MAY_GROW.search(place.text):
-        return None
-    return place.dialect, place.text
+    def _is_bounded(self, value: Any) -> bool:
+        """Whether a value is no larger than what is shown; `is_cut` where it is."""
+        fits = is_small(value)
+        self.is_cut |= not fits
+        return fits
 
 
 def fulfils(terms: Terms, value: Any) -> bool:

@@ -28,11 +28,11 @@ def objects(
     if needed & absent:
         return
     smallest = {}
-    for name in sorted(needed, key=_order(facts)):
-        value = fixed[name] if name in fixed else next(examples.of(facts.of(name), 1), _MISSING)
-        if value is _MISSING:
+    for name in facts.in_order(needed):
+        try:
+            smallest[name] = fixed[name] if name in fixed else examples.first(facts, name)
+        except LookupError:
             return
-        smallest[name] = value
     filled = _filled(examples, facts, smallest, absent)
     if filled is not None:
         yield filled
@@ -49,11 +49,6 @@ def objects(
                     yield variant
 
 
-def _order(facts: Objects) -> Any:
-    position = {name: index for index, name in enumerate(facts.names)}
-    return lambda name: (position.get(name, len(position)), name)
-
-
 def _filled(
     examples: Examples, facts: Objects, found: dict[str, Any], absent: frozenset[str]
 ) -> dict[str, Any] | None:
@@ -67,6 +62,7 @@ def _filled(
             found[name] = value
         if len(found) >= facts.fewest:
             return found
+    examples.is_cut = True
     return None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from qmtl.foundation.schema.compatibility.json_schema.facts.strings import Strings
 from qmtl.foundation.schema.compatibility.json_schema.words.search import find_words
 
-_LONGEST = 1_000_000
+LONGEST_STRING = 100_000
 
 
 def strings(
@@ -24,7 +24,7 @@ def strings(
     longest = wanted.longest
     if shorter_than is not None:
         longest = shorter_than - 1 if longest is None else min(longest, shorter_than - 1)
-    if shortest > _LONGEST:
+    if shortest > LONGEST_STRING:
         return
     if not (wanted.accept or wanted.refuse or refuse):
         last = shortest + limit - 1

@@ -8,6 +8,7 @@ from typing import Any
 
 from qmtl.foundation.schema.compatibility.json_schema.facts.arrays import Arrays, contained
 from qmtl.foundation.schema.compatibility.json_schema.facts.evaluated import items_evaluated
+from qmtl.foundation.schema.compatibility.json_schema.instances.arrays import LONGEST_ARRAY
 from qmtl.foundation.schema.compatibility.json_schema.place import Place, Term
 from qmtl.foundation.schema.compatibility.json_schema.proof.failure import Failure, plainly
 from qmtl.foundation.schema.compatibility.json_schema.proof.prover import Answer, Prover
@@ -160,6 +161,9 @@ def _without(prover: Prover, facts: Arrays, place: Place) -> Iterator[Any]:
     yield from prover.examples.around(facts)
     least = facts.shortest
     length = max(1, least) if facts.longest is None else min(max(1, least), facts.longest)
+    if length > LONGEST_ARRAY:
+        prover.examples.is_cut = True
+        return
     wished = [known.place for known in facts.contains for _ in range(known.least)]
     fixed = {}
     for position in range(length):
@@ -190,6 +194,9 @@ def _not_too_many(prover: Prover, facts: Arrays, asked: Any) -> list[Failure]:
         return []
 
     def candidates() -> Iterator[Any]:
+        if asked.most >= LONGEST_ARRAY:
+            prover.examples.is_cut = True
+            return
         for start in (0, facts.prefix):
             fixed = {}
             for position in range(start, start + asked.most + 1):

@@ -54,11 +54,23 @@ def _at_some(
 
 
 def _properties(prover: Prover, facts: Objects, goal: Place, named: dict[str, Place]) -> list[Failure]:
+    alike = _alike(facts, goal)
     return [
         failure
         for name, place in named.items()
+        if name not in alike
         for failure in _ask(prover, facts.of(name), place, ("properties", name), _at(prover, facts, name))
     ]
+
+
+def _alike(facts: Objects, goal: Place) -> set[str]:
+    """Properties of which both sides say the same: a look at all of them at once."""
+    return {
+        name
+        for place in facts.positive
+        if place.dialect is goal.dialect
+        for name, _ in goal.settled & place.settled
+    }
 
 
 def _pattern_properties(
@@ -108,7 +120,7 @@ def _rest(prover: Prover, facts: Objects, asked: Others) -> list[Failure]:
     """Properties that are additional to what the reader names."""
     failures = []
     for name in facts.names:
-        if asked.covers(name):
+        if name not in asked.names and asked.covers(name):
             path = ("properties", name)
             failures += _ask(prover, facts.of(name), asked.place, path, _at(prover, facts, name))
     for known, places in facts.patterns.items():

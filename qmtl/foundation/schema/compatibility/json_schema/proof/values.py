@@ -56,9 +56,7 @@ def _to_blame(goal: Place, value: Any) -> tuple[Place, str]:
                 names = [argument] if isinstance(argument, str) else argument
                 refuses = not any(has_type(value, name) for name in names)
             elif keyword in ("enum", "const"):
-                refuses = key(value) not in {
-                    key(one) for one in (argument if keyword == "enum" else [argument])
-                }
+                refuses = key(value) not in place.keys_of[keyword]
             elif keyword in ("then", "else", "minContains", "maxContains"):
                 continue
             else:

@@ -111,6 +111,16 @@ def test_too_many_pairs_to_look_at(document: Any) -> None:
     assert str(MAX_PAIRS) in problem.message
 
 
+def test_what_was_found_before_the_bound_is_told(document: Any) -> None:
+    def sides(leaf: str, prefix: str) -> Any:
+        return record("R", ("a", leaf), ("b", [record(f"{prefix}{i}") for i in range(1_000)]))
+
+    first, *_, last = compare(document(sides("int", "W")), document(sides("string", "R"))).problems
+    assert (first.path, first.rule, first.undecided) == ("/R/a", "avro.type_mismatch", False)
+    assert first.counterexample is not None
+    assert (last.path, last.rule, last.undecided) == ("/", "avro.too_large", True)
+
+
 def test_what_is_no_part_of_the_schema_may_be_deep(document: Any) -> None:
     """A property and a default of ten thousand levels, beside a problem."""
     deep = nested(LEVELS, "array")

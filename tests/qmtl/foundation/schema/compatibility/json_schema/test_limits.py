@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -150,3 +152,93 @@ def test_numbers_beyond_any_float() -> None:
     (problem,) = _compare({"type": "integer", "maximum": 10**400}, {"maximum": 10**399}).problems
     assert problem.counterexample is not None
     assert 10**399 < problem.counterexample.value <= 10**400
+
+
+MANY = 10**9
+LARGE = {
+    "items": {"type": "array", "minItems": MANY},
+    "contained": {"type": "array", "contains": {"const": 1}, "minContains": MANY},
+    "unique": {"type": "array", "minItems": 600, "uniqueItems": True, "items": {"type": "string"}},
+    "characters": {"type": "string", "minLength": MANY},
+    "pattern": {"type": "string", "minLength": MANY, "pattern": "^a+$"},
+    "properties": {"type": "object", "minProperties": MANY},
+    "nested": {
+        "type": "array",
+        "minItems": 200,
+        "items": {"type": "array", "minItems": 200, "items": {"type": "array", "minItems": 200}},
+    },
+    "long texts": {
+        "type": "object",
+        "properties": {f"p{n}": {"type": "string", "minLength": 90_000} for n in range(100)},
+        "required": [f"p{n}" for n in range(100)],
+    },
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("within", [False, True])
+def test_an_instance_too_large_to_be_built_is_undecided_soon(name: str, within: bool) -> None:
+    def side(schema: Any) -> Any:
+        return {"type": "object", "properties": {"a": schema}, "required": ["a"]} if within else schema
+
+    began = time.process_time()
+    verdict = _compare(side(LARGE[name]), side({"type": "integer"}))
+    assert time.process_time() - began < 10.0
+    (problem,) = verdict.problems
+    if name == "unique":
+        assert problem.counterexample is not None
+        return
+    assert (problem.rule, problem.undecided) == ("json.type_narrowed", True)
+    assert "too large to be built: more than 20000 values" in problem.message
+
+
+@pytest.mark.parametrize("name", ["contained", "characters", "long texts"])
+def test_an_instance_too_large_to_be_built_takes_no_memory(name: str) -> None:
+    tracemalloc.start()
+    try:
+        _compare(LARGE[name], {"type": "integer"})
+        assert tracemalloc.get_traced_memory()[1] < 200 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("writer", "reader"),
+    [
+        ({"type": "array"}, {"minItems": MANY}),
+        ({"type": "array"}, {"contains": {"type": "null"}, "minContains": MANY}),
+        ({"type": "string"}, {"minLength": MANY}),
+        ({"type": "object"}, {"minProperties": MANY}),
+    ],
+)
+def test_a_reader_that_wants_very_much_is_refuted_by_little(writer: Any, reader: Any) -> None:
+    (problem,) = _compare(writer, reader).problems
+    assert problem.counterexample is not None
+    assert len(problem.counterexample.value) <= 1
+
+
+@pytest.mark.parametrize(
+    "reader", [{"maxItems": MANY}, {"contains": True, "maxContains": MANY}, {"maxLength": MANY}]
+)
+def test_a_reader_that_bounds_very_much_is_undecided_soon(reader: Any) -> None:
+    writer = {"type": ["array", "string"], "contains": True}
+    (problem,) = _compare(writer, reader).problems
+    assert problem.undecided
+
+
+def test_what_stands_beside_a_problem_is_nearest_to_zero_and_shortest() -> None:
+    named = {
+        "a": {"type": "number", "minimum": -100, "maximum": 100},
+        "b": {"type": "integer", "minimum": 12},
+        "c": {"type": "number", "exclusiveMaximum": 0},
+        "d": {"type": "string"},
+        "e": {"enum": ["longer", "short"]},
+        "f": {"type": "array"},
+        "g": {"type": "integer", "multipleOf": 7, "exclusiveMinimum": 0},
+        "h": {"type": "boolean"},
+    }
+    writer = {"type": "object", "properties": named, "required": list(named)}
+    (problem,) = _compare(writer, {"properties": named | {"d": {"type": "integer"}}}).problems
+    assert problem.counterexample is not None
+    beside = {"a": 0, "b": 12, "c": -1, "d": "", "e": "short", "f": [], "g": 7, "h": True}
+    assert problem.counterexample.value == beside
