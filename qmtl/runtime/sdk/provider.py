@@ -46,7 +46,7 @@ from qmtl.runtime.sdk.loop_thread import LoopThread
 from qmtl.runtime.sdk.results import FetchManyResult, FetchResult, Pending
 from qmtl.runtime.sdk.schemas import Schemas, mode_named, records_of
 from qmtl.runtime.sdk.shell import Shell
-from qmtl.runtime.sdk.sources import CcxtByVenue, Sources
+from qmtl.runtime.sdk.sources import CcxtByVenue, Sources, close_each
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -311,7 +311,10 @@ class SeamlessDataProvider:
     # -- life -------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Cancel what goes on behind answers, close vendors, feeds and the store. Twice is once."""
+        """Cancel what goes on behind answers, close vendors, feeds and the store. Twice is once.
+
+        A vendor or feed that fails to close is logged; one that hangs is left behind after some seconds.
+        """
         if self._closed:
             return
         self._closed = True
@@ -321,14 +324,14 @@ class SeamlessDataProvider:
         for future in list(self._behind):
             future.cancel()
         self._schemas.flush()
-        self._loop.run(self._close_sources())
-        self._loop.close()
-        self._cache.clear()
-        self.store.close()
+        try:
+            self._loop.close(self._close_sources)
+        finally:
+            self._cache.clear()
+            self.store.close()
 
     async def _close_sources(self) -> None:
-        await self._shell.vendors.close()
-        await self._shell.feeds.close()
+        await close_each([*self._shell.vendors.made, *self._shell.feeds.made])
 
     def __enter__(self) -> Self:
         return self

@@ -176,9 +176,11 @@ class Shell:
         failure: QmtlError | None = None
         breach: Breach | None = None
         try:
-            async with asyncio.timeout(None if budget is None else max(0.0, budget.left_s)):
+            async with asyncio.timeout(None if budget is None else max(0.0, budget.left_s)) as limit:
                 await self.fill(journey, vendor, cells, again=journey.session.suspects)
         except TimeoutError:
+            if not limit.expired():
+                raise  # of a callback's own
             breach = self._breach(journey, budget, self.clock.monotonic() - began)
         except SourceUnavailableError as error:
             failure = error
