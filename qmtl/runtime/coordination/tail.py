@@ -35,7 +35,8 @@ class Tail:
 
     async def _listen(self, feed: LiveFeed, series: SeriesId) -> None:
         try:
-            async with closing(aiter(feed.bars(series)), node_id=str(series), source=self._source) as updates:
+            facts = {"node_id": str(series), "interval": str(series.timeframe), "source": self._source}
+            async with closing(aiter(feed.bars(series)), **facts) as updates:
                 async for update in updates:
                     if update.closed:  # a forming bar is never stored
                         self._closed.put_nowait(update.frame)

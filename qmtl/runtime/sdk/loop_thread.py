@@ -49,16 +49,20 @@ class LoopThread:
         self._closed = False
         self._ended = False
         self._lock = threading.Lock()
+        self._waited_for: set[Future[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run `work` on the loop. Raises `InvalidRequestError` once the loop is closed."""
         try:
-            return asyncio.run_coroutine_threadsafe(work, self._start())
+            future = asyncio.run_coroutine_threadsafe(work, self._start())
         except BaseException:
             work.close()
             raise
+        self._waited_for.add(future)
+        future.add_done_callback(self._waited_for.discard)
+        return future
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Block until `work` is done. Raises `InvalidRequestError` if the loop is closed meanwhile."""
@@ -123,15 +127,19 @@ class LoopThread:
             thread, self._loop, self._thread = self._thread, None, None
         assert thread is not None  # it was started above
         ending = asyncio.run_coroutine_threadsafe(_end(last), loop)
-        try:
-            if wait([ending], timeout=CLOSED_WITHIN_S).done:
-                ending.result()
-        finally:
-            self._ended = True
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join(CLOSED_WITHIN_S)
-            if thread.is_alive():
-                backfill_log.warning("backfill.left_behind", thread=thread.name, seconds=CLOSED_WITHIN_S)
+        ending.add_done_callback(lambda _: self._stop(loop))
+        if not wait([ending], timeout=CLOSED_WITHIN_S).done:
+            backfill_log.warning("backfill.left_behind", thread=thread.name, seconds=CLOSED_WITHIN_S)
+            for future in list(self._waited_for):
+                future.cancel()
+            return
+        # What the store was asked to do comes to its end.
+        thread.join(CLOSED_WITHIN_S)
+        ending.result()
+
+    def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ended = True
+        loop.call_soon_threadsafe(loop.stop)  # from either thread: it may be done already
 
 
 async def _end(last: Callable[[], Coroutine[Any, Any, None]]) -> None:
