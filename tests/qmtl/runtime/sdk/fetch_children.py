@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import structlog  # noqa: F401 - loaded once, and not by each child at its first event
 from prometheus_client import CollectorRegistry
 
 from qmtl.foundation.series import SeriesId
@@ -84,13 +85,13 @@ def main() -> None:
         if pid == 0:
             status = 1
             try:
+                say(f"started {os.getpid()}")
                 fetch(*line.split())
                 status = 0
             except BaseException:  # noqa: BLE001 - whatever it is, the test is told
                 say(repr(traceback.format_exc()))
             finally:
                 os._exit(status)
-        say(f"started {pid}")
         _, status = os.waitpid(pid, 0)
         say(f"ended {pid} {os.waitstatus_to_exitcode(status)}")
 
