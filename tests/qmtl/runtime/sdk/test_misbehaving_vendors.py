@@ -21,7 +21,7 @@ from qmtl.foundation.times import HOUR, MINUTE, to_ns
 from qmtl.runtime.coordination.patience import FRUITLESS_PAGES
 from qmtl.runtime.io.vendors.base import Page
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
-from qmtl.runtime.testing.vendors import ScriptedFeed, ScriptedVendor
+from qmtl.runtime.testing.vendors import ScriptedFeed, ScriptedVendor, Stop
 
 Make = Callable[..., SeamlessDataProvider]
 
@@ -247,6 +247,24 @@ def test_what_is_no_iterator_of_pages_is_its_failure(make: Make, answer: Any) ->
     with pytest.raises(qmtl.SourceUnavailableError) as caught:
         make(Odd()).fetch(SERIES, *SPAN)
     assert caught.value.span == SPAN
+
+
+@pytest.mark.parametrize("cause", [TimeoutError("slow"), ConnectionResetError("cut"), OSError("gone")])
+def test_what_breaks_a_feed_is_not_taken_for_a_budget(make: Make, cause: OSError) -> None:
+    provider = make(ScriptedVendor(faults={0: Stop()}), live=ScriptedFeed([cause]))
+    with pytest.raises(qmtl.SourceUnavailableError, match="broke off") as caught:
+        provider.fetch(SERIES, "2024-01-31T23:00Z")
+    assert caught.value.why == f"{type(cause).__name__}: {cause}"
+    assert caught.value.span is not None
+
+
+@pytest.mark.parametrize("policy", [None, qmtl.SLAPolicy(backfill_wait=60.0)], ids=["none", "budget"])
+def test_what_a_callback_raises_is_not_taken_for_a_budget(make: Make, policy: Any) -> None:
+    def progress(_: object) -> None:
+        raise TimeoutError("the callback's own")
+
+    with pytest.raises(TimeoutError, match="own"):
+        make(ScriptedVendor()).fetch(SERIES, *SPAN, sla=policy, on_progress=progress)
 
 
 # -- closing ----------------------------------------------------------------------------------------------

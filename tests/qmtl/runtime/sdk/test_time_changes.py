@@ -53,7 +53,7 @@ class Local:
 CALENDARS = {
     "New York's day": Local("America/New_York", time(9, 30), time(16, 0)),
     "a night in Chicago": Local("America/Chicago", time(17, 0), time(16, 0)),
-    "a night in London": Local("Europe/London", time(22, 0), time(6, 0)),
+    "a night in London": Local("Europe/London", time(22, 10), time(6, 20)),
     "half an hour on Lord Howe": Local("Australia/Lord_Howe", time(0, 0), time(12, 0)),
 }
 # From a few days before a change to a few days after it.
