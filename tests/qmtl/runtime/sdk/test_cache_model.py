@@ -152,7 +152,9 @@ class CacheMachine(RuleBasedStateMachine):
     def within_its_bytes(self) -> None:
         cache = self.provider._cache
         held = [one for ranges in cache._by_series.values() for one in ranges.values()]
-        assert sum(one.nbytes for one in held) == cache.bytes <= CACHE_BYTES
+        assert sum(cache._used.values()) == cache.bytes <= CACHE_BYTES
+        # polars tells a few bytes more or less of a frame once it has been used.
+        assert abs(sum(one.nbytes for one in held) - cache.bytes) <= 64 * len(held)
         assert {id(one) for one in held} == {id(one) for one in cache._used}
 
 
