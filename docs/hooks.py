@@ -175,6 +175,10 @@ def metrics() -> str:
             "The loggers are `seamless.backfill` and `seamless.sla`, of the standard library; `qmtl -v` "
             f"shows them. Every event tells {fields}: the series, its timeframe, and the range as ISO 8601 "
             "UTC, its end open.\n",
+            "`backfill.close_failed` is told where a vendor, a feed or its pages could not be closed, with "
+            "`source` and `error`: data are not concerned. Where all of a provider is closed it tells of no "
+            "series, and of a feed no range. `backfill.left_behind` (`thread`, `seconds`) is told where "
+            "something blocked the provider's loop so long that `close()` did not wait for it.\n",
         ]
     )
 

@@ -129,5 +129,5 @@ CATALOG = (
 )
 
 # What every event of `seamless.backfill` and `seamless.sla` tells: the series, its timeframe, and the range
-# as ISO 8601 UTC, its end open.
+# as ISO 8601 UTC, its end open. Only where a provider is closed no series is concerned.
 LOG_FIELDS = ("node_id", "interval", "start", "end")

@@ -21,11 +21,13 @@ from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
-from qmtl.foundation.times import LATEST, SECOND, iso
+from qmtl.foundation.times import LATEST, SECOND
 from qmtl.runtime.conformance.findings import Finding
 from qmtl.runtime.conformance.screen import Screened, screen
 from qmtl.runtime.coordination.claims import Claims
+from qmtl.runtime.coordination.foreign import log_facts, told
 from qmtl.runtime.coordination.pages import pages_of
+from qmtl.runtime.coordination.patience import Patience
 from qmtl.runtime.coordination.shards import runs, shard_numbers, shards_coverage
 from qmtl.runtime.coordination.threads import in_thread
 from qmtl.runtime.io.store.base import Store, Write
@@ -168,12 +170,7 @@ class _Job:
         return f"{self.series}/{self.filling.source}"
 
     def facts_of(self, span: Span) -> dict[str, str]:
-        return {
-            "node_id": str(self.series),
-            "interval": str(self.series.timeframe),
-            "start": iso(span.start),
-            "end": iso(span.end),
-        }
+        return log_facts(self.series, span)
 
     async def work(self, again: Coverage) -> None:
         wanted, shard = self.wanted, self.on.store.shard_steps * self.grid.step
@@ -220,13 +217,13 @@ class _Job:
 
     async def _ask(self, run: Span) -> None:
         """One question, asked again for the rest of it when the connection breaks."""
-        rest, pause = self.wanted.clip(run), FIRST_PAUSE_S
+        rest, pause, patience = self.wanted.clip(run), FIRST_PAUSE_S, Patience(self.grid)
         for left in reversed(range(TRIES)):
             before = rest
             try:
                 for part in runs(rest, self.grid):
                     self.filling.asked.append(part)
-                    async for answered in self._pages(part):
+                    async for answered in self._pages(part, patience):
                         rest = rest - answered
                 return
             except _BrokeOff as broken:
@@ -237,7 +234,7 @@ class _Job:
                         source=self.filling.source,
                         series=self.series,
                         span=rest.hull,
-                        why=f"{type(cause).__name__}: {cause}",
+                        why=told(cause) if cause else None,
                         next_step="try again later; what was committed stays, and only the rest is asked for",
                     ) from cause
                 self.on.metrics.count_retry(self.filling.source)
@@ -247,16 +244,19 @@ class _Job:
                 )
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
 
-    async def _pages(self, run: Span) -> AsyncIterator[Coverage]:
+    async def _pages(self, run: Span, patience: Patience) -> AsyncIterator[Coverage]:
         """Read pages of `run`, commit them in chunks, and tell what was answered once it is durable."""
-        chunk, broken = _Chunk(self), None
-        answers = pages_of(self.vendor, self.series, self.facts, run, source=self.filling.source)
+        chunk = _Chunk(self)
+        broken: BaseException | None = None
+        answers = pages_of(
+            self.vendor, self.series, self.facts, run, source=self.filling.source, patience=patience
+        )
         async with aclosing(answers):
             while True:
                 asked_at = self.on.clock.now()
                 try:
                     page = await anext(answers, None)
-                except OSError as cause:
+                except (OSError, QmtlError, SystemExit, KeyboardInterrupt) as cause:
                     page, broken = None, cause
                 if self.filling.stopped:  # the vendor swallowed its cancellation
                     raise asyncio.CancelledError
@@ -268,10 +268,10 @@ class _Job:
         # What came before a break is as good as ever: only the rest is worth asking for.
         if chunk.pages:
             yield await chunk.commit()
-        if isinstance(broken, SourceUnavailableError):
-            raise broken
-        if broken is not None:
+        if isinstance(broken, OSError) and not isinstance(broken, QmtlError):
             raise _BrokeOff from broken
+        if broken is not None:
+            raise broken
 
 
 class _BrokeOff(Exception):

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, cast
 
 import polars as pl
 
-from qmtl.foundation.errors import QmtlError, SourceUnavailableError
+from qmtl.foundation.errors import (
+    InvalidRequestError,
+    MissingDependencyError,
+    QmtlError,
+    SourceUnavailableError,
+)
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.frames import BAR_SCHEMA, TS, VALUES, empty_bars
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import EARLIEST, LATEST, iso
+from qmtl.runtime.coordination.foreign import closing, is_cancelled, log_facts, told
+from qmtl.runtime.coordination.patience import FRUITLESS_PAGES, Patience
 from qmtl.runtime.io.vendors.base import Page, Vendor
-
-T = TypeVar("T")
 
 _PER_TICK = {"ns": 1, "us": 1_000, "ms": 1_000_000}
 
@@ -27,58 +32,68 @@ class UnfitPageError(SourceUnavailableError):
     """A page whose columns the store cannot hold: one is missing, or of another type."""
 
 
+# What a vendor may say in our own words. Any other error of ours, such as one of a provider that it uses
+# itself, tells of its own work, and would be taken for one of ours.
+_WORDS = (InvalidRequestError, SourceUnavailableError, MissingDependencyError)
+
+
 async def pages_of(
-    vendor: Vendor, series: SeriesId, facts: SeriesFacts, run: Span, *, source: str
+    vendor: Vendor, series: SeriesId, facts: SeriesFacts, run: Span, *, source: str, patience: Patience
 ) -> AsyncGenerator[Page, None]:
     """The pages of `run`, each with a frame of BAR_SCHEMA (rows in any order); closes what the vendor gave.
 
-    Raises `SourceUnavailableError` for a page that contradicts itself or the question, and for whatever the
-    vendor raises that is neither an error of ours nor a broken connection.
+    Raises `SourceUnavailableError` for a page that contradicts itself or the question, for pages that bring
+    nothing further until `patience` is spent, and for whatever the vendor raises that is neither an error of
+    ours nor a broken connection.
     """
+    where = log_facts(series, run)
     async with AsyncExitStack() as held:
         answers: AsyncIterator[Page] | None = None
         while True:
             try:
                 if answers is None:
-                    answers = await held.enter_async_context(closing(aiter(vendor.pages(series, run))))
+                    opened = closing(aiter(vendor.pages(series, run)), **where, source=source)
+                    answers = await held.enter_async_context(opened)
                 page = await anext(answers)
             except StopAsyncIteration:
                 return
-            except QmtlError as error:
+            except _WORDS as error:
                 error.series = error.series or series.text
                 error.span = error.span or run
                 raise
-            except (OSError, TimeoutError):
-                raise
-            except asyncio.CancelledError as cause:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise
-                raise _failed(cause, series, source) from cause  # the vendor's own: nobody cancelled us
-            except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as cause:
+            except BaseException as cause:
                 # A vendor is foreign code: whatever it raises is its failure, and must not end our loop.
-                raise _failed(cause, series, source) from cause
-            yield checked(page, series, facts, run, source)
+                if isinstance(cause, OSError) and not isinstance(cause, QmtlError):
+                    raise
+                if isinstance(cause, asyncio.CancelledError) and is_cancelled():
+                    raise
+                raise _failed(cause, series, run, source) from cause
+            page = checked(page, series, facts, run, source)
+            patience.read(page.answered)
+            yield page
+            if patience.is_spent:
+                raise _endless(patience, series, run, source)
 
 
-@asynccontextmanager
-async def closing(source: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """Close a foreign iterator at the end, if it can be closed: a generator can, others need not."""
-    try:
-        yield source
-    finally:
-        close = getattr(source, "aclose", None)
-        if close is not None:
-            await close()
-
-
-def _failed(cause: BaseException, series: SeriesId, source: str) -> SourceUnavailableError:
+def _failed(cause: BaseException, series: SeriesId, run: Span, source: str) -> SourceUnavailableError:
     return SourceUnavailableError(
         f"{source} failed",
         source=source,
         series=series,
-        why=f"{type(cause).__name__}: {cause}",
+        span=run,
+        why=told(cause),
         next_step=f"mend the vendor {source}; what was committed stays",
+    )
+
+
+def _endless(patience: Patience, series: SeriesId, run: Span, source: str) -> SourceUnavailableError:
+    return SourceUnavailableError(
+        f"{source} brings nothing further",
+        source=source,
+        series=series,
+        span=run,
+        why=f"{patience.pages} pages were read, and no further bar came with the last {FRUITLESS_PAGES}",
+        next_step=f"mend the vendor {source}: its pages must go on, or end; what was committed stays",
     )
 
 

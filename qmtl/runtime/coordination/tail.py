@@ -15,7 +15,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.conformance.screen import Screened, screen
-from qmtl.runtime.coordination.pages import closing
+from qmtl.runtime.coordination.foreign import closing, is_cancelled, told
 from qmtl.runtime.coordination.threads import in_thread
 from qmtl.runtime.io.store.base import Store, Write
 from qmtl.runtime.io.vendors.base import LiveFeed
@@ -35,19 +35,17 @@ class Tail:
 
     async def _listen(self, feed: LiveFeed, series: SeriesId) -> None:
         try:
-            async with closing(aiter(feed.bars(series))) as updates:
+            facts = {"node_id": str(series), "interval": str(series.timeframe), "source": self._source}
+            async with closing(aiter(feed.bars(series)), **facts) as updates:
                 async for update in updates:
                     if update.closed:  # a forming bar is never stored
                         self._closed.put_nowait(update.frame)
         except (QmtlError, OSError) as error:
             self._closed.put_nowait(error)
-        except asyncio.CancelledError as cause:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            self._closed.put_nowait(self._failed(cause, series))  # the feed's own: nobody cancelled us
         # A feed is foreign code: whatever it raises is its failure, and must not end our loop.
-        except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as cause:  # noqa: BLE001 - see above
+        except BaseException as cause:
+            if isinstance(cause, asyncio.CancelledError) and is_cancelled():
+                raise
             self._closed.put_nowait(self._failed(cause, series))
 
     def _failed(self, cause: BaseException, series: SeriesId) -> SourceUnavailableError:
@@ -55,7 +53,7 @@ class Tail:
             f"the live feed {self._source} failed",
             source=self._source,
             series=series,
-            why=f"{type(cause).__name__}: {cause}",
+            why=told(cause),
             next_step=f"mend the live feed {self._source}",
         )
 

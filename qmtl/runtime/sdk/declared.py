@@ -68,6 +68,17 @@ class Declared:
             self._known[series.text] = known
         return known
 
+    def is_at_hand(self, series: SeriesId, *, counts: bool) -> bool:
+        """Whether `of` answers without asking the store, and its grid without asking foreign code.
+
+        counts: whether the grid will be asked how many bars are expected, and not only where ranges begin.
+        """
+        known = self._known.get(series.text)
+        if known is None:
+            return False
+        facts, grid = known
+        return not isinstance(facts.calendar, OwnCalendar) or (grid.is_uniform and not counts)
+
     def at(self, series: SeriesId, as_of: int) -> tuple[SeriesFacts, Grid]:
         """The same at a point in time: what the store said then holds, whatever is said now."""
         then = self._store.facts(series, as_of=as_of) or NOTHING_DECLARED

@@ -7,8 +7,8 @@ from functools import cached_property
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
+from qmtl.runtime.coordination.foreign import close
 from qmtl.runtime.io.vendors.base import Page, Vendor
-from qmtl.runtime.sdk.sources import close_source
 
 
 class Deferred:
@@ -27,4 +27,4 @@ class Deferred:
 
     async def aclose(self) -> None:
         if "_vendor" in vars(self):
-            await close_source(self._vendor)
+            await close(self._vendor)

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future, wait
 from typing import Any, TypeVar
 
 from qmtl.foundation.clock import Clock
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.observability.log import backfill_log
+from qmtl.runtime.coordination.threads import VendorThreads, end_threads
 
 T = TypeVar("T")
 
 
 # polars handles SIGINT in a way that restarts system calls: a wait without an end would never notice Ctrl-C.
 _INTERRUPTIBLE_S = 0.1
+
+# How long what was cancelled, and generators that nobody closed, may take to end.
+_CANCELLED_WITHIN_S = 1.0
+
+# What a vendor may block for, in real seconds, before its thread is left behind.
+CLOSED_WITHIN_S = 10.0
 
 
 def result_of(future: Future[T]) -> T:
@@ -39,17 +47,22 @@ class LoopThread:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._closed = False
+        self._ended = False
         self._lock = threading.Lock()
+        self._waited_for: set[Future[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run `work` on the loop. Raises `InvalidRequestError` once the loop is closed."""
         try:
-            return asyncio.run_coroutine_threadsafe(work, self._start())
+            future = asyncio.run_coroutine_threadsafe(work, self._start())
         except BaseException:
             work.close()
             raise
+        self._waited_for.add(future)
+        future.add_done_callback(self._waited_for.discard)
+        return future
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Block until `work` is done. Raises `InvalidRequestError` if the loop is closed meanwhile."""
@@ -83,31 +96,60 @@ class LoopThread:
                 raise _closed()
             if self._loop is None:
                 loop = self._clock.new_event_loop()
-                # Store commits and reads that the loop asks for; the store serialises its writers itself.
-                loop.set_default_executor(ThreadPoolExecutor(4, thread_name_prefix="qmtl-store"))
-                self._thread = threading.Thread(target=loop.run_forever, name="qmtl-loop", daemon=True)
+                loop.set_default_executor(VendorThreads())
+                self._thread = threading.Thread(
+                    target=self._live, args=(loop,), name="qmtl-loop", daemon=True
+                )
                 self._thread.start()
                 self._loop = loop
             return self._loop
 
-    def close(self) -> None:
-        """Cancel what still runs, let it end, and stop the thread. Nothing can be submitted afterwards."""
-        with self._lock:
-            self._closed = True
-            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
-        if loop is None or thread is None:
-            return
-        asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
+    def _live(self, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._ended:
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                # asyncio has told it to whoever waits for the task, and ends the loop as well: right for a
+                # program's own loop. Here the one who waits decides, and others have work under way.
+                continue
+        end_threads(loop)
         loop.close()
 
+    def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do `last`, cancel what still runs, let it end, and stop the thread.
 
-async def _cancel_all() -> None:
-    rest = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in rest:
-        task.cancel()
-    if rest:
-        await asyncio.wait(rest, timeout=1.0)
+        Nothing can be submitted afterwards. Raises what `last` raises. Bounded: what still blocks the loop
+        after `CLOSED_WITHIN_S` is left behind, in a thread that does not keep the program from ending.
+        """
+        loop = self._start()
+        with self._lock:
+            self._closed = True
+            thread, self._loop, self._thread = self._thread, None, None
+        assert thread is not None  # it was started above
+        ending = asyncio.run_coroutine_threadsafe(_end(last), loop)
+        ending.add_done_callback(lambda _: self._stop(loop))
+        if not wait([ending], timeout=CLOSED_WITHIN_S).done:
+            backfill_log.warning("backfill.left_behind", thread=thread.name, seconds=CLOSED_WITHIN_S)
+            for future in list(self._waited_for):
+                future.cancel()
+            return
+        # What the store was asked to do comes to its end.
+        thread.join(CLOSED_WITHIN_S)
+        ending.result()
+
+    def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ended = True
+        loop.call_soon_threadsafe(loop.stop)  # from either thread: it may be done already
+
+
+async def _end(last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    try:
+        await last()
+    finally:
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=_CANCELLED_WITHIN_S)
+        closing = asyncio.ensure_future(asyncio.get_running_loop().shutdown_asyncgens())
+        await asyncio.wait({closing}, timeout=_CANCELLED_WITHIN_S)

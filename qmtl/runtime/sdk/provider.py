@@ -46,7 +46,7 @@ from qmtl.runtime.sdk.loop_thread import LoopThread
 from qmtl.runtime.sdk.results import FetchManyResult, FetchResult, Pending
 from qmtl.runtime.sdk.schemas import Schemas, mode_named, records_of
 from qmtl.runtime.sdk.shell import Shell
-from qmtl.runtime.sdk.sources import CcxtByVenue, Sources
+from qmtl.runtime.sdk.sources import CcxtByVenue, Sources, close_each
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -178,6 +178,8 @@ class SeamlessDataProvider:
         `ConformancePipelineError`; the last four are holes, violations and findings of the answer with
         `partial_ok`.
         """
+        self._refuse_unusable()
+        self._notice_commits()
         journey = self._open(series, start, end, strategy, sla, partial_ok, as_of, fill, on_progress)
         finish = self._shell.drive_local(journey)
         if finish is None:
@@ -198,11 +200,21 @@ class SeamlessDataProvider:
         on_progress: OnProgress | None = None,
     ) -> FetchResult:
         """`fetch` for asyncio: never blocks the caller's loop on the store or the network."""
-        if not self._schemas.is_fresh(_series(series)):
-            await asyncio.to_thread(self._schemas.of, _series(series))
-        journey = self._open(series, start, end, strategy, sla, partial_ok, as_of, fill, on_progress)
+        self._refuse_unusable()
+
+        def opened() -> tuple[Journey, Finish | None]:
+            journey = self._open(series, start, end, strategy, sla, partial_ok, as_of, fill, on_progress)
+            return journey, self._shell.drive_local(journey, tiers=(Tier.CACHE,))
+
+        def looked() -> tuple[Journey, Finish | None]:
+            self._notice_commits()
+            return opened()
+
         # What the cache holds is answered at once; a thread would take longer than the answer.
-        finish = self._shell.drive_local(journey, tiers=(Tier.CACHE,))
+        if as_of is None and self._is_at_hand(_series(series), sla or self._sla):
+            journey, finish = opened()
+        else:
+            journey, finish = await asyncio.to_thread(looked)
         if finish is not None:
             return self._answer(journey, finish, fill)
         finish = await self._loop.wait(self._shell.drive(journey))
@@ -243,6 +255,8 @@ class SeamlessDataProvider:
         self, series: str | SeriesId, start: Any, end: Any = None, *, as_of: Any = None
     ) -> BarStates:
         """The five states of each bar in `[start, end)` as the store knows them; asks nobody."""
+        self._refuse_unusable()
+        self._notice_commits()
         request, grid, _ = self._request(series, start, end, "FAIL_FAST", None, True, as_of)
         now = self._clock.now()
         return survey(self.store, request.series, request.span, grid, now=now, as_of=request.as_of)
@@ -254,6 +268,8 @@ class SeamlessDataProvider:
 
         Memory stays bounded however long the range is. Raises as `fetch` does, but not for holes.
         """
+        self._refuse_unusable()
+        self._notice_commits()
         journey = self._open(series, start, end, "AUTO_BACKFILL", None, True, None, None, on_progress)
         vendor = self._shell.vendors.find(journey.request.series)
         if vendor is None:
@@ -279,6 +295,8 @@ class SeamlessDataProvider:
         changes later raises again. Raises `InvalidRequestError` for a rule that is no warning.
         """
         chosen = check_rules(rules)
+        self._refuse_unusable()
+        self._notice_commits()
         request, _, _ = self._request(series, start, end, "FAIL_FAST", None, True, None)
         accepted = accept_warnings(
             self.store,
@@ -311,7 +329,10 @@ class SeamlessDataProvider:
     # -- life -------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Cancel what goes on behind answers, close vendors, feeds and the store. Twice is once."""
+        """Cancel what goes on behind answers, close vendors, feeds and the store. Twice is once.
+
+        A vendor or feed that fails to close is logged; one that hangs is left behind after some seconds.
+        """
         if self._closed:
             return
         self._closed = True
@@ -321,14 +342,14 @@ class SeamlessDataProvider:
         for future in list(self._behind):
             future.cancel()
         self._schemas.flush()
-        self._loop.run(self._close_sources())
-        self._loop.close()
-        self._cache.clear()
-        self.store.close()
+        try:
+            self._loop.close(self._close_sources)
+        finally:
+            self._cache.clear()
+            self.store.close()
 
     async def _close_sources(self) -> None:
-        await self._shell.vendors.close()
-        await self._shell.feeds.close()
+        await close_each([*self._shell.vendors.made, *self._shell.feeds.made])
 
     def __enter__(self) -> Self:
         return self
@@ -374,8 +395,6 @@ class SeamlessDataProvider:
                 series=series,
                 next_step="write SLAPolicy(total='2s', ...), or SLAPolicy.from_mapping({...})",
             )
-        if self._closed:
-            raise InvalidRequestError("the provider is closed", next_step="make a new SeamlessDataProvider")
         partial = self._partial_ok if partial_ok is None else partial_ok
         request, grid, facts = self._request(series, start, end, strategy, policy, partial, as_of)
         held = self._schemas.of(request.series)
@@ -392,8 +411,6 @@ class SeamlessDataProvider:
         partial_ok: bool,
         as_of: Any,
     ) -> tuple[Request, Grid, SeriesFacts]:
-        self._refuse_after_fork()
-        self._notice_commits()
         name = _series(series)
         point = None if as_of is None else to_ns(as_of, name="as_of")
         facts, grid = self._declared.of(name) if point is None else self._declared.at(name, point)
@@ -423,7 +440,9 @@ class SeamlessDataProvider:
         request = Request(name, span, closed, strategy_named(strategy), now, sla, partial_ok, point)
         return request, grid, facts
 
-    def _refuse_after_fork(self) -> None:
+    def _refuse_unusable(self) -> None:
+        if self._closed:
+            raise InvalidRequestError("the provider is closed", next_step="make a new SeamlessDataProvider")
         if os.getpid() != self._process:
             raise InvalidRequestError(
                 "the provider was made before a fork, and cannot be used in the child",
@@ -431,6 +450,17 @@ class SeamlessDataProvider:
                 next_step="make the provider in the child, and start it with multiprocessing's 'spawn' "
                 "or 'forkserver'",
             )
+
+    def _is_at_hand(self, series: SeriesId, policy: SLAPolicy | None) -> bool:
+        """Whether a request opens, and the cache answers it, without a disk, a registry or foreign code.
+
+        Bounds of a policy count the bars that a calendar expects.
+        """
+        return (
+            self._schemas.is_fresh(series)
+            and self._declared.is_at_hand(series, counts=policy is not None)
+            and self.store.version() == self._version
+        )
 
     def _notice_commits(self) -> None:
         """Let go of what other processes, threads or flights have written to since the last look."""

@@ -20,6 +20,7 @@ from qmtl.runtime.conformance.rules import IS_ERROR
 from qmtl.runtime.conformance.stretch import CONTEXT
 from qmtl.runtime.coordination.backfill import Backfill, Filling, Rules
 from qmtl.runtime.coordination.claims import Claims
+from qmtl.runtime.coordination.foreign import told
 from qmtl.runtime.coordination.pages import UnfitPageError
 from qmtl.runtime.coordination.tail import Tail
 from qmtl.runtime.coordination.threads import in_thread
@@ -176,9 +177,11 @@ class Shell:
         failure: QmtlError | None = None
         breach: Breach | None = None
         try:
-            async with asyncio.timeout(None if budget is None else max(0.0, budget.left_s)):
+            async with asyncio.timeout(None if budget is None else max(0.0, budget.left_s)) as limit:
                 await self.fill(journey, vendor, cells, again=journey.session.suspects)
         except TimeoutError:
+            if not limit.expired():
+                raise  # of a callback's own
             breach = self._breach(journey, budget, self.clock.monotonic() - began)
         except SourceUnavailableError as error:
             failure = error
@@ -226,7 +229,7 @@ class Shell:
         # Without a budget a bar is waited for as long as a source may take to settle.
         left = self.rules.settle if budget is None else max(0.0, budget.left_s)
         try:
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(left) as limit:
                 await tail.store_missing(
                     missing,
                     series=request.series,
@@ -235,18 +238,19 @@ class Shell:
                     store=self.store,
                     clock=self.clock,
                 )
-        except TimeoutError:
-            if budget is not None:
-                breach = self._breach(journey, budget, self.clock.monotonic() - began)
         except SourceUnavailableError as error:
             failure = error
         except OSError as cause:
+            if limit.expired():
+                if budget is not None:
+                    breach = self._breach(journey, budget, self.clock.monotonic() - began)
+                return Filled(Tier.LIVE, self.clock.monotonic() - began, None, breach)
             failure = SourceUnavailableError(
                 f"the live feed {feed_name} broke off",
                 source=feed_name,
                 series=request.series,
                 span=missing.hull,
-                why=f"{type(cause).__name__}: {cause}",
+                why=told(cause),
                 next_step="try again; history is asked of the vendor first",
             )
         return Filled(Tier.LIVE, self.clock.monotonic() - began, failure, breach)

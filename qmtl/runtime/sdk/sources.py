@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
+from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.series import SeriesId
+from qmtl.runtime.coordination.foreign import closed_or_logged
 from qmtl.runtime.io.vendors.base import LiveFeed, Vendor
 from qmtl.runtime.sdk.patterns import first_match
 
@@ -17,6 +19,9 @@ Source = TypeVar("Source", Vendor, LiveFeed)
 
 # Below this likeness a venue is more probably one of the user's own than a slip of the pen.
 _ALIKE = 0.75
+
+# How long one source may take to close its connections.
+_CLOSE_S = 2.0
 
 
 class Unserved(NamedTuple):
@@ -50,10 +55,10 @@ class Sources(Generic[Source]):
             f"{entry if series.venue in _exchanges() else 'name a vendor'} {_WHERE}, or import a file",
         )
 
-    async def close(self) -> None:
-        """Close the sources that can be closed: those with `aclose()`."""
-        for source in {id(source): source for _, source in self._table}.values():
-            await close_source(source)
+    @property
+    def made(self) -> list[Source]:
+        """The sources that there are, each once."""
+        return list({id(source): source for _, source in self._table}.values())
 
 
 class CcxtByVenue(Sources[Vendor]):
@@ -83,9 +88,9 @@ class CcxtByVenue(Sources[Vendor]):
             + f"name a vendor {_WHERE}, or import a file",
         )
 
-    async def close(self) -> None:
-        for vendor in self._made.values():
-            await close_source(vendor)
+    @property
+    def made(self) -> list[Vendor]:
+        return [vendor for vendor in self._made.values() if vendor is not None]
 
 
 _NONE = "no vendor is configured for this series"
@@ -109,13 +114,21 @@ def _ccxt(venue: str) -> Vendor | None:
     return CcxtVendor(venue)
 
 
-async def close_source(source: Any) -> None:
-    """Close a source that can be closed."""
-    closing = getattr(source, "aclose", None)
-    if closing is not None:
-        result = closing()
-        if inspect.isawaitable(result):
-            await result
+async def close_each(sources: Iterable[object]) -> None:
+    """Close the sources that can be closed, whatever one of them does: a failure is logged.
+
+    One that does not come to an end is left. A wish to end the program is raised once all are closed.
+    """
+    leave: SystemExit | KeyboardInterrupt | None = None
+    for source in sources:
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                leave = await closed_or_logged(source, source=name_of(source)) or leave
+        except TimeoutError:
+            error = f"it takes more than {_CLOSE_S:g} s"
+            backfill_log.warning("backfill.close_failed", source=name_of(source), error=error)
+    if leave is not None:
+        raise leave
 
 
 def name_of(source: object) -> str:
