@@ -43,7 +43,7 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
     }
     kept = {f"kept {name}": maker for name, maker in reading.items()} | {"copy": partial(_copying, folder)}
     makers = {"floor": partial(_touching, folder), **reading, **kept}
-    times = take_turns_apart(sizes.rounds, makers, keep=kept)
+    times = take_turns_apart(sizes.rounds, makers, keep=kept, answer_bytes=48 * sizes.year)
     again = Beside(
         "ms",
         times["floor"],
