@@ -27,7 +27,11 @@ def overlay(older: Iterable[Answer], write: Write) -> list[Answer]:
 def without(answers: Iterable[Answer], gone: Coverage) -> list[Answer]:
     """The answers outside `gone`; one that straddles an edge is cut there."""
     kept = []
+    first, last = gone.hull
     for answer in answers:
+        if answer.end <= first or answer.start >= last:
+            kept.append(answer)
+            continue
         span = Span(answer.start, answer.end)
         cut = gone.clip(span)
         if not cut:

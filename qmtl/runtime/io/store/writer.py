@@ -76,6 +76,12 @@ def compare(view: View, rows: Rows) -> Difference:
     if not rows.size:
         return Difference(0, 0, NO_ROWS, NO_ROWS, NO_ROWS, [])
     low, high = int(rows.ts[0]), int(rows.ts[-1])
+    hot, chunks = view.hot(low, high), view.chunks(low, high)
+    if not hot.size and not chunks:
+        # A live bar at the end of its series: nothing is there to compare with.
+        return Difference(
+            rows.size, 0, NO_ROWS, NO_ROWS, rows, [False] * rows.size if rows.size < FEW else []
+        )
     same = np.zeros(rows.size, dtype=bool)
     over = np.zeros(rows.size, dtype=bool)
     changed: list[tuple[Rows, Rows]] = []
@@ -93,10 +99,6 @@ def compare(view: View, rows: Rows) -> Difference:
         if not equal.all():
             changed.append((old.pick(~equal), new.pick(~equal)))
 
-    hot, chunks = view.hot(low, high), view.chunks(low, high)
-    if not hot.size and not chunks:
-        # A live bar at the end of its series: nothing is there to compare with.
-        return Difference(rows.size, 0, NO_ROWS, NO_ROWS, rows, over.tolist() if rows.size < FEW else [])
     for chunk in chunks:
         first, last = np.searchsorted(rows.ts, [chunk.first_ts, chunk.last_ts + 1]).tolist()
         if first == last:
@@ -193,7 +195,7 @@ class Transaction:
 
         If nothing of it is new, nothing is written, and the newest commit is the answer.
         """
-        self.rows(made)
+        self.rows(made, replaces=difference.old.size > 0)
         said = write.answered | write.absent | write.retracted
         spoken = False
         if said:
@@ -233,8 +235,11 @@ class Transaction:
         self.connection.execute("COMMIT")
         return self.tx, self.as_of
 
-    def rows(self, made: Plan) -> None:
-        """Apply a plan: retire chunks and hot rows, insert those that replace them."""
+    def rows(self, made: Plan, *, replaces: bool = True) -> None:
+        """Apply a plan: retire chunks and hot rows, insert those that replace them.
+
+        replaces: whether any of the plan's hot rows may lie over another.
+        """
         execute, many = self.connection.execute, self.connection.executemany
         for window in made.windows:
             many("UPDATE chunk SET tx_to = ? WHERE id = ?", ((self.tx, chunk.id) for chunk in window.chunks))
@@ -251,10 +256,11 @@ class Transaction:
             execute("INSERT INTO blob (chunk, data) VALUES (?, ?)", (inserted.lastrowid, packed.blob))
         if made.hot.size:
             stamps = made.hot.ts.tolist()
-            many(
-                "UPDATE hot SET tx_to = ? WHERE series = ? AND tx_to = ? AND ts = ?",
-                ((self.tx, self.number, LIVE, ts) for ts in stamps),
-            )
+            if replaces:
+                many(
+                    "UPDATE hot SET tx_to = ? WHERE series = ? AND tx_to = ? AND ts = ?",
+                    ((self.tx, self.number, LIVE, ts) for ts in stamps),
+                )
             many(
                 "INSERT INTO hot (series, tx_to, ts, tx_from, over, data) VALUES (?, ?, ?, ?, ?, ?)",
                 (
