@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 # More threads than this only wait for memory; for fewer items than this, starting them takes longer.
 _MOST = 8
-_WORTH_IT = 8
+_WORTH_IT = 4
 
 
 def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:

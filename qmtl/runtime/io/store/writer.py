@@ -96,7 +96,9 @@ def compare(view: View, rows: Rows) -> Difference:
         old, new = (stored, mine) if _all_met(at, stored) else (stored.pick(at[at >= 0]), mine.pick(at >= 0))
         equal = same_values(old, new)
         same[first:last][at >= 0] = equal
-        if not equal.all():
+        if not equal.any():
+            changed.append((old, new))
+        elif not equal.all():
             changed.append((old.pick(~equal), new.pick(~equal)))
 
     for chunk in chunks:
@@ -127,7 +129,9 @@ def _all_met(at: npt.NDArray[np.intp], stored: Rows) -> bool:
 
 def _in_order(parts: list[Rows]) -> Rows:
     rows = join(parts)
-    return rows.pick(np.argsort(rows.ts, kind="stable"))
+    # Chunks come in order; only single rows that lie between them may not.
+    is_sorted = bool((rows.ts[1:] > rows.ts[:-1]).all())
+    return rows if is_sorted else rows.pick(np.argsort(rows.ts, kind="stable"))
 
 
 def plan(view: View, difference: Difference, *, seen: int, fold: bool) -> Plan:

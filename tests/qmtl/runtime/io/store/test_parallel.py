@@ -10,7 +10,7 @@ import pytest
 from qmtl.runtime.io.store.parallel import in_parallel
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, 8, 200])
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 200])
 def test_results_come_in_order(count: int) -> None:
     assert list(in_parallel(lambda n: n * n, range(count))) == [n * n for n in range(count)]
 
