@@ -343,5 +343,6 @@ def replaced_frame(old: Rows, new: Rows) -> pl.DataFrame:
         return _NOTHING_REPLACED.clone()
     columns = [pl.Series("ts", old.ts).cast(TS)]
     for (side, name), values in zip(_VALUE_PAIRS, [*old[1:], *new[1:]], strict=True):
-        columns.append(pl.Series(f"{side}_{name}", values, nan_to_null=True))
+        # Only a volume may be missing: see `Rows`.
+        columns.append(pl.Series(f"{side}_{name}", values, nan_to_null=name == "volume"))
     return pl.DataFrame(columns)
