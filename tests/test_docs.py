@@ -84,6 +84,7 @@ class Reader:
         self.page = page
         self.folder = folder
         self.names: dict[str, Any] = {"__name__": "__main__"}
+        self.renamed: list[Any] = []  # what a name stood for before it was given to something else
         self.printed: str | None = None
 
     def follow(self, block: Block) -> None:
@@ -113,8 +114,12 @@ class Reader:
     def run_python(self, block: Block) -> str:
         # Empty lines before the code make tracebacks name the line of the page.
         code = compile("\n" * (block.line - 1) + block.body, str(self.page), "exec")
-        with contextlib.redirect_stdout(io.StringIO()) as stdout:
-            exec(code, self.names)
+        before = dict(self.names)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()) as stdout:
+                exec(code, self.names)
+        finally:
+            self.renamed += [value for name, value in before.items() if self.names.get(name) is not value]
         return stdout.getvalue()
 
     def run_shell(self, block: Block, told: list[tuple[str, str]]) -> None:
@@ -166,7 +171,7 @@ class Reader:
         return f"{self.page.relative_to(ROOT)}:{block.line}"
 
     def close(self) -> None:
-        for value in reversed(self.names.values()):
+        for value in reversed([*self.renamed, *self.names.values()]):
             if not isinstance(value, type | ModuleType) and callable(
                 closing := getattr(value, "close", None)
             ):

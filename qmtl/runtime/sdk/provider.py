@@ -111,39 +111,43 @@ class SeamlessDataProvider:
         self._partial_ok = partial_ok
         kept = None if retention is None else int(retention * SECOND)
         self.store = EmbeddedStore(Path(store).expanduser(), clock=self._clock, retention=kept)
-        self._declared = Declared(self.store, calendars or {}, declared)
-        self._cache = RangeCache(cache_bytes)
-        self._metrics = Metrics(metrics_registry)
-        pipeline = conformance or ConformancePipeline()
-        self._shell = Shell(
-            store=self.store,
-            cache=self._cache,
-            claims=Claims(self.store.path / "claims"),
-            vendors=CcxtByVenue() if vendors is None else Sources[Vendor](vendors),
-            feeds=Sources[LiveFeed](live),
-            pipeline=pipeline,
-            clock=self._clock,
-            metrics=self._metrics,
-            rules=rules or Rules(),
-            flights=Flights(),
-        )
-        default = default_validation_mode or os.environ.get("QMTL_SCHEMA_VALIDATION_MODE")
-        self._schemas = Schemas(
-            schemas,
-            records_of(schemas, self.store),
-            mode=mode_named(validation_mode),
-            default=mode_named(default) or ValidationMode.CANARY,
-            clock=self._clock,
-        )
-        self._answerer = Answerer(self._shell, self._schemas, self._metrics)
-        self._loop = LoopThread(self._clock)
-        self._behind: set[Future[None]] = set()
-        self._watch = threading.Lock()
-        self._version = self.store.version()
-        self._seen_tx = self.store.last_tx()
-        self._last: FetchResult | None = None
-        self._closed = False
-        self._process = os.getpid()
+        try:
+            self._declared = Declared(self.store, calendars or {}, declared)
+            self._cache = RangeCache(cache_bytes)
+            self._metrics = Metrics(metrics_registry)
+            pipeline = conformance or ConformancePipeline()
+            self._shell = Shell(
+                store=self.store,
+                cache=self._cache,
+                claims=Claims(self.store.path / "claims"),
+                vendors=CcxtByVenue() if vendors is None else Sources[Vendor](vendors),
+                feeds=Sources[LiveFeed](live),
+                pipeline=pipeline,
+                clock=self._clock,
+                metrics=self._metrics,
+                rules=rules or Rules(),
+                flights=Flights(),
+            )
+            default = default_validation_mode or os.environ.get("QMTL_SCHEMA_VALIDATION_MODE")
+            self._schemas = Schemas(
+                schemas,
+                records_of(schemas, self.store),
+                mode=mode_named(validation_mode),
+                default=mode_named(default) or ValidationMode.CANARY,
+                clock=self._clock,
+            )
+            self._answerer = Answerer(self._shell, self._schemas, self._metrics)
+            self._loop = LoopThread(self._clock)
+            self._behind: set[Future[None]] = set()
+            self._watch = threading.Lock()
+            self._version = self.store.version()
+            self._seen_tx = self.store.last_tx()
+            self._last: FetchResult | None = None
+            self._closed = False
+            self._process = os.getpid()
+        except BaseException:
+            self.store.close()
+            raise
 
     @classmethod
     def from_settings(cls, path: str | PathLike[str] | None = None) -> SeamlessDataProvider:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -208,7 +208,7 @@ def _json_lines(file: PlainFile, head: bytes) -> pl.LazyFrame:
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         with file.path.open("rb") as stream:
             for number, line in enumerate(stream, 1):
-                _check_json(line, number, file)
+                _check_json(line, number, file, error)
         raise InvalidRequestError(
             f"{file.name} cannot be read as JSON lines", why=str(error), next_step="check the file"
         ) from error
@@ -217,7 +217,9 @@ def _json_lines(file: PlainFile, head: bytes) -> pl.LazyFrame:
     return lazy.with_columns(pl.Series(_LINE, lines, dtype=pl.Int64))
 
 
-def _check_json(line: bytes, number: int, file: PlainFile) -> None:
+def _check_json(line: bytes, number: int, file: PlainFile, failure: BaseException) -> None:
+    """Raise `InvalidRequestError` if this is the line for which the file could not be read."""
+
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
 
@@ -225,12 +227,20 @@ def _check_json(line: bytes, number: int, file: PlainFile) -> None:
         return
     try:
         value = json.loads(line, parse_constant=refuse)
-        why = "it is not an object" if not isinstance(value, dict) else None
+        why = _fault_of(value, failure)
     except (ValueError, RecursionError) as error:
         why = str(error)
     if why is not None:
         raise InvalidRequestError(
-            f"{file.name}, line {number}: this is not a JSON object",
+            f"{file.name}, line {number}: this is not a JSON object of numbers",
             why=why,
             next_step="write one JSON object on each line, with numbers or null as values",
         )
+
+
+def _fault_of(value: Any, failure: BaseException) -> str | None:
+    if not isinstance(value, dict):
+        return "it is not an object"
+    nested = next((name for name, inner in value.items() if isinstance(inner, list | dict)), None)
+    # Which lists polars reads depends on their depth; no bar has any.
+    return None if nested is None else f"{nested} holds a list or an object: {failure}"

@@ -50,7 +50,7 @@ def test_kinds_of_numbers_and_the_order_of_arrays_stay() -> None:
         ("", "Expecting value"),
         ("int", "Expecting value"),
         ("{'a': 1}", "double quotes"),
-        ('{"a": 1,}', "line 1 column 9"),
+        ('{"a": 1,}', "line 1 column "),  # of the comma, or behind it in Python before 3.13
         ("[1] 2", "Extra data"),
         ('"open', "Unterminated"),
         ('"\n"', "control character"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,15 @@ def test_modes_in_their_order(make: Make, clock: FakeClock, monkeypatch: pytest.
     assert not is_refused(validation_mode="canary"), "whoever makes the provider"
     with pytest.raises(qmtl.InvalidRequestError, match="'lax' is neither"):
         make(validation_mode="lax")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not list open files")
+def test_a_provider_that_cannot_be_made_leaves_no_file_open(tmp_path: Path) -> None:
+    with pytest.raises(qmtl.InvalidRequestError) as caught:
+        SeamlessDataProvider(tmp_path / "bars", validation_mode="lax")
+    held = [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.exists()]
+    assert [file for file in held if file.startswith(str(tmp_path))] == []
+    assert caught.value.__traceback__  # as long as it is held, nothing was closed by being forgotten
 
 
 def test_a_rollback_is_seen_within_five_seconds(make: Make, clock: FakeClock) -> None:

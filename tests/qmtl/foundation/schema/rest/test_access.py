@@ -163,6 +163,13 @@ def test_a_proxy_of_an_unknown_kind_is_told(connect: Any, monkeypatch: pytest.Mo
         connect("http://registry.example").subjects()
 
 
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    """What RFC 5280 wants to be told of a key: an authority's signs certificates, a server's does not."""
+    others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign")
+    never = dict.fromkeys((*others, "encipher_only", "decipher_only"), False)
+    return x509.KeyUsage(digital_signature=True, key_cert_sign=signs, **never)
+
+
 def _certificate(folder: Path) -> tuple[Path, Path, Path]:
     """Files of an authority, of a certificate by it for 127.0.0.1, and of its key."""
     now = datetime.datetime.now(datetime.UTC)
@@ -181,6 +188,7 @@ def _certificate(folder: Path) -> tuple[Path, Path, Path]:
             .not_valid_before(now - datetime.timedelta(days=1))
             .not_valid_after(now + datetime.timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=not made, path_length=None), critical=True)
+            .add_extension(_usage(signs=not made), critical=True)
             .add_extension(x509.SubjectAlternativeName([address]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(
