@@ -116,12 +116,11 @@ class AuditLog:
 
     def broken(self, found: Verification) -> AuditLogError:
         """The error for a log that does not hold."""
-        next_step = (
-            "bring the file back from version control or a backup; if it was replaced on purpose, remove "
-            f"the anchor {self.anchor_path}"
-            if found.problems
-            else "'qmtl schema audit mend' puts an entry in its place that quotes it"
-        )
+        next_step = "'qmtl schema audit mend' puts an entry in its place that quotes it"
+        if found.problems:
+            next_step = "bring the file back from version control or a backup"
+            if self.anchor_path.exists():
+                next_step += f"; if it was replaced on purpose, remove the anchor {self.anchor_path}"
         why = "; ".join(found.problems) or found.conclusion
         return AuditLogError(
             f"the audit log {self.path} does not hold",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,6 +72,9 @@ class Bundle:
     def read(cls, folder: str | Path) -> Bundle:
         """Raises `InvalidRequestError` for what is no bundle; the schemas themselves are not judged."""
         folder = Path(folder)
+        if not folder.is_dir():
+            where = f"it is a link to {os.readlink(folder)}" if folder.is_symlink() else "nothing is there"
+            raise _unusable(folder, "is no folder", "it is a file" if folder.exists() else where)
         try:
             names = sorted(
                 path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()

@@ -52,6 +52,10 @@ class SchemaRegistry(Protocol):
     A version is a number from 1 to 2**31 - 1, or "latest"; others are refused (42202).
     """
 
+    def close(self) -> None:
+        """Let go of what is held open; a later call opens it anew."""
+        ...
+
     def register(
         self,
         subject: str,

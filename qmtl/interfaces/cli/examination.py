@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,10 +44,12 @@ def examine(session: Session, venues: Sequence[str]) -> Iterator[Check]:
     try:
         settings = session.settings()
     except QmtlError as error:
-        yield Check("settings", "fail", error.what, error.next_step or "mend qmtl.yml")
+        mend = error.next_step or f"mend {session.config or 'qmtl.yml'}"
+        yield Check("settings", "fail", error.what + (f": {error.why}" if error.why else ""), mend)
         return
     yield Check("settings", "ok", _settings_file(session))
     yield from store(session, settings)
+    yield from registry(settings)
     yield from vendors(settings, venues)
 
 
@@ -171,6 +174,23 @@ def store(session: Session, settings: Settings) -> Iterator[Check]:
                 yield _sound(opened.verify())
     except QmtlError as error:
         yield Check("store", "fail", f"{path}: {error.what}", error.next_step or "qmtl store verify")
+
+
+def registry(settings: Settings) -> Iterator[Check]:
+    """Whether the schema registry answers, if one is configured."""
+    from qmtl.foundation.schema.remote import RemoteSchemaRegistryClient
+
+    url = settings.connectors.schema_registry_url
+    if url is None:
+        return
+    try:
+        auth = settings.connectors.schema_registry_auth
+        with closing(RemoteSchemaRegistryClient(url, auth=auth)) as asked:
+            found = asked.subjects()
+        yield Check("registry", "ok", f"{url} answers, with {counted(len(found), 'subject')}")
+    except QmtlError as error:
+        why = f"{error.what}: {error.why}" if error.why else error.what
+        yield Check("registry", "fail", why, error.next_step or "see connectors.schema_registry_url")
 
 
 def _room(path: Path) -> Check:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -113,11 +113,11 @@ def import_bars(
             pipeline=pipeline,
             rules=Rules(settle=seamless.settle, absent_expiry=seamless.absent_expiry),
             now=SystemClock().now(),
-            held=schemas_from_settings(settings, store).of(name),
+            held=held.enter_context(closing(schemas_from_settings(settings, store))).of(name),
             on_stage=tell,
         )
         store = store or held.enter_context(session.open_store(make=True))
-        schemas = schemas_from_settings(settings, store)
+        schemas = held.enter_context(closing(schemas_from_settings(settings, store)))
         result = commit_file(store, judged, pipeline=pipeline, schemas=schemas, on_stage=tell)
     result = replace(result, notes=tuple(in_words_of(session.options, note) for note in result.notes))
     session.show(facts_text(_lines(result)), *report_parts(result.report))

@@ -81,15 +81,14 @@ def show(
 
 
 def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
+    from qmtl.interfaces.cli.showing import not_judged
+
     verdict = f"{counted(report['errors'], 'error')}, {counted(report['warnings'], 'warning')}"
     return [
         ("series", report["series"]),
         ("range", f"[{report['span']['start']}, {report['span']['end']})"),
         ("verdict", verdict if report["errors"] or report["warnings"] else "passes"),
-        *(
-            ("not judged", f"{one['rule']}: {one['bars']:,} bars, {one['why']}")
-            for one in report["could_not_check"]
-        ),
+        *map(not_judged, report["could_not_check"]),
         ("as of", str(report["as_of"])),
         ("fingerprint", report["fingerprint"]),
         ("rules", report["ruleset"]),

@@ -9,6 +9,7 @@ import polars as pl
 from rich.console import Console
 
 from qmtl.foundation.times import iso
+from qmtl.foundation.words import counted
 from qmtl.interfaces.cli.bar_output import with_iso_times
 from qmtl.interfaces.cli.tables import Rows
 
@@ -56,11 +57,19 @@ def findings_table(findings: Iterable[Mapping[str, Any]], digest: Mapping[str, s
     )
 
 
-def report_parts(report: ConformanceReport) -> list[Rows]:
-    """The findings of a report; nothing if there are none."""
-    if not report.findings:
-        return []
-    return [findings_table([found.to_json() for found in report.findings], dict(report.digest))]
+def report_parts(report: ConformanceReport) -> list[Rows | str]:
+    """What could not be judged, and the findings; nothing if there are none."""
+    parts: list[Rows | str] = []
+    if report.could_not_check:
+        parts.append(facts_text(not_judged(item._asdict()) for item in report.could_not_check))
+    if report.findings:
+        parts.append(findings_table([found.to_json() for found in report.findings], dict(report.digest)))
+    return parts
+
+
+def not_judged(unchecked: Mapping[str, Any]) -> tuple[str, str]:
+    """What could not be checked, as a report's JSON holds it, as a name and a value."""
+    return ("not judged", f"{unchecked['rule']}: {counted(unchecked['bars'], 'bar')}, {unchecked['why']}")
 
 
 def states_json(states: BarStates) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
 from qmtl.foundation.timeline import Span
@@ -12,12 +12,18 @@ from qmtl.runtime.conformance.findings import Finding
 Trend = Literal["new", "worsened", "improved", "resolved", "unchanged"]
 
 
-def digest(findings: Iterable[Finding], span: Span, previous: Mapping[str, Any] | None) -> dict[str, Trend]:
+def digest(
+    findings: Iterable[Finding],
+    span: Span,
+    previous: Mapping[str, Any] | None,
+    unchecked: Collection[str] = (),
+) -> dict[str, Trend]:
     """Each rule's trend against the JSON of an earlier report; without one, everything is new.
 
     Over the same span counts are compared, otherwise fractions, unless the finding is a part of the earlier
     one. A rule that is found no more is resolved
-    only if the bars it named lie within `span`: what was not looked at is left out.
+    only if the bars it named lie within `span`, and it is none of those that could not be checked (a rule,
+    or a group such as `schema`): what was not looked at is left out.
     """
     now = {finding.rule: finding for finding in findings}
     if previous is None:
@@ -36,7 +42,8 @@ def digest(findings: Iterable[Finding], span: Span, previous: Mapping[str, Any] 
             trends[rule] = _trend(finding.fraction - then[rule]["fraction"])
     for rule, earlier in then.items():
         first, last = to_ns(earlier["first_ts"]), to_ns(earlier["last_ts"])
-        if rule not in now and span.start <= first and last < span.end:
+        is_checked = rule not in unchecked and rule.partition(".")[0] not in unchecked
+        if rule not in now and is_checked and span.start <= first and last < span.end:
             trends[rule] = "resolved"
     return trends
 

@@ -206,24 +206,21 @@ def build_report(
     left = unaccepted(flags, accepted, frame) if accepted else flags
     found = [*_of_flags(frame, flags, left, states), *_of_volume(frame, flags), *more]
     findings = in_order(combined(found))
+    could_not_check = (
+        *(Unchecked(rule, grid.count(cells), _WHY_UNCHECKED) for rule, cells in unjudged.items() if cells),
+        *unchecked,
+    )
     return ConformanceReport(
         series=series,
         span=states.span,
         rollup=rollup(frame, states, flags),
         findings=findings,
-        digest=digest(findings, states.span, previous),
+        digest=digest(findings, states.span, previous, {item.rule for item in could_not_check}),
         fingerprint=fingerprint,
         as_of=as_of,
         ruleset=ruleset(thresholds),
         schema_id=schema_id,
-        could_not_check=(
-            *(
-                Unchecked(rule, grid.count(cells), _WHY_UNCHECKED)
-                for rule, cells in unjudged.items()
-                if cells
-            ),
-            *unchecked,
-        ),
+        could_not_check=could_not_check,
         heal=heal,
     )
 

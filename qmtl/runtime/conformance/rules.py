@@ -127,7 +127,7 @@ _CATALOGUE = (
         "temporal.closed_day",
         "warning",
         "temporal",
-        "a bar on a day on which the calendar knows no session",
+        "a bar further than nine hours from any session that the calendar knows; daily: on a day without one",
         "check the calendar and the zone of the series, or accept the bars",
     ),
     Rule(

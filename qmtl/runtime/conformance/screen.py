@@ -22,6 +22,8 @@ from qmtl.runtime.conformance.rules import RULE_IDS
 
 _PER_SECOND = {"ms": 1_000, "us": 1_000_000}
 _DUPLICATE = "temporal.duplicate"
+# Fewer rows say nothing about how they follow one another.
+_FEW = 4
 
 QUARANTINE_SCHEMA = pl.Schema([*BAR_SCHEMA.items(), ("rule", pl.String())])
 _NOTHING = pl.DataFrame(schema=QUARANTINE_SCHEMA)
@@ -60,7 +62,8 @@ def screen(
         go along into quarantine and samples (line numbers of a file).
     within: where its rows may lie. now: bars that close later are still forming; None if all are final.
     Exact duplicates are kept once; of two different rows for one bar none is kept.
-    Raises `InvalidRequestError` for missing columns, other types, rows without a time, or outside `within`.
+    Raises `InvalidRequestError` for missing columns, other types, rows without a time, or outside `within`,
+    and for rows of a shorter timeframe.
     """
     bars = _checked(frame, keep)
     ts = stamps(bars)
@@ -76,6 +79,7 @@ def screen(
         and all_clear(bars, facts)
     ):
         return _passed(bars)
+    _refuse_finer(ts, grid)
     return _sorted_out(bars, grid, facts, now)
 
 
@@ -90,15 +94,17 @@ def _sorted_out(bars: pl.DataFrame, grid: Grid, facts: SeriesFacts, now: int | N
     doubles, bars = bars.filter(~is_first), bars.filter(is_first)
     rules, fault = _first_fault(bars, grid, facts, now)
     bad = pl.Series(fault >= 0)
+    clean = bars.filter(~bad).select(BAR_SCHEMA.names())
     quarantine = bars.filter(bad).with_columns(rules.gather(fault[fault >= 0]).alias("rule"))
     findings = of_quarantine(quarantine, among=received)
     if doubles.height:
         findings.append(of_rows(_DUPLICATE, doubles, among=received))
     return Screened(
-        clean=bars.filter(~bad).select(BAR_SCHEMA.names()),
+        clean=clean,
         quarantine=quarantine.select(*QUARANTINE_SCHEMA, pl.exclude(*QUARANTINE_SCHEMA)),
         findings=in_order(findings),
-        retracted=_cells(stamps(quarantine), grid),
+        # A row astray in the cell of a good one takes nothing from it.
+        retracted=_cells(stamps(quarantine), grid) - grid.cells(stamps(clean)),
     )
 
 
@@ -147,6 +153,22 @@ def _refuse_outside(ts: Int64Array, within: Span) -> None:
             span=within,
             why=f"the first of them opens at {iso(int(ts[outside][0]))}",
             next_step="a source must answer with rows of the range it says it answers for",
+        )
+
+
+def _refuse_finer(ts: Int64Array, grid: Grid) -> None:
+    """Raise where most rows lie within bars: those on the grid would pass for bars that are much longer."""
+    ordered = np.unique(ts)
+    steps = np.diff(ordered)
+    if len(ordered) < _FEW or np.median(steps) >= grid.step:
+        return
+    astray = int(np.count_nonzero(~grid.on_grid(ordered)))
+    if 2 * astray >= len(ordered):
+        raise InvalidRequestError(
+            f"the rows are those of a shorter timeframe than {grid.timeframe}",
+            why=f"{astray:,} of {len(ordered):,} open within a bar; most follow the one before by "
+            f"{np.median(steps) / SECOND:g} seconds",
+            next_step="say the timeframe of the rows in the series; no row was kept",
         )
 
 

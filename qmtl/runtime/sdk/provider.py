@@ -333,7 +333,7 @@ class SeamlessDataProvider:
     # -- life -------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Cancel what goes on behind answers, close vendors, feeds and the store. Twice is once.
+        """Cancel what goes on behind answers; close vendors, feeds, registry and store. Twice is once.
 
         A vendor or feed that fails to close is logged; one that hangs is left behind after some seconds.
         """
@@ -345,7 +345,7 @@ class SeamlessDataProvider:
             return
         for future in list(self._behind):
             future.cancel()
-        self._schemas.flush()
+        self._schemas.close()
         try:
             self._loop.close(self._close_sources)
         finally:

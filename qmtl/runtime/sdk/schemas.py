@@ -166,6 +166,12 @@ class Schemas:
                     before = self._observed.get((subject, version, hour), (0, 0))
                     self._observed[subject, version, hour] = before[0] + checked, before[1] + failed
 
+    def close(self) -> None:
+        """Flush, and let go of connections to the registry; whoever shares it opens them anew."""
+        self.flush()
+        if self._registry is not None:
+            self._registry.close()
+
     def flushing(self) -> None:
         """Somebody is about to flush: nobody else needs to for a while."""
         self._flushed_at = self._clock.monotonic()

@@ -53,7 +53,7 @@ def test_the_exact_line(checkout: Path) -> None:
 def test_a_bundle_that_is_none_is_exit_2(checkout: Path) -> None:
     done = run(checkout, *LINE[:-1], "schemas/v9", "--note", "x")
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert "holds no schema" in done.stderr
+    assert "nothing is there" in done.stderr
 
 
 def test_the_log_of_this_checkout_holds() -> None:

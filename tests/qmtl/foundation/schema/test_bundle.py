@@ -171,8 +171,18 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path, name: str, text: str, said
 
 
 def test_a_folder_without_schemas_is_refused(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(InvalidRequestError, match="holds no schema"):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("{}")
+    (tmp_path / "link").symlink_to("v9")
+    cases = {
+        "empty": "holds no schema",
+        "missing": "nothing is there",
+        "file": "it is a file",
+        "link": "a link to v9",
+    }
+    for name, said in cases.items():
+        folder = tmp_path / name
+        with pytest.raises(InvalidRequestError, match=said):
             Bundle.read(folder)
 
 

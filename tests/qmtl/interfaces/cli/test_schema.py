@@ -266,7 +266,7 @@ def test_a_diff_stands_side_by_side(desk: CommandLine) -> None:
         (("check", "bars"), 2, "it has ohlcv, trades"),
         (("check", "ohlcv", "missing.json"), 2, "cannot be read"),
         (("check", "ohlcv", "qmtl.yml"), 2, "is no schema"),
-        (("check", "ohlcv", "--bundle", "missing"), 2, "holds no schema"),
+        (("check", "ohlcv", "--bundle", "missing"), 2, "nothing is there"),
         (("observe", "ohlcv", "missing.parquet"), 2, "cannot be read"),
         (("observe", "ohlcv", "qmtl.yml"), 2, "is no file of rows"),
         (("promote", "ohlcv", "--window", "soon"), 2, "is not a duration"),

@@ -161,3 +161,25 @@ def test_a_huge_counterexample_is_told_by_its_size_and_given_whole_to_machines(d
     told = desk.json("schema", "check", "wide", wide, code=6)
     found = told["comparisons"][0]["problems"][0]["counterexample"]
     assert set(found) == set(many)
+
+
+def test_a_fetch_says_that_the_registry_could_not_be_asked(
+    desk: CommandLine, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (desk.folder / "X.csv").write_text(
+        "time,open,high,low,close,volume\n2024-01-01T00:00:00Z,1,1,1,1,1\n2024-01-01T00:01:00Z,1,1,1,1,1\n"
+    )
+    assert desk.run("import", "X.csv", "--series", "ohlcv:mine:X:1m").exit_code == 0
+    asked = ("fetch", "ohlcv:mine:X:1m", "2024-01-01", "2024-01-01T00:02")
+    assert "not judged   schema: 2 bars, nothing is registered" in desk.run(*asked).stdout
+    desk.json("schema", "register")
+    assert "not judged" not in desk.run(*asked).stdout
+    assert f"{url} answers, with 2 subjects" in desk.run("doctor").stdout
+
+    monkeypatch.setenv("QMTL_SCHEMA_REGISTRY_URL", "http://127.0.0.1:9")
+    result = desk.run(*asked)
+    assert result.exit_code == 0
+    assert "not judged   schema: 2 bars, the schema registry cannot be asked" in result.stdout
+    [line] = [line for line in desk.run("doctor").stdout.splitlines() if "registry" in line.split()[:2]]
+    assert line.split()[0] == "fail"
+    assert "http://127.0.0.1:9 cannot be reached" in line

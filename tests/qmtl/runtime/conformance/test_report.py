@@ -173,6 +173,8 @@ def test_over_another_span_fractions_are_compared_and_the_unseen_is_left_out() -
     calm = report_of(spiky(), Span(0, 720 * MINUTE), previous=whole)
     assert calm.digest == {}
     assert digest((), Span(0, 2000 * MINUTE), whole) == {SPIKE: "resolved", SILENCE: "resolved"}
+    assert digest((), Span(0, 2000 * MINUTE), whole, {SILENCE}) == {SPIKE: "resolved"}
+    assert digest((), Span(0, 2000 * MINUTE), whole, {SPIKE.partition(".")[0]}) == {SILENCE: "resolved"}
 
 
 def test_only_what_an_earlier_report_lacks_is_worth_telling_again() -> None:

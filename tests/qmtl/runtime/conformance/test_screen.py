@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.facts import SeriesFacts
-from qmtl.foundation.frames import BAR_SCHEMA, VALUES, empty_bars, stamps
+from qmtl.foundation.frames import BAR_SCHEMA, TS, VALUES, empty_bars, stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import Timeframe
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
@@ -120,12 +120,21 @@ def test_a_bar_that_closes_after_now_is_forming() -> None:
     assert screened(page, now=None).clean.equals(page)
 
 
-def test_a_bar_off_the_grid_retracts_the_cell_it_lies_in() -> None:
-    page = pl.concat([minutes(10), moved(minutes(10)[4:5], 7 * SECOND)])
-    result = screened(page)
+@pytest.mark.parametrize("has_its_bar", [True, False])
+def test_a_row_off_the_grid_retracts_its_cell_unless_the_bar_is_there(has_its_bar: bool) -> None:
+    bars = minutes(10) if has_its_bar else pl.concat([minutes(10)[:4], minutes(10)[5:]])
+    result = screened(pl.concat([bars, moved(minutes(10)[4:5], 7 * SECOND)]))
     assert result.quarantine["rule"].to_list() == ["temporal.off_grid"]
-    assert result.retracted == Coverage.of(Span(4 * MINUTE, 5 * MINUTE))
-    assert result.clean.height == 10
+    assert result.retracted == (EMPTY if has_its_bar else Coverage.of(Span(4 * MINUTE, 5 * MINUTE)))
+    assert result.clean.height == bars.height
+
+
+@pytest.mark.parametrize("seconds", [1, 20, 30])
+def test_rows_of_a_shorter_timeframe_are_refused_whole(seconds: int) -> None:
+    page = minutes(30).with_columns(ts=(pl.int_range(30) * seconds * SECOND).cast(TS))
+    with pytest.raises(InvalidRequestError, match="a shorter timeframe than 1m") as refused:
+        screened(page)
+    assert f"by {seconds} seconds" in str(refused.value)
 
 
 def test_a_whole_page_off_the_grid() -> None:
