@@ -139,7 +139,7 @@ def test_a_head_a_byte_at_a_time_is_given_up(impatient: Address, connect: Any, b
         except TimeoutError:
             continue
     assert b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n" in told
-    assert time.monotonic() - began >= 0.3
+    assert time.monotonic() - began > 0.29  # a timer may be early by the grain of the clock
 
 
 @pytest.mark.parametrize("part", [b"GET /%b", b"GET / HTTP/1.1\r\nX: %b", b"GET / HTTP/1.1\r\n%b"])
