@@ -610,6 +610,18 @@ FILES: dict[str, tuple[str, str | bytes, int, tuple[str, ...]]] = {
     "Parquet that is none": ("x.parquet", HEAD + ROW, 2, ("Parquet",)),
     "Arrow that is none": ("x.arrow", HEAD + ROW, 2, ("Arrow",)),
     "JSON that is none": ("x.jsonl", '{"ts": 1}\n{"ts": \n', 2, ("line 2",)),
+    "JSON that nests": (
+        "x.jsonl",
+        '{"ts": "2024-01-01T00:00:00Z", "open": 1}\n{"ts": "2024-01-01T00:01:00Z", "open": [1]}\n',
+        2,
+        ("line 2", "open holds a list or an object"),
+    ),
+    "rows of a shorter timeframe": (
+        "x.csv",
+        HEAD + "".join(ROW.replace("00:00Z", f"00:{second:02}Z") for second in range(0, 60, 10)),
+        2,
+        (SERIES, "a shorter timeframe than 1m", "10 seconds"),
+    ),
     "JSON too deep": ("x.jsonl", '{"ts":' + "[" * 5000 + "]" * 5000 + "}\n", 2, ("line 1",)),
     "a JSON array": ("x.json", "[{}]", 2, ("one JSON array",)),
     "an unknown format": ("x.xlsx", HEAD + ROW, 2, ("'.xlsx'",)),

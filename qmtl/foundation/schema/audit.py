@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.words import counted
 
 # What the first entry names as the hash before it.
 NOTHING_BEFORE = "0" * 64
@@ -171,7 +172,7 @@ class Verification:
     def conclusion(self) -> str:
         """One line for people."""
         if self.problems:
-            return f"broken: {len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
+            return f"broken: {counted(len(self.problems), 'problem')}"
         if self.torn:
             return f"the last line is torn: {len(self.torn)} bytes of an append that broke off"
         if self.anchor is None:

@@ -178,14 +178,13 @@ def store(session: Session, settings: Settings) -> Iterator[Check]:
 
 def registry(settings: Settings) -> Iterator[Check]:
     """Whether the schema registry answers, if one is configured."""
-    from qmtl.foundation.schema.remote import RemoteSchemaRegistryClient
+    from qmtl.foundation.schema.client import SchemaRegistryClient
 
     url = settings.connectors.schema_registry_url
     if url is None:
         return
     try:
-        auth = settings.connectors.schema_registry_auth
-        with closing(RemoteSchemaRegistryClient(url, auth=auth)) as asked:
+        with closing(SchemaRegistryClient.from_settings(settings)) as asked:
             found = asked.subjects()
         yield Check("registry", "ok", f"{url} answers, with {counted(len(found), 'subject')}")
     except QmtlError as error:

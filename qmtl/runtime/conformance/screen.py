@@ -168,7 +168,7 @@ def _refuse_finer(ts: Int64Array, grid: Grid) -> None:
             f"the rows are those of a shorter timeframe than {grid.timeframe}",
             why=f"{astray:,} of {len(ordered):,} open within a bar; most follow the one before by "
             f"{np.median(steps) / SECOND:g} seconds",
-            next_step="say the timeframe of the rows in the series; no row was kept",
+            next_step="write the timeframe of the rows into the series; no row was kept",
         )
 
 

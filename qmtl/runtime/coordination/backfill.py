@@ -13,7 +13,7 @@ from typing import Protocol
 import polars as pl
 
 from qmtl.foundation.clock import Clock
-from qmtl.foundation.errors import QmtlError, SourceUnavailableError
+from qmtl.foundation.errors import InvalidRequestError, QmtlError, SourceUnavailableError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.frames import empty_bars, stamps
 from qmtl.foundation.grid import Grid
@@ -308,7 +308,17 @@ class _Chunk:
         said_absent = Coverage(span for page in self.pages for span in page.absent)
         frames = [page.frame for page in self.pages if page.frame.height]
         rows = pl.concat(frames) if frames else empty_bars()
-        screened = screen(rows, grid=job.grid, facts=job.facts, within=answered.hull, now=now)
+        try:
+            screened = screen(rows, grid=job.grid, facts=job.facts, within=answered.hull, now=now)
+        except InvalidRequestError as error:
+            raise SourceUnavailableError(
+                f"pages of {job.filling.source} are refused: {error.what}",
+                source=job.filling.source,
+                series=job.series,
+                span=answered.hull,
+                why=error.why,
+                next_step=f"mend the vendor {job.filling.source}; nothing of these pages was stored",
+            ) from error
         write = judge_answer(
             screened,
             answered,

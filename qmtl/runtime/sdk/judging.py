@@ -102,14 +102,23 @@ def judge_file(
         )
     ts = stamps(file.frame)
     first, last = int(ts.min()), int(ts.max())
-    screened = screen(
-        file.frame.with_columns(pl.Series("line", file.lines)),
-        grid=grid,
-        facts=facts,
-        within=Span(first, last + 1),
-        now=now,
-        keep=("line",),
-    )
+    try:
+        screened = screen(
+            file.frame.with_columns(pl.Series("line", file.lines)),
+            grid=grid,
+            facts=facts,
+            within=Span(first, last + 1),
+            now=now,
+            keep=("line",),
+        )
+    except InvalidRequestError as error:
+        raise InvalidRequestError(
+            f"{file.name}: {error.what}",
+            series=series,
+            span=Span(first, grid.after(grid.floor(last))),
+            why=error.why,
+            next_step=error.next_step,
+        ) from error
     span = Span(grid.floor(first), grid.after(grid.floor(last)))
     if answered is not None:
         span = Span(min(span.start, grid.floor(answered.start)), max(span.end, grid.ceil(answered.end)))

@@ -182,8 +182,7 @@ class SeamlessDataProvider:
         `ConformancePipelineError`; the last four are holes, violations and findings of the answer with
         `partial_ok`.
         """
-        self._refuse_unusable()
-        self._notice_commits()
+        self._begin()
         journey = self._open(series, start, end, strategy, sla, partial_ok, as_of, fill, on_progress)
         finish = self._shell.drive_local(journey)
         if finish is None:
@@ -259,8 +258,7 @@ class SeamlessDataProvider:
         self, series: str | SeriesId, start: Any, end: Any = None, *, as_of: Any = None
     ) -> BarStates:
         """The five states of each bar in `[start, end)` as the store knows them; asks nobody."""
-        self._refuse_unusable()
-        self._notice_commits()
+        self._begin()
         request, grid, _ = self._request(series, start, end, "FAIL_FAST", None, True, as_of)
         now = self._clock.now()
         return survey(self.store, request.series, request.span, grid, now=now, as_of=request.as_of)
@@ -272,8 +270,7 @@ class SeamlessDataProvider:
 
         Memory stays bounded however long the range is. Raises as `fetch` does, but not for holes.
         """
-        self._refuse_unusable()
-        self._notice_commits()
+        self._begin()
         journey = self._open(series, start, end, "AUTO_BACKFILL", None, True, None, None, on_progress)
         vendor = self._shell.vendors.find(journey.request.series)
         if vendor is None:
@@ -299,8 +296,7 @@ class SeamlessDataProvider:
         changes later raises again. Raises `InvalidRequestError` for a rule that is no warning.
         """
         chosen = check_rules(rules)
-        self._refuse_unusable()
-        self._notice_commits()
+        self._begin()
         request, _, _ = self._request(series, start, end, "FAIL_FAST", None, True, None)
         accepted = accept_warnings(
             self.store,
@@ -443,6 +439,11 @@ class SeamlessDataProvider:
             closed = Span(span.start, max(span.start, last_closed))
         request = Request(name, span, closed, strategy_named(strategy), now, sla, partial_ok, point)
         return request, grid, facts
+
+    def _begin(self) -> None:
+        """What comes before a request that may look at the store."""
+        self._refuse_unusable()
+        self._notice_commits()
 
     def _refuse_unusable(self) -> None:
         if self._closed:

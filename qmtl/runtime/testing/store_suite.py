@@ -141,7 +141,27 @@ class StoreSuite:
         assert refused.value.series == SERIES.text
         assert store.last_tx() == 0
 
+    @pytest.mark.parametrize("name", VALUES)
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+    def test_one_bar_that_is_none_is_refused(self, store: Store, name: str, value: float) -> None:
+        bar = some_bars(0, 1).with_columns(pl.lit(value).alias(name))
+        with pytest.raises(InvalidRequestError, match=name):
+            store.commit(SERIES, write(bar, answered=Coverage.of(minutes(0, 1))))
+        assert store.last_tx() == 0
+
     # Upserts
+
+    def test_what_is_replaced_comes_in_order_of_time(self, store: Store) -> None:
+        """A long write and single bars before, between and behind it, all replaced at once."""
+        everything = some_bars(0, 6_000)
+        store.commit(SERIES, write(pl.concat([everything[10:2_000], everything[2_010:]])))
+        for place in (3, 2_004, 2_006):
+            store.commit(SERIES, write(everything[place : place + 1]))
+        newer = pl.concat([everything[3:4], everything[1_990:2_000], everything[2_004:2_020]])
+        commit = store.commit(SERIES, write(newer.with_columns(close=pl.col("close") + 0.5)))
+        met = newer.filter(~pl.col("ts").is_in(everything["ts"].gather([2_005, *range(2_007, 2_010)])))
+        assert commit.replaced["ts"].to_list() == met["ts"].to_list()
+        assert commit.added == newer.height - met.height
 
     @pytest.mark.parametrize("count", [10, 2_000])
     def test_writing_twice_changes_nothing(self, store: Store, count: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 import signal
@@ -13,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 from typing import IO, NamedTuple
 
 import polars as pl
@@ -30,19 +28,11 @@ from qmtl.runtime.coordination.shards import shard_numbers
 from qmtl.runtime.io.store.schema import SHARD_STEPS
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 
+from . import fetch_children as script
+
 SCRIPT = Path(__file__).with_name("fetch_children.py")
 ROUNDS = int(os.environ.get("QMTL_TEST_CRASH_ROUNDS", "25"))
 PATIENCE_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fetch_children", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Said(NamedTuple):
@@ -107,7 +97,7 @@ def children() -> Iterator[Children]:
     serving.close()
 
 
-def known_of(store: Path, script: ModuleType, bars: pl.DataFrame) -> Coverage:
+def known_of(store: Path, bars: pl.DataFrame) -> Coverage:
     """What the store answers for, once it agrees with itself and with the vendor's `bars`."""
     with SeamlessDataProvider(store, vendors={}, metrics_registry=CollectorRegistry()) as provider:
         verification = provider.store.verify()
@@ -121,9 +111,7 @@ def known_of(store: Path, script: ModuleType, bars: pl.DataFrame) -> Coverage:
         return known
 
 
-def test_a_fetch_that_is_killed_at_any_instant(
-    children: Children, script: ModuleType, tmp_path: Path
-) -> None:
+def test_a_fetch_that_is_killed_at_any_instant(children: Children, tmp_path: Path) -> None:
     dice, stores, kills = random.Random(7), 0, 0
     store, known = tmp_path / "0", EMPTY
     bars = script.Shuffled().bars(script.SERIES, script.SPAN)
@@ -136,7 +124,7 @@ def test_a_fetch_that_is_killed_at_any_instant(
         asked = Coverage(said.asked)
         assert (missing & asked) == asked, f"only what is missing is asked for; {told}"
         assert sum(span.length for span in said.asked) == asked.length, f"nothing is asked twice; {told}"
-        now = known_of(store, script, bars)
+        now = known_of(store, bars)
         assert now - (known | said.acknowledged) in [EMPTY, *map(Coverage.of, said.handed[-1:])], told
         assert (now & (known | said.acknowledged)) == (known | said.acknowledged), told
         known = now
@@ -147,10 +135,10 @@ def test_a_fetch_that_is_killed_at_any_instant(
             store, known = tmp_path / str(stores), EMPTY
     assert kills > ROUNDS * 0.7, "it must die in the middle, most of the time"
     assert stores > 0, "and some must resume until they are done"
-    finished(store, known, script)
+    finished(store, known)
 
 
-def finished(store: Path, known: Coverage, script: ModuleType) -> None:
+def finished(store: Path, known: Coverage) -> None:
     """The next one completes it, and asks for what is missing, once."""
     vendor = script.ScriptedVendor(no_trade=script.NO_TRADE, absent=script.ABSENT)
     with SeamlessDataProvider(store, vendors=vendor, metrics_registry=CollectorRegistry()) as provider:

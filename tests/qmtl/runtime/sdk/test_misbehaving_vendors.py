@@ -107,6 +107,20 @@ def test_pages_that_bring_nothing_further_come_to_an_end(make: Make, case: str) 
     assert vendor.read == further + FRUITLESS_PAGES
 
 
+def test_rows_of_a_shorter_timeframe_are_refused_and_none_is_kept(make: Make) -> None:
+    longer = SERIES.replace(":1m", ":5m")
+    provider = make(Plain(lambda span: iter([honest(span)])))
+    with pytest.raises(qmtl.SourceUnavailableError, match="a shorter timeframe than 5m") as caught:
+        provider.fetch(longer, *SPAN)
+    error = caught.value
+    assert (error.source, error.series, error.span) == ("wrong", longer, SPAN)
+    assert "60 seconds" in str(error.why)
+    assert "mend the vendor wrong" in str(error.next_step)
+    kept = provider.fetch(longer, *SPAN, partial_ok=True)
+    assert kept.frame.is_empty()
+    assert any("shorter timeframe" in violation for violation in kept.receipt.violations)
+
+
 @pytest.mark.parametrize("case", ["repeated", "slivers", "back and forth"])
 def test_what_came_before_them_is_kept(make: Make, case: str) -> None:
     provider = make(Plain(ENDLESS[case]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from itertools import islice
 from typing import Any
 
@@ -14,7 +15,6 @@ from qmtl.foundation.schema.compatibility.json_schema.circles import (
     check_circles,
 )
 from qmtl.foundation.schema.compatibility.json_schema.dialects import UnknownDialectError
-from qmtl.foundation.schema.compatibility.json_schema.equality import copied
 from qmtl.foundation.schema.compatibility.json_schema.instances.examples import Examples
 from qmtl.foundation.schema.compatibility.json_schema.instances.sizes import MOST_VALUES
 from qmtl.foundation.schema.compatibility.json_schema.opened import (
@@ -133,7 +133,7 @@ class _Judge:
 def _shown(failure: Failure, candidate: Candidate, path: str) -> Problem:
     may = failure.may or f"may write {shown(candidate.local)}"
     message = f"at {_where(failure.path)} the reader {failure.wants}; the writer {may}"
-    return _problem(failure, path, message, Counterexample(copied(candidate.whole)))
+    return _problem(failure, path, message, Counterexample(deepcopy(candidate.whole)))
 
 
 def _problem(
@@ -145,7 +145,7 @@ def _problem(
     undecided: bool = False,
 ) -> Problem:
     # Schemas and examples are shared by all comparisons, and a verdict belongs to whoever asked for it.
-    writer, reader = copied(failure.writer), copied(failure.reader)
+    writer, reader = deepcopy(failure.writer), deepcopy(failure.reader)
     return Problem(path, failure.rule, message, writer, reader, counterexample, undecided)
 
 

@@ -58,13 +58,6 @@ def has_type(value: Any, name: str) -> bool:
     return kind == name or (name == "integer" and kind == "number" and is_integer(value))
 
 
-def copied(value: Any) -> Any:
-    """The same value, of which no part is shared."""
-    if isinstance(value, dict):
-        return {name: copied(inner) for name, inner in value.items()}
-    return [copied(inner) for inner in value] if isinstance(value, list) else value
-
-
 def shortness(value: Any) -> tuple[int, float]:
     """Orders values: those of the shortest text first, and of numbers those nearest to zero."""
     # A number of more digits than a float holds is still longer than any other.
