@@ -110,6 +110,12 @@ if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
     )
     from qmtl.runtime.io.vendors.ccxt import CcxtVendor as CcxtVendor
     from qmtl.runtime.io.vendors.files import FilesVendor as FilesVendor
+    from qmtl.runtime.sdk.corrections import (
+        RefreshResult as RefreshResult,
+    )
+    from qmtl.runtime.sdk.corrections import (
+        RetractResult as RetractResult,
+    )
     from qmtl.runtime.sdk.history_coverage import (
         compute_missing_ranges as compute_missing_ranges,
     )
@@ -171,6 +177,7 @@ _HOMES = {
     "qmtl.runtime.io.vendors.ccxt": ("CcxtVendor",),
     "qmtl.runtime.io.vendors.files": ("FilesVendor",),
     "qmtl.runtime.io.vendors.base": ("LiveFeed", "Page", "Update", "Vendor"),
+    "qmtl.runtime.sdk.corrections": ("RefreshResult", "RetractResult"),
     "qmtl.runtime.sdk.history_coverage": ("compute_missing_ranges", "merge_coverage"),
     "qmtl.runtime.sdk.importing": ("ImportResult", "import_file"),
     "qmtl.runtime.sdk.provider": ("SeamlessDataProvider",),

@@ -31,7 +31,7 @@ from qmtl.runtime.coordination.patience import Patience
 from qmtl.runtime.coordination.shards import runs, shard_numbers, shards_coverage
 from qmtl.runtime.coordination.threads import in_thread
 from qmtl.runtime.io.store.base import Store, Write
-from qmtl.runtime.io.survey import survey
+from qmtl.runtime.io.survey import asked_after, survey
 from qmtl.runtime.io.vendors.base import Page, Vendor
 
 # A kill loses at most one chunk: this many rows, or what came within this many seconds.
@@ -74,6 +74,7 @@ class Filling:
     source: str
     asked: list[Span] = field(default_factory=list)
     answered: Coverage = EMPTY
+    with_row: Coverage = EMPTY  # bars for which the vendor gave a row, possible or not
     added: int = 0
     replaced: list[pl.DataFrame] = field(default_factory=list)
     quarantined: int = 0
@@ -113,14 +114,21 @@ class Backfill:
         filling: Filling,
         on_progress: OnProgress | None = None,
         again: Coverage = EMPTY,
+        unless_after: int | None = None,
     ) -> None:
-        """Ask for `missing`, and once more for `again`: cells that hold an answer, but an implausible one.
+        """Ask for `missing`, and once more for `again`: cells that hold an answer, but one that is in doubt.
+
+        A doubt is settled by an answer that anybody asked for after `unless_after` (ns); left out, within the
+        time for which an absence holds.
 
         Claims what nobody else is working on, asks once per run, then waits for the others, takes what they
         committed, and claims what is still missing. Returns when nothing is left to be asked; what the
         vendor did not answer for stays unknown. Raises what the vendor raises.
         """
-        job = _Job(self, series, grid, facts, vendor, filling, on_progress, wanted=missing | again)
+        if unless_after is None:
+            unless_after = self.clock.now() - int(self.rules.absent_expiry * SECOND)
+        wanted = missing | again
+        job = _Job(self, series, grid, facts, vendor, filling, on_progress, wanted, unless_after)
         backfill_log.info(
             "backfill.started", **job.facts_of(missing.hull), bars=job.total, source=filling.source
         )
@@ -155,6 +163,7 @@ class _Job:
     filling: Filling
     on_progress: OnProgress | None
     wanted: Coverage
+    unless_after: int
 
     def __post_init__(self) -> None:
         self.total = self.grid.count(self.wanted)
@@ -187,7 +196,7 @@ class _Job:
                 claimed = wanted & shards_coverage(mine, shard)
                 if claimed:
                     # Between the reading and the claim somebody else may have committed.
-                    known = await self._known(claimed.hull) - again
+                    known = await self._known(claimed, again)
                     self.count(known)
                     for run in runs(claimed - known, self.grid):
                         await self._ask(run)
@@ -195,7 +204,7 @@ class _Job:
             if wanted and not mine:
                 self.filling.waited_for += 1
                 await asyncio.sleep(CLAIM_POLL_S)
-                known = await self._known(wanted.hull)
+                known = await self._known(wanted, again)
                 self.count(known)
                 wanted = wanted - known
 
@@ -209,11 +218,19 @@ class _Job:
         if self.on_progress is not None:
             self.on_progress(Progress(self.series, done, self.total))
 
-    async def _known(self, span: Span) -> Coverage:
-        """Cells that need no asking any more: a row, an answer or an absence is stored for them."""
-        now = self.on.clock.now()
-        states = await in_thread(partial(survey, self.on.store, self.series, span, self.grid, now=now))
-        return states.present | states.no_trade | states.absent
+    async def _known(self, cells: Coverage, again: Coverage) -> Coverage:
+        """Those of `cells` that need no asking any more: a row, an answer or an absence is stored for them.
+
+        What is to be asked again must have been asked for lately, by whoever had the claim.
+        """
+        store, series, grid, now = self.on.store, self.series, self.grid, self.on.clock.now()
+        states = await in_thread(partial(survey, store, series, cells.hull, grid, now=now))
+        known = (states.present | states.no_trade | states.absent) & cells
+        again = again & known
+        if not again:
+            return known
+        settled = await in_thread(partial(asked_after, store, series, again, self.unless_after))
+        return known - (again - settled)
 
     async def _ask(self, run: Span) -> None:
         """One question, asked again for the rest of it when the connection breaks."""
@@ -336,6 +353,7 @@ class _Chunk:
             job.series, filling.source, added=commit.added, quarantined=screened.quarantine.height
         )
         filling.answered |= answered
+        filling.with_row |= job.grid.cells(stamps(screened.clean)) | screened.retracted
         filling.added += commit.added
         filling.quarantined += screened.quarantine.height
         filling.findings.extend(screened.findings)

@@ -1,4 +1,4 @@
-"""The five states of a range however long, without holding its rows."""
+"""What a store knows of a range however long, without holding its rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import BarStates, states_of_cells
-from qmtl.foundation.timeline import EMPTY, Span
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.runtime.io.store.base import Store
 
 # Bars read at once: about 6 MB of rows.
@@ -32,3 +32,15 @@ def survey(
         answered |= snapshot.answered
         absent |= snapshot.absent(judged_at)
     return states_of_cells(span, grid, present, answered, absent)
+
+
+def asked_after(store: Store, series: SeriesId, cells: Coverage, time: int) -> Coverage:
+    """Those of `cells` whose stored answer was asked for after `time` (ns)."""
+    answered = EMPTY
+    width = WINDOW_STEPS * series.timeframe.step
+    for run in cells:
+        for start in range(run.start, run.end, width):
+            window = Span(start, min(start + width, run.end))
+            answers = store.read(series, window).answers
+            answered |= Coverage((a.start, a.end) for a in answers if a.checked_at > time).clip(window)
+    return answered

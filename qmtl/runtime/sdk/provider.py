@@ -29,7 +29,7 @@ from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import SECOND, SMALL_INT, iso, to_ns, warn_of_small_ints
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.report import ConformanceReport
-from qmtl.runtime.coordination.backfill import OnProgress, Rules
+from qmtl.runtime.coordination.backfill import Filling, OnProgress, Rules
 from qmtl.runtime.coordination.claims import Claims
 from qmtl.runtime.io.cache import RangeCache
 from qmtl.runtime.io.store.embedded import EmbeddedStore
@@ -39,6 +39,7 @@ from qmtl.runtime.planning.request import Fill, Request, Tier, strategy_named
 from qmtl.runtime.planning.session import Finish, open_session
 from qmtl.runtime.sdk.accepting import accept_warnings, check_rules
 from qmtl.runtime.sdk.answer import Answerer
+from qmtl.runtime.sdk.corrections import RefreshResult, RetractResult, checked_reason, commits_frame
 from qmtl.runtime.sdk.declared import Declared
 from qmtl.runtime.sdk.flights import Flights
 from qmtl.runtime.sdk.journey import Journey
@@ -46,7 +47,7 @@ from qmtl.runtime.sdk.loop_thread import LoopThread
 from qmtl.runtime.sdk.results import FetchManyResult, FetchResult, Pending
 from qmtl.runtime.sdk.schemas import Schemas, mode_named, records_of
 from qmtl.runtime.sdk.shell import Shell
-from qmtl.runtime.sdk.sources import CcxtByVenue, Sources, close_each
+from qmtl.runtime.sdk.sources import CcxtByVenue, Sources, close_each, name_of
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -272,19 +273,68 @@ class SeamlessDataProvider:
         """
         self._begin()
         journey = self._open(series, start, end, "AUTO_BACKFILL", None, True, None, None, on_progress)
-        vendor = self._shell.vendors.find(journey.request.series)
-        if vendor is None:
-            why, next_step = self._shell.vendors.unserved(journey.request.series)
-            raise InvalidRequestError(
-                "no vendor serves this series",
-                series=journey.request.series,
-                why=why,
-                next_step=next_step,
-            )
+        vendor = self._vendor_of(journey.request.series)
         missing = self.coverage(series, start, end).unknown.clip(journey.request.closed)
         if missing:
             self._loop.run(self._shell.fill(journey, vendor, missing))
         return self.coverage(series, start, end)
+
+    def refresh(
+        self, series: str | SeriesId, start: Any, end: Any = None, *, on_progress: OnProgress | None = None
+    ) -> RefreshResult:
+        """Ask the vendor again for all bars in `[start, end)` that have an answer; what differs now.
+
+        Changed bars are corrections: the new values win, the old ones stay readable by `as_of`. A bar that
+        the vendor no longer has is kept and named. Memory stays bounded, but for the corrections. Raises as
+        `backfill` does; what was committed before an error stays.
+        """
+        self._begin()
+        journey = self._open(series, start, end, "AUTO_BACKFILL", None, True, None, None, on_progress)
+        request, vendor = journey.request, self._vendor_of(journey.request.series)
+        earlier = self.coverage(series, start, end)
+        before = self.store.read(request.series, Span(request.span.start, request.span.start)).as_of
+        asked = (earlier.present | earlier.no_trade | earlier.absent).clip(request.closed)
+        filling = Filling(name_of(vendor))
+        if asked:
+            asking = self._shell.fill(journey, vendor, asked, asked, unless_after=request.opened_at)
+            filling = self._loop.run(asking)
+        after = self.store.read(request.series, Span(request.span.start, request.span.start)).as_of
+        changes = self.store.diff(request.series, before, after)
+        return RefreshResult(
+            series=request.series,
+            span=request.span,
+            asked=asked,
+            answered=filling.answered & asked,
+            corrections=changes.filter(pl.col("ts").to_physical().is_between(*request.span, closed="left")),
+            unconfirmed=(earlier.present & filling.answered) - filling.with_row,
+            quarantined=filling.quarantined,
+            findings=tuple(filling.findings),
+            states=self.coverage(series, start, end),
+            before=before,
+            as_of=after,
+        )
+
+    def retract(self, series: str | SeriesId, start: Any, end: Any, *, reason: str) -> RetractResult:
+        """Make all bars in `[start, end)` unknown: their rows and answers no longer count.
+
+        The rows stay readable by `as_of`, and `reason` is kept with the commit (see `commits`). The next
+        fetch asks the vendor again.
+        """
+        self._begin()
+        request, _, _ = self._request(series, start, end, "FAIL_FAST", None, True, None)
+        why = checked_reason(reason, request.series)
+        before = self.store.read(request.series, Span(request.span.start, request.span.start)).as_of
+        gone = self.store.retract(request.series, request.span, reason=why)
+        return RetractResult(request.series, request.span, gone.rows, gone.changed, before, gone.as_of)
+
+    def commits(self, series: str | SeriesId) -> pl.DataFrame:
+        """The commits of a series, oldest first: times to read `as_of`, and what happened then.
+
+        Columns as_of (Int64, ns), committed_at, kind (write, declare, retract, repair), start, end (null:
+        the whole series), writer, reason.
+        """
+        self._begin()
+        return commits_frame(self.store.commits(_series(series)))
 
     def accept(
         self, series: str | SeriesId, start: Any, end: Any = None, *, rules: Iterable[str] = ()
@@ -439,6 +489,16 @@ class SeamlessDataProvider:
             closed = Span(span.start, max(span.start, last_closed))
         request = Request(name, span, closed, strategy_named(strategy), now, sla, partial_ok, point)
         return request, grid, facts
+
+    def _vendor_of(self, series: SeriesId) -> Vendor:
+        """Raises `InvalidRequestError` if no vendor serves the series."""
+        vendor = self._shell.vendors.find(series)
+        if vendor is None:
+            why, next_step = self._shell.vendors.unserved(series)
+            raise InvalidRequestError(
+                "no vendor serves this series", series=series, why=why, next_step=next_step
+            )
+        return vendor
 
     def _begin(self) -> None:
         """What comes before a request that may look at the store."""

@@ -189,9 +189,14 @@ class Shell:
         return Filled(Tier.BACKFILL, seconds, failure, breach, asked_again=journey.session.suspects)
 
     async def fill(
-        self, journey: Journey, vendor: Vendor, cells: Coverage, again: Coverage = EMPTY
+        self,
+        journey: Journey,
+        vendor: Vendor,
+        cells: Coverage,
+        again: Coverage = EMPTY,
+        unless_after: int | None = None,
     ) -> Filling:
-        """Share the flight that asks `vendor` for `cells`."""
+        """Share the flight that asks `vendor` for `cells`; see `Backfill.run`."""
         series, grid, facts = journey.request.series, journey.grid, journey.facts
         backfill = Backfill(self.store, self.claims, self.clock, self.metrics, self.rules)
         journey.filling = Filling(name_of(vendor))
@@ -199,7 +204,15 @@ class Shell:
         async def work(filling: Filling) -> None:
             try:
                 await backfill.run(
-                    series, grid, facts, cells - again, vendor, filling, journey.on_progress, again=again
+                    series,
+                    grid,
+                    facts,
+                    cells - again,
+                    vendor,
+                    filling,
+                    journey.on_progress,
+                    again=again,
+                    unless_after=unless_after,
                 )
             except UnfitPageError:
                 # Refused in either mode, for there is no way to keep it; counted as what breaks a schema is.

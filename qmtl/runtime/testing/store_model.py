@@ -76,6 +76,16 @@ class ModelStore:
         if self.now.facts != facts:
             self.states.append((as_of, self.now._replace(facts=facts)))
 
+    def retract(self, span: Span, as_of: int) -> int:
+        """How many rows were taken away."""
+        gone = [ts for ts in self.now.rows if span.start <= ts < span.end]
+        rows = {ts: values for ts, values in self.now.rows.items() if ts not in gone}
+        cells = {ts: cell for ts, cell in self.now.cells.items() if not span.start <= ts < span.end}
+        state = State(rows, cells, self.now.facts)
+        if state != self.now:
+            self.states.append((as_of, state))
+        return len(gone)
+
     def at(self, as_of: int) -> State:
         """The state of the newest commit at `as_of`."""
         return next((state for time, state in reversed(self.states) if time <= as_of), NOTHING)
@@ -231,6 +241,15 @@ class StoreMachine(RuleBasedStateMachine):
         at = self.store.read(SERIES, Span(0, 0)).as_of
         self.model.declare(facts, at)
         self.times.append(max(at, self.times[-1]))
+
+    @rule(span=spans())
+    def retract(self, span: Span) -> None:
+        known = len(self.model.states)
+        retraction = self.store.retract(SERIES, span, reason="a trial")
+        assert self.model.retract(span, retraction.as_of) == retraction.rows
+        assert retraction.changed == (len(self.model.states) > known)
+        assert retraction.as_of >= self.times[-1]
+        self.times.append(retraction.as_of)
 
     @rule(span=spans(), context=st.integers(0, 30))
     def read(self, span: Span, context: int) -> None:

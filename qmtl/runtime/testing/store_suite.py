@@ -264,6 +264,59 @@ class StoreSuite:
         assert store.read(SERIES, minutes(0, 10)).answered == EMPTY
         assert store.read(SERIES, minutes(0, 10), as_of=first).answered == snapshot.answered
 
+    @pytest.mark.parametrize("count", [10, 511, 20_000])
+    def test_retracted_bars_are_unknown_and_stay_readable_as_of(self, store: Store, count: int) -> None:
+        known = write(some_bars(0, count), answered=Coverage.of(minutes(0, count + 5)))
+        before = store.commit(SERIES, known)
+        single = store.commit(SERIES, write(some_bars(3, 1, price=7.0)))
+        gone = minutes(2, count - 3)
+        retraction = store.retract(SERIES, gone, reason="the source had mixed up two symbols")
+        assert (retraction.rows, retraction.changed) == (count - 5, True)
+        assert retraction.as_of > single.as_of
+        snapshot = store.read(SERIES, minutes(-5, count + 10))
+        left = pl.concat([some_bars(0, 2), some_bars(count - 3, 3)])
+        assert_frame_equal(snapshot.frame, left, check_exact=True)
+        assert snapshot.answered == Coverage([minutes(0, 2), minutes(count - 3, count + 5)])
+        assert snapshot.as_of == retraction.as_of
+        earlier = store.read(SERIES, minutes(-5, count + 10), as_of=before.as_of)
+        assert_frame_equal(earlier.frame, some_bars(0, count), check_exact=True)
+        assert store.changes(single.tx) == [Change(single.tx + 1, SERIES, gone)]
+        changed = store.diff(SERIES, single.as_of, retraction.as_of)
+        assert changed["change"].to_list() == ["removed"] * (count - 5)
+        again = store.commit(SERIES, known)
+        assert (again.added, again.unchanged) == (count - 5, 5)
+
+    def test_retracting_what_is_not_known_commits_nothing(self, store: Store) -> None:
+        commit = store.commit(SERIES, write(some_bars(0, 3)))
+        for span in (minutes(3, 9), minutes(1, 1)):
+            retraction = store.retract(SERIES, span, reason="nothing is there")
+            assert (retraction.rows, retraction.changed) == (0, False)
+        assert store.last_tx() == commit.tx
+
+    def test_an_answer_without_rows_is_retracted(self, store: Store) -> None:
+        store.commit(SERIES, write(answered=Coverage.of(minutes(0, 9)), absent=Coverage.of(minutes(9, 12))))
+        assert store.retract(SERIES, minutes(4, 10), reason="a proxy answered").changed
+        snapshot = store.read(SERIES, minutes(0, 20))
+        assert snapshot.answered == Coverage.of(minutes(0, 4))
+        assert [(a.start, a.end) for a in snapshot.answers if a.said == "absent"] == [minutes(10, 12)]
+
+    def test_commits_say_when_what_and_why(self, store: Store) -> None:
+        assert store.commits(SERIES) == []
+        first = store.commit(SERIES, write(some_bars(0, 3)))
+        store.commit(OTHER, write(some_bars(0, 1)))
+        store.commit(SERIES, write(some_bars(0, 3)))
+        store.declare(SERIES, SeriesFacts(calendar="XNYS"))
+        gone = store.retract(SERIES, minutes(1, 2), reason="wrong symbol")
+        known = store.commits(SERIES)
+        assert [(one.kind, one.reason) for one in known] == [
+            ("write", None),
+            ("declare", None),
+            ("retract", "wrong symbol"),
+        ]
+        assert (known[0].as_of, known[0].span) == (first.as_of, minutes(0, 3))
+        assert (known[2].as_of, known[2].span) == (gone.as_of, minutes(1, 2))
+        assert all(one.writer for one in known)
+
     def test_many_answers(self, store: Store) -> None:
         many = Coverage(minutes(3 * i, 3 * i + 1) for i in range(5_000))
         store.commit(SERIES, write(answered=many))

@@ -14,9 +14,13 @@ from qmtl.foundation.frames import empty_bars
 from qmtl.foundation.schema.governance import GovernanceRecords
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.conformance.acceptance import Accepted
 
 Said = Literal["answered", "absent"]
+
+# What is declared bears on every bar.
+ALL_TIME = Span(EARLIEST, LATEST)
 
 
 class Answer(NamedTuple):
@@ -108,6 +112,32 @@ class Snapshot:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """What a retraction took away: `rows` of them, and answers; `as_of` is the time of its commit in ns.
+
+    `changed` is False if the store knew nothing of the bars; then nothing was committed.
+    """
+
+    as_of: int
+    rows: int
+    changed: bool
+
+
+class CommitInfo(NamedTuple):
+    """One commit of a series. `as_of` (ns) reads what it left behind; `span` bounds what it touched.
+
+    kind: "write", "declare" (facts of the series), "retract" or "repair" (rows lost to damage). writer: host
+    and process. reason: of a retraction.
+    """
+
+    as_of: int
+    kind: str
+    span: Span
+    writer: str
+    reason: str | None
+
+
 class Change(NamedTuple):
     """What one commit touched."""
 
@@ -141,6 +171,17 @@ class Store(Protocol):
 
         Raises `InvalidRequestError`, and keeps nothing, if the store declares otherwise than the write.
         """
+        ...
+
+    def retract(self, series: SeriesId, span: Span, *, reason: str) -> Retraction:
+        """Take away all rows that open within `span`, and all answers for it: its bars become unknown.
+
+        Reads as of earlier commits stay as they are. `reason` is kept with the commit.
+        """
+        ...
+
+    def commits(self, series: SeriesId) -> list[CommitInfo]:
+        """What changed what can be read of the series, oldest first, since the retention horizon."""
         ...
 
     @property

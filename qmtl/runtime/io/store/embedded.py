@@ -29,11 +29,12 @@ from qmtl.runtime.io.store import (
     opening,
     pins,
     reader,
+    retraction,
     writer,
 )
 from qmtl.runtime.io.store import repair as repairs
 from qmtl.runtime.io.store import verify as verification
-from qmtl.runtime.io.store.base import Change, Commit, Snapshot, Write
+from qmtl.runtime.io.store.base import ALL_TIME, Change, Commit, CommitInfo, Retraction, Snapshot, Write
 from qmtl.runtime.io.store.compaction import Compaction
 from qmtl.runtime.io.store.inventory import SeriesInfo, StoreInfo
 from qmtl.runtime.io.store.pins import Pin
@@ -42,7 +43,6 @@ from qmtl.runtime.io.store.rows import NO_ROWS, Rows, from_frame
 from qmtl.runtime.io.store.schema import LIVE
 from qmtl.runtime.io.store.verify import Progress, Verification
 from qmtl.runtime.io.store.windows import Window
-from qmtl.runtime.io.store.writer import ALL_TIME
 
 # So often a write is prepared without the lock before it takes the lock first.
 _HOPEFUL_TRIES = 3
@@ -138,6 +138,10 @@ class EmbeddedStore:
                 reader.refuse_future(connection, series, as_of, self._clock.now())
             return history.diff(connection, series, as_of_a, as_of_b)
 
+    def commits(self, series: SeriesId) -> list[CommitInfo]:
+        with self._home.reading(series) as connection:
+            return history.commits(connection, series)
+
     def quarantined(self, series: SeriesId, span: Span) -> pl.DataFrame:
         with self._home.reading(series, span) as connection:
             return inventory.quarantined(connection, series, span)
@@ -192,6 +196,14 @@ class EmbeddedStore:
         tx, as_of = transaction.apply(write, difference, made)
         replaced = writer.replaced_frame(difference.old, difference.new)
         return Commit(tx, as_of, difference.added, difference.unchanged, replaced)
+
+    def retract(self, series: SeriesId, span: Span, *, reason: str) -> Retraction:
+        while True:
+            try:
+                with self._writing(series) as transaction:
+                    return retraction.retract(transaction, span, reason)
+            except writer.DamagedWindowError as met:
+                self._record(met.damage)
 
     @contextmanager
     def _writing(self, series: SeriesId, *, timeout_s: float | None = None) -> Iterator[writer.Transaction]:

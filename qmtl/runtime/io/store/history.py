@@ -1,4 +1,4 @@
-"""What changed between two commits."""
+"""The commits of a series, and what changed between two of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,27 @@ import polars as pl
 from qmtl.foundation.frames import TS, VALUES
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
+from qmtl.runtime.io.store.base import CommitInfo
 from qmtl.runtime.io.store.reader import View, assemble, commit_at, series_number
 from qmtl.runtime.io.store.rows import Rows, find, same_values
+from qmtl.runtime.io.store.schema import FORMAT_WITH_REASONS, format_of
 from qmtl.runtime.io.store.windows import FULL
 
 _NAN = float("nan")
+
+
+def commits(connection: sqlite3.Connection, series: SeriesId) -> list[CommitInfo]:
+    """See `Store.commits`: all since the retention horizon. What a pin keeps beyond it, the pin names."""
+    connection.execute("BEGIN")
+    has_reasons = format_of(connection) >= FORMAT_WITH_REASONS
+    reason = "(SELECT reason FROM reason WHERE reason.tx = tx.id)" if has_reasons else "NULL"
+    found = connection.execute(
+        f'SELECT committed_at, kind, start, "end", writer, {reason} FROM tx'
+        " WHERE series = ? AND kind <> 'compact'"
+        " AND committed_at >= (SELECT value FROM setting WHERE name = 'horizon') ORDER BY id",
+        (series_number(connection, series),),
+    ).fetchall()
+    return [CommitInfo(at, kind, Span(start, end), by, why) for at, kind, start, end, by, why in found]
 
 
 def diff(connection: sqlite3.Connection, series: SeriesId, as_of_a: int, as_of_b: int) -> pl.DataFrame:

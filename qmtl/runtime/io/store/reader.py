@@ -156,6 +156,15 @@ class View:
         """Single rows with `low <= ts <= high`."""
         return self._hot("AND ts BETWEEN :low AND :high ORDER BY ts", low=low, high=high)
 
+    def hot_over(self, low: int, high: int) -> int:
+        """How many single rows with `low <= ts <= high` lie over a row of a chunk."""
+        found = self._rows(
+            "SELECT count(*) FROM hot WHERE series = :series AND @at AND ts BETWEEN :low AND :high AND over",
+            low=low,
+            high=high,
+        )
+        return int(found.fetchone()[0])
+
     def hot_stamps(self) -> Int64Array:
         """The stamps of all single rows, ascending."""
         found = self._rows("SELECT ts FROM hot WHERE series = :series AND @at ORDER BY ts").fetchall()

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from qmtl.foundation.errors import StoreCorruptError, StoreError
 
-FORMAT = 2
+FORMAT = 3
 # An older qmtl would sweep away what a pin holds, so that it must not open such a store.
 FORMAT_WITH_PINS = 2
+FORMAT_WITH_REASONS = 3
 APPLICATION_ID = 0x716D746C  # "qmtl"
 DATABASE = "bars.sqlite"
 LOCK = "bars.lock"
@@ -29,6 +30,9 @@ CREATE TABLE pin (
 ) WITHOUT ROWID;
 """
 
+# What format 3 added: why a commit took rows away, in the words of whoever did.
+_SINCE_3 = "CREATE TABLE reason (tx INTEGER PRIMARY KEY, reason TEXT NOT NULL);"
+
 _TABLES = """
 CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO setting VALUES ('horizon', 0);
@@ -36,7 +40,8 @@ INSERT INTO setting VALUES ('horizon', 0);
 CREATE TABLE series (id INTEGER PRIMARY KEY, node TEXT NOT NULL UNIQUE);
 
 -- Commits, without a hole in their numbers; committed_at (ns) strictly increases. start and end bound what
--- the commit touched. kind: write, declare, repair, or compact, which changes nothing that can be seen.
+-- the commit touched. kind: write, declare, retract, repair, or compact, which changes nothing that can
+-- be seen.
 CREATE TABLE tx (
     id INTEGER PRIMARY KEY, committed_at INTEGER NOT NULL, kind TEXT NOT NULL, writer TEXT NOT NULL,
     series INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL);
@@ -84,6 +89,9 @@ CREATE TABLE accepted (
     PRIMARY KEY (series, rule, start, "end", fingerprint)) WITHOUT ROWID;
 """
 
+# What each format added to the one before it.
+_ADDED = {2: _SINCE_2, 3: _SINCE_3}
+
 
 def format_of(connection: sqlite3.Connection) -> int:
     """Which format the file has; 0 if it was never laid out."""
@@ -118,8 +126,9 @@ def recognise(connection: sqlite3.Connection, folder: Path) -> int:
 
 
 def bring_up_to_date(connection: sqlite3.Connection) -> None:
-    """Make a store of format 1 one of today's; all at once, or not at all."""
-    connection.executescript(f"BEGIN IMMEDIATE; PRAGMA user_version = {FORMAT}; {_SINCE_2} COMMIT;")
+    """Make a store of an older format one of today's; all at once, or not at all."""
+    added = "".join(tables for since, tables in _ADDED.items() if since > format_of(connection))
+    connection.executescript(f"BEGIN IMMEDIATE; PRAGMA user_version = {FORMAT}; {added} COMMIT;")
 
 
 def shard_steps(connection: sqlite3.Connection) -> int:
@@ -135,5 +144,5 @@ def create(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.executescript(
         f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
-        f"{_TABLES} {_SINCE_2} COMMIT;"
+        f"{_TABLES} {''.join(_ADDED.values())} COMMIT;"
     )

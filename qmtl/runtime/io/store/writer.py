@@ -16,10 +16,9 @@ from qmtl.foundation.facts import NOTHING_DECLARED, SeriesFacts, agreed
 from qmtl.foundation.frames import TS, VALUES
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
-from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.io.store import answers as answer_algebra
 from qmtl.runtime.io.store import facts as declarations
-from qmtl.runtime.io.store.base import Answer, Write
+from qmtl.runtime.io.store.base import ALL_TIME, Answer, Write
 from qmtl.runtime.io.store.codec import Packed, pack, pack_single
 from qmtl.runtime.io.store.parallel import in_parallel
 from qmtl.runtime.io.store.reader import Damage, View, enter_series, last_commit
@@ -32,9 +31,6 @@ FEW = 512
 # More hot rows than this are folded into chunks by the commit that meets them.
 MANY_HOT = 1_024
 _COUNT_EVERY = 64
-
-# What is declared bears on every bar.
-ALL_TIME = Span(EARLIEST, LATEST)
 
 
 class DamagedWindowError(Exception):

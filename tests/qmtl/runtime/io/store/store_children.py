@@ -42,16 +42,20 @@ def shrink_chunks() -> None:
     writer.FEW, writer.MANY_HOT, writer._COUNT_EVERY = 16, 40, 4
 
 
-def operation(seed: int, number: int) -> Write | SeriesFacts | None:
-    """What the writer does in its step `number`; None stands for a compaction."""
+def operation(seed: int, number: int) -> Write | SeriesFacts | Span | None:
+    """What the writer does in its step `number`: a span is retracted, None stands for a compaction."""
     dice = random.Random(f"{seed} {number}")
-    kind = dice.choice(["append", "append", "page", "correct", "retract", "say", "compact", "declare"])
+    kind = dice.choice(
+        ["append", "append", "page", "correct", "forget", "retract", "say", "compact", "declare"]
+    )
     if kind == "compact":
         return None
     if kind == "declare":
         return SeriesFacts(calendar=f"C{seed}-{number}")
     count = {"append": 1, "page": 100, "correct": 5}.get(kind, 0)
     first = dice.randrange(0, 900)
+    if kind == "retract":
+        return minutes(first, first + dice.choice([1, 30, 300]))
     price = float(seed * 10_000 + number + 1)
     rows = {(first + i) * STEP: (price + i, *(price,) * 4) for i in range(count)}
     span = Coverage.of(minutes(first, first + max(count, 30)))
@@ -59,10 +63,10 @@ def operation(seed: int, number: int) -> Write | SeriesFacts | None:
         source="ab"[dice.randrange(2)],
         checked_at=seed * 10_000 + number,
         frame=make_frame(rows),
-        answered=EMPTY if kind == "retract" else span,
+        answered=EMPTY if kind == "forget" else span,
         absent=Coverage.of(minutes(first + 3, first + 9)) if kind == "say" else EMPTY,
         absent_until=7,
-        retracted=span if kind == "retract" else EMPTY,
+        retracted=span if kind == "forget" else EMPTY,
     )
 
 
@@ -76,6 +80,8 @@ def write_until_killed(folder: str, seed: str) -> None:
             store.compact()
         elif isinstance(step, SeriesFacts):
             store.declare(SERIES, step)
+        elif isinstance(step, Span):
+            store.retract(SERIES, step, reason="a trial")
         else:
             store.commit(SERIES, step)
         say(f"ack {number} {store.last_tx()}")

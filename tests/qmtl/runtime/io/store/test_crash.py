@@ -32,6 +32,8 @@ def apply(model: ModelStore, script: ModuleType, seed: int, number: int, as_of: 
     step = script.operation(seed, number)
     if isinstance(step, SeriesFacts):
         model.declare(step, as_of)
+    elif isinstance(step, Span):
+        model.retract(step, as_of)
     elif step is not None:
         model.commit(step, as_of)
 

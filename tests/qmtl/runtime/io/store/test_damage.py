@@ -137,6 +137,20 @@ class TestDamagedChunk:
             assert healed.answered == Coverage.of(WHOLE)
             assert store.read(SERIES, WHOLE, as_of=before).answered == left
 
+    def test_it_can_be_retracted(self, folder: Path, damage: Callable[[Path], None]) -> None:
+        _, first, last, _ = second_chunk(folder)
+        damage(folder)
+        with EmbeddedStore(folder) as store:
+            for gone in (minutes(first + 5, last - 5), minutes(first - 5, last + 5), minutes(0, last + 5)):
+                store.retract(SERIES, gone, reason="the disk")
+                assert not set(store.read(SERIES, gone).frame["ts"])
+            left = some_bars(last + 5, TOTAL - last - 5)
+            assert_frame_equal(store.read(SERIES, WHOLE).frame, left, check_exact=True)
+            assert store.read(SERIES, WHOLE).answered == Coverage.of(minutes(last + 5, TOTAL))
+            assert not store.verify().damage
+            store.commit(SERIES, Write("v", 2, some_bars(0, TOTAL), Coverage.of(WHOLE)))
+            assert_frame_equal(store.read(SERIES, WHOLE).frame, some_bars(0, TOTAL), check_exact=True)
+
     def test_verify_repairs(self, folder: Path, damage: Callable[[Path], None]) -> None:
         _, first, last, _ = second_chunk(folder)
         damage(folder)

@@ -21,6 +21,7 @@ from qmtl.foundation.timeline import Coverage
 from qmtl.runtime.io.store import windows, writer
 from qmtl.runtime.io.store.base import Snapshot, Write
 from qmtl.runtime.io.store.embedded import EmbeddedStore
+from qmtl.runtime.io.store.schema import FORMAT
 from qmtl.runtime.testing.store_model import SERIES
 from qmtl.runtime.testing.store_suite import minutes, some_bars
 
@@ -79,6 +80,8 @@ def test_a_sweep_leaves_what_is_pinned_until_it_is_released(store: EmbeddedStore
     for other in (between, pin.as_of - 1):
         with pytest.raises(StoreError, match="no longer knows"):
             store.read(SERIES, EVERYTHING, as_of=other)
+    newest = store.read(SERIES, EVERYTHING).as_of
+    assert [one.as_of for one in store.commits(SERIES)] == [newest], "what a sweep took is not listed"
     assert store.unpin("paper") == pin
     assert store.pins() == []
     with pytest.raises(StoreError, match="no longer knows"):
@@ -111,7 +114,8 @@ def back_to_format_1(place: Path) -> None:
     """What format 2 added is taken away again."""
     connection = sqlite3.connect(place / "bars.sqlite", isolation_level=None)
     connection.executescript(
-        "DROP TABLE pin; DELETE FROM setting WHERE name = 'shard_steps'; PRAGMA user_version = 1;"
+        "DROP TABLE reason; DROP TABLE pin; DELETE FROM setting WHERE name = 'shard_steps';"
+        "PRAGMA user_version = 1;"
     )
     facts = {"calendar": "XNYS", "anchor": "clock", "allow_nonpositive": False, "has_volume": True}
     connection.execute("INSERT INTO facts VALUES (1, 1, ?, ?)", (2**63 - 1, json.dumps(facts)))
@@ -129,13 +133,16 @@ def test_a_store_of_format_1_is_read_as_it_is_and_brought_up_to_date(tmp_path: P
             "it kept the defaults beside what was said"
         )
         assert (store.info().format, store.pins(), store.shard_steps) == (1, [], 10_000)
+        assert [one.kind for one in store.commits(SERIES)] == ["write"]
     with EmbeddedStore(place) as store:
         assert store.read(SERIES, EVERYTHING).frame.height == 20
         assert store.facts(SERIES) == SeriesFacts(calendar="XNYS"), (
             "it kept the defaults beside what was said"
         )
-        assert (store.info().format, store.pins(), store.shard_steps) == (2, [], 10_000)
+        assert (store.info().format, store.pins(), store.shard_steps) == (FORMAT, [], 10_000)
         assert store.pin("now").tx == 1
+        store.retract(SERIES, minutes(0, 1), reason="a trial")
+        assert [one.reason for one in store.commits(SERIES)] == [None, "a trial"]
         assert store.verify().is_sound
 
 

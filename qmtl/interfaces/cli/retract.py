@@ -1,0 +1,42 @@
+"""`qmtl retract`: make an earlier answer unknown."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qmtl.interfaces.cli.arguments import Series, Start
+from qmtl.interfaces.cli.session import JsonToo, instant, session_of
+
+
+def retract(
+    ctx: typer.Context,
+    series: Series,
+    start: Start,
+    end: Annotated[str, typer.Argument(metavar="END", help="Not included.", show_default=False)],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the commit.")],
+    json: JsonToo = False,
+) -> None:
+    """Make all bars in [START, END) unknown: their rows and answers no longer count.
+
+    They stay readable with --as-of. The next fetch asks the vendor again.
+    """
+    from qmtl.foundation.times import iso
+    from qmtl.interfaces.cli.showing import facts_text
+
+    session = session_of(ctx)
+    with session.provider(make=False) as provider:
+        result = provider.retract(series, instant(start), instant(end), reason=reason)
+    taken = f"{result.rows:,} rows and the answers of the range" if result.changed else "nothing was known"
+    session.show(
+        facts_text(
+            [
+                ("series", str(result.series)),
+                ("range", str(result.span)),
+                ("retracted", taken),
+                ("before", f"{iso(result.before)}; read it with --as-of {result.before}"),
+            ]
+        )
+    )
+    session.emit(result.to_json())
