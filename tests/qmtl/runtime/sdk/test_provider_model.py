@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -401,6 +401,33 @@ class ProviderMachine(RuleBasedStateMachine):
         self.other.store.commit(self.series, Write("hand", now, row, answered=Coverage.of(Span(ts, end))))
         self.pasts[ts] = {Past(next(row.select(VALUES).iter_rows()), "answered", now)}
 
+    @rule(place=places, length=lengths)
+    def another_provider_asks_again(self, place: int, length: int) -> None:
+        span = self.range(place, length)
+        if span is None or self.may_hang():
+            return
+        opened = self.clock.now()
+        answered = {
+            ts for ts, states in self.states(opened).items() if states & {"present", "no_trade", "absent"}
+        }
+        try:
+            self.other.refresh(self.name, *span)
+        except QmtlError:
+            assert Failure() in self.vendor.log[self.heard :]
+        self.listen(certain=True, opened=opened, again=answered)
+        self.look()
+
+    @rule(place=places, length=lengths)
+    def somebody_takes_an_answer_back(self, place: int, length: int) -> None:
+        span = self.range(place, length)
+        if span is None:
+            return
+        self.other.retract(self.name, *span, reason="a trial")
+        for ts in self.cells:
+            if span.start <= ts < span.end:
+                self.pasts[ts] = {Past()}
+        self.look()
+
     @rule()
     def the_store_is_compacted(self) -> None:
         self.other.store.compact()
@@ -452,11 +479,14 @@ class ProviderMachine(RuleBasedStateMachine):
 
     # -- keeping the record
 
-    def listen(self, *, certain: bool, opened: int) -> None:
-        """Follow what the vendor was asked and what it said since the last time."""
+    def listen(self, *, certain: bool, opened: int, again: Collection[int] = ()) -> None:
+        """Follow what the vendor was asked and what it said since the last time.
+
+        again: bars that may be asked for although their answer is known.
+        """
         for event in self.vendor.log[self.heard :]:
             if isinstance(event, Question):
-                self.check_question(event, opened)
+                self.check_question(event, opened, again)
             elif isinstance(event, Told) and not is_refused(event.page):
                 for ts in self.cells:
                     end = ts + self.grid.step
@@ -465,17 +495,21 @@ class ProviderMachine(RuleBasedStateMachine):
                         self.pasts[ts] = later if certain else later | self.pasts[ts]
         self.heard = len(self.vendor.log)
 
-    def check_question(self, asked: Question, opened: int) -> None:
+    def check_question(self, asked: Question, opened: int, again: Collection[int]) -> None:
         """No bar is asked for while its answer is known; but a silence against all habit is, once a day."""
         assert asked.span.start in self.cells
         assert asked.span.end <= opened, "a bar that has not closed is asked for"
         inside = [ts for ts in self.cells if asked.span.start <= ts < asked.span.end]
         for ts in inside:
-            may_be_asked = not self.is_expected[ts] or any(
-                past.state(moment, True) == "unknown"
-                or (past.state(moment, True) == "no_trade" and past.at <= moment - ABSENCE)
-                for past in self.pasts[ts]
-                for moment in (opened, asked.at)
+            may_be_asked = (
+                ts in again
+                or not self.is_expected[ts]
+                or any(
+                    past.state(moment, True) == "unknown"
+                    or (past.state(moment, True) == "no_trade" and past.at <= moment - ABSENCE)
+                    for past in self.pasts[ts]
+                    for moment in (opened, asked.at)
+                )
             )
             assert may_be_asked, f"asked again for {ts}, of which {self.pasts[ts]} is known"
         assert self.is_expected[inside[0]], "a question begins with a bar that is expected"
