@@ -1,0 +1,271 @@
+"""When exchanges trade, from the package `exchange_calendars`: computed once, and kept between processes."""
+
+from __future__ import annotations
+
+import json
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple
+
+import numpy as np
+import zstandard
+
+from qmtl.foundation.clock import SystemClock
+from qmtl.foundation.compiled import Compiled, cache_folder, zone_digest
+from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.timeline import Coverage, Int64Array, Span
+from qmtl.foundation.times import DAY, SECOND, to_ns
+
+LIBRARY = "exchange_calendars"
+
+# Raised whenever the form of the kept files, or what is computed for them, changes.
+_FORMAT = "1"
+# What the sessions depend on, beside the rules of the exchange's time zone.
+_PACKAGES = ("exchange-calendars", "pandas", "numpy", "pyluach", "korean-lunar-calendar")
+_INDEX = "all names"
+
+
+class Schedule(NamedTuple):
+    """All that is known of one exchange.
+
+    known: the range in which its sessions are known. sessions: when it is open, UTC nanoseconds; a session
+    with a lunch break is two spans. dates: UTC midnights of the dates of its sessions, ascending. zone: its
+    local time.
+    """
+
+    known: Span
+    sessions: Coverage
+    dates: Int64Array
+    zone: str
+
+
+class Failure(NamedTuple):
+    """Why a calendar cannot be built here: what the library said, in one line."""
+
+    why: str
+
+
+class Names(NamedTuple):
+    """The names that the library comes with. aliases: other names, and the calendar each stands for."""
+
+    calendars: tuple[str, ...]
+    aliases: Mapping[str, str]
+
+    def has(self, name: str) -> bool:
+        """Whether a calendar or an alias is called so."""
+        return name in self.aliases or name in self.calendars
+
+
+@dataclass
+class _Held:
+    """What is in memory of one calendar, and the day on which it was computed."""
+
+    found: Schedule | Failure
+    day: date
+
+
+class Schedules:
+    """Schedules by the name of their calendar, kept in memory and in `kept`.
+
+    The library computes sessions up to about a year after the day on which it is asked. So what was computed
+    on an earlier day holds for the ranges within it, and is computed anew for a range beyond.
+    """
+
+    def __init__(self, kept: Compiled) -> None:
+        self._kept = kept
+        self._lock = threading.Lock()
+        self._held: dict[str, _Held] = {}
+
+    @cached_property
+    def names(self) -> Names:
+        """The names that the library comes with, without those that this process has registered with it."""
+        body = self._kept.read(_INDEX)
+        if body is not None:
+            return Names(**json.loads(body))
+        names = _own_names()
+        self._kept.write(_INDEX, json.dumps(names._asdict()).encode())
+        return names
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a calendar of this name, or alias; the library itself has the last word."""
+        return self.names.has(name) or _is_registered(name)
+
+    def of(self, name: str, span: Span | None = None) -> Schedule:
+        """The schedule of a calendar, as of today where an older one does not reach over `span`.
+
+        Raises `InvalidRequestError` that names the library and its version if it cannot be built.
+        """
+        today = _today()
+
+        def is_enough(held: _Held) -> bool:
+            if isinstance(held.found, Failure):
+                return False
+            return held.day == today or (span is not None and held.found.known.contains(span))
+
+        found = self._find(name, is_enough)
+        if isinstance(found, Failure):
+            raise InvalidRequestError(
+                f"the calendar {name} cannot be built",
+                why=f"{LIBRARY} {library_version()} fails: {found.why}",
+                next_step="declare another calendar, hand over one in Python, or install another version of "
+                f"{LIBRARY}; 'qmtl calendars' lists those that can be built here",
+            )
+        return found
+
+    def listed(self, name: str) -> Schedule | Failure:
+        """For a list of calendars: what was found when it was last computed, a failure included."""
+        return self._find(name, lambda held: True)
+
+    def _find(self, name: str, is_enough: Callable[[_Held], bool]) -> Schedule | Failure:
+        name = self.names.aliases.get(name, name)
+        with self._lock:  # computed once, although threads ask at once
+            held = self._held.get(name) or self._read(name)
+            if held is None or not is_enough(held):
+                held = self._compute(name, _today())
+            self._held[name] = held
+            return held.found
+
+    def _compute(self, name: str, today: date) -> _Held:
+        try:
+            schedule, is_public = _build(name)
+        except (MemoryError, OSError):
+            raise  # a fault of the moment, and not of the calendar
+        except Exception as error:  # noqa: BLE001 - whatever a foreign library raises is its own failure
+            held = _Held(Failure(_in_one_line(error)), today)
+            if name in self.names.calendars:
+                self._kept.write(name, _encoded_failure(held))
+            return held
+        held = _Held(schedule, today)
+        if is_public:
+            self._kept.write(name, _encoded(held, schedule))
+        return held
+
+    def _read(self, name: str) -> _Held | None:
+        body = self._kept.read(name)
+        return None if body is None else _decoded(body)
+
+
+def _today() -> date:
+    return datetime.fromtimestamp(SystemClock.now() // SECOND, UTC).date()
+
+
+@cache
+def library_version() -> str:
+    """The version of the library that is installed."""
+    return version(LIBRARY)
+
+
+@cache
+def schedules() -> Schedules:
+    """Those of this process, kept in the user's cache folder."""
+    return Schedules(Compiled(cache_folder() / "calendars", compiled_key()))
+
+
+def compiled_key() -> dict[str, str]:
+    """The versions of all that a kept schedule depends on."""
+    return {"format": _FORMAT, **{name: _version(name) for name in _PACKAGES}}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # the library came to do without it
+        return ""
+
+
+# -- the library ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _library() -> Iterator[Any]:
+    """The library, without its warnings of what pandas will give up: they are not the user's concern."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        import exchange_calendars
+
+        yield exchange_calendars
+
+
+def _is_registered(name: str) -> bool:
+    with _library() as library:
+        return name in library.get_calendar_names()
+
+
+def _own_names() -> Names:
+    with _library() as library:
+        # Its public functions would mix in what this process has registered, which no other process has.
+        own = library.calendar_utils
+        return Names(tuple(own._default_calendar_factories), dict(own._default_calendar_aliases))
+
+
+def _build(name: str) -> tuple[Schedule, bool]:
+    """The schedule of a calendar from 1900 (or as far back as it goes), and whether it is the library's own.
+
+    A calendar that this process has registered with the library is code of the user's, and is not kept.
+    """
+    with _library() as library:
+        bound = library.get_calendar(name).bound_min()
+        first = date(1900, 1, 1) if bound is None else bound.date()
+        found = library.get_calendar(name, start=first.isoformat())
+        opens, closes = found.opens_nanos, found.closes_nanos
+        dates = found.sessions.as_unit("ns").asi8
+        lunch = found.break_starts_nanos > np.iinfo(np.int64).min  # NaT where there is none
+        breaks = Coverage.from_arrays(found.break_starts_nanos[lunch], found.break_ends_nanos[lunch])
+        zone = str(found.tz)
+    dates.flags.writeable = False
+    known = Span(to_ns(first), int(dates[-1]) + DAY)
+    schedule = Schedule(known, Coverage.from_arrays(opens, closes) - breaks, dates, zone)
+    return schedule, type(found).__module__.partition(".")[0] == LIBRARY
+
+
+def _in_one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}{'...' if len(text) > 160 else ''}"
+
+
+# -- the form of the kept files ---------------------------------------------------------------------------
+
+
+def _encoded(held: _Held, schedule: Schedule) -> bytes:
+    head = {
+        "day": held.day.isoformat(),
+        "known": list(schedule.known),
+        "zone": schedule.zone,
+        "rules": zone_digest(schedule.zone),
+        "counts": [len(schedule.sessions), len(schedule.dates)],
+    }
+    # Sessions are alike, so the steps between them pack to a few kilobytes.
+    columns = (schedule.sessions.starts, schedule.sessions.ends, schedule.dates)
+    steps = b"".join(np.diff(column, prepend=0).astype("<i8").tobytes() for column in columns)
+    return json.dumps(head).encode() + b"\n" + zstandard.compress(steps)
+
+
+def _encoded_failure(held: _Held) -> bytes:
+    assert isinstance(held.found, Failure)
+    return json.dumps({"day": held.day.isoformat(), "failure": held.found.why}).encode() + b"\n"
+
+
+def _decoded(body: bytes) -> _Held | None:
+    """None if the rules of the time zone have changed since; the checksum has vouched for the rest."""
+    line, _, packed = body.partition(b"\n")
+    head = json.loads(line)
+    day = date.fromisoformat(head["day"])
+    if "failure" in head:
+        return _Held(Failure(head["failure"]), day)
+    if zone_digest(head["zone"]) != head["rules"]:
+        return None
+    sessions, days = head["counts"]
+    steps = np.frombuffer(zstandard.decompress(packed), dtype="<i8")
+    starts, ends, dates = (
+        np.cumsum(part, dtype=np.int64) for part in np.split(steps, [sessions, 2 * sessions])
+    )
+    assert len(dates) == days
+    dates.flags.writeable = False
+    return _Held(Schedule(Span(*head["known"]), Coverage.from_arrays(starts, ends), dates, head["zone"]), day)
