@@ -63,7 +63,7 @@ class Names(NamedTuple):
 
 
 @dataclass
-class _Held:
+class _Entry:
     """What is in memory of one calendar, and the day on which it was computed."""
 
     found: Schedule | Failure
@@ -80,7 +80,7 @@ class Schedules:
     def __init__(self, kept: Compiled) -> None:
         self._kept = kept
         self._lock = threading.Lock()
-        self._held: dict[str, _Held] = {}
+        self._entries: dict[str, _Entry] = {}
 
     @cached_property
     def names(self) -> Names:
@@ -103,10 +103,10 @@ class Schedules:
         """
         today = _today()
 
-        def is_enough(held: _Held) -> bool:
-            if isinstance(held.found, Failure):
+        def is_enough(entry: _Entry) -> bool:
+            if isinstance(entry.found, Failure):
                 return False
-            return held.day == today or (span is not None and held.found.known.contains(span))
+            return entry.day == today or (span is not None and entry.found.known.contains(span))
 
         found = self._find(name, is_enough)
         if isinstance(found, Failure):
@@ -120,33 +120,33 @@ class Schedules:
 
     def listed(self, name: str) -> Schedule | Failure:
         """For a list of calendars: what was found when it was last computed, a failure included."""
-        return self._find(name, lambda held: True)
+        return self._find(name, lambda entry: True)
 
-    def _find(self, name: str, is_enough: Callable[[_Held], bool]) -> Schedule | Failure:
+    def _find(self, name: str, is_enough: Callable[[_Entry], bool]) -> Schedule | Failure:
         name = self.names.aliases.get(name, name)
         with self._lock:  # computed once, although threads ask at once
-            held = self._held.get(name) or self._read(name)
-            if held is None or not is_enough(held):
-                held = self._compute(name, _today())
-            self._held[name] = held
-            return held.found
+            entry = self._entries.get(name) or self._read(name)
+            if entry is None or not is_enough(entry):
+                entry = self._compute(name, _today())
+            self._entries[name] = entry
+            return entry.found
 
-    def _compute(self, name: str, today: date) -> _Held:
+    def _compute(self, name: str, today: date) -> _Entry:
         try:
             schedule, is_public = _build(name)
         except (MemoryError, OSError):
             raise  # a fault of the moment, and not of the calendar
         except Exception as error:  # noqa: BLE001 - whatever a foreign library raises is its own failure
-            held = _Held(Failure(_in_one_line(error)), today)
+            entry = _Entry(Failure(_in_one_line(error)), today)
             if name in self.names.calendars:
-                self._kept.write(name, _encoded_failure(held))
-            return held
-        held = _Held(schedule, today)
+                self._kept.write(name, _encoded_failure(entry))
+            return entry
+        entry = _Entry(schedule, today)
         if is_public:
-            self._kept.write(name, _encoded(held, schedule))
-        return held
+            self._kept.write(name, _encoded(entry, schedule))
+        return entry
 
-    def _read(self, name: str) -> _Held | None:
+    def _read(self, name: str) -> _Entry | None:
         body = self._kept.read(name)
         return None if body is None else _decoded(body)
 
@@ -233,9 +233,9 @@ def _in_one_line(error: Exception) -> str:
 # -- the form of the kept files ---------------------------------------------------------------------------
 
 
-def _encoded(held: _Held, schedule: Schedule) -> bytes:
+def _encoded(entry: _Entry, schedule: Schedule) -> bytes:
     head = {
-        "day": held.day.isoformat(),
+        "day": entry.day.isoformat(),
         "known": list(schedule.known),
         "zone": schedule.zone,
         "rules": zone_digest(schedule.zone),
@@ -247,18 +247,18 @@ def _encoded(held: _Held, schedule: Schedule) -> bytes:
     return json.dumps(head).encode() + b"\n" + zstandard.compress(steps)
 
 
-def _encoded_failure(held: _Held) -> bytes:
-    assert isinstance(held.found, Failure)
-    return json.dumps({"day": held.day.isoformat(), "failure": held.found.why}).encode() + b"\n"
+def _encoded_failure(entry: _Entry) -> bytes:
+    assert isinstance(entry.found, Failure)
+    return json.dumps({"day": entry.day.isoformat(), "failure": entry.found.why}).encode() + b"\n"
 
 
-def _decoded(body: bytes) -> _Held | None:
+def _decoded(body: bytes) -> _Entry | None:
     """None if the rules of the time zone have changed since; the checksum has vouched for the rest."""
     line, _, packed = body.partition(b"\n")
     head = json.loads(line)
     day = date.fromisoformat(head["day"])
     if "failure" in head:
-        return _Held(Failure(head["failure"]), day)
+        return _Entry(Failure(head["failure"]), day)
     if zone_digest(head["zone"]) != head["rules"]:
         return None
     sessions, days = head["counts"]
@@ -268,4 +268,6 @@ def _decoded(body: bytes) -> _Held | None:
     )
     assert len(dates) == days
     dates.flags.writeable = False
-    return _Held(Schedule(Span(*head["known"]), Coverage.from_arrays(starts, ends), dates, head["zone"]), day)
+    return _Entry(
+        Schedule(Span(*head["known"]), Coverage.from_arrays(starts, ends), dates, head["zone"]), day
+    )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_state_dir
 
 from qmtl.foundation.clock import SystemClock
-from qmtl.foundation.errors import QmtlError
+from qmtl.foundation.errors import InvalidRequestError, QmtlError
 from qmtl.foundation.times import SECOND, iso
 from qmtl.foundation.words import counted
 from qmtl.interfaces.cli.check import Check
@@ -25,6 +25,7 @@ from qmtl.interfaces.cli.store import size
 
 if TYPE_CHECKING:
     from qmtl.foundation.settings import Settings
+    from qmtl.runtime.io.store.embedded import EmbeddedStore
 
 # Extras that users need; the others are for the people who write this package.
 EXTRAS = ("ccxt", "testing", "demo")
@@ -49,6 +50,7 @@ def examine(session: Session, venues: Sequence[str]) -> Iterator[Check]:
         return
     yield Check("settings", "ok", _settings_file(session))
     yield from store(session, settings)
+    yield from declared(settings)
     yield from registry(settings)
     yield from vendors(settings, venues)
 
@@ -172,8 +174,35 @@ def store(session: Session, settings: Settings) -> Iterator[Check]:
                 )
             else:
                 yield _sound(opened.verify())
+            yield from _declared(opened)
     except QmtlError as error:
         yield Check("store", "fail", f"{path}: {error.what}", error.next_step or "qmtl store verify")
+
+
+def _declared(opened: EmbeddedStore) -> Iterator[Check]:
+    """Calendars that the store declares, and that cannot be used."""
+    from qmtl.interfaces.cli.declarations import broken_in, cure, in_one_line
+
+    for broken in broken_in(opened):
+        yield Check(f"series {broken.series}", "fail", in_one_line(broken), cure(broken))
+
+
+def declared(settings: Settings) -> Iterator[Check]:
+    """Calendars that the settings declare, and that cannot be used."""
+    from qmtl.foundation.calendars import calendar_named
+    from qmtl.foundation.grid import Grid
+    from qmtl.foundation.series import Timeframe
+    from qmtl.runtime.sdk.declaring import ANY_DAY
+
+    for number, entry in enumerate(settings.seamless.series):
+        try:
+            Grid(Timeframe.parse("1d"), calendar_named(entry.calendar)).try_calendar(ANY_DAY)
+        except InvalidRequestError as error:
+            place = settings.place("seamless", "series", number, "calendar")
+            why = f"{error.what}; {error.why}" if error.why else error.what
+            yield Check(
+                f"series {entry.match}", "fail", f"{place}: {place.key!r}: {why}", error.next_step or ""
+            )
 
 
 def registry(settings: Settings) -> Iterator[Check]:

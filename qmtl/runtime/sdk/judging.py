@@ -102,6 +102,8 @@ def judge_file(
         )
     ts = stamps(file.frame)
     first, last = int(ts.min()), int(ts.max())
+    # What a calendar cannot tell is learnt before the file is committed, and not by the report about it.
+    grid.try_calendar(Span(first, last + 1))
     try:
         screened = screen(
             file.frame.with_columns(pl.Series("line", file.lines)),
@@ -122,6 +124,7 @@ def judge_file(
     span = Span(grid.floor(first), grid.after(grid.floor(last)))
     if answered is not None:
         span = Span(min(span.start, grid.floor(answered.start)), max(span.end, grid.ceil(answered.end)))
+        grid.try_calendar(span)
     write = judge_answer(
         replace(screened, quarantine=screened.quarantine.drop("line", strict=False)),
         _said(screened, grid, answered, holes),
