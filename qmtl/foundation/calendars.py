@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.exchanges import EXCHANGES
 from qmtl.foundation.schedules import LIBRARY, Schedule, schedules
 from qmtl.foundation.spelling import near
 from qmtl.foundation.timeline import Coverage, Int64Array, Span
@@ -205,11 +206,16 @@ def _unknown(name: str, also: tuple[str, ...] = ()) -> InvalidRequestError:
     # XTSE. Only capitals are a slip for certain.
     meant = [each for each in (*names.calendars, *names.aliases) if each.casefold() == str(name).casefold()]
     meant = meant or near(str(name), (*also, "24x7", "FX"))
+    exchange = EXCHANGES.get(str(name).upper())
+    why = "a calendar is 24x7, FX, the MIC of an exchange such as XNYS, or one handed over in Python"
+    if exchange is not None:
+        why = f"it is the MIC of an exchange ({exchange.name}) of which {LIBRARY} has no calendar"
+    country = f" {exchange.code}" if exchange is not None else ""
     return InvalidRequestError(
         f"the calendar {name!r} is not known",
-        why="a calendar is 24x7, FX, the MIC of an exchange such as XNYS, or one handed over in Python",
+        why=why,
         next_step=f"did you mean {meant[0]!r}?"
         if meant
-        else "'qmtl calendars' lists those that there are, by exchange and country; "
+        else f"'qmtl calendars{country}' lists those that there are, by exchange and country; "
         "or hand over a calendar in Python",
     )

@@ -51,6 +51,18 @@ class Failure(NamedTuple):
     why: str
 
 
+class Summary(NamedTuple):
+    """One line about a calendar. first, last: UTC midnights of its first and last date; zone: its local time.
+
+    why: what the library said, where it cannot be built here; then the others are None.
+    """
+
+    zone: str | None
+    first: int | None
+    last: int | None
+    why: str | None
+
+
 class Names(NamedTuple):
     """The names that the library comes with. aliases: other names, and the calendar each stands for."""
 
@@ -118,9 +130,12 @@ class Schedules:
             )
         return found
 
-    def listed(self, name: str) -> Schedule | Failure:
+    def summary(self, name: str) -> Summary:
         """For a list of calendars: what was found when it was last computed, a failure included."""
-        return self._find(name, lambda entry: True)
+        body = self._kept.read(self.names.aliases.get(name, name))
+        if body is not None and _is_current(head := _head(body)):
+            return Summary(**head["summary"])
+        return _summary(self._find(name, lambda entry: True))
 
     def _find(self, name: str, is_enough: Callable[[_Entry], bool]) -> Schedule | Failure:
         name = self.names.aliases.get(name, name)
@@ -139,11 +154,11 @@ class Schedules:
         except Exception as error:  # noqa: BLE001 - whatever a foreign library raises is its own failure
             entry = _Entry(Failure(_in_one_line(error)), today)
             if name in self.names.calendars:
-                self._kept.write(name, _encoded_failure(entry))
+                self._kept.write(name, _encoded(entry))
             return entry
         entry = _Entry(schedule, today)
         if is_public:
-            self._kept.write(name, _encoded(entry, schedule))
+            self._kept.write(name, _encoded(entry))
         return entry
 
     def _read(self, name: str) -> _Entry | None:
@@ -233,41 +248,50 @@ def _in_one_line(error: Exception) -> str:
 # -- the form of the kept files ---------------------------------------------------------------------------
 
 
-def _encoded(entry: _Entry, schedule: Schedule) -> bytes:
-    head = {
-        "day": entry.day.isoformat(),
-        "known": list(schedule.known),
-        "zone": schedule.zone,
-        "rules": zone_digest(schedule.zone),
-        "counts": [len(schedule.sessions), len(schedule.dates)],
+def _summary(found: Schedule | Failure) -> Summary:
+    if isinstance(found, Failure):
+        return Summary(None, None, None, found.why)
+    return Summary(found.zone, int(found.dates[0]), int(found.dates[-1]), None)
+
+
+def _encoded(entry: _Entry) -> bytes:
+    found = entry.found
+    head: dict[str, Any] = {"day": entry.day.isoformat(), "summary": _summary(found)._asdict()}
+    if isinstance(found, Failure):
+        return json.dumps(head).encode() + b"\n"
+    head |= {
+        "known": list(found.known),
+        "rules": zone_digest(found.zone),
+        "sessions": len(found.sessions),
     }
     # Sessions are alike, so the steps between them pack to a few kilobytes.
-    columns = (schedule.sessions.starts, schedule.sessions.ends, schedule.dates)
+    columns = (found.sessions.starts, found.sessions.ends, found.dates)
     steps = b"".join(np.diff(column, prepend=0).astype("<i8").tobytes() for column in columns)
     return json.dumps(head).encode() + b"\n" + zstandard.compress(steps)
 
 
-def _encoded_failure(entry: _Entry) -> bytes:
-    assert isinstance(entry.found, Failure)
-    return json.dumps({"day": entry.day.isoformat(), "failure": entry.found.why}).encode() + b"\n"
+def _head(body: bytes) -> dict[str, Any]:
+    head: dict[str, Any] = json.loads(body.partition(b"\n")[0])
+    return head
+
+
+def _is_current(head: Mapping[str, Any]) -> bool:
+    """Whether the rules of the time zone are what they were; versions are part of the key."""
+    zone = head["summary"]["zone"]
+    return zone is None or bool(zone_digest(zone) == head["rules"])
 
 
 def _decoded(body: bytes) -> _Entry | None:
-    """None if the rules of the time zone have changed since; the checksum has vouched for the rest."""
-    line, _, packed = body.partition(b"\n")
-    head = json.loads(line)
-    day = date.fromisoformat(head["day"])
-    if "failure" in head:
-        return _Entry(Failure(head["failure"]), day)
-    if zone_digest(head["zone"]) != head["rules"]:
+    """None where it is not current; the checksum has vouched for the rest."""
+    head = _head(body)
+    if not _is_current(head):
         return None
-    sessions, days = head["counts"]
-    steps = np.frombuffer(zstandard.decompress(packed), dtype="<i8")
-    starts, ends, dates = (
-        np.cumsum(part, dtype=np.int64) for part in np.split(steps, [sessions, 2 * sessions])
-    )
-    assert len(dates) == days
+    day, summary = date.fromisoformat(head["day"]), Summary(**head["summary"])
+    if summary.zone is None:
+        return _Entry(Failure(str(summary.why)), day)
+    steps = np.frombuffer(zstandard.decompress(body.partition(b"\n")[2]), dtype="<i8")
+    cuts = [head["sessions"], 2 * head["sessions"]]
+    starts, ends, dates = (np.cumsum(part, dtype=np.int64) for part in np.split(steps, cuts))
     dates.flags.writeable = False
-    return _Entry(
-        Schedule(Span(*head["known"]), Coverage.from_arrays(starts, ends), dates, head["zone"]), day
-    )
+    sessions = Coverage.from_arrays(starts, ends)
+    return _Entry(Schedule(Span(*head["known"]), sessions, dates, summary.zone), day)

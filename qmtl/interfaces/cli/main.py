@@ -10,6 +10,7 @@ import typer
 
 from qmtl.interfaces.cli import (
     backfill,
+    calendars,
     commits,
     coverage,
     demo,
@@ -40,6 +41,7 @@ COMMANDS: dict[str, Command] = {
     "export": export.export,
     "commits": commits.commits,
     "diff": export.diff,
+    "calendars": calendars.calendars,
     "doctor": doctor.doctor,
     "demo": demo.demo,
 }

@@ -11,7 +11,7 @@ import pytest
 from qmtl.foundation import schedules as module
 from qmtl.foundation.compiled import Compiled
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.schedules import Failure, Schedule, Schedules, compiled_key, library_version
+from qmtl.foundation.schedules import Schedule, Schedules, compiled_key, library_version
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import DAY, to_ns
 
@@ -124,10 +124,20 @@ def test_a_fault_of_the_library_is_told_as_such(kept: Compiled, builds: Builds) 
             assert fact in message
         assert "\n" not in str(caught.value.why)
     assert builds == ["XTAE", "XTAE"]
-    found = Schedules(kept).listed("XTAE")
-    assert isinstance(found, Failure)
-    assert found.why.startswith("ValueError: ")
+    found = Schedules(kept).summary("XTAE")
+    assert found[:3] == (None, None, None)
+    assert str(found.why).startswith("ValueError: ")
     assert builds == ["XTAE", "XTAE"], "for a list, what failed before has failed"
+
+
+@pytest.mark.parametrize("name", ["XNYS", "XTAE"])
+def test_a_summary_is_the_same_built_or_read(kept: Compiled, builds: Builds, name: str) -> None:
+    assert Schedules(kept).summary(name) == Schedules(kept).summary(name)
+    assert builds == [name]
+    if name == "XNYS":
+        dates = Schedules(kept).of(name).dates
+        summary = Schedules(kept).summary("XNAS")
+        assert summary == ("America/New_York", dates[0], dates[-1], None)
 
 
 def test_a_fault_of_the_moment_is_not_kept(kept: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +148,7 @@ def test_a_fault_of_the_moment_is_not_kept(kept: Compiled, monkeypatch: pytest.M
         patched.setattr(module, "_build", full)
         with pytest.raises(MemoryError):
             Schedules(kept).of("XSES")
-    assert isinstance(Schedules(kept).listed("XSES"), Schedule)
+    assert Schedules(kept).summary("XSES").why is None
 
 
 def test_a_calendar_that_the_user_registered_is_not_kept(kept: Compiled) -> None:

@@ -16,6 +16,7 @@ from qmtl.interfaces.cli.main import COMMANDS, FAMILIES, app
 NAMES = {
     "": [
         "backfill",
+        "calendars",
         "coverage",
         "demo",
         "diff",
