@@ -25,7 +25,7 @@ from qmtl.foundation.times import DAY, SECOND, to_ns
 LIBRARY = "exchange_calendars"
 
 # Raised whenever the form of the kept files, or what is computed for them, changes.
-_FORMAT = "1"
+_FORMAT = "2"
 # What the sessions depend on, beside the rules of the exchange's time zone.
 _PACKAGES = ("exchange-calendars", "pandas", "numpy", "pyluach", "korean-lunar-calendar")
 _INDEX = "all names"

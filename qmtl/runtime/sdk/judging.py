@@ -15,6 +15,7 @@ from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.fingerprint import fingerprint
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
+from qmtl.foundation.local_paths import local_path
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import bar_states
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
@@ -86,6 +87,7 @@ def judge_file(
     store: tells what is declared of the series. now: ns; what closes later is still forming. held: the schema
         that its rows are held to; in strict mode a file that breaks it is refused.
     """
+    local_path(path, "a file of bars")
     _check_claim(series, answered, holes, now)
     reading = None if on_stage is None else partial(on_stage, "reading")
     file = read_bar_file(path, timeframe=series.timeframe, on_progress=reading, **options)

@@ -15,6 +15,7 @@ from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import InvalidRequestError, SourceUnavailableError
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
+from qmtl.foundation.local_paths import web_address
 from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
@@ -75,6 +76,8 @@ class CcxtVendor:
             raise InvalidRequestError(
                 f"ccxt has no exchange {exchange!r}", next_step=nearest(exchange, known, "exchanges")
             )
+        for url in [urls] if isinstance(urls, str) else (urls or {}).values():
+            web_address(url)
         self.exchange = exchange
         self.name = f"ccxt:{exchange}"
         self._urls = urls
