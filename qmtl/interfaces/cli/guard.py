@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -31,7 +32,7 @@ from qmtl.foundation.errors import (
 )
 from qmtl.foundation.local_paths import local_path
 from qmtl.interfaces.cli.disk import disk_error
-from qmtl.interfaces.cli.session import Session
+from qmtl.interfaces.cli.session import Log, Session
 from qmtl.interfaces.cli.wording import in_words_of
 
 # The first class that fits decides.
@@ -115,9 +116,15 @@ def _run(session: Session, work: Callable[[], None]) -> int:
 
 def tell(session: Session, error: Exception) -> int:
     """Say on stderr what went wrong and what to do next; the exit code that belongs to it."""
+    code = exit_code(error)
+    if session.log is Log.json:
+        facts = {"event": "cli.error", "error": error_json(session, error)}
+        logging.getLogger("qmtl.cli").error(
+            str(error), extra=facts, exc_info=error if session.verbose or code == DEFECT else None
+        )
+        return code
     if session.verbose:
         traceback.print_exception(error)
-    code = exit_code(error)
     session.note(
         _confession(session, error)
         if code == DEFECT
