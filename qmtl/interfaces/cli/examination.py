@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_state_dir
 
+from qmtl.foundation.certificates import trusted, trusted_context
 from qmtl.foundation.clock import SystemClock
+from qmtl.foundation.compiled import cache_folder
 from qmtl.foundation.errors import InvalidRequestError, QmtlError
 from qmtl.foundation.times import SECOND, iso
 from qmtl.foundation.words import counted
@@ -40,6 +42,8 @@ def examine(session: Session, venues: Sequence[str]) -> Iterator[Check]:
     """All checks, in the order in which a fault would explain the later ones."""
     yield from installation()
     yield state_folder()
+    yield certificates()
+    yield cache()
     yield terminal()
     yield clock(SystemClock().now())
     try:
@@ -102,6 +106,29 @@ def state_folder() -> Check:
         f"{folder}: {why}; rate budgets are not shared between processes" if why else str(folder),
         f"mkdir -p {folder} && chmod u+rwx {folder}" if why else "",
     )
+
+
+def cache() -> Check:
+    """Where the sessions of exchanges are kept between processes."""
+    folder = cache_folder()
+    why = _unwritable(folder)
+    return Check(
+        "cache folder",
+        "warn" if why else "ok",
+        f"{folder}: {why}; the calendar of an exchange is built anew by each command" if why else str(folder),
+        f"mkdir -p {folder} && chmod u+rwx {folder}" if why else "",
+    )
+
+
+def certificates() -> Check:
+    """Whose word is taken for the servers that are asked."""
+    try:
+        known = len(trusted_context().get_ca_certs())
+    except InvalidRequestError as error:
+        return Check("certificates", "fail", f"{error.what}: {error.why}", error.next_step or "")
+    # Those of a folder are looked up one by one, when they are needed.
+    count = f", {known:,} of them" if known else ""
+    return Check("certificates", "ok", f"{trusted()}{count}")
 
 
 def _unwritable(folder: Path) -> str | None:

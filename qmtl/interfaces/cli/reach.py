@@ -37,7 +37,7 @@ def vendors(settings: Settings, venues: Sequence[str]) -> Iterator[Check]:
 
 def _told(subject: str, answer: Answer) -> Check:
     if answer.status is None:
-        return Check(subject, "fail", str(answer), "check the network")
+        return Check(subject, "fail", str(answer), answer.cure)
     if answer.is_welcome:
         return Check(subject, "ok", str(answer))
     return Check(subject, "warn", str(answer), "see whether the exchange serves your country and network")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import numpy as np
 import polars as pl
 
+from qmtl.foundation.certificates import VARIABLES, tls_problem, trusted_context
 from qmtl.foundation.clock import Clock
 from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError
 from qmtl.foundation.frames import VALUES, bars
@@ -66,6 +68,9 @@ class CcxtClient:
         client = getattr(ccxt.async_support, self.exchange)(
             {"timeout": round(self.timeout_s * 1000), **self.options, "enableRateLimit": True}
         )
+        # ccxt trusts the package certifi alone, whatever the machine has been told to trust.
+        if any(os.environ.get(name) for name in VARIABLES) and not {"cafile", "verify"} & set(self.options):
+            client.ssl_context = trusted_context()
         if self.urls is not None:
             client.urls["api"] = replaced(client.urls["api"], self.urls)
         budget = self.budget or RateBudget(
@@ -158,6 +163,8 @@ def judge(error: Exception) -> Again | None:
 
     if isinstance(error, NotSoFast):
         return Again(error.after_s) if error.after_s <= PATIENCE_S else None
+    if tls_problem(error) is not None:
+        return None  # a certificate that is not trusted will not be in a moment
     if isinstance(error, ccxt.OperationFailed):
         return Again()
     # ccxt tells a connection that was cut within an answer as a general error.
