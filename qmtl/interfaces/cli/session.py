@@ -84,7 +84,7 @@ class Session:
 
     def console(self) -> Console:
         """Where people read."""
-        from qmtl.interfaces.cli.showing import PipeAwareConsole
+        from qmtl.interfaces.cli.console import PipeAwareConsole
 
         console = PipeAwareConsole(
             file=sys.stderr if self.json else sys.stdout,
