@@ -17,6 +17,7 @@ NAMES = {
     "": [
         "backfill",
         "calendars",
+        "commits",
         "coverage",
         "demo",
         "diff",
@@ -24,7 +25,9 @@ NAMES = {
         "export",
         "fetch",
         "import",
+        "refresh",
         "reports",
+        "retract",
         "schema",
         "serve",
         "store",

@@ -29,6 +29,8 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("fetch", *DAYS),
     ("coverage", *DAYS),
     ("backfill", SERIES, "2024-01-02", "2024-01-09"),
+    ("refresh", *DAYS),
+    ("commits", SERIES),
     ("export", SERIES, "-o", "out.csv"),
     ("export", SERIES, "-o", "out.txt"),
     ("diff", SERIES, "2024-01-01", "2024-01-02"),
@@ -47,6 +49,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("store", "pins"),
     ("store", "unpin", "x"),
     ("store", "unpin", "x"),
+    ("retract", *DAYS, "--reason", "a test"),
     ("schema", "status", "bars"),
     ("schema", "audit", "verify"),
 )
