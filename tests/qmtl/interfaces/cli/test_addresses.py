@@ -27,7 +27,7 @@ IMPORT = ("import", "bars.csv", "--series", SERIES)
         ("export", SERIES, "-o", "s3://bucket/out.csv"),
         ("diff", SERIES, "2024-01-01", "2024-01-02", "-o", "s3://bucket/out.csv"),
         ("import", "s3://bucket/bars.csv", "--series", SERIES),
-        ("serve", "registry", "--store", "s3://bucket/schemas"),
+        ("serve", "registry", "--store", "s3://bucket/schemas", "--host", "nowhere.invalid"),
         ("schema", "check", "--subject", "bars", "s3://bucket/schema.json"),
     ],
 )
