@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from difflib import get_close_matches
-from functools import cache, lru_cache
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from functools import lru_cache
+from typing import Literal, Protocol, runtime_checkable
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.exchanges import EXCHANGES
+from qmtl.foundation.schedules import LIBRARY, Schedule, schedules
+from qmtl.foundation.spelling import near
 from qmtl.foundation.timeline import Coverage, Int64Array, Span
-from qmtl.foundation.times import DAY, EARLIEST, LATEST, SECOND, WEEK, to_ns
+from qmtl.foundation.times import EARLIEST, LATEST, SECOND, WEEK, to_ns
 
 
 @runtime_checkable
@@ -139,14 +139,6 @@ def _in_week(moment: tuple[str, str]) -> timedelta:
 FX = WeeklyCalendar("America/New_York", open=("Sunday", "17:00"), close=("Friday", "17:00"))
 
 
-class _Schedule(NamedTuple):
-    """All that is known of one exchange."""
-
-    known: Span
-    sessions: Coverage
-    dates: Int64Array
-
-
 @dataclass(frozen=True)
 class ExchangeCalendar:
     """The sessions of an exchange by its MIC, with holidays, early closes and lunch breaks.
@@ -159,8 +151,8 @@ class ExchangeCalendar:
     mic: str
 
     def __post_init__(self) -> None:
-        if self.mic not in _exchange_names():
-            raise _unknown(self.mic, _exchange_names())
+        if not schedules().knows(self.mic):
+            raise _unknown(self.mic)
 
     def sessions(self, span: Span) -> Coverage:
         return self._schedule(span).sessions.clip(span)
@@ -172,64 +164,25 @@ class ExchangeCalendar:
 
     @property
     def known(self) -> Span:
-        """The range in which this calendar can tell."""
-        return _exchange_schedule(self.mic).known
+        """The range in which this calendar can tell, as of today."""
+        return schedules().of(self.mic).known
 
-    def _schedule(self, span: Span) -> _Schedule:
-        schedule = _exchange_schedule(self.mic)
+    def _schedule(self, span: Span) -> Schedule:
+        schedule = schedules().of(self.mic, span)
         if not schedule.known.contains(span):
             raise InvalidRequestError(
                 f"the calendar {self.mic} is known within {schedule.known} only",
                 span=span,
-                why="its holidays before and after are not published in the package exchange_calendars",
+                why=f"its holidays before and after are not published in the package {LIBRARY}",
                 next_step="ask for a range within, update that package, or declare another calendar",
             )
         return schedule
 
 
-_schedules_lock = threading.Lock()
-
-
-def _exchange_schedule(mic: str) -> _Schedule:
-    with _schedules_lock:  # built once, although threads ask at once
-        return _build_schedule(mic)
-
-
-@cache
-def _build_schedule(mic: str) -> _Schedule:
-    with warnings.catch_warnings():
-        # The package uses pandas in ways that pandas will give up; that is not the user's concern.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        import exchange_calendars
-
-        name = exchange_calendars.resolve_alias(mic)
-        bound = exchange_calendars.get_calendar(name).bound_min()
-        first = date(1900, 1, 1) if bound is None else bound.date()
-        found = exchange_calendars.get_calendar(name, start=first.isoformat())
-        opens, closes = found.opens_nanos, found.closes_nanos
-        dates = found.sessions.as_unit("ns").asi8
-        lunch = found.break_starts_nanos > np.iinfo(np.int64).min  # NaT where there is none
-        breaks = Coverage.from_arrays(found.break_starts_nanos[lunch], found.break_ends_nanos[lunch])
-    dates.flags.writeable = False
-    known = Span(to_ns(first), int(dates[-1]) + DAY)
-    return _Schedule(known, Coverage.from_arrays(opens, closes) - breaks, dates)
-
-
-@cache
-def _exchange_names() -> frozenset[str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        import exchange_calendars
-
-        return frozenset(exchange_calendars.get_calendar_names())
-
-
 def calendar_named(name: str | None, own: Mapping[str, Calendar] | None = None) -> Calendar:
     """The calendar of a name: one of the user's `own`, `24x7` (also None), `FX`, or a MIC such as `XNYS`.
 
-    Raises `InvalidRequestError` with the nearest name for any other.
+    Raises `InvalidRequestError` for any other; it names another exchange only where capitals alone differ.
     """
     if name is not None and own and name in own:
         return own[name]
@@ -242,18 +195,27 @@ def _named(name: str | None, also: tuple[str, ...]) -> Calendar:
         return ALWAYS_OPEN
     if name == "FX":
         return FX
-    if name not in _exchange_names():
-        raise _unknown(name, frozenset({*_exchange_names(), *also, "24x7", "FX"}))
+    if not schedules().knows(name):
+        raise _unknown(name, also)
     return ExchangeCalendar(name)
 
 
-def _unknown(name: str, known: frozenset[str]) -> InvalidRequestError:
-    by_capitals = {each.upper(): each for each in known}
-    near = [by_capitals[each] for each in get_close_matches(str(name).upper(), by_capitals, n=1, cutoff=0.5)]
+def _unknown(name: str, also: tuple[str, ...] = ()) -> InvalidRequestError:
+    names = schedules().names
+    # Another exchange has other days, however alike the names are: XNSE is Mumbai, one letter from Toronto's
+    # XTSE. Only capitals are a slip for certain.
+    meant = [each for each in (*names.calendars, *names.aliases) if each.casefold() == str(name).casefold()]
+    meant = meant or near(str(name), (*also, "24x7", "FX"))
+    exchange = EXCHANGES.get(str(name).upper())
+    why = "a calendar is 24x7, FX, the MIC of an exchange such as XNYS, or one handed over in Python"
+    if exchange is not None:
+        why = f"it is the MIC of an exchange ({exchange.name}) of which {LIBRARY} has no calendar"
+    country = f" {exchange.code}" if exchange is not None else ""
     return InvalidRequestError(
         f"the calendar {name!r} is not known",
-        why="a calendar is 24x7, FX, the MIC of an exchange such as XNYS, or one handed over in Python",
-        next_step=f"did you mean {near[0]!r}?"
-        if near
-        else "look its MIC up in ISO 10383, or hand over a calendar in Python",
+        why=why,
+        next_step=f"did you mean {meant[0]!r}?"
+        if meant
+        else f"'qmtl calendars{country}' lists those that there are, by exchange and country; "
+        "or hand over a calendar in Python",
     )

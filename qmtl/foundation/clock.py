@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Clock(Protocol):
@@ -30,4 +32,6 @@ class SystemClock:
     monotonic = staticmethod(time.perf_counter)
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        import asyncio  # what only asks for the time need not wait for it
+
         return asyncio.new_event_loop()

@@ -129,12 +129,28 @@ class Grid:
             dates = self._asked(self.calendar.dates, span, np.ndarray)
             sessions = Coverage.from_arrays(dates, dates + DAY)
         else:
-            sessions = self._asked(self.calendar.sessions, span, Coverage)
+            sessions = self.sessions(span)
         sessions = sessions.clip(span)
         if not sessions:
             return EMPTY
         # A session's last bar may be cut short by its close, and still owns the cell up to the next stamp.
         return Coverage.from_arrays(self.floors(sessions.starts), self.ceils(sessions.ends)).clip(span)
+
+    def sessions(self, span: Span) -> Coverage:
+        """When the venue is open, at least within `span`; `InvalidRequestError` where its calendar fails."""
+        return self._asked(self.calendar.sessions, span, Coverage)
+
+    def try_calendar(self, span: Span) -> None:
+        """Ask the calendar now for all that it is asked when bars of `span` are read and judged.
+
+        Raises `InvalidRequestError` if it cannot tell, so that nothing is begun that cannot be ended.
+        """
+        if self.is_always_open or span.is_empty:
+            return
+        self.expected(self.align(span))
+        if self.timeframe.is_intraday:
+            # Bars beside a session are told from those of closed days by the sessions around them.
+            self.sessions(Span(max(span.start - DAY, EARLIEST), min(span.end + DAY, LATEST)))
 
     def _asked(self, question: Callable[[Span], T], span: Span, kind: type[T]) -> T:
         """What the calendar says; a user's own is foreign code, and may fail or say anything."""
@@ -175,7 +191,7 @@ class Grid:
         clock, at a midnight, so that it never depends on how far back somebody looks.
         """
         asked = Span(max(first - _ANCHOR_HOLDS - DAY, EARLIEST), last + 1)
-        opens = self._asked(self.calendar.sessions, asked, Coverage).starts
+        opens = self.sessions(asked).starts
         # A calendar may cut its first session to what was asked, so that is no open; an open as old as that
         # would not hold any more.
         opens = opens[(opens > asked.start) & (opens <= last)]

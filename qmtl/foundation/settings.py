@@ -27,6 +27,7 @@ from pydantic.fields import FieldInfo
 from qmtl.foundation.config_text import ConfigText, Place
 from qmtl.foundation.errors import InvalidRequestError, SettingsError
 from qmtl.foundation.facts import Anchor, SeriesFacts
+from qmtl.foundation.local_paths import is_address, local_path
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.foundation.times import to_seconds
 
@@ -74,6 +75,11 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _folder(value: object) -> object:
+    text = _text(value)
+    return local_path(text, "a store") if isinstance(text, str) else text
+
+
 def _url(value: str | None) -> str | None:
     if value is not None and re.match(r"https?://[^/]", value) is None:
         # It is not shown, since a password may stand in it.
@@ -84,7 +90,7 @@ def _url(value: str | None) -> str | None:
 ByteSize = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
-Folder = Annotated[Path, BeforeValidator(_text), AfterValidator(Path.expanduser)]
+Folder = Annotated[Path, BeforeValidator(_folder), AfterValidator(Path.expanduser)]
 
 
 class _Section(BaseModel):
@@ -336,7 +342,7 @@ def _beside(settings: Settings, text: ConfigText, folder: Path) -> Settings:
     if not text.is_from_variable(("seamless", "vendors")):
         vendors = tuple(
             one.model_copy(update={"path": str(folder / Path(one.path).expanduser())})
-            if isinstance(one, FilesSettings)
+            if isinstance(one, FilesSettings) and not is_address(one.path)
             else one
             for one in vendors
         )

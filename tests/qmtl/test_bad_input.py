@@ -110,8 +110,8 @@ REQUESTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "strategy of another type": ({"strategy": ["SEAMLESS"]}, ("is not known",)),
     "fill": ({"fill": "zero"}, (SERIES, "'zero'")),
     "sla as a mapping": ({"sla": {"total": "2s"}}, (SERIES, "SLAPolicy")),
-    "an unknown calendar": ({"calendars": {"*": "XNYC"}}, (SERIES, "'XNYC'", "did you mean 'XNYS'?")),
-    "a calendar that is like no other": ({"calendars": {"*": "Q"}}, (SERIES, "'Q'", "ISO 10383")),
+    "an unknown calendar": ({"calendars": {"*": "XNYC"}}, (SERIES, "'XNYC'", "'qmtl calendars'")),
+    "a calendar that is like no other": ({"calendars": {"*": "Q"}}, (SERIES, "'Q'", "'qmtl calendars'")),
     "beyond what a calendar knows": (
         {"calendars": {"*": "XSHG"}, "start": "2024-01-01", "end": "2200-01-01"},
         (SERIES, "[2024-01-01, 2200-01-01)", "known within", "ask for a range within"),

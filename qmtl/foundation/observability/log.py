@@ -1,7 +1,7 @@
 """Events with fields, through the standard library's logging: silent until a user configures it.
 
 An event is one record: its text is the event's name and its fields as `key=value`, and each field is also an
-attribute of the record, for handlers that write JSON:
+attribute of the record, for handlers that write JSON, as `JsonLines` does:
 
     logging.basicConfig(level="INFO")
     backfill.committed node_id=ohlcv:binance:BTC/USDT:1m interval=1m start=2024-01-01 end=2024-01-02 tx=7
@@ -9,15 +9,22 @@ attribute of the record, for handlers that write JSON:
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from math import isfinite
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from qmtl.foundation.times import iso
 
 if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
 
 _NAMESPACE = "seamless"
+# Events of the data plane, and of the services and the command around it.
+_NAMESPACES = (_NAMESPACE, "qmtl")
 
 # What a record has already; logging refuses to overwrite it.
 _TAKEN = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
@@ -64,6 +71,55 @@ class _WhenUsed:
 
     def __getattr__(self, method: str) -> Any:
         return getattr(_logger(self._name), method)
+
+
+class JsonLines(logging.Formatter):
+    """A JSON object per record: `time` (ISO 8601 UTC), `level`, `logger`, `event` and its fields.
+
+    A record without an event, of a library, has its text as `message`. An exception is one text, `exception`.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {name: value for name, value in vars(record).items() if name not in _TAKEN}
+        line: dict[str, Any] = {
+            "time": iso(int(record.created * 1_000_000) * 1_000),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            **({} if "event" in fields else {"message": record.getMessage()}),
+            **fields,
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(_plain(line))
+
+
+def _plain(value: Any) -> Any:
+    """As JSON can say it: a number that is none, and whatever else, becomes its text."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
+@contextmanager
+def written_to(stream: TextIO, formatter: logging.Formatter, level: int) -> Iterator[None]:
+    """While the block runs, our events from `level` on and warnings of libraries go to `stream`."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    root, ours = logging.getLogger(), [logging.getLogger(name) for name in _NAMESPACES]
+    before = [logger.level for logger in ours]
+    root.addHandler(handler)
+    for logger in ours:
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        for logger, was in zip(ours, before, strict=True):
+            logger.setLevel(was)
 
 
 # Without a handler of our own, Python would print warnings to stderr where nobody has configured logging.

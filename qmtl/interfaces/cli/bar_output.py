@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.interfaces.cli.disk import disk_error
 
 if TYPE_CHECKING:
     import polars as pl
@@ -52,7 +53,22 @@ def write_frames(path: Path, frames: Frames) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file beside `path` that takes its place at the end; an error leaves `path` as it was."""
+    """A file beside `path` that takes its place at the end; an error leaves `path` as it was.
+
+    Raises `StoreError` that names `path` where the disk is full, or cannot be written.
+    """
+    try:
+        with _part_of(path) as file:
+            yield file
+    except Exception as error:
+        failure = disk_error(error, path)
+        if failure is None:
+            raise
+        raise failure from error
+
+
+@contextmanager
+def _part_of(path: Path) -> Iterator[IO[bytes]]:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -19,7 +19,10 @@ def commits(
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="The newest N on a terminal.")] = 20,
     json: JsonToo = False,
 ) -> None:
-    """The commits of a series, newest first; --as-of reads what each left behind. --json lists all."""
+    """The commits of a series, newest first.
+
+    --as-of reads what each of them left behind; --json lists all.
+    """
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.times import iso
     from qmtl.interfaces.cli.showing import rows_json

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_state_dir
 
+from qmtl.foundation.certificates import trusted, trusted_context
 from qmtl.foundation.clock import SystemClock
-from qmtl.foundation.errors import QmtlError
+from qmtl.foundation.compiled import cache_folder
+from qmtl.foundation.errors import InvalidRequestError, QmtlError
 from qmtl.foundation.times import SECOND, iso
 from qmtl.foundation.words import counted
 from qmtl.interfaces.cli.check import Check
@@ -25,6 +27,7 @@ from qmtl.interfaces.cli.store import size
 
 if TYPE_CHECKING:
     from qmtl.foundation.settings import Settings
+    from qmtl.runtime.io.store.embedded import EmbeddedStore
 
 # Extras that users need; the others are for the people who write this package.
 EXTRAS = ("ccxt", "testing", "demo")
@@ -39,6 +42,8 @@ def examine(session: Session, venues: Sequence[str]) -> Iterator[Check]:
     """All checks, in the order in which a fault would explain the later ones."""
     yield from installation()
     yield state_folder()
+    yield certificates()
+    yield cache()
     yield terminal()
     yield clock(SystemClock().now())
     try:
@@ -49,6 +54,7 @@ def examine(session: Session, venues: Sequence[str]) -> Iterator[Check]:
         return
     yield Check("settings", "ok", _settings_file(session))
     yield from store(session, settings)
+    yield from declared(settings)
     yield from registry(settings)
     yield from vendors(settings, venues)
 
@@ -100,6 +106,29 @@ def state_folder() -> Check:
         f"{folder}: {why}; rate budgets are not shared between processes" if why else str(folder),
         f"mkdir -p {folder} && chmod u+rwx {folder}" if why else "",
     )
+
+
+def cache() -> Check:
+    """Where the sessions of exchanges are kept between processes."""
+    folder = cache_folder()
+    why = _unwritable(folder)
+    return Check(
+        "cache folder",
+        "warn" if why else "ok",
+        f"{folder}: {why}; the calendar of an exchange is built anew by each command" if why else str(folder),
+        f"mkdir -p {folder} && chmod u+rwx {folder}" if why else "",
+    )
+
+
+def certificates() -> Check:
+    """Whose word is taken for the servers that are asked."""
+    try:
+        known = len(trusted_context().get_ca_certs())
+    except InvalidRequestError as error:
+        return Check("certificates", "fail", f"{error.what}: {error.why}", error.next_step or "")
+    # Those of a folder are looked up one by one, when they are needed.
+    count = f", {known:,} of them" if known else ""
+    return Check("certificates", "ok", f"{trusted()}{count}")
 
 
 def _unwritable(folder: Path) -> str | None:
@@ -172,8 +201,35 @@ def store(session: Session, settings: Settings) -> Iterator[Check]:
                 )
             else:
                 yield _sound(opened.verify())
+            yield from _declared(opened)
     except QmtlError as error:
         yield Check("store", "fail", f"{path}: {error.what}", error.next_step or "qmtl store verify")
+
+
+def _declared(opened: EmbeddedStore) -> Iterator[Check]:
+    """Calendars that the store declares, and that cannot be used."""
+    from qmtl.interfaces.cli.declarations import broken_in, cure, in_one_line
+
+    for broken in broken_in(opened):
+        yield Check(f"series {broken.series}", "fail", in_one_line(broken), cure(broken))
+
+
+def declared(settings: Settings) -> Iterator[Check]:
+    """Calendars that the settings declare, and that cannot be used."""
+    from qmtl.foundation.calendars import calendar_named
+    from qmtl.foundation.grid import Grid
+    from qmtl.foundation.series import Timeframe
+    from qmtl.runtime.sdk.declaring import ANY_DAY
+
+    for number, entry in enumerate(settings.seamless.series):
+        try:
+            Grid(Timeframe.parse("1d"), calendar_named(entry.calendar)).try_calendar(ANY_DAY)
+        except InvalidRequestError as error:
+            place = settings.place("seamless", "series", number, "calendar")
+            why = f"{error.what}; {error.why}" if error.why else error.what
+            yield Check(
+                f"series {entry.match}", "fail", f"{place}: {place.key!r}: {why}", error.next_step or ""
+            )
 
 
 def registry(settings: Settings) -> Iterator[Check]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import errno
+import logging
 import os
-import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from inspect import signature
+from pathlib import Path
 from typing import Any, TextIO
 
 import typer
@@ -30,7 +30,9 @@ from qmtl.foundation.errors import (
     SourceUnavailableError,
     StoreError,
 )
-from qmtl.interfaces.cli.session import Session
+from qmtl.foundation.local_paths import local_path
+from qmtl.interfaces.cli.disk import disk_error
+from qmtl.interfaces.cli.session import Log, Session
 from qmtl.interfaces.cli.wording import in_words_of
 
 # The first class that fits decides.
@@ -67,10 +69,15 @@ def guarded(command: Command) -> Command:
     def run(*args: Any, **options: Any) -> None:
         session: Session = options["ctx"].obj
         session.options = signature(command).parameters
+
+        def work() -> None:
+            _refuse_addresses([session.config, session.store, *options.values()])
+            command(*args, **options)
+
         try:
             with warnings.catch_warnings(), session.logging():
                 _tell_warnings(session)
-                code = _run(session, lambda: command(*args, **options))
+                code = _run(session, work)
             sys.stdout.flush()
         except BrokenPipeError:
             _drop_stdout()
@@ -79,6 +86,14 @@ def guarded(command: Command) -> Command:
             raise typer.Exit(code)
 
     return run
+
+
+def _refuse_addresses(values: Iterable[object]) -> None:
+    """No command takes s3://... for the name of a file or folder, wherever it is given."""
+    for value in values:
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(one, Path):
+                local_path(one, "what is named here")
 
 
 def _run(session: Session, work: Callable[[], None]) -> int:
@@ -92,34 +107,24 @@ def _run(session: Session, work: Callable[[], None]) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever else goes wrong is a defect of ours, and is told so
-        error = _of_the_disk(error) or error
+        error = disk_error(error) or error
         code = tell(session, error)
         session.emit({"error": error_json(session, error)})
         return code
     return 0
 
 
-def _of_the_disk(error: Exception) -> StoreError | None:
-    """What a disk that is full, or may not be written, says to whoever writes a file; no defect of ours."""
-    if not isinstance(error, OSError) or isinstance(error, QmtlError):
-        return None
-    told = re.search(r"\(os error (\d+)\)", str(error))  # as polars tells it
-    number = error.errno if error.errno is not None else int(told[1]) if told else 0
-    if number not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO):
-        return None
-    name = f" {error.filename}" if error.filename else ""
-    return StoreError(
-        f"a file{name} cannot be written",
-        why=os.strerror(number),
-        next_step="free some space, or write elsewhere; nothing half-written was kept",
-    )
-
-
 def tell(session: Session, error: Exception) -> int:
     """Say on stderr what went wrong and what to do next; the exit code that belongs to it."""
+    code = exit_code(error)
+    if session.log is Log.json:
+        facts = {"event": "cli.error", "error": error_json(session, error)}
+        logging.getLogger("qmtl.cli").error(
+            str(error), extra=facts, exc_info=error if session.verbose or code == DEFECT else None
+        )
+        return code
     if session.verbose:
         traceback.print_exception(error)
-    code = exit_code(error)
     session.note(
         _confession(session, error)
         if code == DEFECT

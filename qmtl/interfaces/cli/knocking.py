@@ -7,7 +7,10 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from threading import Thread
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
+
+from qmtl.foundation.certificates import advice, tls_problem, trusted_context
+from qmtl.foundation.errors import InvalidRequestError
 
 REACH_S = 3.0
 # A name server may be silent for longer than any time-out of a connection; it is not waited for.
@@ -21,6 +24,7 @@ class Answer:
     host: str
     status: int | None
     why: str = ""
+    cure: str = "check the network"
 
     @property
     def is_welcome(self) -> bool:
@@ -37,16 +41,27 @@ def knock(url: str) -> Answer:
     """Ask once for the headers of `url`."""
     try:
         parts = urlsplit(url)
-        kind = http.client.HTTPConnection if parts.scheme == "http" else http.client.HTTPSConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=REACH_S)
+        connection = _connection(parts)
         try:
             connection.request("GET", parts.path or "/", headers={"User-Agent": "qmtl doctor"})
             return Answer(parts.netloc, connection.getresponse().status)
         finally:
             connection.close()
+    except InvalidRequestError as error:  # the authorities to trust cannot be read
+        return Answer(_host(url), None, f"{error.what}: {error.why}", error.next_step or "")
     except (OSError, http.client.HTTPException, ValueError) as error:
+        problem = tls_problem(error)
+        if problem is not None:
+            return Answer(_host(url), None, problem, advice(problem))
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return Answer(_host(url), None, why)
+
+
+def _connection(parts: SplitResult) -> http.client.HTTPConnection:
+    host, port = parts.hostname or "", parts.port
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(host, port, timeout=REACH_S)
+    return http.client.HTTPSConnection(host, port, timeout=REACH_S, context=trusted_context())
 
 
 def _host(url: str) -> str:

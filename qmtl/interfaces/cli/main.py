@@ -10,6 +10,7 @@ import typer
 
 from qmtl.interfaces.cli import (
     backfill,
+    calendars,
     commits,
     coverage,
     demo,
@@ -28,7 +29,7 @@ from qmtl.interfaces.cli import (
     store,
 )
 from qmtl.interfaces.cli.guard import Command, guarded
-from qmtl.interfaces.cli.session import Session
+from qmtl.interfaces.cli.session import Log, Session
 
 COMMANDS: dict[str, Command] = {
     "fetch": fetch.fetch,
@@ -40,6 +41,7 @@ COMMANDS: dict[str, Command] = {
     "export": export.export,
     "commits": commits.commits,
     "diff": export.diff,
+    "calendars": calendars.calendars,
     "doctor": doctor.doctor,
     "demo": demo.demo,
 }
@@ -123,6 +125,9 @@ def options(
     as_json: Annotated[
         bool, typer.Option("--json", help="Machine output on stdout alone; all else on stderr.")
     ] = False,
+    log: Annotated[
+        Log, typer.Option("--log", help="How stderr is written: for people, or a JSON object a line.")
+    ] = Log.text,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Logs, and tracebacks of defects.")
     ] = False,
@@ -135,7 +140,7 @@ def options(
     A series is written ohlcv:VENUE:SYMBOL:TIMEFRAME, for example ohlcv:binance:BTC/USDT:1m. Ranges are
     half-open: START belongs to them, END does not. Times without a zone are UTC.
     """
-    ctx.obj = Session(config=config, store=store, json=as_json, verbose=verbose)
+    ctx.obj = Session(config=config, store=store, json=as_json, verbose=verbose, log=log)
 
 
 def _assemble() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qmtl.foundation.errors import QmtlError
+from qmtl.foundation.spelling import near
 from qmtl.interfaces.cli.check import Check
 from qmtl.interfaces.cli.knocking import Answer, knock_at_all
 from qmtl.interfaces.cli.wording import in_words_of
@@ -37,7 +37,7 @@ def vendors(settings: Settings, venues: Sequence[str]) -> Iterator[Check]:
 
 def _told(subject: str, answer: Answer) -> Check:
     if answer.status is None:
-        return Check(subject, "fail", str(answer), "check the network")
+        return Check(subject, "fail", str(answer), answer.cure)
     if answer.is_welcome:
         return Check(subject, "ok", str(answer))
     return Check(subject, "warn", str(answer), "see whether the exchange serves your country and network")
@@ -65,11 +65,6 @@ def _address(entry: CcxtSettings, settings: Settings, number: int) -> str:
         return _home(entry.exchange)
     place = settings.place("seamless", "vendors", number, "urls")
     given = [entry.urls] if isinstance(entry.urls, str) else list(entry.urls.values())
-    for url in given:
-        if not url.startswith(("http://", "https://")):
-            raise SettingsError(
-                f"{place}: {place.key!r}: {url!r} is not a URL", next_step="write http://... or https://..."
-            )
     try:
         replaced(_exchange(entry.exchange).urls["api"], entry.urls)
     except InvalidRequestError as error:
@@ -88,12 +83,12 @@ def _named(venue: str) -> Check | str:
         return Check("", "fail", error.what, error.next_step or "")
     if venue in known:
         return _home(venue)
-    near = get_close_matches(venue.lower(), known, n=3)
+    alike = near(venue, known)
     return Check(
         "",
         "fail",
         "ccxt has no exchange of this name",
-        f"did you mean {' or '.join(near)}?" if near else "qmtl import FILE, or name a vendor in qmtl.yml",
+        f"did you mean {' or '.join(alike)}?" if alike else "qmtl import FILE, or name a vendor in qmtl.yml",
     )
 
 

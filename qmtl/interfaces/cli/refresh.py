@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def refresh(ctx: typer.Context, series: Series, start: Start, end: End = None, json: JsonToo = False) -> None:
-    """Ask the vendor again for all bars in [START, END) that have an answer.
+    """Ask the vendor again for bars that have an answer.
 
     Changed bars are corrections: the new values win, the old ones stay readable with --as-of. A bar that the
     vendor no longer has is kept and named.

@@ -18,9 +18,9 @@ def retract(
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the commit.")],
     json: JsonToo = False,
 ) -> None:
-    """Make all bars in [START, END) unknown: their rows and answers no longer count.
+    """Make all bars in [START, END) unknown.
 
-    They stay readable with --as-of. The next fetch asks the vendor again.
+    Their rows and answers no longer count. They stay readable with --as-of. The next fetch asks the vendor again.
     """
     from qmtl.foundation.times import iso
     from qmtl.interfaces.cli.showing import facts_text

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,14 +25,25 @@ if TYPE_CHECKING:
 NO_TERMINAL = 1_000
 
 
+class Log(StrEnum):
+    """How stderr is written: for people, or a JSON object per line and nothing else."""
+
+    text = "text"
+    json = "json"
+
+
 @dataclass
 class Session:
-    """One call of `qmtl`. With `json`, stdout belongs to machines, and people read stderr."""
+    """One call of `qmtl`. With `json`, stdout belongs to machines, and people read stderr.
+
+    With `log` as JSON, machines read stderr too; what `json` sends there for people is left out.
+    """
 
     config: Path | None
     store: Path | None
     json: bool
     verbose: bool
+    log: Log = Log.text
     options: Container[str] = ()  # what the command at work can be told
 
     def settings(self) -> Settings:
@@ -72,7 +84,7 @@ class Session:
 
     def console(self) -> Console:
         """Where people read."""
-        from qmtl.interfaces.cli.showing import PipeAwareConsole
+        from qmtl.interfaces.cli.console import PipeAwareConsole
 
         console = PipeAwareConsole(
             file=sys.stderr if self.json else sys.stdout,
@@ -86,11 +98,16 @@ class Session:
 
     def show(self, *what: RenderableType) -> None:
         """For people."""
+        if self.json and self.log is Log.json:
+            return
         self.console().print(*what, sep="\n", markup=False)
 
     def note(self, text: str) -> None:
         """For people, and always on stderr."""
-        typer.echo(text, err=True)
+        if self.log is Log.json:
+            logging.getLogger("qmtl.cli").info(text, extra={"event": "cli.note", "text": text})
+        else:
+            typer.echo(text, err=True)
 
     def emit(self, value: Any) -> None:
         """For machines: one JSON document per call of `qmtl`; nothing without `--json`."""
@@ -102,21 +119,19 @@ class Session:
 
     @contextmanager
     def logging(self) -> Iterator[None]:
-        """With -v, what the package logs goes to stderr while the command runs."""
-        if not self.verbose:
+        """With -v or --log json, what the package logs goes to stderr while the command runs."""
+        if not self.verbose and self.log is Log.text:
             yield
             return
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-        logger = logging.getLogger("seamless")
-        before = logger.level
-        logger.addHandler(handler)
-        logger.setLevel(logging.DEBUG)
-        try:
+        from qmtl.foundation.observability.log import JsonLines, written_to
+
+        formatter = (
+            JsonLines()
+            if self.log is Log.json
+            else logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s")
+        )
+        with written_to(sys.stderr, formatter, logging.DEBUG if self.verbose else logging.INFO):
             yield
-        finally:
-            logger.removeHandler(handler)
-            logger.setLevel(before)
 
 
 def _must_exist(store: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from rich.console import Console
 
 from qmtl.foundation.times import iso
 from qmtl.foundation.words import counted
@@ -16,13 +15,6 @@ from qmtl.interfaces.cli.tables import Rows
 if TYPE_CHECKING:
     from qmtl.foundation.states import BarStates
     from qmtl.runtime.conformance.report import ConformanceReport
-
-
-class PipeAwareConsole(Console):
-    """Lets the caller hear that the reader has gone, where rich would end the process with exit code 1."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
 
 
 def frame_text(frame: pl.DataFrame) -> str:

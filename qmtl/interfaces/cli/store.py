@@ -70,10 +70,11 @@ def declare(
 
     What was declared before stays readable by --as-of.
     """
-    from qmtl.foundation.calendars import calendar_named
     from qmtl.foundation.errors import InvalidRequestError
     from qmtl.foundation.facts import SeriesFacts
     from qmtl.foundation.series import SeriesId
+    from qmtl.runtime.sdk.declared import Declared
+    from qmtl.runtime.sdk.declaring import try_declaration
 
     session, name = session_of(ctx), SeriesId.parse(series)
     said: dict[str, Any] = {
@@ -90,10 +91,9 @@ def declare(
         raise InvalidRequestError(
             "nothing is declared", series=name, next_step="give --calendar, --anchor, ..."
         )
-    if calendar is not None:
-        calendar_named(calendar)
     with session.open_store() as store:
         facts = SeriesFacts.from_mapping({**(store.facts(name) or SeriesFacts()).said, **said})
+        try_declaration(store, name, Declared(store, {}).grid(name, facts), facts)
         store.declare(name, facts)
     session.show(f"{name}: calendar {facts.calendar_name}, anchor {facts.anchor or 'clock'}")
     session.emit({"series": str(name), **asdict(facts)})
@@ -145,6 +145,12 @@ def verify(
 
     Exit 7 if something is, and was not repaired.
     """
+    from qmtl.interfaces.cli.declarations import (
+        broken_in,
+        declarations_error,
+        declarations_table,
+        in_one_line,
+    )
     from qmtl.interfaces.cli.progress import Bars
     from qmtl.interfaces.cli.tables import Rows
 
@@ -152,6 +158,8 @@ def verify(
     with session.open_store(read_only=not repair) as store, Bars() as bars:
         found = store.verify(progress=lambda done, total: bars.advance("chunks", done, total), repair=repair)
         path = str(store.path)
+        # A file of which SQLite itself complains may not be able to list its series.
+        broken = [] if found.problems else broken_in(store)
     if found.damage:
         rows = ((str(one.series), str(one.span), one.chunk or "single row", one.why) for one in found.damage)
         session.show(Rows(("series", "range", "chunk", "damage"), rows, prose=("damage",)))
@@ -159,7 +167,12 @@ def verify(
         *found.problems,
         f"{counted(found.chunks, 'chunk')} and {counted(found.hot_rows, 'single row')} were read",
     )
-    session.emit(_verification_json(found, path))
+    if broken:
+        session.show(declarations_table(broken))
+    declarations = [{"series": str(one.series), **one.facts.said, "why": in_one_line(one)} for one in broken]
+    session.emit({**_verification_json(found, path), "declarations": declarations})
+    if found.is_sound and broken:
+        raise typer.Exit(tell(session, declarations_error(broken, path)))
     if found.is_sound:
         session.show("all is sound")
     elif found.repaired and not found.problems:

@@ -35,7 +35,7 @@ def outside_sessions(stretch: Stretch, limits: Thresholds) -> Mapping[str, Int64
     if not stretch.grid.timeframe.is_intraday:
         return {"temporal.closed_day": ts}
     hull = stretch.hull
-    sessions = stretch.grid.calendar.sessions(Span(hull.start - DAY, hull.end + DAY))
+    sessions = stretch.grid.sessions(Span(hull.start - DAY, hull.end + DAY))
     near = Coverage.from_arrays(
         sessions.starts - limits.beside_session, sessions.ends + limits.beside_session
     ).holds(ts)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from qmtl.foundation.clock import Clock, SystemClock
-from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.errors import InvalidRequestError, QmtlError
 from qmtl.foundation.fingerprint import fingerprint
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.schema.governance import ValidationMode
@@ -23,6 +23,7 @@ from qmtl.runtime.coordination.backfill import Rules
 from qmtl.runtime.io.bar_files import ReadingOptions
 from qmtl.runtime.io.store.base import Commit, SeriesStore
 from qmtl.runtime.sdk.declared import Declared
+from qmtl.runtime.sdk.declaring import try_declaration
 from qmtl.runtime.sdk.judging import Holes, JudgedFile, OnStage, judge_file
 from qmtl.runtime.sdk.schemas import Schemas
 
@@ -155,7 +156,8 @@ def commit_file(
 ) -> ImportResult:
     """Commit what was judged, and report on what the store holds then.
 
-    Raises `InvalidRequestError` if something else was declared of the series since it was judged.
+    Raises `InvalidRequestError` if something else was declared of the series since it was judged, or if
+    bars that are stored could not be read by what the file declares.
     """
     series = judged.series
     tell: OnStage = on_stage or (lambda *_: None)
@@ -165,9 +167,30 @@ def commit_file(
             series=series,
             next_step="import the file again",
         )
+    try_declaration(store, series, judged.grid, judged.facts)
     tell("writing", 0, None)
     commit = store.commit(series, judged.take())
     tell("writing", 1, 1)
+    try:
+        return _reported(store, judged, commit, pipeline=pipeline, schemas=schemas, clock=clock, tell=tell)
+    except QmtlError as error:
+        kept = f"the rows of the file are stored, as of {iso(commit.as_of)}; what failed came after that"
+        error.why = f"{error.why}; {kept}" if error.why else kept
+        raise
+
+
+def _reported(
+    store: SeriesStore,
+    judged: JudgedFile,
+    commit: Commit,
+    *,
+    pipeline: ConformancePipeline,
+    schemas: Schemas,
+    clock: Clock | None,
+    tell: OnStage,
+) -> ImportResult:
+    """What became of a file that is committed: counted, reported on, and archived."""
+    series = judged.series
     changed = bool(commit.added or commit.replaced.height)
     schemas.observe(
         judged.held, checked=judged.rows - judged.quarantined, failed=judged.broken, changed=changed

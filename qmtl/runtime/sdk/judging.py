@@ -15,6 +15,7 @@ from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.fingerprint import fingerprint
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
+from qmtl.foundation.local_paths import local_path
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import bar_states
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
@@ -86,6 +87,7 @@ def judge_file(
     store: tells what is declared of the series. now: ns; what closes later is still forming. held: the schema
         that its rows are held to; in strict mode a file that breaks it is refused.
     """
+    local_path(path, "a file of bars")
     _check_claim(series, answered, holes, now)
     reading = None if on_stage is None else partial(on_stage, "reading")
     file = read_bar_file(path, timeframe=series.timeframe, on_progress=reading, **options)
@@ -102,6 +104,8 @@ def judge_file(
         )
     ts = stamps(file.frame)
     first, last = int(ts.min()), int(ts.max())
+    # What a calendar cannot tell is learnt before the file is committed, and not by the report about it.
+    grid.try_calendar(Span(first, last + 1))
     try:
         screened = screen(
             file.frame.with_columns(pl.Series("line", file.lines)),
@@ -122,6 +126,7 @@ def judge_file(
     span = Span(grid.floor(first), grid.after(grid.floor(last)))
     if answered is not None:
         span = Span(min(span.start, grid.floor(answered.start)), max(span.end, grid.ceil(answered.end)))
+        grid.try_calendar(span)
     write = judge_answer(
         replace(screened, quarantine=screened.quarantine.drop("line", strict=False)),
         _said(screened, grid, answered, holes),

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -111,7 +110,7 @@ class SeamlessDataProvider:
         self._sla = sla
         self._partial_ok = partial_ok
         kept = None if retention is None else int(retention * SECOND)
-        self.store = EmbeddedStore(Path(store).expanduser(), clock=self._clock, retention=kept)
+        self.store = EmbeddedStore(store, clock=self._clock, retention=kept)
         try:
             self._declared = Declared(self.store, calendars or {}, declared)
             self._cache = RangeCache(cache_bytes)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Generic, NamedTuple, TypeVar
 
 from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.series import SeriesId
+from qmtl.foundation.spelling import near
 from qmtl.runtime.coordination.foreign import closed_or_logged
 from qmtl.runtime.io.vendors.base import LiveFeed, Vendor
 from qmtl.runtime.sdk.patterns import first_match
 
 Source = TypeVar("Source", Vendor, LiveFeed)
 
-
-# Below this likeness a venue is more probably one of the user's own than a slip of the pen.
-_ALIKE = 0.75
 
 # How long one source may take to close its connections.
 _CLOSE_S = 2.0
@@ -81,10 +78,10 @@ class CcxtByVenue(Sources[Vendor]):
                 f"{_NONE}, and ccxt is not installed",
                 f"pip install 'qmtl[ccxt]', name a vendor {_WHERE}, or import a file",
             )
-        near = get_close_matches(venue.lower(), known, n=3, cutoff=_ALIKE)
+        alike = near(venue, known)
         return Unserved(
             f"{_NONE}, and ccxt has no exchange {venue!r}",
-            (f"did you mean {' or '.join(near)}? else " if near else "")
+            (f"did you mean {' or '.join(alike)}? else " if alike else "")
             + f"name a vendor {_WHERE}, or import a file",
         )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from qmtl.foundation.errors import SchemaRegistryError, StoreCorruptError, StoreError
+from qmtl.foundation.local_paths import local_path
 from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
 from qmtl.foundation.schema.storage import Record, RegistryView, SchemaRow, Setting, VersionRow
 from qmtl.runtime.io.store.connections import Connections
@@ -56,7 +57,7 @@ class SqliteStorage:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(os.path.abspath(path))
+        self.path = Path(os.path.abspath(local_path(path, "a store of schemas")))
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as failure:

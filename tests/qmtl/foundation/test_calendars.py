@@ -235,6 +235,14 @@ class TestNames:
             calendar_named("my_venu", {"my_venue": ALWAYS_OPEN})
         assert caught.value.next_step == "did you mean 'my_venue'?"
 
+    @pytest.mark.parametrize("typed", ["XNSE", "XTSY", "XNYZ", "NYSF", "XXXX", "JSE", "nowhere", "../XNYS"])
+    def test_another_exchange_is_never_suggested(self, typed: str) -> None:
+        """XNSE is in Mumbai, and one letter from Toronto's XTSE; JSE is in Johannesburg, SSE in Shanghai."""
+        with pytest.raises(InvalidRequestError, match="not known") as caught:
+            calendar_named(typed)
+        assert "did you mean" not in str(caught.value)
+        assert "qmtl calendars" in str(caught.value.next_step)
+
     def test_a_calendar_of_an_unknown_exchange_cannot_be_made(self) -> None:
         with pytest.raises(InvalidRequestError):
             ExchangeCalendar("NOWHERE")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from qmtl.foundation.observability.log import backfill_log, sla_log
+from qmtl.foundation.observability.log import JsonLines, backfill_log, sla_log, written_to
 
 
 def test_an_event_is_one_record_with_fields(caplog: pytest.LogCaptureFixture) -> None:
@@ -70,3 +75,47 @@ def test_a_plain_configuration_shows_events() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr == "INFO seamless.sla e node_id=n a=1\n"
     assert logging.getLogger("seamless").handlers, "a null handler keeps Python's last resort quiet"
+
+
+class TestJsonLines:
+    @pytest.fixture
+    def lines(self) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+        stream = io.StringIO()
+        with written_to(stream, JsonLines(), logging.INFO):
+            yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+
+    def test_an_event_is_one_object_with_its_fields(self, lines: Callable[[], list[dict[str, Any]]]) -> None:
+        backfill_log.info("backfill.started", node_id="ohlcv:a:B/C:1m", bars=3, why="two\nlines")
+        backfill_log.debug("backfill.page")
+        (line,) = lines()
+        assert line.pop("time").endswith("Z")
+        assert line == {
+            "level": "info",
+            "logger": "seamless.backfill",
+            "event": "backfill.started",
+            "node_id": "ohlcv:a:B/C:1m",
+            "bars": 3,
+            "why": "two\nlines",
+        }
+
+    def test_what_json_has_no_word_for_is_text(self, lines: Callable[[], list[dict[str, Any]]]) -> None:
+        values = [float("nan"), float("inf"), 1.5, None, True, Path("x"), (1, {2: b"3"})]
+        sla_log.warning("sla.odd", values=values)
+        (line,) = lines()
+        assert line["values"] == ["nan", "inf", 1.5, None, True, "x", [1, {"2": "b'3'"}]]
+
+    def test_records_of_libraries_and_exceptions(self, lines: Callable[[], list[dict[str, Any]]]) -> None:
+        logging.getLogger("some.library").info("chatter")
+        try:
+            _ = 1 / 0
+        except ZeroDivisionError:
+            logging.getLogger("some.library").exception("it %s", "broke")
+        (line,) = lines()
+        assert (line["level"], line["message"]) == ("error", "it broke")
+        assert "ZeroDivisionError" in line["exception"]
+
+    def test_nothing_is_left_behind(self) -> None:
+        before = (list(logging.getLogger().handlers), logging.getLogger("seamless").level)
+        with written_to(io.StringIO(), JsonLines(), logging.DEBUG):
+            assert logging.getLogger("seamless").level == logging.DEBUG
+        assert (logging.getLogger().handlers, logging.getLogger("seamless").level) == before

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qmtl.foundation.certificates import advice, tls_problem, trusted_context
 from qmtl.foundation.clock import Clock
 from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError, RegistryUnavailableError
 from qmtl.foundation.schema.rest.address import Address
@@ -131,7 +132,7 @@ class Connection:
             finally:
                 response.close()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            return _Failure(_reason(error), was_sent=False)
+            return _Failure(_reason(error), was_sent=False, tls=tls_problem(error))
         except httpx.TransportError as error:
             return _Failure(_reason(error), was_sent=True)
         except (httpx.DecodingError, httpx.InvalidURL) as error:
@@ -167,8 +168,10 @@ class Connection:
         return RegistryUnavailableError(
             f"the schema registry at {self.address.url} cannot be reached",
             url=self.address.url,
-            why=failure.why,
-            next_step="look whether it runs, and whether the URL is right",
+            why=f"{failure.tls} ({failure.why})" if failure.tls else failure.why,
+            next_step=advice(failure.tls)
+            if failure.tls
+            else "look whether it runs, and whether the URL is right",
         )
 
     def _client(self) -> httpx.Client:
@@ -206,12 +209,10 @@ class Connection:
             ) from error
 
     def _trusted(self) -> ssl.SSLContext:
-        import httpx
-
         if not self.address.is_secure:
             return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used, and loading authorities takes long
         if self._ca is None:
-            return httpx.create_ssl_context()
+            return trusted_context()
         try:
             return ssl.create_default_context(cafile=self._ca)
         except OSError as error:  # ssl.SSLError is one
@@ -223,10 +224,11 @@ class Connection:
 
 
 class _Failure(NamedTuple):
-    """Why no answer came, and whether the request may have been read."""
+    """Why no answer came, whether the request may have been read, and what was wrong with TLS, if it was."""
 
     why: str
     was_sent: bool
+    tls: str | None = None
 
 
 def _reason(error: Exception) -> str:

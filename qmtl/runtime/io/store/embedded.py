@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import polars as pl
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import StoreError
 from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.local_paths import local_path
 from qmtl.foundation.schema.governance import Decision, Observation
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
@@ -55,7 +57,8 @@ _log = logging.getLogger("seamless.store")
 class EmbeddedStore:
     """Implements `Store`, `ReportArchive` and `GovernanceRecords` on one SQLite file of packed chunks.
 
-    path: a directory, made if it is missing. Raises `StoreError` if it cannot be one.
+    path: a directory, made if it is missing. Raises `StoreError` if it cannot be one, and
+        `InvalidRequestError` for an address such as s3://bucket.
     read_only: refuse every write, and make no directory.
     retention: how many nanoseconds of history `compact` keeps for `as_of`; None keeps all.
     lock_timeout_s: how long a write waits for other writers before `StoreLockedError`.
@@ -63,7 +66,7 @@ class EmbeddedStore:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | PathLike[str],
         *,
         read_only: bool = False,
         clock: Clock | None = None,
@@ -72,7 +75,8 @@ class EmbeddedStore:
     ) -> None:
         self._clock: Clock = clock or SystemClock()
         self._retention = retention
-        self._home = opening.Home(Path(path).expanduser(), read_only=read_only, lock_timeout_s=lock_timeout_s)
+        folder = local_path(path, "a store").expanduser()
+        self._home = opening.Home(folder, read_only=read_only, lock_timeout_s=lock_timeout_s)
 
     @property
     def path(self) -> Path:

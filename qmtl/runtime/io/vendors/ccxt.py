@@ -11,10 +11,12 @@ from importlib import import_module
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from qmtl.foundation.certificates import advice, tls_problem
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import InvalidRequestError, SourceUnavailableError
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
+from qmtl.foundation.local_paths import web_address
 from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
@@ -75,6 +77,8 @@ class CcxtVendor:
             raise InvalidRequestError(
                 f"ccxt has no exchange {exchange!r}", next_step=nearest(exchange, known, "exchanges")
             )
+        for url in [urls] if isinstance(urls, str) else (urls or {}).values():
+            web_address(url)
         self.exchange = exchange
         self.name = f"ccxt:{exchange}"
         self._urls = urls
@@ -203,16 +207,18 @@ class _Asking:
                 next_step="look for the symbol on the exchange; it may have been renamed or delisted",
             ) from error
         except (ccxt.BaseError, NotSoFast) as error:
-            raise self.unavailable(one_line(error)) from error
+            raise self.unavailable(one_line(error), tls_problem(error)) from error
 
-    def unavailable(self, why: str) -> SourceUnavailableError:
+    def unavailable(self, why: str, tls: str | None = None) -> SourceUnavailableError:
         return SourceUnavailableError(
             f"{self.source} cannot be read",
             source=self.source,
             series=self.series,
             span=self.span,
-            why=why,
-            next_step="see whether the exchange is reachable from here, then ask again for what is missing",
+            why=f"{tls} ({why})" if tls else why,
+            next_step=advice(tls)
+            if tls
+            else "see whether the exchange is reachable from here, then ask again for what is missing",
         )
 
     def _log(self, error: Exception, pause_s: float) -> None:

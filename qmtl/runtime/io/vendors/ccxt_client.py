@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
-from collections.abc import Awaitable, Callable, Mapping
+import os
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -17,10 +17,12 @@ from urllib.parse import urlsplit, urlunsplit
 import numpy as np
 import polars as pl
 
+from qmtl.foundation.certificates import VARIABLES, tls_problem, trusted_context
 from qmtl.foundation.clock import Clock
 from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError
 from qmtl.foundation.frames import VALUES, bars
 from qmtl.foundation.series import SeriesId
+from qmtl.foundation.spelling import near
 from qmtl.foundation.times import SECOND, to_ns
 from qmtl.runtime.io.rates import PATIENCE_S, RateBudget
 from qmtl.runtime.io.retries import Again
@@ -66,6 +68,9 @@ class CcxtClient:
         client = getattr(ccxt.async_support, self.exchange)(
             {"timeout": round(self.timeout_s * 1000), **self.options, "enableRateLimit": True}
         )
+        # ccxt trusts the package certifi alone, whatever the machine has been told to trust.
+        if any(os.environ.get(name) for name in VARIABLES) and not {"cafile", "verify"} & set(self.options):
+            client.ssl_context = trusted_context()
         if self.urls is not None:
             client.urls["api"] = replaced(client.urls["api"], self.urls)
         budget = self.budget or RateBudget(
@@ -158,6 +163,8 @@ def judge(error: Exception) -> Again | None:
 
     if isinstance(error, NotSoFast):
         return Again(error.after_s) if error.after_s <= PATIENCE_S else None
+    if tls_problem(error) is not None:
+        return None  # a certificate that is not trusted will not be in a moment
     if isinstance(error, ccxt.OperationFailed):
         return Again()
     # ccxt tells a connection that was cut within an answer as a general error.
@@ -234,11 +241,14 @@ def ccxt_exchanges() -> frozenset[str]:
     return frozenset(module.stem for module in modules) - {"__init__"}
 
 
-def nearest(name: str, known: Any, what: str) -> str:
-    lower = {one.lower(): one for one in known}
-    near = [lower[one] for one in difflib.get_close_matches(name.lower(), list(lower), n=3)]
-    return (
-        f"did you mean {' or '.join(near)}?"
-        if near
-        else f"it has {len(lower)} {what}, none of a similar name"
-    )
+def nearest(name: str, known: Collection[str], what: str) -> str:
+    """What to do about a name that is not known.
+
+    Another exchange or symbol has other bars, so only a name that a slip of the pen may have changed is
+    given; for a symbol, only one of the same base: ETH/USDT and ETC/USDT are not alike at all.
+    """
+    base, pair, _ = name.casefold().partition("/")
+    found = [one for one in near(name, known) if not pair or one.casefold().startswith(f"{base}/")]
+    if found:
+        return f"did you mean {' or '.join(found[:3])}?"
+    return f"it has {len(known)} {what}, and none is one slip of the pen away"

@@ -16,6 +16,7 @@ import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.frames import stamps
+from qmtl.foundation.local_paths import local_path
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Int64Array, Span
 from qmtl.runtime.io.bar_files import ReadingOptions, read_bar_file
@@ -59,6 +60,7 @@ class FilesVendor:
         holes: Literal["unknown", "no_trade"] = "unknown",
         **options: Unpack[ReadingOptions],
     ) -> None:
+        local_path(path, "the path of a files vendor")
         unknown = [field for field in _FIELD.findall(path) if field not in _FIELDS]
         if unknown:
             raise InvalidRequestError(

@@ -58,7 +58,16 @@ def door() -> Iterator[str]:
 
 def test_all_is_well(cli: CommandLine) -> None:
     checks = by_subject(cli.json("doctor"))
-    for subject in ("python", "qmtl", "extra ccxt", "settings", "store", "state folder"):
+    for subject in (
+        "python",
+        "qmtl",
+        "extra ccxt",
+        "settings",
+        "store",
+        "state folder",
+        "cache folder",
+        "certificates",
+    ):
         assert checks[subject]["outcome"] == "ok", checks[subject]
     assert str(cli.config) in checks["settings"]["detail"]
     assert not cli.store.exists()

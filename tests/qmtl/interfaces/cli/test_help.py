@@ -16,6 +16,8 @@ from qmtl.interfaces.cli.main import COMMANDS, FAMILIES, app
 NAMES = {
     "": [
         "backfill",
+        "calendars",
+        "commits",
         "coverage",
         "demo",
         "diff",
@@ -23,7 +25,9 @@ NAMES = {
         "export",
         "fetch",
         "import",
+        "refresh",
         "reports",
+        "retract",
         "schema",
         "serve",
         "store",
