@@ -169,9 +169,9 @@ def commit_file(
     commit = store.commit(series, judged.take())
     tell("writing", 1, 1)
     changed = bool(commit.added or commit.replaced.height)
-    schemas.observe(
-        judged.held, checked=judged.rows - judged.quarantined, failed=judged.broken, changed=changed
-    )
+    # An impossible row, which is kept aside, is a failure whatever the schema says of its values.
+    failed = judged.broken + judged.quarantined
+    schemas.observe(judged.held, checked=judged.rows, failed=failed, changed=changed or failed > 0)
     schemas.flush()
     tell("checking", 0, None)
     states, report = _report(store, pipeline, judged, commit, (clock or SystemClock()).now())
