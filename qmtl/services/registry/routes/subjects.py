@@ -5,14 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from qmtl.foundation.schema.registry import SchemaRegistry
+from qmtl.services.registry.bodies import RegistrationBody, SchemaBody
 from qmtl.services.registry.parameters import Limit, No, Offset, Prefix, Subject, VersionNumber, page
 from qmtl.services.registry.routes import refused
 from qmtl.services.registry.wire import (
     Answer,
     IncompatibleAnswer,
     RegisteredAnswer,
-    RegistrationBody,
-    SchemaBody,
     VersionAnswer,
     version_json,
 )
