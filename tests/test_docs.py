@@ -325,6 +325,23 @@ one ...
     follow(ROOT / "page.md", text, folder)
 
 
+def test_what_the_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_the_libraries_of_the_decisions_are_those_in_use() -> None:
+    page = (ROOT / "docs/en/architecture/decisions.md").read_text(encoding="utf-8")
+    listed = re.sub(r"\([^)]*\)", "", page.partition("## Libraries")[2].partition("By hand")[0])
+    names = set(re.findall(r"[a-z][a-z0-9_]+", re.sub(r"\bAs extras\b|\band\b", "", listed)))
+    imported = re.compile(r"^\s*(?:import|from) (\w+)", re.MULTILINE)
+    used = {
+        name for path in (ROOT / "qmtl").rglob("*.py") for name in imported.findall(path.read_text("utf-8"))
+    }
+    assert {"polars", "fastapi"} <= names <= used
+
+
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     if importlib.util.find_spec("mkdocs") is None:
         if os.environ.get("QMTL_TEST_REQUIRE", "") in ("all", "docs"):
