@@ -84,10 +84,18 @@ class SchemaBody(_Request):
 
 
 class RegistrationBody(SchemaBody):
-    """A schema to register. `version` and `id` are those given elsewhere, in mode IMPORT."""
+    """A schema to register. `version` and `id` are those given elsewhere, in mode IMPORT.
 
-    version: Annotated[int, Field(ge=1, le=LARGEST)] | None = None
-    id: Annotated[int, Field(ge=1, le=LARGEST)] | None = None
+    A version of 0 and an id of -1 are none: so Java's clients say that they were not given.
+    """
+
+    version: Annotated[int, Field(ge=0, le=LARGEST)] | None = None
+    id: Annotated[int, Field(ge=1, le=LARGEST)] | Literal[-1] | None = None
+
+    @property
+    def given(self) -> dict[str, int | None]:
+        """Version and id, as `SchemaRegistry.register` takes them."""
+        return {"version": self.version or None, "id": None if self.id == -1 else self.id}
 
 
 class LevelBody(_Request):

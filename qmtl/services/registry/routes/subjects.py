@@ -66,9 +66,7 @@ def subject_routes(registry: SchemaRegistry) -> APIRouter:
     )
     def register(subject: Subject, schema: RegistrationBody, normalize: No = False) -> Answer:
         """Registers the schema as the next version, or finds it among those that there are."""
-        done = registry.register(
-            subject, schema.within(registry), normalize=normalize, version=schema.version, id=schema.id
-        )
+        done = registry.register(subject, schema.within(registry), normalize=normalize, **schema.given)
         return Answer({"id": done.id, "version": done.version})
 
     @router.get(

@@ -287,9 +287,9 @@ def test_an_id_that_is_not_there(http: httpx.Client, id: str) -> None:
 
 
 def test_fields_that_nobody_knows_are_passed_over(http: httpx.Client, subject: str) -> None:
-    more = {"unknown": 1, "metadata": None, "ruleSet": None, "schemaTagsToAdd": []}
+    more = {"unknown": 1, "metadata": None, "ruleSet": None, "schemaTagsToAdd": [], "version": 0, "id": -1}
     assert register(http, subject, STRING, **more).status_code == 200
-    body = {"schema": STRING, **more, "version": 0, "id": -1}
+    body = {"schema": STRING, **more}
     found = http.post(f"/subjects/{subject}", json=body)
     assert found.json()["version"] == 1
     reference = {"name": "x", "subject": subject, "version": 1, "unknown": None}
