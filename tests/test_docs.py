@@ -21,6 +21,7 @@ import importlib.util
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -83,6 +84,7 @@ class Reader:
     def __init__(self, page: Path, folder: Path) -> None:
         self.page = page
         self.folder = folder
+        self.shell_folder = folder  # a `cd` holds for the blocks that follow
         self.names: dict[str, Any] = {"__name__": "__main__"}
         self.renamed: list[Any] = []  # what a name stood for before it was given to something else
         self.printed: str | None = None
@@ -124,10 +126,10 @@ class Reader:
 
     def run_shell(self, block: Block, told: list[tuple[str, str]]) -> None:
         told = [(command, shown) for command, shown in told if not self.is_target(block, command)]
-        script = "".join(f'{command}\n__mark "$?"\n' for command, _ in told)
+        script = "".join(f'{command}\n__mark "$?"\n' for command, _ in told) + 'printf %s "$PWD"'
         done = subprocess.run(
             ["bash", "-c", f"__mark() {{ printf '{_MARK}%s{_MARK}' \"$1\"; return $1; }}\n{script}"],
-            cwd=self.folder,
+            cwd=self.shell_folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -137,6 +139,7 @@ class Reader:
         parts = done.stdout.split(_MARK)
         outputs, codes = parts[0:-1:2], parts[1::2]
         assert len(codes) == len(told), f"{self.place(block)}: the shell ended early\n{done.stdout}"
+        self.shell_folder = Path(parts[-1])
         for number, (command, shown) in enumerate(told):
             asked_for_code = number + 1 < len(told) and told[number + 1][0] == "echo $?"
             assert codes[number] == "0" or asked_for_code, (
@@ -244,6 +247,17 @@ def test_a_page_does_what_it_says(page: Path, folder: Path) -> None:
     follow(page, page.read_text(encoding="utf-8"), folder)
 
 
+def test_a_roll_out_leaves_the_files_of_a_checkout_as_they_were(folder: Path) -> None:
+    for name in ("schemas", "scripts"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    page = ROOT / "docs/en/operations/schema_registry_governance.md"
+    follow(page, page.read_text(encoding="utf-8"), folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize(
     ("shown", "written", "same"),
     [
@@ -292,6 +306,11 @@ $ python a/b.py  # a comment
 $ false
 $ echo $?
 1
+$ cd a
+```
+
+```bash
+test -f b.py
 ```
 
 ```python
@@ -304,6 +323,23 @@ one ...
 ```
 """
     follow(ROOT / "page.md", text, folder)
+
+
+def test_what_the_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_the_libraries_of_the_decisions_are_those_in_use() -> None:
+    page = (ROOT / "docs/en/architecture/decisions.md").read_text(encoding="utf-8")
+    listed = re.sub(r"\([^)]*\)", "", page.partition("## Libraries")[2].partition("By hand")[0])
+    names = set(re.findall(r"[a-z][a-z0-9_]+", re.sub(r"\bAs extras\b|\band\b", "", listed)))
+    imported = re.compile(r"^\s*(?:import|from) (\w+)", re.MULTILINE)
+    used = {
+        name for path in (ROOT / "qmtl").rglob("*.py") for name in imported.findall(path.read_text("utf-8"))
+    }
+    assert {"polars", "fastapi"} <= names <= used
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:

@@ -6,51 +6,83 @@ from hashlib import sha256
 from typing import Any
 
 from qmtl.foundation.schema import avro_names
+from qmtl.foundation.schema.avro_form import printed_form
 from qmtl.foundation.schema.documents import Schema, SchemaType
-from qmtl.foundation.schema.json_values import compact, ordered, parse
+from qmtl.foundation.schema.jackson import printed
+from qmtl.foundation.schema.json_values import in_order, ordered, parse
 
 # Attributes of Avro that hold schemas. All others are values, whose inside is not touched.
 _SCHEMAS_IN = ("items", "values")
 
 
 def kept(schema: Schema) -> Schema:
-    """The schema as it is kept: no space outside of strings, and strings without needless escapes.
+    """The schema as it is kept, with the text that Confluent's registry keeps.
 
-    Space and escapes never tell two schemas apart. Raises `ValueError` where the text is no JSON.
+    Avro: the form that Avro's own parser prints (avro_form.py). JSON Schema: the text as it was sent, without
+    space outside of strings and needless escapes; the order of names and the digits of a number stay, and so
+    tell schemas apart. Raises `ValueError` where the text is no JSON.
     """
-    return Schema(compact(parse(schema.text)), schema.type, tuple(schema.references))
+    if schema.type is SchemaType.AVRO:
+        text = printed(printed_form(parse(schema.text)))
+    else:
+        text = printed(parse(schema.text, exact=True))
+    return Schema(text, schema.type, tuple(schema.references))
 
 
 def normal(schema: Schema) -> Schema:
-    """The same for all texts that mean the same, with references in order.
+    """The same for more texts that mean the same, with references in order.
 
-    JSON Schema: the names of objects are sorted. Avro: as its Parsing Canonical Form (names are full, a
-    primitive type is a plain text), but sorted, and nothing is taken away: defaults, aliases, logical types,
-    documentation and other attributes are kept, because readers and people rely on them. Raises `ValueError`
-    where the text is no JSON.
+    As `kept`, and JSON Schema: the names of objects are sorted. Avro: aliases and properties that the
+    specification does not know are sorted as well. Nothing that readers or people rely on is taken away.
+    Raises `ValueError` where the text is no JSON.
     """
-    value = parse(schema.text)
     if schema.type is SchemaType.AVRO:
-        value = _avro(value, "")
-    return Schema(ordered(value), schema.type, tuple(sorted(set(schema.references))))
+        text = printed(printed_form(parse(schema.text), normalize=True))
+    else:
+        text = printed(in_order(parse(schema.text, exact=True)))
+    return Schema(text, schema.type, tuple(sorted(set(schema.references))))
 
 
 def identity(schema: Schema) -> str:
     """64 hex digits; equal for equal type, text and references. Takes the schema as `kept` or `normal`."""
-    return sha256(ordered([schema.type, schema.text, schema.references]).encode()).hexdigest()
+    return _digest(schema.type, schema.text, schema.references)
+
+
+def first_identity(schema: Schema) -> str:
+    """The identity of a JSON Schema among those that the first format of the registry's file kept.
+
+    It kept numbers as doubles, so that the digits that were written are not known any more.
+    """
+    return _digest("first", schema.type, printed(parse(schema.text)), schema.references)
+
+
+def identities(schema: Schema) -> tuple[str, ...]:
+    """All under which a schema may be registered. Takes it as `identity` does."""
+    if schema.type is SchemaType.AVRO:
+        return (identity(schema),)
+    return identity(schema), first_identity(schema)
 
 
 def bundle_text(schema: Schema) -> str:
-    """One text for type, normal form and references: stable against space, order of names and of references.
+    """One text for type, meaning and references: stable against space, order of names and of references.
 
-    It is what a bundle's SHA is computed from. Raises `ValueError` where the text is no JSON.
+    It is what a bundle's SHA is computed from, and that stands in audit logs: it must never change. JSON
+    Schema: the names of objects are sorted. Avro: as its Parsing Canonical Form (names are full, a primitive
+    type is a plain text), but sorted, and nothing is taken away. Raises `ValueError` where the text is no
+    JSON.
     """
-    same = normal(schema)
-    return ordered([same.type, parse(same.text), same.references])
+    value = parse(schema.text)
+    if schema.type is SchemaType.AVRO:
+        value = _avro(value, "")
+    return ordered([schema.type, value, sorted(set(schema.references))])
+
+
+def _digest(*parts: Any) -> str:
+    return sha256(ordered(list(parts)).encode()).hexdigest()
 
 
 def _avro(node: Any, around: str) -> Any:
-    """A schema within a namespace, in normal form. What is no schema stays as it is."""
+    """A schema within a namespace, as a bundle says it. What is no schema stays as it is."""
     if isinstance(node, str):
         return node if node in avro_names.PRIMITIVES else avro_names.full_name(node, around)
     if isinstance(node, list):

@@ -99,10 +99,13 @@ class SchemaRegistryClient:
         self, subject: str, schema: Schema | str, *, normalize: bool = False, deleted: bool = False
     ) -> Registered:
         wanted = _kept(schema, normalize=normalize)
+        checked_subject(subject)
         with self.storage.reading() as view:
-            versions.of_subject(view, checked_subject(subject), deleted=deleted)
             row = versions.same(view, subject, wanted, normalize=normalize, deleted=deleted)
             if row is None:
+                # That it is no schema says more than that it is not there.
+                versions.sent_document(view, wanted)
+                versions.of_subject(view, subject, deleted=deleted)
                 raise refusals.schema_not_found(f"like this under {subject!r}")
             return versions.registered(view, row)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 # Values are walked by recursion, here and in the libraries that judge schemas. So deep a value is no
@@ -16,8 +17,10 @@ _STEPS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 _LONG = 400  # digits; no double has more before its point
 
 
-def parse(text: str) -> Any:
+def parse(text: str, *, exact: bool = False) -> Any:
     """The value of a JSON text (RFC 8259).
+
+    exact: a number with a point or an exponent is a `Decimal` with the digits that were written, not a float.
 
     Stricter than the standard library, so that a text means one thing only: no name twice in an object, no
     NaN or infinity, no number beyond a double or an integer of over 400 digits, no half of a surrogate pair,
@@ -28,23 +31,25 @@ def parse(text: str) -> Any:
         text,
         object_pairs_hook=_each_name_once,
         parse_constant=_no_constant,
-        parse_float=_finite,
+        parse_float=_exact if exact else _finite,
         parse_int=_integer,
     )
     try:
-        json.dumps(value, ensure_ascii=False).encode()
+        json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
         raise ValueError("a string holds half of a surrogate pair, which is no Unicode text") from None
     return value
 
 
-def compact(value: Any) -> str:
-    """Without space outside of strings, names in the order in which they were read."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def in_order(value: Any) -> Any:
+    """The same value, with the names of each object in the order of their code points."""
+    if isinstance(value, dict):
+        return {name: in_order(value[name]) for name in sorted(value)}
+    return [in_order(one) for one in value] if isinstance(value, list) else value
 
 
 def ordered(value: Any) -> str:
-    """As `compact`, with the names of each object in the order of their code points.
+    """Without space outside of strings, the names of each object in the order of their code points.
 
     The order of names means nothing in JSON; that of an array does, and is kept. A number keeps its kind: 1
     and 1.0 are two values here.
@@ -82,6 +87,14 @@ def _finite(text: str) -> float:
     if math.isinf(number):
         raise ValueError(f"the number {text[:40]} is beyond a double")
     return number
+
+
+def _exact(text: str) -> Decimal:
+    _finite(text)
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"the number {text[:40]} has an exponent beyond 18 digits") from None
 
 
 def _integer(text: str) -> int:

@@ -48,7 +48,7 @@ class _Rows:
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
         self._schemas: dict[int, SchemaRow] = {}
-        self._ids: dict[str, int] = {}
+        self._ids: dict[str, dict[int, None]] = {}
         self._versions: dict[str, dict[int, VersionRow]] = {}
         self._usages: dict[int, dict[tuple[str, int], VersionRow]] = {}
         self._referrers: dict[tuple[str, int], dict[int, None]] = {}
@@ -59,8 +59,8 @@ class _Rows:
     def schema(self, id: int) -> SchemaRow | None:
         return self._schemas.get(id)
 
-    def schema_of(self, identity: str) -> SchemaRow | None:
-        return self._schemas.get(self._ids.get(identity, 0))
+    def schemas_of(self, identity: str) -> Sequence[SchemaRow]:
+        return [self._schemas[id] for id in sorted(self._ids.get(identity, {}))]
 
     def last_id(self) -> int:
         return self._last.get("id", 0)
@@ -68,14 +68,14 @@ class _Rows:
     def add_schema(self, row: SchemaRow) -> None:
         self._set(self._last, "id", max(row.id, self.last_id()))
         self._set(self._schemas, row.id, row)
-        self._set(self._ids, row.identity, row.id)
+        self._set(self._ids.setdefault(row.identity, {}), row.id, None)
         for reference in row.schema.references:
             self._set(self._referrers.setdefault((reference.subject, reference.version), {}), row.id, None)
 
     def remove_schema(self, id: int) -> None:
         row = self._schemas[id]
         self._set(self._schemas, id, _ABSENT)
-        self._set(self._ids, row.identity, _ABSENT)
+        self._set(self._ids[row.identity], id, _ABSENT)
         for reference in row.schema.references:
             self._set(self._referrers[reference.subject, reference.version], id, _ABSENT)
 

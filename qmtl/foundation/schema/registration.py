@@ -82,14 +82,13 @@ def _number(view: RegistryView, subject: str, given: int | None) -> int:
 
 def _id(view: RegistryView, schema: Schema, given: int | None) -> int:
     """The id of this content, for which a row is added where it is new."""
-    identity = canonical.identity(schema)
-    known = view.schema_of(identity)
-    if known is not None:
-        if given not in (None, known.id):
-            raise refusals.id_does_not_match(given, known.id)
-        return known.id
+    known = [row.id for row in versions.known_as(view, schema)]
+    if known:
+        if given is not None and given not in known:
+            raise refusals.id_does_not_match(given, known[0])
+        return known[0] if given is None else given
     if given is not None and view.schema(given) is not None:
         raise refusals.not_permitted(f"the schema cannot have the id {given}", "it stands for another schema")
     id = view.last_id() + 1 if given is None else given
-    view.add_schema(SchemaRow(id, identity, schema))
+    view.add_schema(SchemaRow(id, canonical.identity(schema), schema))
     return id

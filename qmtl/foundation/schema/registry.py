@@ -21,7 +21,7 @@ class Mode(StrEnum):
 
 
 class Registered(NamedTuple):
-    """One version of a subject. `schema.text` holds no space outside of its strings.
+    """One version of a subject. `schema.text` is in the form that is kept (canonical.py).
 
     is_stale: the registry could not be asked, and this is what it said last; it may have changed since.
     """
@@ -43,8 +43,11 @@ class Usage(NamedTuple):
 class SchemaRegistry(Protocol):
     """Subjects, their versions and the rules for them, answered as Confluent's registry answers.
 
-    A schema is a `Schema`, or the text of an Avro schema without references. Versions and ids start at 1; an
-    id stands for one content (text, type, references) under whatever subjects, and never for another. A
+    A schema is a `Schema`, or the text of an Avro schema without references. Two are the same where type and
+    references are, and the text in the form that is kept (canonical.py). For Avro that is what its own parser
+    prints, so that order and spelling of its words do not count; for JSON Schema the text without space.
+
+    Versions and ids start at 1; an id stands for one schema under whatever subjects, and never for another. A
     subject is any text but an empty one, one with control characters, or one over 255 bytes of UTF-8 (42208).
 
     Raises `SchemaRegistryError`, whose `code` is Confluent's `error_code`, and `RegistryUnavailableError`
@@ -67,7 +70,8 @@ class SchemaRegistry(Protocol):
     ) -> Registered:
         """The schema as a version of the subject: the one that it has, or a new one.
 
-        normalize: texts that mean the same are the same schema, and the normal text is kept (canonical.py).
+        normalize: more texts that mean the same are the same schema, and the normal text is kept
+            (canonical.py).
         version, id: where they were given elsewhere; only in mode IMPORT. Nothing is compared then.
 
         What is there already is answered in any mode. Raises 42201 for a schema that cannot be read, 42209
@@ -79,7 +83,8 @@ class SchemaRegistry(Protocol):
     def lookup(
         self, subject: str, schema: Schema | str, *, normalize: bool = False, deleted: bool = False
     ) -> Registered:
-        """The newest version of the subject that has this schema; 40403 without one.
+        """The newest version of the subject that has this schema; 40403 without one, 42201 for what is no
+        schema.
 
         deleted: those that were softly deleted count too.
         """

@@ -12,7 +12,10 @@ Setting: TypeAlias = Literal["level", "mode"]
 
 
 class SchemaRow(NamedTuple):
-    """A schema and its id. `identity` is unique among the rows, as the id is (see canonical.py)."""
+    """A schema and its id. Rows of one `identity` are one schema (see canonical.py).
+
+    A registry gives it one id; a file of the first format may have given it several.
+    """
 
     id: int
     identity: str
@@ -46,7 +49,9 @@ class RegistryView(Protocol):
 
     def schema(self, id: int) -> SchemaRow | None: ...
 
-    def schema_of(self, identity: str) -> SchemaRow | None: ...
+    def schemas_of(self, identity: str) -> Sequence[SchemaRow]:
+        """All rows of this identity, by id."""
+        ...
 
     def last_id(self) -> int:
         """The highest id that ever had a row, removed or not; 0 before. No id is ever given twice."""

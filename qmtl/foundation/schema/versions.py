@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from qmtl.foundation.schema import canonical, reading, refusals
 from qmtl.foundation.schema.documents import Document, Reference, Schema
 from qmtl.foundation.schema.registry import Registered, Version
-from qmtl.foundation.schema.storage import RegistryView, VersionRow
+from qmtl.foundation.schema.storage import RegistryView, SchemaRow, VersionRow
 
 MAX_NUMBER = 2**31 - 1
 MAX_SUBJECT_BYTES = 255
@@ -70,12 +70,21 @@ def same(
 ) -> VersionRow | None:
     """The newest version of the subject that has this schema."""
     if not normalize:
-        known = view.schema_of(canonical.identity(schema))
-        rows = [] if known is None else view.versions_of(subject, known.id)
-        return next((row for row in reversed(rows) if deleted or not row.deleted), None)
+        found = [
+            row
+            for known in known_as(view, schema)
+            for row in view.versions_of(subject, known.id)
+            if deleted or not row.deleted
+        ]
+        return max(found, key=lambda row: row.version, default=None)
     rows = [row for row in reversed(view.versions(subject)) if deleted or not row.deleted]
     wanted = canonical.normal(schema)
     return next((row for row in rows if canonical.normal(schema_of(view, row.id)) == wanted), None)
+
+
+def known_as(view: RegistryView, schema: Schema) -> list[SchemaRow]:
+    """The rows that are this schema, the one whose id a new version gets first."""
+    return [row for each in canonical.identities(schema) for row in view.schemas_of(each)]
 
 
 def new_document(view: RegistryView, schema: Schema) -> Document:
@@ -85,6 +94,11 @@ def new_document(view: RegistryView, schema: Schema) -> Document:
         return _referred(view, reference, deleted=reference not in schema.references)
 
     return reading.read(schema, find_schema)
+
+
+def sent_document(view: RegistryView, schema: Schema) -> Document:
+    """As `new_document`, of a schema that is looked for: it may refer to what is softly deleted."""
+    return reading.read(schema, lambda reference: _referred(view, reference, deleted=True))
 
 
 def registered_document(view: RegistryView, id: int) -> Document:

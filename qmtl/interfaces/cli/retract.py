@@ -20,7 +20,7 @@ def retract(
 ) -> None:
     """Make all bars in [START, END) unknown.
 
-    Their rows and answers no longer count. They stay readable with --as-of. The next fetch asks the vendor again.
+    Their rows and answers no longer count. They stay readable with --as-of. The next fetch asks the vendor.
     """
     from qmtl.foundation.times import iso
     from qmtl.interfaces.cli.showing import facts_text

@@ -29,7 +29,9 @@ _PER_TICK = {"ns": 1, "us": 1_000, "ms": 1_000_000}
 
 
 class UnfitPageError(SourceUnavailableError):
-    """A page whose columns the store cannot hold: one is missing, or of another type."""
+    """A page with rows that the store cannot hold, without a ts or of other columns; `rows` of them."""
+
+    rows = 0
 
 
 # What a vendor may say in our own words. Any other error of ours, such as one of a provider that it uses
@@ -100,13 +102,12 @@ def _endless(patience: Patience, series: SeriesId, run: Span, source: str) -> So
 def checked(page: Page, series: SeriesId, facts: SeriesFacts, run: Span, source: str) -> Page:
     """The page with a frame of BAR_SCHEMA.
 
-    Raises `SourceUnavailableError` if it breaks a promise, `UnfitPageError` for its columns.
+    Raises `SourceUnavailableError` if it breaks a promise, `UnfitPageError` for rows that cannot be stored.
     """
 
-    def refuse(
-        what: str, why: str, kind: type[SourceUnavailableError] = SourceUnavailableError
-    ) -> SourceUnavailableError:
-        return kind(
+    def refuse(what: str, why: str, rows: int = 0) -> SourceUnavailableError:
+        kind = UnfitPageError if rows else SourceUnavailableError
+        error = kind(
             f"a page of {source} is refused: {what}",
             source=source,
             series=series,
@@ -114,8 +115,10 @@ def checked(page: Page, series: SeriesId, facts: SeriesFacts, run: Span, source:
             why=why,
             next_step=f"mend the vendor {source}; nothing of this page was stored",
         )
+        if isinstance(error, UnfitPageError):
+            error.rows = rows
+        return error
 
-    unfit = partial(refuse, kind=UnfitPageError)
     for value, kind, name in _parts(page):
         if not isinstance(value, kind):
             raise refuse(f"{name} is a {_called(type(value))}", f"it must be a {_called(kind)}")
@@ -125,6 +128,7 @@ def checked(page: Page, series: SeriesId, facts: SeriesFacts, run: Span, source:
         raise refuse(f"it calls {page.absent.hull} absent", f"that is not within its answer {page.answered}")
     if page.frame.height == 0:
         return Page(empty_bars(), page.answered, page.absent)
+    unfit = partial(refuse, rows=page.frame.height)
     kind_of_ts = page.frame.schema.get("ts")
     if not (isinstance(kind_of_ts, pl.Datetime) and kind_of_ts.time_zone == "UTC"):
         raise unfit(
@@ -133,7 +137,9 @@ def checked(page: Page, series: SeriesId, facts: SeriesFacts, run: Span, source:
     ticks = page.frame["ts"].to_physical()
     low, high = cast("int | None", ticks.min()), cast("int | None", ticks.max())
     if ticks.null_count() or low is None or high is None:
-        raise refuse("it has rows without a ts", "a row without a time belongs to no bar")
+        raise refuse(
+            "it has rows without a ts", "a row without a time belongs to no bar", rows=ticks.null_count()
+        )
     # In Python's own integers: nanoseconds would wrap around in silence.
     low, high = low * _PER_TICK[kind_of_ts.time_unit], high * _PER_TICK[kind_of_ts.time_unit]
     if low < page.answered.start or high >= page.answered.end:

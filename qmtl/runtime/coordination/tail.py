@@ -26,9 +26,12 @@ class Tail:
 
     It is started before history is asked for, since a bar that closes in between would otherwise be told
     to nobody.
+
+    quarantined: impossible rows that were kept aside so far.
     """
 
     def __init__(self, feed: LiveFeed, series: SeriesId, *, source: str) -> None:
+        self.quarantined = 0
         self._source = source
         self._closed: asyncio.Queue[pl.DataFrame | BaseException] = asyncio.Queue()
         self._listener = asyncio.ensure_future(self._listen(feed, series))
@@ -94,6 +97,7 @@ class Tail:
                 declared=facts.storable,
             )
             await in_thread(store.commit, series, write)
+            self.quarantined += impossible.height
             missing = missing - cells
 
     async def _next(self) -> pl.DataFrame | BaseException | None:

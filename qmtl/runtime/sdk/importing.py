@@ -192,9 +192,9 @@ def _reported(
     """What became of a file that is committed: counted, reported on, and archived."""
     series = judged.series
     changed = bool(commit.added or commit.replaced.height)
-    schemas.observe(
-        judged.held, checked=judged.rows - judged.quarantined, failed=judged.broken, changed=changed
-    )
+    # An impossible row, which is kept aside, is a failure whatever the schema says of its values.
+    failed = judged.broken + judged.quarantined
+    schemas.observe(judged.held, checked=judged.rows, failed=failed, changed=changed or failed > 0)
     schemas.flush()
     tell("checking", 0, None)
     states, report = _report(store, pipeline, judged, commit, (clock or SystemClock()).now())

@@ -116,6 +116,14 @@ class SeamlessDataProvider:
             self._cache = RangeCache(cache_bytes)
             self._metrics = Metrics(metrics_registry)
             pipeline = conformance or ConformancePipeline()
+            default = default_validation_mode or os.environ.get("QMTL_SCHEMA_VALIDATION_MODE")
+            self._schemas = Schemas(
+                schemas,
+                records_of(schemas, self.store),
+                mode=mode_named(validation_mode),
+                default=mode_named(default) or ValidationMode.CANARY,
+                clock=self._clock,
+            )
             self._shell = Shell(
                 store=self.store,
                 cache=self._cache,
@@ -127,14 +135,7 @@ class SeamlessDataProvider:
                 metrics=self._metrics,
                 rules=rules or Rules(),
                 flights=Flights(),
-            )
-            default = default_validation_mode or os.environ.get("QMTL_SCHEMA_VALIDATION_MODE")
-            self._schemas = Schemas(
-                schemas,
-                records_of(schemas, self.store),
-                mode=mode_named(validation_mode),
-                default=mode_named(default) or ValidationMode.CANARY,
-                clock=self._clock,
+                schemas=self._schemas,
             )
             self._answerer = Answerer(self._shell, self._schemas, self._metrics)
             self._loop = LoopThread(self._clock)

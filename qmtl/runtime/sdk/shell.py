@@ -43,7 +43,7 @@ from qmtl.runtime.planning.session import (
 )
 from qmtl.runtime.sdk.flights import Flights
 from qmtl.runtime.sdk.journey import Journey
-from qmtl.runtime.sdk.schemas import hold
+from qmtl.runtime.sdk.schemas import Held, Schemas, hold
 from qmtl.runtime.sdk.sources import Sources, name_of
 
 _LOCAL = (Tier.CACHE, Tier.STORAGE)
@@ -67,6 +67,7 @@ class Shell:
     metrics: Metrics
     rules: Rules
     flights: Flights
+    schemas: Schemas
 
     def drive_local(self, journey: Journey, *, tiers: tuple[Tier, ...] = _LOCAL) -> Finish | None:
         """Go on while the next step needs no network (is one of `tiers`); None where it does."""
@@ -92,6 +93,7 @@ class Shell:
             return step
         finally:
             if journey.tail is not None:
+                self._count_refused(journey.held, journey.tail.quarantined)
                 await journey.tail.close()
 
     # -- cache and storage ------------------------------------------------------------------------------
@@ -214,14 +216,21 @@ class Shell:
                     again=again,
                     unless_after=unless_after,
                 )
-            except UnfitPageError:
-                # Refused in either mode, for there is no way to keep it; counted as what breaks a schema is.
-                self.metrics.count_schema_failures(journey.held.subject, journey.held.mode, 1)
+            except UnfitPageError as refused:
+                self._count_refused(journey.held, refused.rows)
                 raise
+            finally:
+                self._count_refused(journey.held, filling.quarantined)
 
         key = (series, cells, again, id(vendor))
         journey.filling = self.flights.joined(key, journey.filling)
         return await self.flights.share(key, journey.filling, work)
+
+    def _count_refused(self, held: Held, rows: int) -> None:
+        """Rows that the store cannot hold, refused in either mode, are failures of the schema as well."""
+        if rows:
+            self.schemas.observe(held, checked=rows, failed=rows, changed=True)
+            self.metrics.count_schema_failures(held.subject, held.mode, rows)
 
     def _listen(self, journey: Journey) -> None:
         """Open the live feed before any vendor is asked, if the end of the answer is missing."""

@@ -59,12 +59,13 @@ class ModelRegistry:
 
     def lookup(self, subject: str, schema: Schema, deleted: bool) -> Entry:
         among = self.of(subject, deleted=deleted)
-        if not among:
-            raise Refusal(40401)
         found = [one for one in among if one.schema == schema]
-        if not found:
-            raise Refusal(40403)
-        return found[-1]
+        if found:
+            return found[-1]
+        for _, other, version in schema.references:
+            if not any(one.version == version for one in self.of(other, deleted=True)):
+                raise Refusal(42201)
+        raise Refusal(40403 if among else 40401)
 
     def version(self, subject: str, version: int | str, deleted: bool) -> Entry:
         among = self.of(subject, deleted=deleted)

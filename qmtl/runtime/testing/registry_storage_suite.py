@@ -25,7 +25,7 @@ def seen(view: RegistryView) -> list[object]:
     return [
         view.last_id(),
         [view.schema(id) for id in range(5)],
-        [view.schema_of(identity) for identity in ("x", "y")],
+        [list(view.schemas_of(identity)) for identity in ("x", "y")],
         list(view.subjects()),
         [list(view.versions(subject)) for subject in ("a", "b")],
         [view.latest(subject, deleted=deleted) for subject in ("a", "b") for deleted in (False, True)],
@@ -62,7 +62,7 @@ class RegistryStorageSuite:
     def test_an_empty_storage_holds_nothing(self, storage: RegistryStorage) -> None:
         with storage.reading() as view:
             assert seen(view) == [
-                *(0, [None] * 5, [None] * 2, [], [[]] * 2, [None] * 4),
+                *(0, [None] * 5, [[]] * 2, [], [[]] * 2, [None] * 4),
                 *([[]] * 5, [[]] * 5, [], [None] * 4, []),
             ]
 
@@ -71,8 +71,9 @@ class RegistryStorageSuite:
             fill(view)
             change(view)
         with storage.reading() as view:
-            assert (view.schema(3), view.schema_of("y")) == (SchemaRow(3, "y", _USER),) * 2
-            assert (view.schema(1), view.schema_of("x")) == (None, None)
+            row = SchemaRow(3, "y", _USER)
+            assert (view.schema(3), list(view.schemas_of("y"))) == (row, [row])
+            assert (view.schema(1), list(view.schemas_of("x"))) == (None, [])
             assert list(view.versions("a")) == list(view.usages(3)) == [VersionRow("a", 1, 3, True)]
             assert list(view.subjects()) == [("a", True)]
             assert list(view.referrers("a", 1)) == [3]
@@ -94,6 +95,15 @@ class RegistryStorageSuite:
             fail()
         with storage.reading() as view:
             assert seen(view) == before
+
+    def test_rows_of_one_identity_come_by_id(self, storage: RegistryStorage) -> None:
+        rows = [SchemaRow(id, "x", Schema(str(id))) for id in (2, 1, 3)]
+        with storage.writing() as view:
+            for row in rows:
+                view.add_schema(row)
+            view.remove_schema(3)
+        with storage.reading() as view:
+            assert [row.id for row in view.schemas_of("x")] == [1, 2]
 
     def test_the_highest_id_is_remembered_when_its_row_is_gone(self, storage: RegistryStorage) -> None:
         with storage.writing() as view:

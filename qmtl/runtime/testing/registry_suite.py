@@ -98,6 +98,58 @@ class RegistrySuite:
         assert registry.usages(first.id) == (Usage("a", 1), Usage("b", 1))
         assert registry.versions("a") == (1, 2)
 
+    def test_avro_is_one_schema_however_it_is_spelled(self, registry: SchemaRegistry) -> None:
+        """Its own parser prints all of them alike (Avro 1.12, `Schema.toString`)."""
+        printed = (
+            '{"type":"record","name":"Bar","namespace":"a","fields":['
+            '{"name":"ts","type":{"type":"long","logicalType":"timestamp-millis"}},'
+            '{"name":"close","type":"double","doc":"last","default":0.0}]}'
+        )
+        value = json.loads(printed)
+        ts, close = value["fields"]
+        spelled = [
+            printed,
+            json.dumps(value, indent=2, sort_keys=True),
+            json.dumps({**value, "name": "a.Bar", "namespace": "ignored"}),
+            json.dumps(
+                {**value, "fields": [ts, {**close, "type": {"type": "double"}, "order": "ascending"}]}
+            ),
+            json.dumps({**value, "aliases": [], "fields": [ts, {**close, "aliases": []}]}),
+            printed.replace("0.0", "0e1"),
+        ]
+        first = registry.register("a", spelled[1])
+        assert first.schema.text == printed
+        for text in spelled:
+            assert registry.register("a", text) == registry.lookup("a", text) == first
+            assert registry.register("b", text)[1:3] == (1, first.id)
+        assert registry.versions("a") == registry.versions("b") == (1,)
+        assert registry.by_id(first.id).text == printed
+        assert registry.register("c", '"string"').id == registry.register("d", '{"type": "string"}').id
+        registry.set_level("NONE")
+        others = (
+            json.dumps({**value, "fields": [close, ts]}),
+            json.dumps({**value, "fields": [ts, {**close, "doc": "first"}]}),
+            json.dumps({**value, "fields": [ts, {**close, "default": 1.0}]}),
+            json.dumps({**value, "venue": "XNYS"}),
+        )
+        for text in others:
+            with refused(40403):
+                registry.lookup("a", text)
+        assert [registry.register("a", text).version for text in others] == [2, 3, 4, 5]
+
+    def test_json_schema_is_another_one_by_order_and_digits(self, registry: SchemaRegistry) -> None:
+        registry.set_level("NONE")
+        texts = (
+            '{"type":"number","multipleOf":0.1}',
+            '{"multipleOf":0.1,"type":"number"}',
+            '{"type":"number","multipleOf":0.10}',
+        )
+        done = [registry.register("a", Schema(text, SchemaType.JSON)) for text in texts]
+        assert [(one.version, one.schema.text) for one in done] == list(enumerate(texts, 1))
+        spaced = json.dumps(json.loads(texts[0]), indent=1)
+        assert registry.lookup("a", Schema(spaced, SchemaType.JSON)) == done[0]
+        assert registry.lookup("a", Schema(texts[0], SchemaType.JSON), normalize=True) == done[1]
+
     def test_language_and_references_belong_to_a_schema(self, registry: SchemaRegistry) -> None:
         registry.register("x", json_schema({"type": "object"}))
         reference = Reference("x.json", "x", 1)
@@ -186,7 +238,12 @@ class RegistrySuite:
             registry.register("a", text)
         with refused(42201):
             registry.check("a", text)
+        with refused(42201):
+            registry.lookup("a", text)
         assert registry.subjects() == ()
+        registry.register("a", '"int"')
+        with refused(42201):
+            registry.lookup("a", text)
 
     @pytest.mark.parametrize(
         "value",
@@ -202,8 +259,9 @@ class RegistrySuite:
         ],
     )
     def test_what_is_no_json_schema_is_refused(self, registry: SchemaRegistry, value: object) -> None:
-        with refused(42201):
-            registry.register("a", json_schema(value))
+        for ask in (registry.register, registry.lookup):
+            with refused(42201):
+                ask("a", json_schema(value))
         assert registry.subjects() == ()
 
     def test_a_schema_of_5_mb_is_refused(self, registry: SchemaRegistry) -> None:
@@ -228,8 +286,9 @@ class RegistrySuite:
     def test_a_reference_that_leads_nowhere_is_refused(self, registry: SchemaRegistry) -> None:
         user = bar({"name": "price", "type": "Price"})
         for reference in (Reference("Price", "price", 1), Reference("Price", "bars", 1)):
-            with refused(42201):
-                registry.register("bars", Schema(user, references=(reference,)))
+            for ask in (registry.register, registry.lookup):
+                with refused(42201):
+                    ask("bars", Schema(user, references=(reference,)))
         assert registry.subjects() == ()
 
     def test_what_is_referred_to_stays(self, registry: SchemaRegistry) -> None:

@@ -22,6 +22,7 @@ from qmtl.foundation.schema.governance_rows import RegistryRecords
 from qmtl.foundation.schema.storage import RegistryStorage
 from qmtl.services.http.access import Credentials, Role
 from qmtl.services.http.layers import Authenticated, BoundedBodies, Counted, RawPaths
+from qmtl.services.http.negotiation import HeadAsGet, Negotiated
 from qmtl.services.registry.docs_page import HEADERS, rendered
 from qmtl.services.registry.governance_routes import governance_routes
 from qmtl.services.registry.page import described
@@ -30,13 +31,15 @@ from qmtl.services.registry.routes.compatibility import compatibility_routes
 from qmtl.services.registry.routes.schemas import schema_routes
 from qmtl.services.registry.routes.settings import level_routes, mode_routes
 from qmtl.services.registry.routes.subjects import subject_routes
-from qmtl.services.registry.wire import ACCEPTED, Answer, refusal, refusal_of
+from qmtl.services.registry.wire import ACCEPTED, OFFERED, Answer, refusal, refusal_of
 
 # A schema of 5 MiB, in a string of JSON in which every second byte had to be escaped.
 BODY_LIMIT = 10 * 2**20
 # From the headers to the last byte of the body.
 BODY_SECONDS = 30.0
 UNGUARDED = ("/healthz", "/readyz")
+# Not of Confluent's: they answer what they are, whatever a probe or browser says that it accepts.
+NOT_NEGOTIATED = (*UNGUARDED, "/metrics", "/docs", "/openapi.json")
 
 _log = logging.getLogger("qmtl.registry")
 
@@ -61,7 +64,7 @@ def make_app(
         redoc_url=None,
     )
     routers = (
-        schema_routes(registry),
+        schema_routes(registry, storage),
         subject_routes(registry),
         compatibility_routes(registry),
         level_routes(registry),
@@ -83,10 +86,11 @@ def make_app(
         return HTMLResponse(rendered(app.openapi()), headers=HEADERS)
 
     around: ASGIApp = BoundedBodies(
-        app, limit=body_limit, within_s=body_seconds, accepted=ACCEPTED, refuse=refusal
+        HeadAsGet(app), limit=body_limit, within_s=body_seconds, accepted=ACCEPTED, refuse=refusal
     )
     if credentials is not None:
         around = Authenticated(around, credentials, role_for, unguarded=UNGUARDED, refuse=refusal)
+    around = Negotiated(around, offered=OFFERED, free=NOT_NEGOTIATED, refuse=refusal)
     return Counted(RawPaths(around), metrics=Metrics(), clock=SystemClock(), service="registry")
 
 
@@ -127,6 +131,7 @@ async def _of_http(request: Request, error: Exception) -> Answer:
         # Starlette names the methods of the first fitting route alone.
         fitting = [r for r in request.app.state.routes if r.matches(request.scope)[0] is not Match.NONE]
         methods = {method for route in fitting for method in route.methods}
+        methods |= {"HEAD"} if "GET" in methods else set()
         headers = {"allow": ", ".join(sorted(methods))} if methods else headers
     return refusal(error.status_code, f"HTTP {error.status_code} {error.detail}", headers=headers)
 

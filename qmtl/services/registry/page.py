@@ -15,8 +15,10 @@ _WITH_BODY = {
     413: "The body is too long.",
     415: "The content type is not read here.",
 }
+_NEGOTIATED = {406: "Nothing fits the Accept header."}
 _GUARDED = {401: "No credentials, or wrong ones.", 403: "The role of these credentials is too small."}
 _OPEN = ("/healthz", "/readyz")
+_FREE = (*_OPEN, "/metrics")
 _STORED = {500: "The storage failed (50001)."}
 
 
@@ -28,7 +30,7 @@ def described(app: FastAPI, *, guarded: bool) -> dict[str, Any]:
         )
         for path, methods in page["paths"].items():
             for operation in methods.values():
-                _complete(operation, guarded=guarded and path not in _OPEN)
+                _complete(operation, guarded=guarded and path not in _OPEN, negotiated=path not in _FREE)
         if guarded:
             page["components"]["securitySchemes"] = {
                 "basic": {"type": "http", "scheme": "basic"},
@@ -38,8 +40,8 @@ def described(app: FastAPI, *, guarded: bool) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def _complete(operation: dict[str, Any], *, guarded: bool) -> None:
-    more = dict(_STORED)
+def _complete(operation: dict[str, Any], *, guarded: bool, negotiated: bool) -> None:
+    more = _STORED | (_NEGOTIATED if negotiated else {})
     if "requestBody" in operation:
         content = operation["requestBody"]["content"]
         (body,) = content.values()

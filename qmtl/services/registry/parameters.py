@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -10,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 from fastapi import Path, Query
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.exceptions import HTTPException
 
 from qmtl.foundation.errors import SchemaRegistryError
 from qmtl.foundation.schema.registry import Version
@@ -77,7 +79,18 @@ VersionNumber = Annotated[
     Path(description="A number, or `latest`; `-1` is the latest too."),
 ]
 
-Id = Annotated[int, Path(ge=0, le=LARGEST)]
+
+def _id(sent: Any) -> Any:
+    # An id that Java's int cannot hold is no such path at all; whether one that it can hold is there, the
+    # registry says.
+    if re.fullmatch("[+-]?[0-9]{1,10}", sent) and -LARGEST - 1 <= int(sent) <= LARGEST:
+        return int(sent)
+    raise HTTPException(404, f"Not Found: {sent!r} is no id, which is a number from 1 to {LARGEST}")
+
+
+Id = Annotated[
+    int, BeforeValidator(_id), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": LARGEST}), Path()
+]
 
 
 def _flag(sent: Any) -> Any:

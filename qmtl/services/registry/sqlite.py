@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -12,39 +11,16 @@ from urllib.parse import quote
 
 from qmtl.foundation.errors import SchemaRegistryError, StoreCorruptError, StoreError
 from qmtl.foundation.local_paths import local_path
-from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
 from qmtl.foundation.schema.storage import Record, RegistryView, SchemaRow, Setting, VersionRow
 from qmtl.runtime.io.store.connections import Connections
 from qmtl.runtime.io.store.locks import CommitLock
+from qmtl.services.registry.layout import columns_of, lay_out, schema_in
 
-FORMAT = 1
-APPLICATION_ID = 0x716D7472  # "qmtr"
 DATABASE = "registry.sqlite"
 LOCK = "registry.lock"
 
 # A registration takes milliseconds; who waits for longer waits for a program that hangs.
 _TURN_S = 10.0
-
-_TABLES = """
--- AUTOINCREMENT remembers the highest id that there ever was.
-CREATE TABLE schema (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, identity TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
-    text TEXT NOT NULL, refs TEXT NOT NULL);
-CREATE TABLE reference (
-    subject TEXT NOT NULL, version INTEGER NOT NULL, schema INTEGER NOT NULL,
-    PRIMARY KEY (subject, version, schema)) WITHOUT ROWID;
-CREATE INDEX reference_schema ON reference (schema);
-CREATE TABLE version (
-    subject TEXT NOT NULL, version INTEGER NOT NULL, schema INTEGER NOT NULL, deleted INTEGER NOT NULL,
-    PRIMARY KEY (subject, version)) WITHOUT ROWID;
-CREATE INDEX version_schema ON version (schema, subject, version);
-CREATE TABLE setting (
-    name TEXT NOT NULL, subject TEXT NOT NULL, value TEXT NOT NULL,
-    PRIMARY KEY (name, subject)) WITHOUT ROWID;
-CREATE TABLE record (
-    kind TEXT NOT NULL, subject TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
-    PRIMARY KEY (kind, subject, key)) WITHOUT ROWID;
-"""
 
 _SCHEMA = "SELECT id, identity, text, type, refs FROM schema WHERE "
 _VERSION = "SELECT subject, version, schema, deleted FROM version WHERE "
@@ -71,7 +47,7 @@ class SqliteStorage:
         self._pool = Connections(self._connect, self._closing)
         try:
             with self._lock.held(), self._pool.use() as connection:
-                _lay_out(connection, self.path)
+                lay_out(connection, self.path / DATABASE)
         except sqlite3.Error as failure:
             self.close()
             damaged = failure.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
@@ -135,10 +111,11 @@ class _View:
         self._ask = connection.execute
 
     def schema(self, id: int) -> SchemaRow | None:
-        return _schema_row(self._ask(_SCHEMA + "id = ?", (id,)).fetchone())
+        row = self._ask(_SCHEMA + "id = ?", (id,)).fetchone()
+        return None if row is None else _schema_row(row)
 
-    def schema_of(self, identity: str) -> SchemaRow | None:
-        return _schema_row(self._ask(_SCHEMA + "identity = ?", (identity,)).fetchone())
+    def schemas_of(self, identity: str) -> Sequence[SchemaRow]:
+        return [_schema_row(row) for row in self._ask(_SCHEMA + "identity = ? ORDER BY id", (identity,))]
 
     def last_id(self) -> int:
         row = self._ask("SELECT seq FROM sqlite_sequence WHERE name = 'schema'").fetchone()
@@ -148,7 +125,7 @@ class _View:
         schema = row.schema
         self._ask(
             "INSERT INTO schema VALUES (?, ?, ?, ?, ?)",
-            (row.id, row.identity, schema.type.value, schema.text, json.dumps(schema.references)),
+            (row.id, row.identity, *columns_of(schema)),
         )
         for reference in schema.references:
             self._ask(
@@ -224,54 +201,13 @@ class _View:
         self._ask("REPLACE INTO record VALUES (?, ?, ?, ?)", record)
 
 
-def _schema_row(row: tuple[int, str, str, str, str] | None) -> SchemaRow | None:
-    if row is None:
-        return None
+def _schema_row(row: tuple[int, str, str, str, str]) -> SchemaRow:
     id, identity, text, type_, refs = row
-    references = tuple(Reference(*reference) for reference in json.loads(refs))
-    return SchemaRow(id, identity, Schema(text, SchemaType(type_), references))
+    return SchemaRow(id, identity, schema_in(type_, text, refs))
 
 
 def _version_rows(rows: sqlite3.Cursor) -> list[VersionRow]:
     return [VersionRow(subject, version, id, bool(deleted)) for subject, version, id, deleted in rows]
-
-
-def _lay_out(connection: sqlite3.Connection, folder: Path) -> None:
-    """Make the tables of a new file; refuse a file that is not ours to read. Needs the lock."""
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if not application and not tables:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(
-            f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
-            f"{_TABLES} COMMIT;"
-        )
-        for place in (folder, folder.parent):
-            _keep_entries(place)
-    elif application != APPLICATION_ID:
-        raise StoreCorruptError(
-            f"{folder / DATABASE} belongs to another program",
-            path=folder,
-            why=f"its SQLite application id is {application:#x}, not {APPLICATION_ID:#x}",
-            next_step="name another folder for the registry",
-        )
-    elif version > FORMAT:
-        raise StoreError(
-            f"the registry has format {version}; this qmtl reads formats up to {FORMAT}",
-            path=folder,
-            why="a newer qmtl has written it",
-            next_step="pip install --upgrade qmtl",
-        )
-
-
-def _keep_entries(folder: Path) -> None:
-    """Make new names in a directory durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 _MEANINGS = {

@@ -1,23 +1,24 @@
-"""What goes over the wire: bodies as Confluent's registry takes and gives them."""
+"""What goes out over the wire: bodies as Confluent's registry gives them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from qmtl.foundation.errors import IncompatibleSchemaError, QmtlError, SchemaRegistryError
-from qmtl.foundation.schema.compatibility.levels import Comparison, Level
+from qmtl.foundation.schema.compatibility.levels import Comparison
 from qmtl.foundation.schema.compatibility.verdict import Notice, Problem
-from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
-from qmtl.foundation.schema.registry import Mode, Registered, SchemaRegistry
+from qmtl.foundation.schema.documents import Schema, SchemaType
+from qmtl.foundation.schema.registry import Registered
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
-ACCEPTED = (MEDIA_TYPE, "application/vnd.schemaregistry+json", "application/json", "application/octet-stream")
+# The best first.
+OFFERED = (MEDIA_TYPE, "application/vnd.schemaregistry+json", "application/json")
+ACCEPTED = (*OFFERED, "application/octet-stream")
 
 # What an answer holds of one value (as JSON) and of one sentence, unless all is asked for: a schema of 1 MiB
 # may be answered with thousands of problems, each of which quotes it.
@@ -40,79 +41,6 @@ class Answer(JSONResponse):
 def as_json(value: Any) -> bytes:
     # In ASCII: a string of JSON may hold half a surrogate pair, which UTF-8 cannot.
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-
-
-# What comes in.
-
-
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ReferenceBody(_Request):
-    """Another registered schema that this one uses, and how its text calls it.
-
-    Version -1 is the latest there is now; its number is kept in place of it.
-    """
-
-    name: str
-    subject: str
-    version: Annotated[int, Field(ge=1, le=LARGEST)] | Literal[-1]
-
-    def within(self, registry: SchemaRegistry) -> Reference:
-        if self.version != -1:
-            return Reference(self.name, self.subject, self.version)
-        try:
-            return Reference(self.name, self.subject, registry.version(self.subject, "latest").version)
-        except SchemaRegistryError as failure:
-            if failure.status != HTTPStatus.NOT_FOUND:
-                raise
-            raise SchemaRegistryError(
-                "the schema cannot be read",
-                code=42201,
-                why=f"it refers to {self.name!r} in the latest version of {self.subject!r}: {failure.what}",
-            ) from failure
-
-
-def _known_type(value: Any) -> Any:
-    if value is None:
-        return SchemaType.AVRO
-    if isinstance(value, str) and value not in SchemaType.__members__:
-        raise SchemaRegistryError(
-            f"the schema type {value!r} is not read here",
-            code=42201,
-            next_step=f"send one of {', '.join(SchemaType)}",
-        )
-    return value
-
-
-class SchemaBody(_Request):
-    """A schema as text. `metadata` and `ruleSet` are not kept, so only null is taken."""
-
-    text: Annotated[str, Field(alias="schema")]
-    type: Annotated[SchemaType, BeforeValidator(_known_type), Field(alias="schemaType")] = SchemaType.AVRO
-    references: list[ReferenceBody] | None = None
-    metadata: None = None
-    ruleSet: None = None
-
-    def within(self, registry: SchemaRegistry) -> Schema:
-        uses = self.references or ()
-        return Schema(self.text, self.type, tuple(one.within(registry) for one in uses))
-
-
-class RegistrationBody(SchemaBody):
-    """A schema to register. `version` and `id` are those given elsewhere, in mode IMPORT."""
-
-    version: Annotated[int, Field(ge=1, le=LARGEST)] | None = None
-    id: Annotated[int, Field(ge=1, le=LARGEST)] | None = None
-
-
-class LevelBody(_Request):
-    compatibility: Annotated[str, Field(json_schema_extra={"enum": list(Level)})]
-
-
-class ModeBody(_Request):
-    mode: Annotated[str, Field(json_schema_extra={"enum": list(Mode)})]
 
 
 # What goes out, for the OpenAPI page.
@@ -195,6 +123,12 @@ class SchemaAnswer(BaseModel):
     references: list[ReferenceAnswer] = []
 
 
+class SchemaOfIdAnswer(SchemaAnswer):
+    """`maxId` is there only with `fetchMaxId=true`: the highest id that was ever given."""
+
+    maxId: int = 0
+
+
 class VersionAnswer(SchemaAnswer):
     subject: str
     version: int
@@ -215,8 +149,12 @@ class LevelAnswer(BaseModel):
     compatibilityLevel: str
 
 
-class ModeAnswer(ModeBody):
-    pass
+class NewLevelAnswer(BaseModel):
+    compatibility: str
+
+
+class ModeAnswer(BaseModel):
+    mode: str
 
 
 # Values of ours as values of JSON.

@@ -35,10 +35,16 @@ def about_routes(storage: RegistryStorage) -> APIRouter:
         """Nothing; some clients ask for it to see whether somebody answers."""
         return Answer({})
 
+    @router.post("/", response_model=dict[str, Any])
+    async def post_root() -> Answer:
+        """Nothing, as the GET."""
+        return Answer({})
+
     @router.get("/contexts", response_model=list[str], responses=refused(422))
-    async def contexts(offset: Offset = 0, limit: Limit = -1) -> Answer:
+    async def contexts(contextPrefix: str = "", offset: Offset = 0, limit: Limit = -1) -> Answer:
         """There is the default context alone."""
-        return Answer(page(_CONTEXTS, offset, limit))
+        found = [context for context in _CONTEXTS if context.startswith(contextPrefix)]
+        return Answer(page(found, offset, limit))
 
     @router.get("/v1/metadata/id", response_model=dict[str, Any])
     async def cluster() -> Answer:

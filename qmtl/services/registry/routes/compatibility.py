@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from qmtl.foundation.schema.registry import SchemaRegistry
+from qmtl.services.registry.bodies import SchemaBody
 from qmtl.services.registry.parameters import No, Subject, VersionNumber
 from qmtl.services.registry.routes import refused
-from qmtl.services.registry.wire import Answer, CompatibilityAnswer, SchemaBody, compatibility_json
+from qmtl.services.registry.wire import Answer, CompatibilityAnswer, compatibility_json
 
 
 def compatibility_routes(registry: SchemaRegistry) -> APIRouter:

@@ -9,11 +9,12 @@ from fastapi import APIRouter
 from qmtl.foundation.errors import SchemaRegistryError
 from qmtl.foundation.schema.documents import SchemaType
 from qmtl.foundation.schema.registry import Registered, SchemaRegistry
+from qmtl.foundation.schema.storage import RegistryStorage
 from qmtl.services.registry.parameters import ContextSubject, Id, Limit, No, Offset, Prefix, page
 from qmtl.services.registry.routes import refused
 from qmtl.services.registry.wire import (
     Answer,
-    SchemaAnswer,
+    SchemaOfIdAnswer,
     UsageAnswer,
     VersionAnswer,
     schema_json,
@@ -21,14 +22,18 @@ from qmtl.services.registry.wire import (
 )
 
 
-def schema_routes(registry: SchemaRegistry) -> APIRouter:
+def schema_routes(registry: SchemaRegistry, storage: RegistryStorage) -> APIRouter:
     router = APIRouter(tags=["schemas"], default_response_class=Answer)
 
     # On the loop, not in a thread: a known id is answered from memory, an unknown one by one short read.
-    @router.get("/schemas/ids/{id}", response_model=SchemaAnswer, responses=refused(404, 422))
-    async def schema_by_id(id: Id, subject: ContextSubject = None) -> Answer:
+    @router.get("/schemas/ids/{id}", response_model=SchemaOfIdAnswer, responses=refused(404, 422))
+    async def schema_by_id(id: Id, subject: ContextSubject = None, fetchMaxId: No = False) -> Answer:
         """The schema of an id. Ids are global; `subject` changes nothing."""
-        return Answer(schema_json(registry.by_id(id, subject=subject)))
+        found = schema_json(registry.by_id(id, subject=subject))
+        if fetchMaxId:
+            with storage.reading() as view:
+                found["maxId"] = view.last_id()
+        return Answer(found)
 
     @router.get("/schemas/ids/{id}/schema", responses=refused(404, 422))
     async def schema_text(id: Id, subject: ContextSubject = None) -> Answer:

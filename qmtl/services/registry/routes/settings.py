@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from qmtl.foundation.schema.registry import SchemaRegistry
+from qmtl.services.registry.bodies import LevelBody, ModeBody
 from qmtl.services.registry.parameters import No, Subject
 from qmtl.services.registry.routes import refused
-from qmtl.services.registry.wire import Answer, LevelAnswer, LevelBody, ModeAnswer, ModeBody
+from qmtl.services.registry.wire import Answer, LevelAnswer, ModeAnswer, NewLevelAnswer
 
 
 def level_routes(registry: SchemaRegistry) -> APIRouter:
@@ -18,7 +19,7 @@ def level_routes(registry: SchemaRegistry) -> APIRouter:
         """The global level."""
         return Answer({"compatibilityLevel": registry.level()})
 
-    @router.put("", response_model=LevelBody, responses=refused(422))
+    @router.put("", response_model=NewLevelAnswer, responses=refused(422))
     def set_level(body: LevelBody) -> Answer:
         """Sets the global level."""
         return Answer({"compatibility": registry.set_level(body.compatibility)})
@@ -33,7 +34,7 @@ def level_routes(registry: SchemaRegistry) -> APIRouter:
         """The subject's own level."""
         return Answer({"compatibilityLevel": registry.level(subject, or_global=defaultToGlobal)})
 
-    @router.put("/{subject:segment}", response_model=LevelBody, responses=refused(422))
+    @router.put("/{subject:segment}", response_model=NewLevelAnswer, responses=refused(422))
     def set_level_of(subject: Subject, body: LevelBody) -> Answer:
         """Sets the subject's own level."""
         return Answer({"compatibility": registry.set_level(body.compatibility, subject)})

@@ -5,14 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from qmtl.foundation.schema.registry import SchemaRegistry
+from qmtl.services.registry.bodies import RegistrationBody, SchemaBody
 from qmtl.services.registry.parameters import Limit, No, Offset, Prefix, Subject, VersionNumber, page
 from qmtl.services.registry.routes import refused
 from qmtl.services.registry.wire import (
     Answer,
     IncompatibleAnswer,
     RegisteredAnswer,
-    RegistrationBody,
-    SchemaBody,
     VersionAnswer,
     version_json,
 )
@@ -67,9 +66,7 @@ def subject_routes(registry: SchemaRegistry) -> APIRouter:
     )
     def register(subject: Subject, schema: RegistrationBody, normalize: No = False) -> Answer:
         """Registers the schema as the next version, or finds it among those that there are."""
-        done = registry.register(
-            subject, schema.within(registry), normalize=normalize, version=schema.version, id=schema.id
-        )
+        done = registry.register(subject, schema.within(registry), normalize=normalize, **schema.given)
         return Answer({"id": done.id, "version": done.version})
 
     @router.get(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmtl.foundation.schema.json_values import MAX_DEPTH, compact, ordered, parse
+from qmtl.foundation.schema.json_values import MAX_DEPTH, in_order, ordered, parse
 
 values: st.SearchStrategy[Any] = st.recursive(
     st.none()
@@ -25,8 +26,8 @@ values: st.SearchStrategy[Any] = st.recursive(
 def test_any_value_comes_back_however_it_was_written(value: Any, indent: Any, escaped: bool) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=escaped)
     assert parse(text) == value
-    assert compact(parse(text)) == compact(value)
-    assert parse(compact(value)) == parse(ordered(value)) == value
+    assert parse(ordered(value)) == in_order(value) == value
+    assert ordered(in_order(value)) == json.dumps(in_order(value), ensure_ascii=False, separators=(",", ":"))
 
 
 @given(values)
@@ -37,6 +38,15 @@ def test_the_order_of_names_does_not_matter(value: Any) -> None:
         return [turned(inner) for inner in node] if isinstance(node, list) else node
 
     assert ordered(turned(value)) == ordered(value)
+
+
+def test_an_exact_number_keeps_its_digits() -> None:
+    assert parse("[0.10, 1e2, 3]", exact=True) == [Decimal("0.10"), Decimal("1e2"), 3]
+    assert [str(number) for number in parse("[0.10, 1e-400, 12345678901234567890.5]", exact=True)] == [
+        *("0.10", "1E-400", "12345678901234567890.5")
+    ]
+    with pytest.raises(ValueError, match="has an exponent beyond 18 digits"):
+        parse("1e-" + "9" * 30, exact=True)
 
 
 def test_kinds_of_numbers_and_the_order_of_arrays_stay() -> None:

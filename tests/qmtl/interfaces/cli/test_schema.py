@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from qmtl.foundation.schema.bundle import OWN, Bundle
 from qmtl.foundation.schema.governance import Decision, ValidationMode, in_force
 from qmtl.runtime.io.store.embedded import EmbeddedStore
+from qmtl.runtime.io.vendors.base import Page
+from qmtl.runtime.testing import Change, ScriptedVendor
 
 from .conftest import CommandLine
 
@@ -148,6 +151,20 @@ def test_a_failing_canary_is_shown_and_refused_unless_overridden(desk: CommandLi
     assert desk.run("schema", "promote", "ohlcv", "--override").exit_code == 2
     entry = desk.json("schema", "promote", "ohlcv", "--override", "--reason", "mended since")
     assert (entry["evidence"]["override"], entry["evidence"]["failed"]) == (True, 2)
+
+
+def test_rows_that_the_store_refused_stand_against_a_promotion(
+    desk: CommandLine, vendor: Callable[..., ScriptedVendor]
+) -> None:
+    def spoiled(page: Page) -> Page:
+        return Page(page.frame.with_columns(high=pl.col("low") / 2), page.answered, page.absent)
+
+    vendor(faults={0: Change(spoiled)})
+    hour = ("ohlcv:test:X:1m", "2024-01-01", "2024-01-01T01:00:00Z")
+    assert desk.run("fetch", *hour, "--partial-ok").exit_code == 0
+    assert "60 rows checked, 60 failed" in desk.run("schema", "status", "ohlcv").stdout
+    error = desk.json("schema", "promote", "ohlcv", code=6)["error"]
+    assert "60 of 60 rows failed" in error["message"]
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow"])

@@ -306,7 +306,7 @@ def test_what_the_store_cannot_hold_is_refused_in_both_modes_and_counted(
     provider = make(ScriptedVendor(faults={0: Change(as_text)}), validation_mode=mode)
     with pytest.raises(qmtl.SourceUnavailableError, match="close is String"):
         provider.fetch(SERIES, *RANGE)
-    assert counted.get_sample_value(FAILURES, {"subject": "ohlcv", "mode": mode}) == 1
+    assert counted.get_sample_value(FAILURES, {"subject": "ohlcv", "mode": mode}) == 1440
 
 
 def test_another_error_of_the_registry_reaches_the_caller(make: Make) -> None:

@@ -58,7 +58,8 @@ def test_a_body_that_is_not_json(http: httpx.Client, subject: str, body: str) ->
         {"schema": STRING, "references": [{"name": "a", "subject": "b", "version": 2**31}]},
         {"schema": STRING, "metadata": {"properties": {}}},
         {"schema": STRING, "ruleSet": {"domainRules": []}},
-        {"schema": STRING, "unknown": 1},
+        {"schema": STRING, "schemaTagsToAdd": [{"tags": ["a"]}]},
+        {"schema": STRING, "propagateSchemaTags": True},
         {"schema": STRING, "id": 0},
         {"schema": STRING, "version": -1},
     ],
@@ -267,15 +268,59 @@ def test_a_version_that_is_none(http: httpx.Client, subject: str, version: str) 
     assert http.get(f"/subjects/{subject}/versions").json() == [1]
 
 
-@pytest.mark.parametrize("id", ["abc", "-1", "2147483648", "9" * 30, "1.5"])
+PLACES = ("", "/schema", "/subjects", "/versions")
+
+
+@pytest.mark.parametrize("id", ["abc", "2147483648", "-2147483649", "9" * 30, "1.5", "%D9%A1", "1%20", "0x1"])
 def test_an_id_that_is_none(http: httpx.Client, id: str) -> None:
-    for path in ("", "/schema", "/subjects", "/versions"):
-        assert refused(http.get(f"/schemas/ids/{id}{path}")) == (422, 422)
+    """To JAX-RS a path whose parameter cannot be read is not there."""
+    for path in PLACES:
+        answer = http.get(f"/schemas/ids/{id}{path}")
+        assert refused(answer) == (404, 404)
+        assert answer.json()["message"].startswith("HTTP 404 Not Found")
 
 
-def test_an_id_that_is_not_there(http: httpx.Client) -> None:
-    for path in ("", "/schema", "/subjects", "/versions"):
-        assert refused(http.get(f"/schemas/ids/2147483647{path}")) == (404, 40403)
+@pytest.mark.parametrize("id", ["2147483647", "0", "-1", "-2147483648", "+2147483647"])
+def test_an_id_that_is_not_there(http: httpx.Client, id: str) -> None:
+    for path in PLACES:
+        assert refused(http.get(f"/schemas/ids/{id}{path}")) == (404, 40403)
+
+
+def test_fields_that_nobody_knows_are_passed_over(http: httpx.Client, subject: str) -> None:
+    more = {"unknown": 1, "metadata": None, "ruleSet": None, "schemaTagsToAdd": [], "version": 0, "id": -1}
+    assert register(http, subject, STRING, **more).status_code == 200
+    body = {"schema": STRING, **more}
+    found = http.post(f"/subjects/{subject}", json=body)
+    assert found.json()["version"] == 1
+    reference = {"name": "x", "subject": subject, "version": 1, "unknown": None}
+    assert register(http, f"{subject}-2", '"int"', references=[reference]).status_code == 200
+    level = {"compatibility": "FULL", "unknown": {}, "alias": None, "normalize": False}
+    assert http.put(f"/config/{subject}", json=level).json() == {"compatibility": "FULL"}
+    mode = {"mode": "READWRITE", "unknown": {}}
+    assert http.put(f"/mode/{subject}", json=mode).json() == {"mode": "READWRITE"}
+
+
+@pytest.mark.parametrize(
+    "more", [{"alias": "b"}, {"normalize": True}, {"defaultRuleSet": {"domainRules": []}}]
+)
+def test_settings_that_are_not_kept_are_refused(
+    http: httpx.Client, subject: str, more: dict[str, Any]
+) -> None:
+    answer = http.put(f"/config/{subject}", json={"compatibility": "FULL", **more})
+    assert refused(answer) == (422, 422)
+    assert f"{next(iter(more))} is not kept here" in answer.json()["message"]
+    assert refused(http.get(f"/config/{subject}")) == (404, 40408)
+
+
+def test_a_look_up_of_what_is_no_schema(http: httpx.Client, subject: str) -> None:
+    """Whether the subject is there or not."""
+    for _ in range(2):
+        for schema, kind in (
+            ("", "AVRO"), ("{", "AVRO"), ('{"type":"record"}', "AVRO"), ('{"type":"nothing"}', "JSON"),
+        ):  # fmt: skip
+            answer = http.post(f"/subjects/{subject}", json={"schema": schema, "schemaType": kind})
+            assert refused(answer) == (422, 42201)
+        register(http, subject, STRING)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +356,7 @@ def test_a_path_that_is_none(http: httpx.Client, path: str) -> None:
 def test_a_method_that_is_none(http: httpx.Client) -> None:
     answer = http.patch("/subjects/x/versions")
     assert refused(answer) == (405, 405)
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST"
 
 
 @pytest.fixture

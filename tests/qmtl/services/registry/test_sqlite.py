@@ -48,7 +48,7 @@ def test_rows_stay_when_it_is_opened_again(tmp_path: Path) -> None:
     storage.close()
     again = SqliteStorage(tmp_path / "deep" / "registry")
     with again.reading() as view:
-        assert (view.schema(1), view.schema_of("b"), view.last_id()) == (A, B, 2)
+        assert (view.schema(1), view.schemas_of("b"), view.last_id()) == (A, [B], 2)
         assert view.subjects() == [("s", False), ("t", True)]
         assert view.usages(2) == view.versions("t") == [VersionRow("t", 7, 2, deleted=True)]
         assert view.referrers("s", 1) == [2]
@@ -93,7 +93,7 @@ def test_a_row_that_is_there_already_is_told(tmp_path: Path) -> None:
     def add_twice() -> None:
         with storage.writing() as view:
             view.add_schema(A)
-            view.add_schema(A._replace(id=2))
+            view.add_schema(A._replace(identity="other"))
 
     with pytest.raises(SchemaRegistryError) as refused:
         add_twice()
@@ -118,9 +118,9 @@ def test_a_file_of_another_program(tmp_path: Path) -> None:
 def test_a_newer_format(tmp_path: Path) -> None:
     SqliteStorage(tmp_path).close()
     with sqlite3.connect(tmp_path / DATABASE) as newer:
-        newer.execute("PRAGMA user_version = 2")
+        newer.execute("PRAGMA user_version = 3")
     newer.close()
-    with pytest.raises(StoreError, match="format 2; this qmtl reads formats up to 1"):
+    with pytest.raises(StoreError, match="format 3; this qmtl reads formats up to 2"):
         SqliteStorage(tmp_path)
 
 
@@ -162,7 +162,7 @@ def all_of(storage: RegistryStorage) -> list[Any]:
     with storage.reading() as view:
         told: list[Any] = [view.last_id()]
         told += [view.schema(id) for id in range(6)]
-        told += [view.schema_of(str(id)) for id in range(6)]
+        told += [list(view.schemas_of(str(id))) for id in range(6)]
         told += [list(view.usages(id)) for id in range(6)]
         for name in ["", "a", "ab", "b", "é", "\U0001f600", "\uffee", "a%", "a_", "none"]:
             told += [list(view.subjects(name)), list(view.versions(name))]
