@@ -222,6 +222,12 @@ KEYS = {
         "scale": ("1", "what stored values are multiplied by"),
         "holes": ("`unknown`", "what a bar between the rows is: `unknown`, or `no_trade` for complete files"),
     },
+    "seamless.vendors[] of kind python": {
+        "match": ("required", "a pattern of node ids; the first that matches wins"),
+        "kind": ("required", "`python`"),
+        "object": ("required", "`package.module:name`, or an entry point of the group `qmtl.vendors`"),
+        "options": ("none", "what the class or function of that name is called with"),
+    },
     "connectors": {
         "schema_registry_url": ("none", "the schema registry to ask, such as `http://127.0.0.1:8081`"),
         "schema_registry_user": ("none", "the name it knows you by; needs the password"),
@@ -246,6 +252,7 @@ def settings() -> str:
         CcxtSettings,
         ConnectorsSettings,
         FilesSettings,
+        PythonSettings,
         SchemaSettings,
         SeamlessSettings,
         SeriesSettings,
@@ -256,6 +263,7 @@ def settings() -> str:
         SeriesSettings,
         CcxtSettings,
         FilesSettings,
+        PythonSettings,
         ConnectorsSettings,
         SchemaSettings,
     )

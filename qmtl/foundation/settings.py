@@ -143,7 +143,34 @@ class FilesSettings(_Section):
         }
 
 
-VendorSettings: TypeAlias = Annotated[CcxtSettings | FilesSettings, Field(discriminator="kind")]
+class PythonSettings(_Section):
+    """One's own vendor. `object`: `package.module:name`, or an entry point of `qmtl.vendors`.
+
+    options: what the class or function of that name is called with. The folder of the settings file is
+    searched for modules, after all others.
+    """
+
+    match: Text
+    kind: Literal["python"]
+    object: Text
+    options: dict[str, Any] = {}
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the file that holds this entry; None for one from a variable."""
+        return self._folder
+
+    def beside(self, folder: Path) -> PythonSettings:
+        """The same entry, of a file in `folder`."""
+        entry = self.model_copy()
+        entry._folder = folder
+        return entry
+
+
+VendorSettings: TypeAlias = Annotated[
+    CcxtSettings | FilesSettings | PythonSettings, Field(discriminator="kind")
+]
 
 
 def _default_store() -> Path:
@@ -340,11 +367,14 @@ def _beside(settings: Settings, text: ConfigText, folder: Path) -> Settings:
         store = folder / store
     vendors = seamless.vendors
     if not text.is_from_variable(("seamless", "vendors")):
-        vendors = tuple(
-            one.model_copy(update={"path": str(folder / Path(one.path).expanduser())})
-            if isinstance(one, FilesSettings) and not is_address(one.path)
-            else one
-            for one in vendors
-        )
+        vendors = tuple(_vendor_beside(one, folder) for one in vendors)
     seamless = seamless.model_copy(update={"store": store, "vendors": vendors})
     return settings.model_copy(update={"seamless": seamless})
+
+
+def _vendor_beside(entry: VendorSettings, folder: Path) -> VendorSettings:
+    if isinstance(entry, PythonSettings):
+        return entry.beside(folder)
+    if isinstance(entry, FilesSettings) and not is_address(entry.path):
+        return entry.model_copy(update={"path": str(folder / Path(entry.path).expanduser())})
+    return entry

@@ -49,6 +49,8 @@ def _configured(settings: Settings, number: int) -> Check | str:
     entry = settings.seamless.vendors[number]
     try:
         vendor_at(settings, number)
+        if entry.kind == "python":
+            return Check("", "ok", f"{entry.object} can be imported and makes a vendor")
         return _files(entry) if entry.kind == "files" else _address(entry, settings, number)
     except QmtlError as error:
         what = f"{error.what}; {error.why}" if error.why else error.what

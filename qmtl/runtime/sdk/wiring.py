@@ -70,7 +70,7 @@ def vendor_at(settings: Settings, number: int) -> Vendor:
         raise
     except InvalidRequestError as error:
         option = re.match(r"`(\w+)=` ", error.what)
-        key = option[1] if option else "exchange" if entry.kind == "ccxt" else "path"
+        key = option[1] if option else _MAIN_KEY[entry.kind]
         place = settings.place("seamless", "vendors", number, key)
         raise SettingsError(
             f"{place}: {place.key!r}: {error.what}",
@@ -79,9 +79,13 @@ def vendor_at(settings: Settings, number: int) -> Vendor:
         ) from error
 
 
+# What says the most about an entry of each kind.
+_MAIN_KEY = {"ccxt": "exchange", "files": "path", "python": "object"}
+
+
 def vendor_name(settings: VendorSettings) -> str:
     """What the vendor of an entry calls itself, told before it is made."""
-    return f"ccxt:{settings.exchange}" if settings.kind == "ccxt" else f"files:{settings.path}"
+    return f"{settings.kind}:{getattr(settings, _MAIN_KEY[settings.kind])}"
 
 
 def vendor(settings: VendorSettings) -> Vendor:
@@ -90,6 +94,10 @@ def vendor(settings: VendorSettings) -> Vendor:
         from qmtl.runtime.io.vendors.ccxt import CcxtVendor
 
         return CcxtVendor(settings.exchange, urls=settings.urls or None)
+    if settings.kind == "python":
+        from qmtl.runtime.io.vendors.python_object import vendor_of_object
+
+        return vendor_of_object(settings.object, settings.options, settings.folder)
     from qmtl.runtime.io.vendors.files import FilesVendor
 
     return FilesVendor(settings.path, **settings.reading)
