@@ -81,18 +81,22 @@ def jumps(stretch: Stretch, rows: Indexes, missing: Int64Array, limits: Threshol
     around, there = neighbours(len(close), rows, _SETTLED)
     values = np.where(there, close[around], np.nan)
     # The bar itself is the first of those that follow the jump.
-    was = _median(values[:, :_SETTLED])
+    # Behind a long hole, what lay before it is no surroundings that the price could come back to.
+    is_behind_hole = missing[rows - 1] >= _SETTLED
+    was = np.where(is_behind_hole, close[rows - 1], _median(values[:, :_SETTLED]))
     is_ = _median(np.column_stack([close[rows], values[:, _SETTLED:-1]]))
     move = np.abs(close[rows] - close[rows - 1])
     least = limits.shift_kept * move
     stays = np.abs(is_ - was) >= least
     astray = ~stays & (np.abs(close[rows] - is_) >= least) & (np.abs(close[rows] - was) >= least)
-    visits, kept, moved = rows[astray], rows[stays], move[stays]
+    visits = rows[astray]
     far = np.abs(close[visits] - is_[astray]) > _explained(stretch, visits, limits)
-    implausible = moved > _wandered(stretch, kept, missing[kept - 1], limits)
+    # Who comes back is judged by how far from the former level.
+    rest, moved = rows[~astray], np.where(stays, move, np.abs(is_ - was))[~astray]
+    implausible = moved > _wandered(stretch, rest, missing[rest - 1], limits)
     return {
-        PRICE_JUMP: stretch.ts[kept[implausible]],
-        LEVEL_SHIFT: stretch.ts[kept[~implausible & (moved > limits.shift_least)]],
+        PRICE_JUMP: stretch.ts[rest[implausible]],
+        LEVEL_SHIFT: stretch.ts[rest[~implausible & (moved > limits.shift_least)]],
         PRICE_SPIKE: stretch.ts[visits[far]],
     }
 
