@@ -220,20 +220,26 @@ CASES = [
         recorded("1h"),
         warned={SILENCE: ("2018-06-26T02:00:00Z", "2018-07-04T01:00:00Z")},
     ),
-    # Shares.
+    # Shares. Splits that were not adjusted are jumps: warnings that a person may accept.
     Case(
         "LEAN AAPL 1d: bad lows",
         "ohlcv:usa:AAPL:1d",
         f"{EQUITY}/daily/aapl.zip",
         {**US_SHARES, **COMPLETE},
-        warned={"quality.price_spike": ("2009-09-21", "2010-08-31", "2011-01-03")},
+        warned={
+            "quality.price_spike": ("2009-09-21", "2010-08-31", "2011-01-03"),
+            "quality.price_jump": ("2000-06-21", "2000-09-29", "2005-02-28", "2014-06-09", "2020-08-31"),
+        },
     ),
     Case(
         "LEAN GOOG 1d: a busted trade at one cent",
         "ohlcv:usa:GOOG:1d",
         f"{EQUITY}/daily/goog.zip",
         {**US_SHARES, **COMPLETE},
-        warned={"quality.price_spike": ("2007-12-18", "2008-09-30")},
+        warned={
+            "quality.price_spike": ("2007-12-18", "2008-09-30"),
+            "quality.price_jump": ("2014-04-03",),
+        },
     ),
     Case("LEAN SPY 1d", "ohlcv:usa:SPY:1d", f"{EQUITY}/daily/spy.zip", {**US_SHARES, **COMPLETE}),
     Case(
@@ -274,7 +280,14 @@ CASES = [
                 "2010-08-31T18:00:00Z",
                 "2011-01-03T18:00:00Z",
                 "2016-04-29T15:00:00Z",
-            )
+            ),
+            "quality.price_jump": (
+                "2000-06-21T13:00:00Z",
+                "2000-09-29T13:00:00Z",
+                "2005-02-28T14:00:00Z",
+                "2014-06-09T13:00:00Z",
+                "2020-08-31T13:00:00Z",
+            ),
         },
         counts={"present": 40831, "no_trade": 3},
     ),
@@ -285,8 +298,12 @@ CASES = [
             f"{EQUITY}/minute/{share}/201*_trade.zip",
             {"tz": "America/New_York", "scale": "open,high,low,close=0.0001", **XNYS, **COMPLETE},
             local_days_together,
+            warned=jumps,
         )
-        for share in ("spy", "aapl")
+        for share, jumps in (
+            ("spy", {}),
+            ("aapl", {"quality.price_jump": ("2014-06-09T08:00:00Z",)}),
+        )
     ),
     *(
         Case(
@@ -295,9 +312,17 @@ CASES = [
             "equity/bokeh_sampledata/stocks.csv.gz",
             {**XNYS, **COMPLETE},
             ticker(share),
+            warned={"quality.price_jump": jumps} if jumps else {},
             counts={"no_trade": 0},
         )
-        for share in ("AAPL", "FB", "GOOG", "IBM", "MSFT")
+        for share, jumps in (
+            # Two splits and, between them, the fall by 52 % on a warning of lower profits, which is real.
+            ("AAPL", ("2000-06-21", "2000-09-29", "2005-02-28")),
+            ("FB", ()),
+            ("GOOG", ()),
+            ("IBM", ()),
+            ("MSFT", ("2003-02-18",)),
+        )
     ),
     Case(
         "backtesting.py GOOG 1d, first column without a name",

@@ -12,6 +12,7 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import DAY, to_ns
 from qmtl.interfaces.demo.stage import Stage
+from qmtl.runtime.conformance.rules import PRICE_JUMP
 from qmtl.runtime.sdk.importing import ImportResult, import_file
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 
@@ -26,6 +27,7 @@ def daily_bars(stage: Stage, provider: SeamlessDataProvider) -> None:
         imported = _import(provider)
     stage.say(f"  {imported.rows:,} rows in {imported.span}, calendar XNYS.")
 
+    _accept_jumps(stage, provider, imported)
     result = provider.fetch(SERIES, imported.span.start, imported.span.end, strategy="FAIL_FAST")
     counts = result.coverage.counts
     sessions = counts["present"] + counts["no_trade"] + counts["absent"] + counts["unknown"]
@@ -39,13 +41,18 @@ def daily_bars(stage: Stage, provider: SeamlessDataProvider) -> None:
     stage.check("the 11th to the 14th are closed, not missing", closed == [11, 12, 13, 14])
     stage.picture(month)
 
-    shifts = [f for f in result.report.findings if f.rule == "quality.level_shift"]
-    for finding in shifts:
-        first = finding.sample.row(0, named=True)
-        stage.say(
-            f"  {finding.severity} {finding.rule}: {finding.count} bars, first {first['ts']:%Y-%m-%d}, "
-            f"close {first['close']:.2f}. Real, so it is told and not refused."
-        )
+
+def _accept_jumps(stage: Stage, provider: SeamlessDataProvider, imported: ImportResult) -> None:
+    """Show the jumps of the closes, which are real, and accept them: a fetch would raise otherwise."""
+    for finding in imported.findings:
+        if finding.rule == PRICE_JUMP:
+            days = ", ".join(f"{day:%Y-%m-%d}" for day in finding.sample["ts"])
+            stage.say(f"  {finding.severity} {finding.rule}: {finding.count} bars, {days}.")
+    found, _ = provider.accept(SERIES, imported.span.start, imported.span.end, rules=[PRICE_JUMP])[PRICE_JUMP]
+    stage.say(
+        "  Two splits that the file does not adjust, and a fall by half on one day. All are real: accepted."
+    )
+    stage.check("every jump is found, stored and accepted, and nothing was dropped", found == 3)
 
 
 def _import(provider: SeamlessDataProvider) -> ImportResult:

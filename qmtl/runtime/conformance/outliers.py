@@ -1,7 +1,8 @@
 """Prices and volumes that their neighbours do not explain.
 
 Candidates are found by one cheap look at a bar, the one before and the one after; only they are compared
-with up to 63 bars on either side.
+with up to 63 bars on either side. What is plausible follows from the ranges of the series itself: one measure
+for small excursions, of which real markets have many, and another for far ones, of which they have few.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from qmtl.foundation.timeline import Int64Array
-from qmtl.runtime.conformance.rules import Thresholds
+from qmtl.runtime.conformance.rules import LEVEL_SHIFT, PRICE_JUMP, PRICE_SPIKE, Thresholds
 from qmtl.runtime.conformance.stretch import Floats, Indexes, Stretch, neighbours
 
 # So many candidates are compared with their neighbours at a time: about 4 MB per matrix.
 _AT_ONCE = 4096
+
+# The nearest bars on either side: a crash has wild ones among them.
+_NEAR = 4
 
 # Bars before and after a jump, whose median close says where the price was and where it stayed.
 _SETTLED = 8
@@ -32,7 +36,7 @@ class Candidates(NamedTuple):
 
 def candidates(stretch: Stretch, limits: Thresholds) -> Candidates:
     """Rows that stand out from the one before: a necessary condition of each rule here, in few passes."""
-    far = float(np.exp(min(limits.spike_least, limits.shift_least)))
+    far = float(np.exp(min(limits.spike_least, limits.shift_least, limits.jump_least)))
     open_, high, low, close, volume = stretch.columns.values()
     moved = np.flatnonzero((low[1:] * far < close[:-1]) | (high[1:] > close[:-1] * far)) + 1
     # The first row has no close before it; its own open stands in.
@@ -41,7 +45,7 @@ def candidates(stretch: Stretch, limits: Thresholds) -> Candidates:
     spiking = jumping = moved
     if len(moved):
         spiking = moved[_reach(stretch, moved) > limits.spike_least]
-        jumping = moved[np.abs(_moves(close, moved)) > limits.shift_least]
+        jumping = moved[np.abs(_moves(close, moved)) > min(limits.shift_least, limits.jump_least)]
     louder = np.flatnonzero(volume[1:] > volume[:-1] * limits.volume_times) + 1
     if len(louder):
         follower = np.minimum(louder + 1, len(volume) - 1)
@@ -53,8 +57,8 @@ def spikes(stretch: Stretch, rows: Indexes, limits: Thresholds) -> Int64Array:
     """Those of the candidate rows whose low or high is out of all proportion to the bars around it.
 
     An excursion is how far the bar reaches beyond both the close before it and the open after it: a wick,
-    or a whole bar out of place. It is compared with the true ranges of the neighbours, so that a wild
-    market may be wild.
+    or a whole bar out of place. It is compared with the true ranges (Wilder, 1978) of the neighbours, so that
+    a wild market may be wild.
     """
     rows = stretch.judged(rows)
     found = np.zeros(len(rows), dtype=bool)
@@ -63,8 +67,12 @@ def spikes(stretch: Stretch, rows: Indexes, limits: Thresholds) -> Int64Array:
     return stretch.ts[rows[found]]
 
 
-def jumps(stretch: Stretch, rows: Indexes, limits: Thresholds) -> dict[str, Int64Array]:
-    """Candidate rows whose close is far from the one before: shifts that stay, and visits that do not."""
+def jumps(stretch: Stretch, rows: Indexes, missing: Int64Array, limits: Thresholds) -> dict[str, Int64Array]:
+    """Candidate rows whose close is far from the one before: moves that stay, and visits that do not.
+
+    missing: for each row of the stretch, how many expected bars are missing between it and the next,
+        whether anybody has asked for them or not. Over a hole a price may wander as a random walk does.
+    """
     rows = stretch.judged(rows)
     rows = rows[rows > 0]
     if len(rows) == 0:
@@ -73,14 +81,24 @@ def jumps(stretch: Stretch, rows: Indexes, limits: Thresholds) -> dict[str, Int6
     around, there = neighbours(len(close), rows, _SETTLED)
     values = np.where(there, close[around], np.nan)
     # The bar itself is the first of those that follow the jump.
-    was = _median(values[:, :_SETTLED])
+    # Behind a long hole, what lay before it is no surroundings that the price could come back to.
+    is_behind_hole = missing[rows - 1] >= _SETTLED
+    was = np.where(is_behind_hole, close[rows - 1], _median(values[:, :_SETTLED]))
     is_ = _median(np.column_stack([close[rows], values[:, _SETTLED:-1]]))
-    least = limits.shift_kept * np.abs(close[rows] - close[rows - 1])
+    move = np.abs(close[rows] - close[rows - 1])
+    least = limits.shift_kept * move
     stays = np.abs(is_ - was) >= least
     astray = ~stays & (np.abs(close[rows] - is_) >= least) & (np.abs(close[rows] - was) >= least)
     visits = rows[astray]
     far = np.abs(close[visits] - is_[astray]) > _explained(stretch, visits, limits)
-    return {"quality.level_shift": stretch.ts[rows[stays]], "quality.price_spike": stretch.ts[visits[far]]}
+    # Who comes back is judged by how far from the former level.
+    rest, moved = rows[~astray], np.where(stays, move, np.abs(is_ - was))[~astray]
+    implausible = moved > _wandered(stretch, rest, missing[rest - 1], limits)
+    return {
+        PRICE_JUMP: stretch.ts[rest[implausible]],
+        LEVEL_SHIFT: stretch.ts[rest[~implausible & (moved > limits.shift_least)]],
+        PRICE_SPIKE: stretch.ts[visits[far]],
+    }
 
 
 def volume_spikes(stretch: Stretch, rows: Indexes, limits: Thresholds) -> Int64Array:
@@ -112,21 +130,55 @@ def _reach(stretch: Stretch, rows: Indexes) -> Floats:
     return np.fmax(dip, peak)
 
 
-def _explained(stretch: Stretch, rows: Indexes, limits: Thresholds) -> Floats:
-    """The largest excursion that the true ranges of the bars around each row make plausible; inf if few."""
+class Ranges(NamedTuple):
+    """True ranges of the bars around each of some rows, as logarithms.
+
+    usual: the median; large: the 90th percentile (both infinite where rows are few). near: the largest of the
+    nearest; zero where there is none.
+    """
+
+    usual: Floats
+    large: Floats
+    near: Floats
+
+
+def _ranges(stretch: Stretch, rows: Indexes, limits: Thresholds) -> Ranges:
+    """Of up to 63 bars on either side of each row, without the row itself."""
     around, there = neighbours(len(stretch.ts), rows)
     _, high, low, close, _ = stretch.columns.values()
     before = close[np.maximum(around - 1, 0)]
     ranges = _log(np.maximum(high[around], before)) - _log(np.minimum(low[around], before))
     # The row after an outlier has it as its close before, and would make it look usual.
     ranges[~there | (around == rows[:, None] + 1)] = np.nan
+    middle = ranges.shape[1] // 2
+    nearest = ranges[:, middle - _NEAR : middle + _NEAR]
+    near = np.where(np.isnan(nearest), 0.0, nearest).max(axis=1)
     ranges.sort(axis=1)  # NaN last
     count = (~np.isnan(ranges)).sum(axis=1)
-    row = np.arange(len(rows))
-    usual = ranges[row, count // 2]
-    large = ranges[row, count * 9 // 10]
-    explained = np.maximum(usual * limits.spike_times_usual, large * limits.spike_times_large)
-    return np.where(count >= limits.spike_rows, explained, np.inf)
+    row, enough = np.arange(len(rows)), count >= limits.spike_rows
+    usual = np.where(enough, ranges[row, count // 2], np.inf)
+    large = np.where(enough, ranges[row, count * 9 // 10], np.inf)
+    return Ranges(usual, large, near)
+
+
+def _explained(stretch: Stretch, rows: Indexes, limits: Thresholds) -> Floats:
+    """The largest excursion that the ranges of the bars around each row make plausible."""
+    usual, large, near = _ranges(stretch, rows, limits)
+    small = np.fmax(usual * limits.spike_times_usual, large * limits.spike_times_large)
+    far = np.fmax(usual * limits.far_times_usual, large * limits.far_times_large)
+    far = np.fmax(np.fmax(far, near * limits.far_times_near), limits.far_least)
+    explained: Floats = np.fmin(np.fmin(small, far), limits.far_always)
+    return explained
+
+
+def _wandered(stretch: Stretch, rows: Indexes, missing: Int64Array, limits: Thresholds) -> Floats:
+    """The largest move from the close before that the bars around each row, and a hole before it, explain."""
+    wandered = np.zeros(len(rows))
+    for part in _parts(rows):
+        usual, large, near = _ranges(stretch, rows[part], limits)
+        walk = usual * limits.far_times_usual * np.sqrt(missing[part] + 1)
+        wandered[part] = np.fmax(np.fmax(walk, large * limits.far_times_large), near * limits.jump_times_near)
+    return np.clip(wandered, limits.jump_least, limits.far_always)
 
 
 def _log(prices: Floats) -> Floats:

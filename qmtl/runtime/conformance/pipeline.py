@@ -46,29 +46,51 @@ class ConformancePipeline:
         self.thresholds = thresholds
 
     def flag(
-        self, rows: pl.DataFrame, *, grid: Grid, facts: SeriesFacts, answered_behind: Coverage = EMPTY
+        self,
+        rows: pl.DataFrame,
+        *,
+        grid: Grid,
+        facts: SeriesFacts,
+        answered: Coverage | None = None,
+        answered_behind: Coverage = EMPTY,
     ) -> Flags:
         """Every rule that a row, or the gap after it, breaks.
 
-        rows: BAR_SCHEMA, sorted by `ts`, unique; with up to `CONTEXT` rows on either side of what was asked
-        (clip the answer to it). A flag depends on a bar and its 64 neighbours, never on the range asked.
-        answered_behind: what sources spoke for behind the last row, if no other follows it in the store.
+        rows: BAR_SCHEMA, sorted by `ts`, unique; with `CONTEXT` rows on either side of what was asked, or
+        `reach` rows where `is_cut` asks for more (clip the answer to what was asked). A flag depends on a
+        bar, on its 64 neighbours and on the run that it belongs to, never on the range asked.
+        answered: what sources have answered for, from the first row to the last; None: for all of it.
+        answered_behind: what they answered for behind the last row, if no other follows it in the store.
         """
-        if rows.height <= _BLOCK + 2 * CONTEXT:
-            return self._flag_stretch(Stretch(rows, grid, 0, rows.height), facts, answered_behind)
+        height = rows.height
         return Flags.joined(
             self._flag_stretch(
-                Stretch(
-                    rows.slice(max(start - CONTEXT, 0), min(start, CONTEXT) + _BLOCK + CONTEXT),
-                    grid,
-                    min(start, CONTEXT),
-                    min(start, CONTEXT) + min(_BLOCK, rows.height - start),
-                ),
+                self._block(rows, start, min(start + _BLOCK, height), grid, answered),
                 facts,
-                answered_behind if start + _BLOCK >= rows.height else EMPTY,
+                answered_behind if start + _BLOCK >= height else EMPTY,
             )
-            for start in range(0, rows.height, _BLOCK)
+            for start in range(0, height, _BLOCK)
         )
+
+    @property
+    def reach(self) -> int:
+        """How many rows on either side are enough for every rule, however long the runs are."""
+        return self.thresholds.run_always + CONTEXT
+
+    def is_cut(self, rows: pl.DataFrame, first: int, last: int, grid: Grid) -> bool:
+        """Whether the rows `[first, last)` can only be judged with more than `CONTEXT` rows around them."""
+        low, high = max(first - CONTEXT, 0), min(last + CONTEXT, rows.height)
+        return runs.is_cut(
+            Stretch(rows.slice(low, high - low), grid, first - low, last - low), self.thresholds
+        )
+
+    def _block(
+        self, rows: pl.DataFrame, start: int, end: int, grid: Grid, answered: Coverage | None
+    ) -> Stretch:
+        """The rows `[start, end)` among as many others as they depend on."""
+        around = self.reach if self.is_cut(rows, start, end, grid) else CONTEXT
+        low, high = max(start - around, 0), min(end + around, rows.height)
+        return Stretch(rows.slice(low, high - low), grid, start - low, end - low, answered)
 
     def verdict(
         self,
@@ -158,13 +180,13 @@ class ConformancePipeline:
         if len(odd.spikes):
             add("quality.price_spike", outliers.spikes(stretch, odd.spikes, limits))
         if len(odd.jumps):
-            for rule, ts in outliers.jumps(stretch, odd.jumps, limits).items():
+            for rule, ts in outliers.jumps(stretch, odd.jumps, stretch.missing, limits).items():
                 add(rule, ts)
         if len(odd.volumes):
             add("quality.volume_spike", outliers.volume_spikes(stretch, odd.volumes, limits))
         add("quality.stale_run", runs.stale_runs(stretch, limits))
         if (stretch.columns["volume"] == 0).any():
-            add("quality.zero_volume_padding", runs.padded_runs(stretch, limits))
+            add("quality.zero_volume_padding", runs.padded_bars(stretch, limits))
         return Flags.of(
             {rule: np.unique(np.concatenate(ts)) for rule, ts in found.items()},
             {SILENCE: silent.implausible},

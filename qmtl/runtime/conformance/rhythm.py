@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 from qmtl.foundation.times import DAY
@@ -35,27 +36,30 @@ def silences(stretch: Stretch, limits: Thresholds) -> Silences:
     the larger of the two sides' (add one to both counts: a perfect side of 64 rows may still miss a bar).
     Real markets fall silent in bunches, so a gap must also be much longer than those around it.
     Calendars of weekly hours know no holidays, so gaps at Christmas and New Year are not judged on them.
+
+    Only what sources have answered for is judged, and known of as missing: a gap with a cell in it that
+    nobody has answered for says nothing of the rhythm. What of it follows the row before, up to that cell, is
+    the silence of a feed that stopped; it is judged by the rows before it alone, as by `last_silence`.
     """
-    gaps, ts = stretch.gaps, stretch.ts
+    gaps = stretch.gaps
     if len(gaps) == 0:
         return NO_SILENCE
-    missing = _missing_after(stretch)
+    missing, stopped, ends = _answered_gaps(stretch)
     long = gaps[(missing[gaps] >= _SHORTEST) & (gaps >= stretch.first) & (gaps < stretch.last)]
-    if len(long) == 0:
-        return NO_SILENCE
-    before = _missing_share(stretch, np.maximum(long - CONTEXT + 1, 0), long, limits)
-    after = _missing_share(stretch, long + 1, np.minimum(long + CONTEXT, len(ts) - 1), limits)
-    share = np.fmax(before, after)  # ignores a side without a rhythm (NaN)
-    with np.errstate(invalid="ignore"):
-        unlikely = missing[long] * np.log(share) < np.log(limits.silence_chance)
-    unknown = long[np.isnan(share)]
-    # The gap itself is at the centre and so not among its neighbours.
-    suspects = long[unlikely]
-    if len(suspects):
-        around, there = neighbours(len(ts), suspects)
-        third = np.sort(np.where(there, missing[around], 0), axis=1)[:, -3]
-        suspects = suspects[missing[suspects] >= limits.silence_times_gap * third]
-    return _without_holidays(stretch, _cells_of(stretch, suspects), _cells_of(stretch, unknown))
+    found = NO_SILENCE
+    if len(long):
+        before = _missing_share(stretch, missing, np.maximum(long - CONTEXT + 1, 0), long, limits)
+        after = _missing_share(
+            stretch, missing, long + 1, np.minimum(long + CONTEXT, len(missing) - 1), limits
+        )
+        share = np.fmax(before, after)  # ignores a side without a rhythm (NaN)
+        suspects = long[_unlikely(missing[long], share, limits)]
+        # The gap itself is at the centre and so not among its neighbours.
+        suspects = suspects[missing[suspects] >= limits.silence_times_gap * _third_longest(missing, suspects)]
+        found = Silences(_cells_of(stretch, suspects), _cells_of(stretch, long[np.isnan(share)]))
+    is_judged = (stopped >= stretch.first) & (stopped < stretch.last)
+    found = found.joined(_stopped(stretch, missing, stopped[is_judged], ends[is_judged], limits))
+    return _without_holidays(stretch, *found)
 
 
 def last_silence(stretch: Stretch, answered: Coverage, limits: Thresholds) -> Silences:
@@ -73,28 +77,80 @@ def last_silence(stretch: Stretch, answered: Coverage, limits: Thresholds) -> Si
     due = grid.expected(Span(start, reach))
     unanswered = due - answered
     cells = due.clip(Span(start, unanswered.hull.start)) if unanswered else due
-    missing = grid.count(cells)
-    if missing < _SHORTEST:
+    count = grid.count(cells)
+    if count < _SHORTEST:
         return NO_SILENCE
-    row = np.array([last])
-    share = float(_missing_share(stretch, np.maximum(row - CONTEXT + 1, 0), row, limits)[0])
-    if np.isnan(share):
+    missing, _, _ = _answered_gaps(stretch)
+    row, counts = np.array([last]), np.array([count])
+    if np.isnan(_share_before(stretch, missing, row, limits)[0]):
         return Silences(EMPTY, cells)
-    around, there = neighbours(last + 1, row)
-    third = int(np.sort(np.where(there, _missing_after(stretch)[around], 0), axis=1)[0, -3])
-    if missing * np.log(share) >= np.log(limits.silence_chance) or missing < limits.silence_times_gap * third:
+    if not _is_implausible_stop(stretch, missing, row, counts, limits)[0]:
         return NO_SILENCE
     return _without_holidays(stretch, cells, EMPTY)
 
 
-def _missing_after(stretch: Stretch) -> Int64Array:
-    """For each row, how many expected bars are missing between it and the next."""
+def _answered_gaps(stretch: Stretch) -> tuple[Int64Array, Indexes, Int64Array]:
+    """How many bars are missing behind each row, if all of them were answered for.
+
+    Then the rows where not all were, and for each of those the first cell that was not.
+    """
+    missing, unanswered = stretch.missing, stretch.unanswered
+    if not unanswered:
+        return missing, np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.int64)
     gaps, ts = stretch.gaps, stretch.ts
-    missing = np.zeros(len(ts), dtype=np.int64)
-    missing[gaps] = _cells_before(stretch, ts[gaps + 1]) - _cells_before(stretch, ts[gaps]) - 1
-    if not stretch.grid.is_always_open:
-        missing[gaps] += ~stretch.is_expected[gaps]
-    return missing
+    place = np.searchsorted(unanswered.starts, ts[gaps], side="right")
+    first = unanswered.starts[np.minimum(place, len(unanswered) - 1)]
+    is_open = (place < len(unanswered)) & (first < ts[gaps + 1])
+    missing = missing.copy()
+    missing[gaps[is_open]] = 0
+    return missing, gaps[is_open], first[is_open]
+
+
+def _stopped(
+    stretch: Stretch, missing: Int64Array, rows: Indexes, ends: Int64Array, limits: Thresholds
+) -> Silences:
+    """The silences that follow some rows, up to a cell that nobody has answered for."""
+    counts = stretch.cells_before(ends) - stretch.cells_before(stretch.ts[rows])
+    counts -= 1 if stretch.grid.is_always_open else stretch.is_expected[rows]
+    long = counts >= _SHORTEST
+    rows, ends, counts = rows[long], ends[long], counts[long]
+    if len(rows) == 0:
+        return NO_SILENCE
+    unknown = np.isnan(_share_before(stretch, missing, rows, limits))
+    suspects = _is_implausible_stop(stretch, missing, rows, counts, limits)
+    return Silences(
+        _cells_between(stretch, rows[suspects], ends[suspects]),
+        _cells_between(stretch, rows[unknown], ends[unknown]),
+    )
+
+
+def _share_before(stretch: Stretch, missing: Int64Array, rows: Indexes, limits: Thresholds) -> Floats:
+    return _missing_share(stretch, missing, np.maximum(rows - CONTEXT + 1, 0), rows, limits)
+
+
+def _is_implausible_stop(
+    stretch: Stretch, missing: Int64Array, rows: Indexes, counts: Int64Array, limits: Thresholds
+) -> npt.NDArray[np.bool_]:
+    found = _unlikely(counts, _share_before(stretch, missing, rows, limits), limits)
+    third = _third_longest(missing, rows[found], before_only=True)
+    found[found] = counts[found] >= limits.silence_times_gap * third
+    return found
+
+
+def _unlikely(counts: Int64Array, share: Floats, limits: Thresholds) -> npt.NDArray[np.bool_]:
+    """Whether the chance of so many missing bars is too small; never where the share is not known (NaN)."""
+    with np.errstate(invalid="ignore"):
+        unlikely: npt.NDArray[np.bool_] = counts * np.log(share) < np.log(limits.silence_chance)
+    return unlikely
+
+
+def _third_longest(missing: Int64Array, rows: Indexes, *, before_only: bool = False) -> Int64Array:
+    """The third longest of the gaps behind the rows around each of some rows."""
+    around, there = neighbours(len(missing), rows)
+    if before_only:
+        there &= around < rows[:, None]
+    third: Int64Array = np.sort(np.where(there, missing[around], 0), axis=1)[:, -3]
+    return third
 
 
 def _without_holidays(stretch: Stretch, implausible: Coverage, unchecked: Coverage) -> Silences:
@@ -123,36 +179,18 @@ def other_timeframe(stretch: Stretch, limits: Thresholds) -> Int64Array:
     return stretch.stamps_of(np.flatnonzero(np.cumsum(edges)[:-1] > 0))
 
 
-def _cells_before(stretch: Stretch, ts: Int64Array) -> Int64Array:
-    """How many expected cells open before each stamp; only differences mean something."""
-    grid = stretch.grid
-    if grid.is_always_open:
-        return (ts - grid.timeframe.origin) // grid.step
-    expected = stretch.expected
-    if not grid.is_uniform:
-        return np.searchsorted(grid.stamps(expected), ts).astype(np.int64)
-    if not expected:
-        return np.zeros(len(ts), dtype=np.int64)
-    lengths = expected.ends - expected.starts
-    total = np.concatenate([[0], np.cumsum(lengths)])
-    span = np.searchsorted(expected.starts, ts, side="right") - 1
-    inside = np.minimum(ts - expected.starts[span], lengths[span])
-    before: Int64Array = np.where(span < 0, 0, total[span] + inside)
-    return -(-before // grid.step)
-
-
-def _missing_share(stretch: Stretch, first: Indexes, last: Indexes, limits: Thresholds) -> Floats:
+def _missing_share(
+    stretch: Stretch, missing: Int64Array, first: Indexes, last: Indexes, limits: Thresholds
+) -> Floats:
     """The share of expected bars without a row from row `first` to row `last`; NaN where rows are few."""
-    ts = stretch.ts
-    cells = _cells_before(stretch, ts[last]) - _cells_before(stretch, ts[first])
+    lost = np.concatenate([[0], np.cumsum(missing)])
+    absent = lost[last] - lost[first]
     if stretch.grid.is_always_open:
         rows = last - first + 1
-        cells = cells + 1
     else:
         counted = np.concatenate([[0], np.cumsum(stretch.is_expected)])
         rows = counted[last + 1] - counted[first]
-        cells = cells + stretch.is_expected[last]
-    share = (np.maximum(cells - rows, 0) + 1) / (cells + 2)
+    share = (absent + 1) / (rows + absent + 2)
     return np.where(rows >= limits.silence_rows, share, np.nan)
 
 
@@ -168,11 +206,16 @@ def _years_ends(cells: Coverage) -> Coverage:
 
 def _cells_of(stretch: Stretch, gaps: Indexes) -> Coverage:
     """The expected cells between each of some rows and the row after it."""
-    if len(gaps) == 0:
-        return EMPTY
-    grid, ts = stretch.grid, stretch.ts
     # Bars off the grid are rare, and refused anyway; their cell is the one they lie in.
-    starts = [grid.after(grid.floor(int(t))) for t in ts[gaps]]
-    ends = [grid.floor(int(t)) for t in ts[gaps + 1]]
+    ends = [stretch.grid.floor(int(t)) for t in stretch.ts[gaps + 1]]
+    return _cells_between(stretch, gaps, np.array(ends, dtype=np.int64))
+
+
+def _cells_between(stretch: Stretch, rows: Indexes, ends: Int64Array) -> Coverage:
+    """The expected cells behind each of some rows, up to an end."""
+    if len(rows) == 0:
+        return EMPTY
+    grid = stretch.grid
+    starts = [grid.after(grid.floor(int(t))) for t in stretch.ts[rows]]
     between = Coverage.from_arrays(np.minimum(starts, ends), ends)
     return between if grid.is_always_open else between & stretch.expected

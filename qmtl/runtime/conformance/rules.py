@@ -1,14 +1,17 @@
-"""What is checked: every rule with a stable id, and every threshold with its reason."""
+"""What is checked: every rule with a stable id; the thresholds they share are beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
 from blake3 import blake3
+
+from qmtl.runtime.conformance.thresholds import DEFAULT_THRESHOLDS as DEFAULT_THRESHOLDS
+from qmtl.runtime.conformance.thresholds import Thresholds as Thresholds
 
 Severity = Literal["error", "warning", "info"]
 Stage = Literal["schema", "temporal", "quality"]
@@ -16,6 +19,9 @@ Stage = Literal["schema", "temporal", "quality"]
 SILENCE = "temporal.silence"
 NO_VOLUME = "quality.no_volume"
 REPLACED = "quality.replaced"
+PRICE_SPIKE = "quality.price_spike"
+PRICE_JUMP = "quality.price_jump"
+LEVEL_SHIFT = "quality.level_shift"
 
 
 class Rule(NamedTuple):
@@ -131,11 +137,19 @@ _CATALOGUE = (
         "check the calendar and the zone of the series, or accept the bars",
     ),
     Rule(
-        "quality.price_spike",
+        PRICE_SPIKE,
         "warning",
         "quality",
         "the price leaves its surroundings and comes back, further than the bars around explain",
         "compare with another source; accept the bar if the print is real",
+    ),
+    Rule(
+        PRICE_JUMP,
+        "warning",
+        "quality",
+        "the price jumps further than the range of the series makes plausible, and stays: a split that was "
+        "not adjusted, another instrument under the same name, or rare news",
+        "compare with another source; adjust for splits before computing returns; accept a bar that is real",
     ),
     Rule(
         "quality.stale_run",
@@ -148,8 +162,9 @@ _CATALOGUE = (
         "quality.zero_volume_padding",
         "warning",
         "quality",
-        "a long run of flat bars without volume, in a series that otherwise trades",
-        "the source fills an outage with made-up bars, most likely: ask another source",
+        "a flat bar without volume, among many of them: a large share of the bars around are made up",
+        "the source fills what did not trade with made-up bars: leave them out of statistics, ask another "
+        "source, or accept the bars",
     ),
     Rule(
         "temporal.duplicate",
@@ -222,11 +237,11 @@ _CATALOGUE = (
         "see what wrote the rows, or list the value; strict refuses the rows",
     ),
     Rule(
-        "quality.level_shift",
+        LEVEL_SHIFT,
         "info",
         "quality",
-        "the price jumps far, and stays: a split, or news",
-        "adjust for splits before computing returns",
+        "the price moves far from one bar to the next and stays, as this series may",
+        "nothing to do",
     ),
     Rule(
         "quality.volume_spike",
@@ -245,54 +260,6 @@ CODE_OF: Mapping[str, int] = MappingProxyType({rule: code for code, rule in enum
 # Indexed by code, for counting flags without a loop.
 IS_ERROR = np.array([rule.severity == "error" for rule in _CATALOGUE])
 IS_WARNING = np.array([rule.severity == "warning" for rule in _CATALOGUE])
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Where plausible ends. Each was set on real data, so that clean series raise nothing.
-
-    Prices are compared as natural logarithms of ratios: 0.1 is about 10 percent.
-
-    spike_least: an excursion below this is no spike, whatever its surroundings. Late prints after hours
-        reach 0.015 beyond quiet minutes of SPY (2011-03-21, 2013-10-08).
-    spike_times_usual: a spike is this many times the usual (median) true range of its neighbours ...
-    spike_times_large: ... and this many times their large (90th percentile) one. The flash crash of
-        2010-05-06 was 19.7 and 9.8 times (AAPL, hours), the mildest bad print that must be found, SPY's of
-        2000-12-18, is 23.8 and 11.1 times; wrong digits are hundreds of times.
-    spike_rows: neighbours that must exist to judge a spike.
-    shift_least: a move between closes below this is no level shift; a 3:2 split is 0.41.
-    shift_kept: the share of the move that the following bars must keep.
-    volume_times: a volume spike is this many times the largest volume among the neighbours.
-    run_rows: a run of repeated or padded bars shorter than this is no finding; at most 63, or no bar could
-        see it. Seconds of SPY before the open repeat 30 times.
-    run_rest_rows: so many rows around a run must be seen to judge it.
-    run_rest: the share of the rows around a run that must be alive for the run to be implausible.
-    silence_chance: a silence is implausible if the local rhythm gives it less than this chance.
-    silence_times_gap: and if it is this many times the third longest of the gaps around it.
-    silence_rows: neighbours that must exist on a side for that side to have a rhythm.
-    other_timeframe_steps: so many steps in a row must have a common divisor.
-    beside_session: nanoseconds from a session within which a bar outside it is extended hours. US shares
-        trade from 5.5 hours before the open; nine hours cover the night between two sessions.
-    """
-
-    spike_least: float = 0.05
-    spike_times_usual: float = 20.0
-    spike_times_large: float = 10.0
-    spike_rows: int = 8
-    shift_least: float = 0.35
-    shift_kept: float = 0.5
-    volume_times: float = 20.0
-    run_rows: int = 60
-    run_rest_rows: int = 32
-    run_rest: float = 0.9
-    silence_chance: float = 1e-9
-    silence_times_gap: float = 4.0
-    silence_rows: int = 32
-    other_timeframe_steps: int = 32
-    beside_session: int = 9 * 3_600_000_000_000
-
-
-DEFAULT_THRESHOLDS = Thresholds()
 
 
 def ruleset(thresholds: Thresholds) -> str:

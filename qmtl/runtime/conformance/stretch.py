@@ -12,9 +12,11 @@ import polars as pl
 
 from qmtl.foundation.frames import VALUES, stamps
 from qmtl.foundation.grid import Grid
-from qmtl.foundation.timeline import Coverage, Int64Array, Span
+from qmtl.foundation.states import whole_cells
+from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 
-# A flag depends on a bar and on at most so many rows on either side of it, never on the range asked.
+# A flag depends on a bar, on at most so many rows on either side of it, and on the extent of the run (of
+# repeated bars, of missing ones) that it belongs to; never on the range asked.
 CONTEXT = 64
 
 # Rules that need the row before a neighbour look one row less far.
@@ -26,12 +28,16 @@ Indexes = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Stretch:
-    """Rows (BAR_SCHEMA, sorted, unique) of which `[first, last)` are judged; the others are neighbours."""
+    """Rows (BAR_SCHEMA, sorted, unique) of which `[first, last)` are judged; the others are neighbours.
+
+    answered: what sources have answered for, from the first row to the last; None: for all of it.
+    """
 
     rows: pl.DataFrame
     grid: Grid
     first: int
     last: int
+    answered: Coverage | None = None
 
     @cached_property
     def ts(self) -> Int64Array:
@@ -58,6 +64,41 @@ class Stretch:
     def is_expected(self) -> npt.NDArray[np.bool_]:
         """For each row, whether the calendar expects its bar."""
         return self.expected.holds(self.ts)
+
+    @cached_property
+    def unanswered(self) -> Coverage:
+        """The expected cells from the first row to the last that have no row, and no answer either."""
+        if self.answered is None or self.answered.contains(self.hull):
+            return EMPTY
+        silent = self.expected - self.grid.cells(self.ts)
+        return silent - whole_cells(self.answered, self.grid, self.hull)
+
+    @cached_property
+    def missing(self) -> Int64Array:
+        """For each row, how many expected bars are missing between it and the next, answered for or not."""
+        gaps, ts = self.gaps, self.ts
+        missing = np.zeros(len(ts), dtype=np.int64)
+        missing[gaps] = self.cells_before(ts[gaps + 1]) - self.cells_before(ts[gaps]) - 1
+        if not self.grid.is_always_open:
+            missing[gaps] += ~self.is_expected[gaps]
+        return missing
+
+    def cells_before(self, ts: Int64Array) -> Int64Array:
+        """How many expected cells open before each stamp within the hull; only differences mean something."""
+        grid = self.grid
+        if grid.is_always_open:
+            return (ts - grid.timeframe.origin) // grid.step
+        expected = self.expected
+        if not grid.is_uniform:
+            return np.searchsorted(grid.stamps(expected), ts).astype(np.int64)
+        if not expected:
+            return np.zeros(len(ts), dtype=np.int64)
+        lengths = expected.ends - expected.starts
+        total = np.concatenate([[0], np.cumsum(lengths)])
+        span = np.searchsorted(expected.starts, ts, side="right") - 1
+        inside = np.minimum(ts - expected.starts[span], lengths[span])
+        before: Int64Array = np.where(span < 0, 0, total[span] + inside)
+        return -(-before // grid.step)
 
     @cached_property
     def columns(self) -> Mapping[str, Floats]:

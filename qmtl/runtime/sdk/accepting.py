@@ -15,7 +15,7 @@ from qmtl.foundation.timeline import Span
 from qmtl.runtime.conformance.acceptance import accept
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.rules import RULES
-from qmtl.runtime.conformance.stretch import CONTEXT
+from qmtl.runtime.io.judged import read_judged
 from qmtl.runtime.io.store.base import SeriesStore
 from qmtl.runtime.sdk.declared import Declared
 
@@ -52,10 +52,7 @@ def accept_warnings(
     """Accept what `rules` find in the range now: per rule, bars (or spans) found, and newly accepted."""
     facts, grid = declared.of(series)
     span = grid.align(span)
-    snapshot = store.read(series, span, context=CONTEXT)
-    flags = pipeline.flag(
-        snapshot.rows, grid=grid, facts=facts, answered_behind=snapshot.answered_behind
-    ).clip(span)
+    snapshot, flags = read_judged(store, pipeline, series, span, grid=grid, facts=facts)
     states = bar_states(span, grid, stamps(snapshot.frame), snapshot.answered, snapshot.absent(now))
     # A rhythm is implausible only where a source claims that nothing traded.
     silent = {rule: cells & states.no_trade for rule, cells in flags.spans.items()}

@@ -18,9 +18,9 @@ from qmtl.foundation.times import iso
 from qmtl.runtime.conformance.findings import Finding, of_replaced
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.report import ConformanceReport
-from qmtl.runtime.conformance.stretch import CONTEXT
 from qmtl.runtime.coordination.backfill import Rules
 from qmtl.runtime.io.bar_files import ReadingOptions
+from qmtl.runtime.io.judged import read_judged
 from qmtl.runtime.io.store.base import Commit, SeriesStore
 from qmtl.runtime.sdk.declared import Declared
 from qmtl.runtime.sdk.declaring import try_declaration
@@ -222,16 +222,16 @@ def _report(
 ) -> tuple[BarStates, ConformanceReport]:
     """What the store holds of the range after the commit, judged beside its neighbours."""
     series, grid, span = judged.series, judged.grid, judged.span
-    snapshot = store.read(series, span, as_of=commit.as_of, context=CONTEXT)
+    snapshot, flags = read_judged(
+        store, pipeline, series, span, grid=grid, facts=judged.facts, as_of=commit.as_of
+    )
     frame = snapshot.frame
     states = bar_states(span, grid, stamps(frame), snapshot.answered, snapshot.absent(now))
     report = pipeline.report(
         series=series,
         frame=frame,
         states=states,
-        flags=pipeline.flag(
-            snapshot.rows, grid=grid, facts=judged.facts, answered_behind=snapshot.answered_behind
-        ).clip(span),
+        flags=flags,
         fingerprint=fingerprint(frame),
         as_of=commit.as_of,
         previous=store.baseline_report(series),

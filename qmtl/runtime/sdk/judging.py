@@ -199,7 +199,7 @@ def _refuse(
         series=judged.series,
         frame=clean,
         states=bar_states(judged.span, judged.grid, stamps(clean), answered, EMPTY),
-        flags=pipeline.flag(clean, grid=judged.grid, facts=judged.facts).clip(judged.span),
+        flags=pipeline.flag(clean, grid=judged.grid, facts=judged.facts, answered=answered).clip(judged.span),
         fingerprint=fingerprint(clean),
         as_of=None,
         findings=screened.findings,

@@ -17,7 +17,6 @@ from qmtl.foundation.timeline import EMPTY, Coverage
 from qmtl.foundation.times import SECOND
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.rules import IS_ERROR
-from qmtl.runtime.conformance.stretch import CONTEXT
 from qmtl.runtime.coordination.backfill import Backfill, Filling, Rules
 from qmtl.runtime.coordination.claims import Claims
 from qmtl.runtime.coordination.foreign import told
@@ -26,6 +25,7 @@ from qmtl.runtime.coordination.tail import Tail
 from qmtl.runtime.coordination.threads import in_thread
 from qmtl.runtime.io.cache import RangeCache
 from qmtl.runtime.io.holding import Holding
+from qmtl.runtime.io.judged import read_judged
 from qmtl.runtime.io.store.base import SeriesStore
 from qmtl.runtime.io.vendors.base import LiveFeed, Vendor
 from qmtl.runtime.planning.ledger import Budget, budget_for
@@ -126,15 +126,21 @@ class Shell:
     def read(self, request: Request, journey: Journey, check: Callable[[], None] | None = None) -> Holding:
         """The whole span from the store, judged; kept in the cache unless it is a point in time."""
         grid, facts, series = journey.grid, journey.facts, request.series
-        snapshot = self.store.read(series, request.span, as_of=request.as_of, context=CONTEXT, check=check)
+        snapshot, flags = read_judged(
+            self.store,
+            self.pipeline,
+            series,
+            request.span,
+            grid=grid,
+            facts=facts,
+            as_of=request.as_of,
+            check=check,
+        )
         # What had expired is judged then, too: the same point in time always gives the same answer.
         now = request.opened_at if request.as_of is None else request.as_of
         states = bar_states(
             request.span, grid, stamps(snapshot.frame), snapshot.answered, snapshot.absent(now)
         )
-        flags = self.pipeline.flag(
-            snapshot.rows, grid=grid, facts=facts, answered_behind=snapshot.answered_behind
-        ).clip(request.span)
         held_to = hold(snapshot.frame, journey.held)
         expiries = [a.expires_at for a in snapshot.answers if a.expires_at is not None and a.expires_at > now]
         holding = Holding(

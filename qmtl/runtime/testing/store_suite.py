@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.facts import SeriesFacts
-from qmtl.foundation.frames import BAR_SCHEMA, VALUES, bars
+from qmtl.foundation.frames import BAR_SCHEMA, VALUES, bars, stamps
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.runtime.io.store.base import Answer, Change, Commit, Store, Write
@@ -224,8 +224,20 @@ class StoreSuite:
         ]
         snapshot = store.read(SERIES, minutes(10, 20))
         assert list(snapshot.answers) == []
+        assert list(snapshot.answers_around) == []  # without rows around, there is nothing to judge
         assert store.read(SERIES, minutes(0, 60)).absent(98) == Coverage.of(minutes(40, 50))
         assert store.read(SERIES, minutes(0, 60)).absent(99) == EMPTY
+
+    @pytest.mark.parametrize("context", [0, 1, 4])
+    def test_answers_reach_as_far_as_the_rows_around(self, store: Store, context: int) -> None:
+        """Rhythm is measured within what was answered, so that has to be known of all rows that are read."""
+        rows = pl.concat([some_bars(first, 1) for first in (0, 10, 20, 30, 40)])
+        said = Coverage.of(minutes(0, 15), minutes(18, 25), minutes(28, 60))
+        store.commit(SERIES, write(rows, answered=said))
+        found = store.read(SERIES, minutes(19, 22), context=context)
+        assert found.answered == Coverage.of(minutes(18, 25))
+        first, last = int(stamps(found.rows)[0]), int(stamps(found.rows)[-1]) + STEP
+        assert found.answered_around.clip(Span(first, last)) == said.clip(Span(first, last))
 
     def test_the_newer_word_wins(self, store: Store) -> None:
         store.commit(SERIES, write(answered=Coverage.of(minutes(0, 10))))

@@ -80,6 +80,7 @@ class Snapshot:
     first, count: which of them lie within the span.
     answers: what was said that meets the span, ordered by start, disjoint; not clipped.
     facts: what is declared of the series, or None.
+    answers_around: the same, from the first of `rows` to the last.
     answered_behind: what was answered behind the last row of all, if that row is among `rows` and the silence
         after it reaches into the span; else empty.
     """
@@ -93,6 +94,7 @@ class Snapshot:
     answers: Sequence[Answer]
     facts: SeriesFacts | None
     answered_behind: Coverage = EMPTY
+    answers_around: Sequence[Answer] = ()
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -101,7 +103,12 @@ class Snapshot:
 
     @cached_property
     def answered(self) -> Coverage:
-        return Coverage((a.start, a.end) for a in self.answers if a.said == "answered")
+        return _answered(self.answers)
+
+    @cached_property
+    def answered_around(self) -> Coverage:
+        """What was answered from the first of `rows` to the last, or beyond."""
+        return _answered(self.answers_around)
 
     def absent(self, now: int) -> Coverage:
         """Absences that have not expired at `now`."""
@@ -110,6 +117,10 @@ class Snapshot:
             for a in self.answers
             if a.said == "absent" and (a.expires_at is None or now < a.expires_at)
         )
+
+
+def _answered(answers: Iterable[Answer]) -> Coverage:
+    return Coverage((a.start, a.end) for a in answers if a.said == "answered")
 
 
 @dataclass(frozen=True, slots=True)

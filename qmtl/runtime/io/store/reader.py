@@ -304,14 +304,24 @@ def read(
     first, last = np.searchsorted(rows.ts, [span.start, span.end]).tolist()
     low, high = max(0, first - context), min(rows.size, last + context)
     gone = Coverage(damage.span for damage in view.damage) | view.lost()
-    answers = answer_algebra.without(view.answers(span), gone)
+    around = rows.cut(low, high)
+    said = answer_algebra.without(view.answers(_hull(around, view.series, span)), gone)
     facts = view.facts()
-    frame = to_frame(rows.cut(low, high), volume_nulls=volume_nulls)
-    answers = [a for a in answers if a.start < span.end and a.end > span.start] if gone else answers
+    frame = to_frame(around, volume_nulls=volume_nulls)
+    answers = [a for a in said if a.start < span.end and a.end > span.start]
     behind = EMPTY
     if rows.size - last < context and rows.size and not gone:
         behind = _answered_behind(view, int(rows.ts[-1]), span)
-    return Snapshot(span, tx, at, frame, first - low, last - first, answers, facts, behind), view.damage
+    snapshot = Snapshot(span, tx, at, frame, first - low, last - first, answers, facts, behind, said)
+    return snapshot, view.damage
+
+
+def _hull(rows: Rows, series: SeriesId, span: Span) -> Span:
+    """The span, and the bars of all rows around it."""
+    if not rows.size:
+        return span
+    final = int(rows.ts[-1]) + series.timeframe.step
+    return Span(min(span.start, int(rows.ts[0])), max(span.end, final))
 
 
 def _answered_behind(view: View, last: int, span: Span) -> Coverage:

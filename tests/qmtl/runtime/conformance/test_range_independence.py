@@ -1,4 +1,4 @@
-"""A flag depends on a bar and its 64 neighbours, never on the range that was asked."""
+"""A flag depends on a bar, its 64 neighbours and its run, never on the range that was asked."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def troubled(seed: int, grid: Grid, count: int = 1500) -> pl.DataFrame:
     step = np.ones(count, dtype=np.int64)
     for _ in range(12):
         row, kind = int(rng.integers(count - 150)), int(rng.integers(8))
-        run = slice(row, row + int(rng.integers(1, 140)))
+        run = slice(row, row + int(rng.integers(1, 140 if kind != 2 else 500)))
         if kind == 0:
             low[row] *= 0.5
         elif kind == 1:
@@ -72,6 +72,12 @@ def troubled(seed: int, grid: Grid, count: int = 1500) -> pl.DataFrame:
     return bars(ts, {**prices, "volume": volume})
 
 
+def around(frame: pl.DataFrame, first: int, last: int, grid: Grid) -> pl.DataFrame:
+    """The rows `[first, last)` with as many others as a reader of a store would read."""
+    reach = PIPELINE.reach if PIPELINE.is_cut(frame, first, last, grid) else CONTEXT
+    return frame[max(first - reach, 0) : min(last + reach, frame.height)]
+
+
 @pytest.mark.parametrize("grid", GRIDS, ids=["always open", "calendar", "anchored"])
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 1500), st.integers(1, 700))
@@ -89,8 +95,7 @@ def test_a_part_with_context_is_flagged_as_in_the_whole(
     start = int(ts[first - 1]) + grid.step if first else int(ts[0])
     end = int(ts[last]) if last < frame.height else int(ts[-1]) + grid.step
     span = Span(min(start, end), end)
-    around = slice(max(first - CONTEXT, 0), min(last + CONTEXT, frame.height))
-    part = PIPELINE.flag(frame[around], grid=grid, facts=FACTS)
+    part = PIPELINE.flag(around(frame, first, last, grid), grid=grid, facts=FACTS)
     assert part.clip(span) == whole.clip(span)
 
 
@@ -109,7 +114,8 @@ def test_a_feed_that_died_is_flagged_alike_in_every_range(
     # The range begins at a row, or within the silence, and ends within the silence.
     start = int(ts[first]) if first < frame.height else end
     span = Span(start, end + min(count, max(answered, 1)) * grid.step)
-    part = PIPELINE.flag(frame[max(first - CONTEXT, 0) :], grid=grid, facts=FACTS, answered_behind=behind)
+    rows = around(frame, first, frame.height, grid)
+    part = PIPELINE.flag(rows, grid=grid, facts=FACTS, answered_behind=behind)
     assert part.clip(span) == whole.clip(span)
 
 
@@ -130,7 +136,7 @@ def test_every_rule_of_this_kind_is_exercised() -> None:
     for seed in range(20):
         seen |= set(PIPELINE.flag(troubled(seed, GRIDS[0]), grid=GRIDS[0], facts=FACTS).rules())
     assert seen >= {
-        "quality.level_shift",
+        "quality.price_jump",
         "quality.price_spike",
         "quality.stale_run",
         "quality.volume_spike",

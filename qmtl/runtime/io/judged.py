@@ -1,0 +1,46 @@
+"""A range as the store holds it, judged among as many rows around it as the rules need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Span
+from qmtl.runtime.conformance.flags import Flags
+from qmtl.runtime.conformance.pipeline import ConformancePipeline
+from qmtl.runtime.conformance.stretch import CONTEXT
+from qmtl.runtime.io.store.base import Snapshot, Store
+
+
+def read_judged(
+    store: Store,
+    pipeline: ConformancePipeline,
+    series: SeriesId,
+    span: Span,
+    *,
+    grid: Grid,
+    facts: SeriesFacts,
+    as_of: int | None = None,
+    check: Callable[[], None] | None = None,
+) -> tuple[Snapshot, Flags]:
+    """What the store holds of `span` (aligned to the grid), and the flags within it.
+
+    Of rows around the span, 64 on either side are read. Where a long run of repeated bars reaches over an end
+    of the span, all is read once more with `pipeline.reach` rows on either side, so that what is read is
+    bounded, however long the run is. For `as_of` and `check`, and for what is raised, see `Store.read`.
+    """
+    snapshot = store.read(series, span, as_of=as_of, context=CONTEXT, check=check)
+    if pipeline.is_cut(snapshot.rows, snapshot.first, snapshot.first + snapshot.count, grid):
+        # Read as a whole, for there may be a commit between the two; and never both in memory at once.
+        del snapshot
+        snapshot = store.read(series, span, as_of=as_of, context=pipeline.reach, check=check)
+    flags = pipeline.flag(
+        snapshot.rows,
+        grid=grid,
+        facts=facts,
+        answered=snapshot.answered_around,
+        answered_behind=snapshot.answered_behind,
+    )
+    return snapshot, flags.clip(span)
