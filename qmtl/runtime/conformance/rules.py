@@ -11,11 +11,12 @@ import numpy as np
 from blake3 import blake3
 
 Severity = Literal["error", "warning", "info"]
-Stage = Literal["schema", "temporal", "quality"]
+Stage = Literal["storage", "schema", "temporal", "quality"]
 
 SILENCE = "temporal.silence"
 NO_VOLUME = "quality.no_volume"
 REPLACED = "quality.replaced"
+DAMAGED = "storage.damaged"
 
 
 class Rule(NamedTuple):
@@ -32,6 +33,13 @@ class Rule(NamedTuple):
 
 
 _CATALOGUE = (
+    Rule(
+        DAMAGED,
+        "error",
+        "storage",
+        "the stored bytes of the bars do not match their checksums, so that what was stored is lost",
+        "fetch them again, or bring the store back from a backup; 'qmtl store verify' names all damage",
+    ),
     Rule(
         "schema.missing_price",
         "error",
