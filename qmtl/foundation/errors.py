@@ -248,7 +248,14 @@ class StoreError(QmtlError):
 
 
 class StoreCorruptError(StoreError):
-    """The bytes of the store are damaged, or are not a store of this format."""
+    """The bytes of the store are damaged, or are not a store of this format.
+
+    `damaged` are the ranges that cannot be read, where they are known; None where it is the whole file.
+    """
+
+    def __init__(self, what: str, *, damaged: Coverage | None = None, **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.damaged = damaged
 
 
 class StoreLockedError(StoreError):

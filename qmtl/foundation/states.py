@@ -23,6 +23,8 @@ class BarStates:
     closed: the calendar expects no bar.
     absent: the source says that it has none; asked again only after an expiry.
     unknown: nobody has answered.
+
+    damaged: those unknown bars whose rows or answers the store has lost; no state of its own.
     """
 
     span: Span
@@ -32,6 +34,7 @@ class BarStates:
     closed: Coverage
     absent: Coverage
     unknown: Coverage
+    damaged: Coverage = EMPTY
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -49,7 +52,8 @@ class BarStates:
     def clip(self, span: Span) -> BarStates:
         """The same states over a sub-range, aligned to the grid."""
         span = self.grid.align(span)
-        return BarStates(span, self.grid, *(cells.clip(span) for _, cells in self.items()))
+        cut = (cells.clip(span) for cells in (*(cells for _, cells in self.items()), self.damaged))
+        return BarStates(span, self.grid, *cut)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name} {count:,}" for name, count in self.counts.items() if count)
@@ -57,19 +61,29 @@ class BarStates:
 
 
 def bar_states(
-    span: Span, grid: Grid, present_ts: Int64Array, answered: Coverage, absent: Coverage
+    span: Span,
+    grid: Grid,
+    present_ts: Int64Array,
+    answered: Coverage,
+    absent: Coverage,
+    damaged: Coverage = EMPTY,
 ) -> BarStates:
     """Sort the cells of `span` into states.
 
     `present_ts` are the stamps of the rows within the span (ascending, unique); `answered` and `absent` are
     what sources said, in any cut. A bar is answered only if its whole cell was. A row beats a word, an answer
-    beats an absence, and the calendar is asked about the rest.
+    beats an absence, and the calendar is asked about the rest. `damaged` is what the store has lost.
     """
-    return states_of_cells(span, grid, grid.cells(present_ts), answered, absent)
+    return states_of_cells(span, grid, grid.cells(present_ts), answered, absent, damaged)
 
 
 def states_of_cells(
-    span: Span, grid: Grid, present: Coverage, answered: Coverage, absent: Coverage
+    span: Span,
+    grid: Grid,
+    present: Coverage,
+    answered: Coverage,
+    absent: Coverage,
+    damaged: Coverage = EMPTY,
 ) -> BarStates:
     """As `bar_states`, from the cells of the rows instead of their stamps."""
     span = grid.align(span)
@@ -83,7 +97,7 @@ def states_of_cells(
     no_trade = open_cells & answered
     absent_cells = (open_cells & whole_cells(absent, grid, span)) - no_trade
     unknown = open_cells - no_trade - absent_cells
-    return BarStates(span, grid, present, no_trade, closed, absent_cells, unknown)
+    return BarStates(span, grid, present, no_trade, closed, absent_cells, unknown, damaged & unknown)
 
 
 def whole_cells(said: Coverage, grid: Grid, span: Span) -> Coverage:

@@ -61,13 +61,20 @@ def backfill(
 
 
 def _refuse_holes(name: str, states: BarStates) -> None:
-    """Raise `MissingDataError` if bars that have closed are absent or unknown."""
+    """Raise `StoreCorruptError` if bars are damaged, else `MissingDataError` if any are absent or unknown.
+
+    Bars that have not closed are no holes.
+    """
     from qmtl.foundation.clock import SystemClock
     from qmtl.foundation.errors import MissingDataError
+    from qmtl.foundation.series import SeriesId
     from qmtl.foundation.timeline import Span
+    from qmtl.runtime.io.store.damage import corrupt
 
     now = states.grid.floor(SystemClock().now())
     closed = Span(states.span.start, max(states.span.start, min(states.span.end, now)))
+    if damaged := states.damaged.clip(closed):
+        raise corrupt(SeriesId.parse(name), damaged, what="it did not heal", span=states.span)
     holes = {"unknown": states.unknown.clip(closed), "absent": states.absent.clip(closed)}
     counts = [f"{states.grid.count(cells):,} {state}" for state, cells in holes.items() if cells]
     if counts:

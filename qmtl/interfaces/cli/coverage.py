@@ -31,12 +31,15 @@ def coverage(
     with session.provider(make=False) as provider:
         states = provider.coverage(series, instant(start), instant(end), as_of=instant(as_of))
     lines = [Text(f"{series} {states.span}"), render(states, min(session.console().width, WIDEST))]
-    holes = states.holes.spans
-    lines += [
-        Text(f"hole  {span}  {states.grid.count(states.holes.clip(span)):,} bars") for span in holes[:SHOWN]
-    ]
-    if len(holes) > SHOWN:
-        lines.append(Text(f"... {len(holes) - SHOWN:,} more holes; --json lists all"))
+    for what, cells in (("hole", states.holes), ("damaged", states.damaged)):
+        lines += [
+            Text(f"{what}  {span}  {states.grid.count(cells.clip(span)):,} bars")
+            for span in cells.spans[:SHOWN]
+        ]
+        if len(cells) > SHOWN:
+            lines.append(Text(f"... {len(cells) - SHOWN:,} more; --json lists all"))
+    if states.damaged:
+        lines.append(Text("what was stored in the damaged ranges is lost; 'qmtl store verify' says more"))
     session.show(*lines)
     if session.json:
         session.emit({"series": series, **states_json(states)})

@@ -263,6 +263,7 @@ def _sound(found: Any) -> Check:
     return Check(
         "store",
         "fail",
-        f"{len(found.damage):,} damaged parts, {len(found.problems):,} problems of the file",
-        "qmtl store verify --repair",
+        f"{len(found.damage):,} damaged parts, {len(found.problems):,} problems of the file, "
+        f"{counted(len(found.lost), 'range')} lost to earlier damage",
+        "qmtl store verify --repair" if found.damage or found.problems else "qmtl store verify",
     )

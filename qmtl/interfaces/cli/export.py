@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.timeline import Span
     from qmtl.interfaces.cli.progress import Bars
+    from qmtl.runtime.io.store.base import Snapshot
     from qmtl.runtime.io.store.embedded import EmbeddedStore
 
 # Bars that are held in memory at once.
@@ -34,35 +35,50 @@ def export(
     ] = None,
     end: Annotated[str | None, typer.Argument(metavar="END", help="Without it, to the last bar.")] = None,
     as_of: AsOf = None,
+    partial_ok: Annotated[
+        bool, typer.Option("--partial-ok", help="Write what can be read, where a part of it is damaged.")
+    ] = False,
     json: JsonToo = False,
 ) -> None:
     """Write stored bars to a file, as they are.
 
-    Asks no vendor, and checks nothing.
+    Asks no vendor, and checks nothing but that the bytes are those that were stored: exit 7, and no file,
+    where they are not.
     """
     from qmtl.foundation.series import SeriesId
+    from qmtl.foundation.timeline import EMPTY
     from qmtl.foundation.times import iso, to_ns
     from qmtl.interfaces.cli.bar_output import check_target, write_frames
     from qmtl.interfaces.cli.progress import Bars
+    from qmtl.runtime.io.store.damage import corrupt
+    from qmtl.runtime.sdk.outcome import first_spans
 
     session = session_of(ctx)
     name = SeriesId.parse(series)
     check_target(output)
     point = None if as_of is None else to_ns(instant(as_of), name="--as-of")
-    rows = 0
+    rows, damaged = 0, EMPTY
     with session.open_store(read_only=True) as store:
         span = _span(store, name, start, end)
         at = store.read(name, span.clip(span._replace(end=span.start)), as_of=point).as_of
         with Bars() as bars:
 
             def counted() -> Iterator[pl.DataFrame]:
-                nonlocal rows
-                for frame in _pieces(store, name, span, at if point is None else point, bars):
-                    rows += frame.height
-                    yield frame
+                nonlocal rows, damaged
+                for piece in _pieces(store, name, span, at if point is None else point, bars):
+                    rows += piece.count
+                    damaged |= piece.damaged
+                    if damaged and not partial_ok:
+                        # A piece that is damaged ends it here; what is wanted is the whole list.
+                        continue
+                    yield piece.frame
+                if damaged and not partial_ok:
+                    raise corrupt(name, damaged, what="nothing was written", span=span, path=store.path)
 
             write_frames(output, counted())
     session.show(f"{rows:,} bars of {name} in {span}, as of {iso(at)}, written to {output}")
+    if damaged:
+        session.show(f"left out, for it is damaged: {first_spans(damaged)}")
     session.emit(
         {
             "series": str(name),
@@ -71,26 +87,32 @@ def export(
             "as_of": at,
             "as_of_iso": iso(at),
             "rows": rows,
+            "damaged": [[iso(s), iso(e)] for s, e in damaged],
             "output": str(output),
         }
     )
 
 
 def _span(store: EmbeddedStore, series: SeriesId, start: str | None, end: str | None) -> Span:
-    """What was asked for; ends that were left out are those of the stored rows."""
+    """What was asked for; ends that were left out are those of the stored bars, lost ones among them."""
     from qmtl.foundation.errors import InvalidRequestError
-    from qmtl.foundation.timeline import Span
+    from qmtl.foundation.timeline import Coverage, Span
     from qmtl.foundation.times import iso, to_ns
 
-    stored = next((known.span for known in store.list_series() if known.series == series), None)
-    if stored is None:
+    spans = [lost.span for lost in store.lost(series)]
+    step = series.timeframe.step
+    for known in store.list_series():
+        if known.series == series and known.span is not None:
+            spans.append(Span(known.span.start, known.span.end + step))
+    if not spans:
         raise InvalidRequestError(
             "the store has no bars of this series",
             series=series,
             next_step="'qmtl store info' lists what it has",
         )
+    stored = Coverage(spans).hull
     first = stored.start if start is None else to_ns(instant(start), name="START")
-    last = stored.end + 1 if end is None else to_ns(instant(end), name="END")
+    last = stored.end if end is None else to_ns(instant(end), name="END")
     if first > last:
         raise InvalidRequestError(
             f"START {iso(first)} comes after END {iso(last)}", series=series, next_step="exchange them"
@@ -98,16 +120,14 @@ def _span(store: EmbeddedStore, series: SeriesId, start: str | None, end: str | 
     return Span(first, last)
 
 
-def _pieces(
-    store: EmbeddedStore, series: SeriesId, span: Span, as_of: int, bars: Bars
-) -> Iterator[pl.DataFrame]:
-    """The rows in stretches that fit into memory, all as of one commit; at least one frame."""
+def _pieces(store: EmbeddedStore, series: SeriesId, span: Span, as_of: int, bars: Bars) -> Iterator[Snapshot]:
+    """The rows in stretches that fit into memory, all as of one commit; at least one."""
     from qmtl.foundation.timeline import Span
 
     step = PIECE * series.timeframe.step
     starts = range(span.start, max(span.end, span.start + 1), step)
     for number, start in enumerate(starts):
-        yield store.read(series, Span(start, min(start + step, span.end)), as_of=as_of).frame
+        yield store.read(series, Span(start, min(start + step, span.end)), as_of=as_of)
         bars.advance(f"writing {series}", number + 1, len(starts))
 
 
@@ -117,11 +137,16 @@ def diff(
     as_of_a: Annotated[str, typer.Argument(metavar="AS_OF_A", help="A commit time: ISO, or from a receipt.")],
     as_of_b: Annotated[str, typer.Argument(metavar="AS_OF_B", help="A later one.")],
     output: Output = None,
+    partial_ok: Annotated[
+        bool, typer.Option("--partial-ok", help="Leave out ranges in which damage hides what changed.")
+    ] = False,
     json: JsonToo = False,
 ) -> None:
     """Rows that changed between two commits, old and new."""
+    from qmtl.foundation.errors import StoreCorruptError
     from qmtl.foundation.series import SeriesId
-    from qmtl.foundation.times import to_ns
+    from qmtl.foundation.timeline import EMPTY
+    from qmtl.foundation.times import iso, to_ns
     from qmtl.interfaces.cli.bar_output import check_target, write_frames
     from qmtl.interfaces.cli.showing import frame_text, rows_json
 
@@ -130,11 +155,19 @@ def diff(
     check_target(output)
     points = (to_ns(instant(as_of_a), name="AS_OF_A"), to_ns(instant(as_of_b), name="AS_OF_B"))
     with session.open_store(read_only=True) as store:
-        changes = store.diff(name, *points)
+        try:
+            changes, damaged = store.diff(name, *points), EMPTY
+        except StoreCorruptError as error:
+            if not partial_ok or error.damaged is None:
+                raise
+            changes, damaged = store.diff(name, *points, partial_ok=True), error.damaged
     if output is not None:
         write_frames(output, [changes])
     counts = dict(changes.group_by("change", maintain_order=True).len().iter_rows())
     told = ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items())) or "nothing changed"
     session.show(*([frame_text(changes)] if changes.height else []), f"{name}: {told}")
+    for span in damaged:
+        session.show(f"left out, for it is damaged: {span}")
     if session.json:
-        session.emit({"series": str(name), "counts": counts, "changes": rows_json(changes)})
+        document = {"series": str(name), "counts": counts, "changes": rows_json(changes)}
+        session.emit({**document, "damaged": [[iso(s), iso(e)] for s, e in damaged]})

@@ -28,6 +28,7 @@ from qmtl.foundation.errors import (
     SchemaValidationError,
     SeamlessSLAExceeded,
     SourceUnavailableError,
+    StoreCorruptError,
     StoreError,
 )
 from qmtl.foundation.local_paths import local_path
@@ -160,6 +161,8 @@ def error_json(session: Session, error: Exception) -> dict[str, Any]:
         facts["source"] = error.source
     elif isinstance(error, StoreError):
         facts["store"] = error.path
+        if isinstance(error, StoreCorruptError):
+            facts["damaged"] = None if error.damaged is None else [_ends(span) for span in error.damaged]
     elif isinstance(error, SchemaRegistryError):
         facts["code"] = error.code
         if isinstance(error, IncompatibleSchemaError):

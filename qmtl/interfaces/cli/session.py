@@ -65,7 +65,9 @@ class Session:
             _must_exist(settings.seamless.store)
         return provider_from_settings(settings)
 
-    def open_store(self, *, make: bool = False, read_only: bool = False) -> EmbeddedStore:
+    def open_store(
+        self, *, make: bool = False, read_only: bool = False, lost_commits_ok: bool = False
+    ) -> EmbeddedStore:
         """The store alone. Without `make`, a folder that is not there is an error, not a new store."""
         from qmtl.foundation.times import SECOND
         from qmtl.runtime.io.store.embedded import EmbeddedStore
@@ -74,7 +76,9 @@ class Session:
         if not make:
             _must_exist(seamless.store)
         retention = None if seamless.retention is None else int(seamless.retention * SECOND)
-        return EmbeddedStore(seamless.store, read_only=read_only, retention=retention)
+        return EmbeddedStore(
+            seamless.store, read_only=read_only, retention=retention, lost_commits_ok=lost_commits_ok
+        )
 
     def has_store(self) -> bool:
         """Whether a store was ever made where the settings say."""

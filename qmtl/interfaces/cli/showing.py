@@ -65,12 +65,13 @@ def not_judged(unchecked: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def states_json(states: BarStates) -> dict[str, Any]:
-    """Counts and spans of the five states; times are ISO 8601 UTC, ranges half-open."""
+    """Counts and spans of the five states, and what is damaged; times are ISO 8601 UTC, ranges half-open."""
     return {
         "start": iso(states.span.start),
         "end": iso(states.span.end),
         "counts": states.counts,
         "spans": {name: [[iso(s), iso(e)] for s, e in cells] for name, cells in states.items()},
+        "damaged": [[iso(s), iso(e)] for s, e in states.damaged],
     }
 
 

@@ -13,6 +13,8 @@ from qmtl.interfaces.cli.session import JsonToo, session_of
 
 if TYPE_CHECKING:
     from qmtl.foundation.errors import StoreError
+    from qmtl.interfaces.cli.session import Session
+    from qmtl.runtime.io.store.damage import Damage
     from qmtl.runtime.io.store.inventory import SeriesInfo
     from qmtl.runtime.io.store.verify import Verification
 
@@ -40,7 +42,7 @@ def info(ctx: typer.Context, json: JsonToo = False) -> None:
         ),
     ]
     if whole.lost:
-        lines.append(("damage", f"{whole.lost:,} ranges were lost and are unknown; fetch them again"))
+        lines.append(("damage", f"{counted(whole.lost, 'range')} lost; 'qmtl store verify' names them"))
     session.show(facts_text(lines))
     if series:
         columns = ("series", "rows", "first", "last", "chunks", "bytes", "quarantined", "reports")
@@ -139,11 +141,14 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Make damaged ranges unknown, so that the next fetch heals them.")
     ] = False,
+    acknowledge: Annotated[
+        bool, typer.Option("--acknowledge", help="Report what was lost no longer: it will not come back.")
+    ] = False,
     json: JsonToo = False,
 ) -> None:
     """Read every chunk against its checksum, and name what is damaged.
 
-    Exit 7 if something is, and was not repaired.
+    Exit 7 if something is and was not repaired, or if something was and is neither healed nor acknowledged.
     """
     from qmtl.interfaces.cli.declarations import (
         broken_in,
@@ -152,45 +157,82 @@ def verify(
         in_one_line,
     )
     from qmtl.interfaces.cli.progress import Bars
-    from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
-    with session.open_store(read_only=not repair) as store, Bars() as bars:
+    writes = repair or acknowledge
+    with session.open_store(read_only=not writes, lost_commits_ok=acknowledge) as store, Bars() as bars:
         found = store.verify(progress=lambda done, total: bars.advance("chunks", done, total), repair=repair)
+        acknowledged = store.acknowledge() if acknowledge else 0
         path = str(store.path)
-        # A file of which SQLite itself complains may not be able to list its series.
-        broken = [] if found.problems else broken_in(store)
-    if found.damage:
-        rows = ((str(one.series), str(one.span), one.chunk or "single row", one.why) for one in found.damage)
-        session.show(Rows(("series", "range", "chunk", "damage"), rows, prose=("damage",)))
-    session.show(
-        *found.problems,
-        f"{counted(found.chunks, 'chunk')} and {counted(found.hot_rows, 'single row')} were read",
-    )
+        # A damaged file may not be able to list its series and what is declared of them.
+        broken = broken_in(store) if found.is_readable else []
+    _show_damage(session, found)
     if broken:
         session.show(declarations_table(broken))
     declarations = [{"series": str(one.series), **one.facts.said, "why": in_one_line(one)} for one in broken]
-    session.emit({**_verification_json(found, path), "declarations": declarations})
+    document = {**_verification_json(found, path), "acknowledged": acknowledged}
+    session.emit({**document, "declarations": declarations})
     if found.is_sound and broken:
         raise typer.Exit(tell(session, declarations_error(broken, path)))
     if found.is_sound:
         session.show("all is sound")
-    elif found.repaired and not found.problems:
-        session.show("what was damaged is unknown now; the next fetch asks for it again")
-    else:
+        return
+    if acknowledged:
+        session.show(f"{counted(acknowledged, 'lost range')} will be reported no more; they stay unknown")
+    if (found.damage and not found.repaired) or found.problems or (found.lost and not writes):
         raise typer.Exit(tell(session, _damage_error(found, path)))
+    if found.repaired:
+        session.show("what was damaged is unknown now; the next fetch asks for it again")
+
+
+def _show_damage(session: Session, found: Verification) -> None:
+    from qmtl.foundation.times import iso
+    from qmtl.interfaces.cli.tables import Rows
+
+    if found.damage:
+        rows = ((str(one.series), str(one.span), _place(one), one.why) for one in found.damage)
+        session.show(Rows(("series", "range", "place", "damage"), rows, prose=("damage",)))
+    if found.lost:
+        lost = ((str(one.series), str(one.span), iso(one.found_at), one.why) for one in found.lost)
+        session.show(Rows(("series", "lost", "found at", "damage"), lost, prose=("damage",)))
+    session.show(
+        *found.problems,
+        f"{counted(found.chunks, 'chunk')} and {counted(found.hot_rows, 'single row')} were read",
+    )
+
+
+def _place(one: Damage) -> str:
+    if one.of_index:
+        return "index"
+    return "single row" if one.chunk is None else f"chunk {one.chunk}"
 
 
 def _damage_error(found: Verification, path: str) -> StoreError:
     from qmtl.foundation.errors import StoreCorruptError
 
-    counts = {"damaged parts": len(found.damage), "problems of the file": len(found.problems)}
+    counts = {
+        "damaged parts": len(found.damage),
+        "ranges lost to earlier damage": len(found.lost),
+        "problems of the file": len(found.problems),
+    }
+    if found.problems:
+        next_step = (
+            "'qmtl store verify --repair' makes anew what can be; else bring the store back from a backup "
+            "('qmtl store restore'), or 'qmtl export' what can be read"
+        )
+    elif found.damage:
+        next_step = (
+            "'qmtl store verify --repair' makes these ranges unknown, so that the next fetch heals them"
+        )
+    else:
+        next_step = (
+            "fetch these ranges again, or bring the store back from a backup ('qmtl store restore'); "
+            "'qmtl store verify --acknowledge' reports them no more"
+        )
     return StoreCorruptError(
         f"the store has {' and '.join(f'{count:,} {what}' for what, count in counts.items() if count)}",
         path=path,
-        next_step="bring the store back from a backup, or 'qmtl export' what can be read"
-        if found.problems
-        else "'qmtl store verify --repair' makes these ranges unknown, so that the next fetch heals them",
+        next_step=next_step,
     )
 
 
@@ -212,6 +254,16 @@ def _verification_json(found: Verification, path: str) -> dict[str, Any]:
                 "why": one.why,
             }
             for one in found.damage
+        ],
+        "lost": [
+            {
+                "series": str(one.series),
+                "start": iso(one.span.start),
+                "end": iso(one.span.end),
+                "why": one.why,
+                "found_at": iso(one.found_at),
+            }
+            for one in found.lost
         ],
         "problems": list(found.problems),
     }

@@ -10,9 +10,9 @@ import polars as pl
 
 from qmtl.foundation.frames import TS, stamps
 from qmtl.foundation.grid import Grid
-from qmtl.foundation.timeline import Coverage
+from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import iso, to_ns
-from qmtl.runtime.conformance.rules import REPLACED, RULE_IDS, RULES, Severity
+from qmtl.runtime.conformance.rules import DAMAGED, REPLACED, RULE_IDS, RULES, Severity
 
 # Rows of a finding that are shown; the flags hold all of them.
 SAMPLE_ROWS = 5
@@ -109,6 +109,11 @@ def of_cells(rule: str, cells: Coverage, grid: Grid, *, among: int, accepted: in
 def of_replaced(replaced: pl.DataFrame, *, among: int) -> list[Finding]:
     """What to say of the rows of a `Commit.replaced`: nothing if it is empty."""
     return [of_rows(REPLACED, replaced.sort("ts"), among=among)] if replaced.height else []
+
+
+def of_damage(damaged: Coverage, grid: Grid, span: Span) -> list[Finding]:
+    """What to say of bars of `span` that the store has lost: nothing if there are none."""
+    return [of_cells(DAMAGED, damaged, grid, among=grid.count(Coverage.of(span)))] if damaged else []
 
 
 def of_quarantine(quarantine: pl.DataFrame, *, among: int) -> list[Finding]:

@@ -14,7 +14,7 @@ from qmtl.runtime.conformance.thresholds import DEFAULT_THRESHOLDS as DEFAULT_TH
 from qmtl.runtime.conformance.thresholds import Thresholds as Thresholds
 
 Severity = Literal["error", "warning", "info"]
-Stage = Literal["schema", "temporal", "quality"]
+Stage = Literal["storage", "schema", "temporal", "quality"]
 
 SILENCE = "temporal.silence"
 NO_VOLUME = "quality.no_volume"
@@ -22,6 +22,7 @@ REPLACED = "quality.replaced"
 PRICE_SPIKE = "quality.price_spike"
 PRICE_JUMP = "quality.price_jump"
 LEVEL_SHIFT = "quality.level_shift"
+DAMAGED = "storage.damaged"
 
 
 class Rule(NamedTuple):
@@ -38,6 +39,13 @@ class Rule(NamedTuple):
 
 
 _CATALOGUE = (
+    Rule(
+        DAMAGED,
+        "error",
+        "storage",
+        "the stored bytes of the bars do not match their checksums, so that what was stored is lost",
+        "fetch them again, or bring the store back from a backup; 'qmtl store verify' names all damage",
+    ),
     Rule(
         "schema.missing_price",
         "error",

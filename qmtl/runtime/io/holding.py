@@ -77,6 +77,11 @@ class Holding:
         return self._whole.states.absent.clip(self.span)
 
     @property
+    def damaged(self) -> Coverage:
+        """Unknown bars that the store has lost to damage."""
+        return self._whole.states.damaged.clip(self.span)
+
+    @property
     def silent(self) -> Coverage:
         """Bars that did not trade although the rhythm of the series makes that implausible."""
         silence = self.flags.spans.get("temporal.silence", EMPTY)

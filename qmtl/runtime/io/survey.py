@@ -18,11 +18,12 @@ def survey(
 ) -> BarStates:
     """What the store knows of each bar of `span` at one commit; memory is bounded by one window.
 
-    Absences that have expired at `now` (ns), or at `as_of` if that is given, count as unknown.
+    Absences that have expired at `now` (ns), or at `as_of` if that is given, count as unknown. What damage
+    has taken is unknown, and named in `damaged`.
     """
     judged_at = now if as_of is None else as_of
     span = grid.align(span)
-    present = answered = absent = EMPTY
+    present = answered = absent = damaged = EMPTY
     width = WINDOW_STEPS * grid.step
     for start in range(span.start, span.end, width):
         window = grid.align(Span(start, min(start + width, span.end)))
@@ -31,7 +32,8 @@ def survey(
         present |= grid.cells(stamps(snapshot.frame))
         answered |= snapshot.answered
         absent |= snapshot.absent(judged_at)
-    return states_of_cells(span, grid, present, answered, absent)
+        damaged |= snapshot.damaged
+    return states_of_cells(span, grid, present, answered, absent, damaged)
 
 
 def asked_after(store: Store, series: SeriesId, cells: Coverage, time: int) -> Coverage:

@@ -17,6 +17,7 @@ from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.rules import RULES
 from qmtl.runtime.io.judged import read_judged
 from qmtl.runtime.io.store.base import SeriesStore
+from qmtl.runtime.io.store.damage import corrupt
 from qmtl.runtime.sdk.declared import Declared
 
 
@@ -49,10 +50,15 @@ def accept_warnings(
     *,
     now: int,
 ) -> dict[str, tuple[int, int]]:
-    """Accept what `rules` find in the range now: per rule, bars (or spans) found, and newly accepted."""
+    """Accept what `rules` find in the range now: per rule, bars (or spans) found, and newly accepted.
+
+    Raises `StoreCorruptError` where damage hides bars of the range.
+    """
     facts, grid = declared.of(series)
     span = grid.align(span)
     snapshot, flags = read_judged(store, pipeline, series, span, grid=grid, facts=facts)
+    if snapshot.damaged:
+        raise corrupt(series, snapshot.damaged, what="its bars cannot be looked at", span=span)
     states = bar_states(span, grid, stamps(snapshot.frame), snapshot.answered, snapshot.absent(now))
     # A rhythm is implausible only where a source claims that nothing traded.
     silent = {rule: cells & states.no_trade for rule, cells in flags.spans.items()}

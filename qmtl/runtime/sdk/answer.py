@@ -16,7 +16,7 @@ from qmtl.foundation.observability.metrics import Metrics
 from qmtl.foundation.states import BarStates
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import iso
-from qmtl.runtime.conformance.findings import Finding, of_replaced
+from qmtl.runtime.conformance.findings import Finding, of_damage, of_replaced
 from qmtl.runtime.conformance.flags import EMPTY_FLAGS
 from qmtl.runtime.conformance.registered import NOT_CHECKED, SchemaCheck
 from qmtl.runtime.conformance.report import SCHEMA, ConformanceReport, Heal, Unchecked
@@ -25,7 +25,14 @@ from qmtl.runtime.io.holding import Holding
 from qmtl.runtime.planning.request import Fill, Tier
 from qmtl.runtime.planning.session import Breach, Finish
 from qmtl.runtime.sdk.journey import Journey
-from qmtl.runtime.sdk.outcome import conformance_error, describe, missing_error, schema_error, sla_error
+from qmtl.runtime.sdk.outcome import (
+    conformance_error,
+    damage_error,
+    describe,
+    missing_error,
+    schema_error,
+    sla_error,
+)
 from qmtl.runtime.sdk.receipt import Later, Receipt, Served
 from qmtl.runtime.sdk.results import FetchResult, fill_no_trade
 from qmtl.runtime.sdk.schemas import Held, Schemas, hold
@@ -55,7 +62,7 @@ class Answerer:
         report: Callable[[], ConformanceReport] = partial(
             self._report, journey, holding, check, journey.filling
         )
-        clean = not holding.flags and journey.filling is None and not check.violations
+        clean = not (holding.flags or journey.filling is not None or check.violations or journey.damage_met)
         archived = None
         if not clean:
             report = cache(report)  # looked at here already; a clean answer leaves it to the result
@@ -103,8 +110,12 @@ class Answerer:
         if finish.breach is not None:
             answered = request.sla is not None and request.sla.on_breach == "partial"
             if not answered and not request.partial_ok:
-                return sla_error(finish.breach, request, phases, _abandoned(journey))
+                return sla_error(
+                    finish.breach, request, phases, _abandoned(journey), damaged=journey.damage_left
+                )
         else:
+            if journey.damage_left and request.holes_raise:
+                return damage_error(request, journey.damage_left, finish.failure)
             if finish.failure is not None and finish.holes:
                 return finish.failure
             if finish.holes and request.holes_raise:
@@ -168,6 +179,7 @@ class Answerer:
             accepted=store.accepted(holding.series) if holding.flags else (),
             heal=None if not asked_again else Heal(asked_again, asked_again - self._shell.suspects(holding)),
             findings=[
+                *of_damage(journey.damage_met, journey.grid, holding.span),
                 *([] if filling is None else [*filling.findings, *_of_replaced(filling, holding)]),
                 *check.findings(holding.frame),
             ],
@@ -235,6 +247,8 @@ class Answerer:
             ),
             violations=tuple(violations),
             abandoned=_abandoned(journey),
+            damaged=journey.damage_left,
+            healed=journey.damage_met - journey.damage_left,
             replaced=0 if journey.filling is None else sum(part.height for part in journey.filling.replaced),
             breach=finish.breach,
             archived=archived,

@@ -15,7 +15,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import BarStates, bar_states
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import iso
-from qmtl.runtime.conformance.findings import Finding, of_replaced
+from qmtl.runtime.conformance.findings import Finding, of_damage, of_replaced
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.report import ConformanceReport
 from qmtl.runtime.coordination.backfill import Rules
@@ -226,7 +226,7 @@ def _report(
         store, pipeline, series, span, grid=grid, facts=judged.facts, as_of=commit.as_of
     )
     frame = snapshot.frame
-    states = bar_states(span, grid, stamps(frame), snapshot.answered, snapshot.absent(now))
+    states = bar_states(span, grid, stamps(frame), snapshot.answered, snapshot.absent(now), snapshot.damaged)
     report = pipeline.report(
         series=series,
         frame=frame,
@@ -236,7 +236,11 @@ def _report(
         as_of=commit.as_of,
         previous=store.baseline_report(series),
         accepted=store.accepted(series),
-        findings=(*judged.findings, *of_replaced(commit.replaced, among=frame.height)),
+        findings=(
+            *judged.findings,
+            *of_damage(states.damaged, grid, span),
+            *of_replaced(commit.replaced, among=frame.height),
+        ),
         schema_id=judged.held.name,
     )
     return states, report

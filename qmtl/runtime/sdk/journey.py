@@ -31,6 +31,13 @@ class Journey:
     on_progress: OnProgress | None = None
     # What was missing before the backfill and before the live tail: the difference tells who served what.
     missing_before: dict[Tier, Coverage] = field(default_factory=dict)
+    # Bars that a read found damaged; those that the holding still calls so have not healed.
+    damage_met: Coverage = EMPTY
+
+    @property
+    def damage_left(self) -> Coverage:
+        """Bars that are damaged and did not heal within this call."""
+        return EMPTY if self.holding is None else self.holding.damaged
 
     def brought_by(self, tier: Tier) -> Coverage:
         """Cells that were missing before `tier` had its turn, and are not any more."""

@@ -9,18 +9,21 @@ import polars as pl
 from qmtl.foundation.errors import (
     ConformancePipelineError,
     MissingDataError,
+    QmtlError,
     SchemaValidationError,
     SeamlessSLAExceeded,
+    StoreCorruptError,
 )
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import Coverage, Span
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import iso
 from qmtl.foundation.words import counted
 from qmtl.runtime.conformance.registered import SchemaCheck
 from qmtl.runtime.conformance.report import ConformanceReport
 from qmtl.runtime.io.store.base import Store
+from qmtl.runtime.io.store.damage import corrupt
 from qmtl.runtime.planning.request import Request, Tier
 from qmtl.runtime.planning.session import Breach
 from qmtl.runtime.sdk.schemas import Held
@@ -48,10 +51,16 @@ def describe(breach: Breach) -> str:
 
 
 def sla_error(
-    breach: Breach, request: Request, ledger: Mapping[str, float], abandoned: Iterable[str]
+    breach: Breach,
+    request: Request,
+    ledger: Mapping[str, float],
+    abandoned: Iterable[str],
+    *,
+    damaged: Coverage = EMPTY,
 ) -> SeamlessSLAExceeded:
-    """The error of a breach."""
+    """The error of a breach; what the store has lost is told beside it."""
     left = [f"{name} ignored its cancellation and was left behind" for name in abandoned]
+    left += [f"the store is damaged in {first_spans(damaged)}"] if damaged else []
     return SeamlessSLAExceeded(
         describe(breach),
         phase=breach.phase,
@@ -64,6 +73,27 @@ def sla_error(
         span=request.span,
         why="; ".join(left) or None,
         next_step=_NEXT[breach.phase],
+    )
+
+
+def damage_error(request: Request, damaged: Coverage, failure: QmtlError | None) -> StoreCorruptError:
+    """What was stored is lost, and did not heal within the call. failure: of the source that could have."""
+    asks = Tier.BACKFILL in request.tiers
+    why = "stored bytes do not match their checksums; nothing of these ranges can be read"
+    if failure is not None:
+        why += f", and they could not be fetched again: {failure.what}"
+    elif request.as_of is None and not asks:
+        why += f"; strategy {request.strategy.name} asks no vendor for them"
+    elif request.as_of is None:
+        why += "; no vendor has answered for them"
+    return corrupt(
+        request.series,
+        damaged,
+        what="what was stored there is lost",
+        span=request.span,
+        why=why,
+        next_step="bring the store back from a backup (`qmtl store restore`); `partial_ok=True` answers with "
+        "holes" + ("" if request.as_of is not None else ", a fetch that a vendor answers heals them"),
     )
 
 

@@ -31,6 +31,7 @@ from qmtl.runtime.conformance.report import ConformanceReport
 from qmtl.runtime.coordination.backfill import Filling, OnProgress, Rules
 from qmtl.runtime.coordination.claims import Claims
 from qmtl.runtime.io.cache import RangeCache
+from qmtl.runtime.io.store.damage import corrupt
 from qmtl.runtime.io.store.embedded import EmbeddedStore
 from qmtl.runtime.io.survey import survey
 from qmtl.runtime.io.vendors.base import LiveFeed, Vendor
@@ -292,6 +293,10 @@ class SeamlessDataProvider:
         journey = self._open(series, start, end, "AUTO_BACKFILL", None, True, None, None, on_progress)
         request, vendor = journey.request, self._vendor_of(journey.request.series)
         earlier = self.coverage(series, start, end)
+        if earlier.damaged:
+            raise corrupt(
+                request.series, earlier.damaged, what="nothing is left to compare with", span=request.span
+            )
         before = self.store.read(request.series, Span(request.span.start, request.span.start)).as_of
         asked = (earlier.present | earlier.no_trade | earlier.absent).clip(request.closed)
         filling = Filling(name_of(vendor))
@@ -365,10 +370,18 @@ class SeamlessDataProvider:
             self.store.archive_report(request.series, answer.report.to_json())
         return accepted
 
-    def diff(self, series: str | SeriesId, as_of_a: Any, as_of_b: Any) -> pl.DataFrame:
-        """What changed between two commits: `ts`, `change` (added, removed, changed), `old_*`, `new_*`."""
+    def diff(
+        self, series: str | SeriesId, as_of_a: Any, as_of_b: Any, *, partial_ok: bool = False
+    ) -> pl.DataFrame:
+        """What changed between two commits: `ts`, `change` (added, removed, changed), `old_*`, `new_*`.
+
+        Raises `StoreCorruptError` where damage hides what has changed; `partial_ok` leaves these ranges out.
+        """
         return self.store.diff(
-            _series(series), to_ns(as_of_a, name="as_of_a"), to_ns(as_of_b, name="as_of_b")
+            _series(series),
+            to_ns(as_of_a, name="as_of_a"),
+            to_ns(as_of_b, name="as_of_b"),
+            partial_ok=partial_ok,
         )
 
     @property

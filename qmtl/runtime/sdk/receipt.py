@@ -46,6 +46,8 @@ class _Facts(NamedTuple):
     breach: Breach | None = None
     archived: bool | None = None
     schema_id: str = "unknown"
+    damaged: Coverage = EMPTY
+    healed: Coverage = EMPTY
 
 
 class Receipt(_Facts):
@@ -57,6 +59,8 @@ class Receipt(_Facts):
     schema_id: subject and version of the schema that the rows were held to.
     archived: whether the report of this call was archived; None if it says nothing new, False if the store
         cannot be written.
+    damaged: bars that the store has lost to damage, and that are holes of the answer.
+    healed: bars that it had lost, and that were fetched again within this call.
     violations: budgets and bounds that were passed, and sources that failed, where the answer is partial.
     """
 
@@ -97,6 +101,8 @@ class Receipt(_Facts):
             "violations": list(self.violations),
             "abandoned": list(self.abandoned),
             "replaced": self.replaced,
+            "damaged": spans_json(self.damaged),
+            "healed": spans_json(self.healed),
             "archived": self.archived,
         }
 
@@ -120,6 +126,10 @@ class Receipt(_Facts):
         ]
         if self.not_closed:
             rows.append(("not closed", _short(self.not_closed)))
+        if self.damaged:
+            rows.append(("damaged", _short(self.damaged)))
+        if self.healed:
+            rows.append(("healed", f"{_short(self.healed)}, whose stored bytes were damaged"))
         rows += [("violation", text) for text in self.violations]
         rows += [("abandoned", text) for text in self.abandoned]
         return rows

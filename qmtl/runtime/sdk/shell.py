@@ -115,6 +115,7 @@ class Shell:
                 spent = self.clock.monotonic() - began
                 return Filled(Tier.STORAGE, spent, breach=self._breach(journey, budget, spent))
         journey.holding = held
+        journey.damage_met |= held.damaged
         return Found(
             step.tier, held.unknown, held.absent, self.suspects(held), self.clock.monotonic() - began
         )
@@ -139,7 +140,12 @@ class Shell:
         # What had expired is judged then, too: the same point in time always gives the same answer.
         now = request.opened_at if request.as_of is None else request.as_of
         states = bar_states(
-            request.span, grid, stamps(snapshot.frame), snapshot.answered, snapshot.absent(now)
+            request.span,
+            grid,
+            stamps(snapshot.frame),
+            snapshot.answered,
+            snapshot.absent(now),
+            snapshot.damaged,
         )
         held_to = hold(snapshot.frame, journey.held)
         expiries = [a.expires_at for a in snapshot.answers if a.expires_at is not None and a.expires_at > now]

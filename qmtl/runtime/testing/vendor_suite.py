@@ -188,8 +188,8 @@ class VendorSuite:
             _failure(
                 f"{known.unknown}, which the vendor does not have, raises `qmtl.InvalidRequestError` with a "
                 "`next_step`",
-                "an empty answer would turn a misspelt symbol into bars that did not trade, and an error says "
-                "what to do about it",
+                "an empty answer would turn a misspelt symbol into bars that did not trade; and who reads an "
+                "error wants to know what to do",
                 seen,
             )
         )

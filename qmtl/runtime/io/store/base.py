@@ -83,6 +83,8 @@ class Snapshot:
     answers_around: the same, from the first of `rows` to the last.
     answered_behind: what was answered behind the last row of all, if that row is among `rows` and the silence
         after it reaches into the span; else empty.
+    damaged: where rows or answers were lost to damage, now or earlier, and nobody has answered since. Neither
+        `rows` nor `answers` say anything of it.
     """
 
     span: Span
@@ -95,6 +97,7 @@ class Snapshot:
     facts: SeriesFacts | None
     answered_behind: Coverage = EMPTY
     answers_around: Sequence[Answer] = ()
+    damaged: Coverage = EMPTY
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -171,6 +174,9 @@ class Store(Protocol):
     ) -> Snapshot:
         """What the store holds of `span`, at commit time `as_of` (ns) or now.
 
+        Damage that is met is left out and named in the snapshot; a read without `as_of` also records it, if
+        the store can be written, so that what was lost is asked for again.
+
         `check` is called between units of work; what it raises abandons the read. Raises `StoreError` where
         `as_of` lies before the retention horizon, and `InvalidRequestError` where it lies beyond both now and
         the newest commit.
@@ -220,10 +226,11 @@ class Store(Protocol):
         """Declare facts; versioned like data. Declaring the same again writes nothing."""
         ...
 
-    def diff(self, series: SeriesId, as_of_a: int, as_of_b: int) -> pl.DataFrame:
+    def diff(self, series: SeriesId, as_of_a: int, as_of_b: int, *, partial_ok: bool = False) -> pl.DataFrame:
         """Columns `ts`, `change` (added, removed, changed), `old_open` ... `old_volume`, `new_open` ...
 
-        Both times are commit times (ns), and are refused as by `read`.
+        Both times are commit times (ns), and are refused as by `read`. Raises `StoreCorruptError`, with the
+        ranges, where damage hides what has changed; with `partial_ok` these are left out.
         """
         ...
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import zstandard
 from blake3 import blake3
 from pcodec import ChunkConfig, DeltaSpec, standalone
 
-from qmtl.runtime.io.store.rows import Rows, allocate
+from qmtl.runtime.io.store.rows import NO_ROWS, Rows, allocate, join
 
 PCODEC = 1
 ZSTD = 2
@@ -85,6 +85,19 @@ def unpack(packed: Packed, target: Rows) -> bool:
     return decode(packed.blob, target)
 
 
+def checksum_of(blob: bytes) -> bytes:
+    """The BLAKE3 digest."""
+    return blake3(blob).digest()
+
+
+def header_of(blob: bytes) -> tuple[int, int] | None:
+    """The first and the last stamp that bytes claim; None where they cannot be those of a chunk."""
+    if len(blob) < _HEADER.size:
+        return None
+    codec, _, rows, first, last, *_ = _HEADER.unpack_from(blob)
+    return (first, last) if codec in (PCODEC, ZSTD) and rows and first <= last else None
+
+
 def decode(blob: bytes, target: Rows) -> bool:
     """Decode unchecked bytes into arrays of the right length; whether there are missing volumes."""
     codec, flags, rows, _, _, *sizes = _HEADER.unpack_from(blob)
@@ -103,29 +116,62 @@ def decode(blob: bytes, target: Rows) -> bool:
     return bool(flags & _VOLUME_NULLS)
 
 
-# A row on its own: its eight-byte words, and a ninth that proves them.
-HOT = np.dtype([(name, "<i8" if name == "ts" else "<f8") for name in Rows._fields] + [("check", "<u8")])
+# A row on its own: its eight-byte words, whose it is and since when, and a last word that proves all of them.
+# Format 2 had the stamp and the values alone.
+_STAMP_AND_VALUES = [(name, "<i8" if name == "ts" else "<f8") for name in Rows._fields]
+_OWNER = [("series", "<i8"), ("tx_from", "<i8")]
+HOT = np.dtype([*_STAMP_AND_VALUES, *_OWNER, ("check", "<u8")])
+HOT_OF_FORMAT_2 = np.dtype([*_STAMP_AND_VALUES, ("check", "<u8")])
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(29)
-_ROW, _WORDS = struct.Struct("<q5d"), struct.Struct("<6Q")
+_ROW, _WORDS = struct.Struct("<q5d2q"), struct.Struct("<8Q")
 
 
-def pack_single(rows: Rows) -> list[bytes]:
-    """Each row as bytes of its own."""
+class Stored(NamedTuple):
+    """A single row as it lies in its table: the stamp and the commit of its key, and its bytes."""
+
+    ts: int
+    tx_from: int
+    data: Any  # bytes, unless they are damaged
+
+
+def pack_single(rows: Rows, series: int, tx_from: int) -> list[bytes]:
+    """Each row as bytes of its own; they name the number of the series and of the commit."""
     if rows.size == 1:  # a live bar, for which arrays are a long way round
-        return [_pack_one(tuple(column.item() for column in rows))]
+        return [_pack_one((*(column.item() for column in rows), series, tx_from))]
     records = np.empty(rows.size, HOT)
     for name, column in zip(Rows._fields, rows, strict=True):
         records[name] = column
+    records["series"], records["tx_from"] = series, tx_from
     records["check"] = _check(records)
     return [record.tobytes() for record in records]
 
 
-def unpack_single(blobs: list[bytes]) -> tuple[Rows, list[int]]:
-    """The rows that are as written, and the positions of those that are not."""
-    whole = [blob if len(blob) == HOT.itemsize else bytes(HOT.itemsize) for blob in blobs]
-    records = np.frombuffer(b"".join(whole), HOT)
+def unpack_single(series: int, stored: list[Stored]) -> tuple[Rows, list[int]]:
+    """The rows that are as written and lie where they belong, and the positions of the others."""
+    sizes = {len(row.data) if isinstance(row.data, bytes) else 0 for row in stored}
+    if sizes == {HOT.itemsize}:
+        return _unpack(HOT, series, stored)
+    if sizes == {HOT_OF_FORMAT_2.itemsize}:
+        return _unpack(HOT_OF_FORMAT_2, series, stored)
+    # Of both formats, or damaged: one by one.
+    whole, damaged = [], []
+    for position, row in enumerate(stored):
+        size = len(row.data) if isinstance(row.data, bytes) else 0
+        kind = next((kind for kind in (HOT, HOT_OF_FORMAT_2) if kind.itemsize == size), None)
+        rows, bad = (NO_ROWS, [0]) if kind is None else _unpack(kind, series, [row])
+        whole.append(rows)
+        damaged += [position] if bad else []
+    return join(whole), damaged
+
+
+def _unpack(kind: np.dtype[np.void], series: int, stored: list[Stored]) -> tuple[Rows, list[int]]:
+    records = np.frombuffer(b"".join(row.data for row in stored), kind)
     good = records["check"] == _check(records)
+    good &= records["ts"] == [row.ts for row in stored]
+    if kind is HOT:
+        good &= records["series"] == series
+        good &= records["tx_from"] == [row.tx_from for row in stored]
     kept = records if good.all() else records[good]
     rows = Rows(*(np.ascontiguousarray(kept[name]) for name in Rows._fields))
     return rows, np.flatnonzero(~good).tolist()

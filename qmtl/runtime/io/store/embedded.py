@@ -15,12 +15,12 @@ from typing import Any
 import polars as pl
 
 from qmtl.foundation.clock import Clock, SystemClock
-from qmtl.foundation.errors import StoreError
+from qmtl.foundation.errors import StoreCorruptError, StoreError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.local_paths import local_path
 from qmtl.foundation.schema.governance import Decision, Observation
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import Span
+from qmtl.foundation.timeline import Coverage, Span
 from qmtl.runtime.conformance.acceptance import Accepted
 from qmtl.runtime.io.store import (
     archive,
@@ -38,9 +38,10 @@ from qmtl.runtime.io.store import repair as repairs
 from qmtl.runtime.io.store import verify as verification
 from qmtl.runtime.io.store.base import ALL_TIME, Change, Commit, CommitInfo, Retraction, Snapshot, Write
 from qmtl.runtime.io.store.compaction import Compaction
+from qmtl.runtime.io.store.damage import Damage, corrupt
 from qmtl.runtime.io.store.inventory import SeriesInfo, StoreInfo
 from qmtl.runtime.io.store.pins import Pin
-from qmtl.runtime.io.store.reader import Damage
+from qmtl.runtime.io.store.repair import Lost
 from qmtl.runtime.io.store.rows import NO_ROWS, Rows, from_frame
 from qmtl.runtime.io.store.schema import LIVE
 from qmtl.runtime.io.store.verify import Progress, Verification
@@ -62,6 +63,7 @@ class EmbeddedStore:
     read_only: refuse every write, and make no directory.
     retention: how many nanoseconds of history `compact` keeps for `as_of`; None keeps all.
     lock_timeout_s: how long a write waits for other writers before `StoreLockedError`.
+    lost_commits_ok: go on with a store whose newest commits are gone; else that is a `StoreCorruptError`.
     """
 
     def __init__(
@@ -72,11 +74,17 @@ class EmbeddedStore:
         clock: Clock | None = None,
         retention: int | None = None,
         lock_timeout_s: float = 30.0,
+        lost_commits_ok: bool = False,
     ) -> None:
         self._clock: Clock = clock or SystemClock()
         self._retention = retention
-        folder = local_path(path, "a store").expanduser()
-        self._home = opening.Home(folder, read_only=read_only, lock_timeout_s=lock_timeout_s)
+        self._looked_through: set[SeriesId] = set()
+        self._home = opening.Home(
+            local_path(path, "a store").expanduser(),
+            read_only=read_only,
+            lock_timeout_s=lock_timeout_s,
+            lost_commits_ok=lost_commits_ok,
+        )
 
     @property
     def path(self) -> Path:
@@ -107,13 +115,20 @@ class EmbeddedStore:
         with self._home.reading(series, span) as connection:
             if as_of is not None:
                 reader.refuse_future(connection, series, as_of, self._clock.now())
-            snapshot, damage = reader.read(connection, series, span, as_of, context, check)
-        if damage and not self.read_only:
+            is_first = series not in self._looked_through
+            snapshot, damage = reader.read(connection, series, span, as_of, context, check, is_first=is_first)
+        if damage and as_of is None and not self.read_only:
             try:
                 self._record(damage, timeout_s=_PATIENCE_S)
             except StoreError as failure:
                 # The answer is right without it: a busy writer or a full disk must not spoil a read.
                 _log.warning("damage is left for the next reader to write down: %s", failure)
+        elif damage:
+            for part in damage:
+                _log.warning("damage in %s over %s: %s", part.series, part.span, part.why)
+        elif is_first:
+            # What vanishes from now on is met by the next process: pages that were read stay in memory.
+            self._looked_through.add(series)
         return snapshot
 
     def version(self) -> int:
@@ -136,11 +151,14 @@ class EmbeddedStore:
             tx, _at = reader.commit_at(connection, as_of)
             return reader.View(connection, series, reader.series_number(connection, series), tx).facts()
 
-    def diff(self, series: SeriesId, as_of_a: int, as_of_b: int) -> pl.DataFrame:
+    def diff(self, series: SeriesId, as_of_a: int, as_of_b: int, *, partial_ok: bool = False) -> pl.DataFrame:
         with self._home.reading(series) as connection:
             for as_of in (as_of_a, as_of_b):
                 reader.refuse_future(connection, series, as_of, self._clock.now())
-            return history.diff(connection, series, as_of_a, as_of_b)
+            frame, damaged = history.diff(connection, series, as_of_a, as_of_b)
+        if damaged and not partial_ok:
+            raise corrupt(series, damaged, what="what changed cannot be told")
+        return frame
 
     def commits(self, series: SeriesId) -> list[CommitInfo]:
         with self._home.reading(series) as connection:
@@ -168,12 +186,20 @@ class EmbeddedStore:
 
     def commit(self, series: SeriesId, write: Write) -> Commit:
         rows = from_frame(write.frame, series)
+        if series not in self._looked_through:
+            # What a damaged index hides must not be written over.
+            self.read(series, Span(0, 0))
+        before: list[Damage] = []
         while True:
             try:
                 return self._commit(series, write, rows)
             except writer.DamagedWindowError as met:
+                if met.damage == before:
+                    gone = Coverage(damage.span for damage in met.damage)
+                    raise corrupt(series, gone, what="nothing can be written over it") from met
                 # Once recorded, the damaged chunk is out of the way; each round removes at least one.
                 self._record(met.damage)
+                before = met.damage
 
     def _commit(self, series: SeriesId, write: Write, rows: Rows) -> Commit:
         # A few rows are compared and packed faster than a lock is asked for twice.
@@ -197,7 +223,8 @@ class EmbeddedStore:
     def _apply(
         transaction: writer.Transaction, write: Write, difference: writer.Difference, made: writer.Plan
     ) -> Commit:
-        tx, as_of = transaction.apply(write, difference, made)
+        healed = repairs.heal(transaction, write)
+        tx, as_of = transaction.apply(write, difference, made, healed=healed)
         replaced = writer.replaced_frame(difference.old, difference.new)
         return Commit(tx, as_of, difference.added, difference.unchanged, replaced)
 
@@ -212,7 +239,10 @@ class EmbeddedStore:
     @contextmanager
     def _writing(self, series: SeriesId, *, timeout_s: float | None = None) -> Iterator[writer.Transaction]:
         with self._home.writing(series, timeout_s=timeout_s) as connection:
-            yield writer.Transaction(connection, series, self._clock.now())
+            transaction = writer.Transaction(connection, series, self._clock.now())
+            yield transaction
+            if transaction.committed:
+                self._home.remember(transaction.tx)
 
     def declare(self, series: SeriesId, facts: SeriesFacts) -> None:
         with self._writing(series) as transaction:
@@ -224,26 +254,76 @@ class EmbeddedStore:
     # Care
 
     def verify(self, *, progress: Progress | None = None, repair: bool = False) -> Verification:
-        """Read every chunk and every single row against its checksum.
+        """Read every chunk and every single row against its checksum, and the index against both.
 
-        With `repair`, what is damaged is recorded: current ranges become unknown, so that they heal, and
-        reads as of earlier commits leave them out. `progress(done, total)` counts chunks.
+        What damage took earlier is reported until it is healed or acknowledged. With `repair`, damage is
+        recorded: current ranges become unknown, so that they heal, and reads as of earlier commits
+        leave them out. `progress(done, total)` counts chunks.
         """
+        result = self._verify(progress)
+        if not repair or result.is_readable:
+            return result
+        if result.problems:
+            self._rebuild()
+            result = self._verify(progress)
+        self._record(result.damage)
+        after = self._verify(None)
+        stays = tuple(f"what is damaged in {part.series} could not be recorded" for part in after.damage)
+        return replace(result, problems=(*after.problems, *stays), lost=after.lost, repaired=True)
+
+    def _verify(self, progress: Progress | None) -> Verification:
         with self._home.reading() as connection:
-            result = verification.verify(connection, progress)
-        if result.damage and repair:
-            self._record(result.damage)
-            return replace(result, repaired=True)
-        return result
+            return verification.verify(connection, progress)
+
+    def lost(self, series: SeriesId) -> list[Lost]:
+        """What damage has taken of a series, and what is neither healed nor acknowledged."""
+        with self._home.reading(series) as connection:
+            return [one for one in repairs.reported(connection) if one.series == series]
+
+    def acknowledge(self) -> int:
+        """Report what was lost no longer; it stays unknown. How many ranges there were."""
+        with self._home.reading() as connection:
+            known = {one.series for one in repairs.reported(connection)}
+        count = 0
+        for series in sorted(known, key=str):
+            with self._writing(series) as transaction:
+                count += repairs.acknowledge(transaction)
+                transaction.commit()
+        return count
 
     def _record(self, damage: Sequence[Damage], *, timeout_s: float | None = None) -> None:
         for series, found in groupby(sorted(damage, key=_series_of), key=_series_of):
             parts = list(found)
-            with self._writing(parts[0].series, timeout_s=timeout_s) as transaction:
-                if repairs.record(transaction, parts):
-                    transaction.commit()
+            try:
+                self._record_of_one(parts, timeout_s)
+            except StoreCorruptError:
+                # An index that disagrees with its table can be made anew from it.
+                self._rebuild()
+                self._record_of_one(parts, timeout_s)
             for part in parts:
                 _log.warning("damage in %s over %s made unknown: %s", series, part.span, part.why)
+
+    def _record_of_one(self, parts: Sequence[Damage], timeout_s: float | None) -> None:
+        with self._writing(parts[0].series, timeout_s=timeout_s) as transaction:
+            if repairs.record(transaction, parts):
+                transaction.commit()
+
+    def _rebuild(self) -> None:
+        with self._home.writing() as connection:
+            repairs.rebuild(connection)
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def reading_all(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees the store as it is now, whatever is committed meanwhile."""
+        with self._home.reading() as connection:
+            connection.execute("BEGIN")
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            yield connection
+
+    def note_newest(self) -> None:
+        """Write down beside the database which commit is its newest, as each commit does."""
+        self._home.note_newest()
 
     def compact(self, *, progress: Progress | None = None) -> Compaction:
         """Fold single rows and small chunks into full ones, and delete what lies behind the retention.
@@ -257,13 +337,20 @@ class EmbeddedStore:
             with self._home.reading(known.series) as connection:
                 connection.execute("BEGIN")
                 work += [(known.series, w) for w in compaction.work(self._view(connection, known.series))]
-        folded = 0
-        for done, (series, window) in enumerate(work):
-            folded += self._renew(series, window)
-            if progress is not None:
-                progress(done + 1, len(work))
-        swept = 0 if self._retention is None else self._sweep(self._retention)
-        self._home.shrink()
+        try:
+            folded = 0
+            for done, (series, window) in enumerate(work):
+                folded += self._renew(series, window)
+                if progress is not None:
+                    progress(done + 1, len(work))
+            swept = 0 if self._retention is None else self._sweep(self._retention)
+            self._home.shrink()
+        except StoreCorruptError:
+            raise
+        except StoreError as failure:
+            if isinstance(failure.__cause__, sqlite3.OperationalError) and opening.is_full(failure.__cause__):
+                raise compaction.no_room(self.path, [window for _, window in work]) from failure
+            raise
         return Compaction(len(work), folded, swept, before, inventory.size_of(self.path))
 
     def _renew(self, series: SeriesId, window: Window) -> int:
@@ -323,8 +410,10 @@ class EmbeddedStore:
             connection.execute("COMMIT")
         swept = 0
         while tx is not None:
+            with self._home.reading() as connection:
+                old = compaction.old_chunks(connection, tx)
             with self._home.writing() as connection:
-                some = compaction.sweep_some(connection, tx)
+                some = compaction.sweep_some(connection, tx, old)
                 connection.execute("COMMIT")
             swept += some
             if not some:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 
 from qmtl.foundation.facts import SeriesFacts
-from qmtl.runtime.io.store.schema import LIVE
+from qmtl.runtime.io.store.schema import LIVE, PROOF
 
 
 def encoded(facts: SeriesFacts) -> str:
@@ -29,4 +29,10 @@ def replace(connection: sqlite3.Connection, number: int, tx: int, facts: SeriesF
         "UPDATE facts SET tx_to = ? WHERE series = ? AND tx_to = ?",
         (tx, number, LIVE),
     )
-    connection.execute("INSERT INTO facts VALUES (?, ?, ?, ?)", (number, tx, LIVE, encoded(facts)))
+    connection.execute(
+        "INSERT INTO facts (series, tx_from, tx_to, facts) VALUES (?, ?, ?, ?)",
+        (number, tx, LIVE, encoded(facts)),
+    )
+    connection.execute(
+        f"UPDATE facts SET crc = {PROOF['facts']} WHERE series = ? AND tx_to IN (?, ?)", (number, tx, LIVE)
+    )

@@ -13,7 +13,7 @@ from qmtl.foundation.timeline import Coverage, Span
 from qmtl.runtime.io.store.base import CommitInfo
 from qmtl.runtime.io.store.reader import View, assemble, commit_at, series_number
 from qmtl.runtime.io.store.rows import Rows, find, same_values
-from qmtl.runtime.io.store.schema import FORMAT_WITH_REASONS, format_of
+from qmtl.runtime.io.store.schema import FORMAT_WITH_REASONS, LIVE, format_of
 from qmtl.runtime.io.store.windows import FULL
 
 _NAN = float("nan")
@@ -33,19 +33,27 @@ def commits(connection: sqlite3.Connection, series: SeriesId) -> list[CommitInfo
     return [CommitInfo(at, kind, Span(start, end), by, why) for at, kind, start, end, by, why in found]
 
 
-def diff(connection: sqlite3.Connection, series: SeriesId, as_of_a: int, as_of_b: int) -> pl.DataFrame:
-    """See `Store.diff`. Reads only what the two commits do not share, and leaves out what is damaged."""
+def diff(
+    connection: sqlite3.Connection, series: SeriesId, as_of_a: int, as_of_b: int
+) -> tuple[pl.DataFrame, Coverage]:
+    """See `Store.diff`, and where damage hides what has changed. Reads only what the commits do not share."""
     connection.execute("BEGIN")
     number = series_number(connection, series)
     ends = [commit_at(connection, as_of)[0] for as_of in (as_of_a, as_of_b)]
+    live = View(connection, series, number, LIVE)
+    live.look_for_gaps()
     views = [View(connection, series, number, tx) for tx in ends]
-    lost = views[0].lost() | views[1].lost()
+    lost_a, lost_b = (view.lost() for view in views)
+    suspects = _suspects(connection, series, number, ends)
+    # What only one of them has lost is a difference, too, and one that nobody can tell any more.
+    damaged = Coverage(damage.span for damage in live.damage)
+    damaged |= ((lost_a | lost_b) & Coverage(suspects)) | (lost_a - lost_b) | (lost_b - lost_a)
     parts = []
-    for span in _suspects(connection, series, number, ends):
+    for span in suspects:
         before, after = (assemble(view, span, 0, None)[0].between(span.start, span.end - 1) for view in views)
-        damaged = lost | Coverage(damage.span for view in views for damage in view.damage)
+        damaged |= Coverage(damage.span for view in views for damage in view.damage).clip(span)
         parts.append(_compare(*(rows.pick(~damaged.holds(rows.ts)) for rows in (before, after))))
-    return pl.concat(parts) if parts else _frame(np.empty(0, np.int64), [], [], [])
+    return pl.concat(parts) if parts else _frame(np.empty(0, np.int64), [], [], []), damaged
 
 
 def _suspects(

@@ -39,7 +39,8 @@ class StoreInfo:
     """A store as a whole. Counts of rows, chunks and hot rows are of now, `old_versions` of the past.
 
     bytes: of all its files. last_tx, last_commit_at (ns): the newest commit, 0 if none. horizon (ns): the
-    earliest `as_of`, 0 if history is whole. lost: ranges that damage has taken.
+    earliest `as_of`, 0 if history is whole. lost: ranges that damage has taken, neither healed nor
+    acknowledged.
     """
 
     path: str
@@ -113,7 +114,7 @@ def info(connection: sqlite3.Connection, folder: Path, *, read_only: bool) -> St
         ),
         quarantined=sum(s.quarantined for s in each),
         reports=sum(s.reports for s in each),
-        lost=one("SELECT count(*) FROM lost"),
+        lost=one("SELECT count(*) FROM lost WHERE closed IS NULL"),
         bytes=size_of(folder),
         last_tx=last_tx,
         last_commit_at=last_at,

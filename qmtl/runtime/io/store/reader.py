@@ -6,11 +6,11 @@ import bisect
 import sqlite3
 from collections.abc import Callable, Iterator
 from itertools import accumulate, chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from qmtl.foundation.errors import InvalidRequestError, StoreError
+from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
@@ -18,11 +18,20 @@ from qmtl.foundation.times import EARLIEST, LATEST, iso
 from qmtl.runtime.io.store import answers as answer_algebra
 from qmtl.runtime.io.store import pins
 from qmtl.runtime.io.store.base import Answer, Change, Snapshot
-from qmtl.runtime.io.store.codec import DamagedError, Packed, unpack, unpack_single
+from qmtl.runtime.io.store.codec import (
+    DamagedError,
+    Packed,
+    Stored,
+    checksum_of,
+    header_of,
+    unpack,
+    unpack_single,
+)
+from qmtl.runtime.io.store.damage import Damage, nearest_context
 from qmtl.runtime.io.store.facts import decoded
 from qmtl.runtime.io.store.parallel import in_parallel
 from qmtl.runtime.io.store.rows import NO_ROWS, Rows, allocate, join, overlay, to_frame
-from qmtl.runtime.io.store.schema import LIVE
+from qmtl.runtime.io.store.schema import COUNTS, LIVE, PROOF, SOUND
 
 _LATELY = 4
 # Chunks that one thread decodes at a time: one alone takes less than to hand it over.
@@ -57,15 +66,6 @@ class Found(NamedTuple):
             return failure
 
 
-class Damage(NamedTuple):
-    """Rows that cannot be read: a chunk, or a single row (`chunk` is None then)."""
-
-    series: SeriesId
-    span: Span
-    chunk: int | None
-    why: str
-
-
 class View:
     """One series at one commit, on a connection with an open transaction.
 
@@ -76,25 +76,24 @@ class View:
         """`number` is the row id of the series; None if the store does not know it. `tx` may be LIVE."""
         self.connection = connection
         self.series = series
-        self._number = number
+        self.number = number
         self._at = "tx_to = :live" if tx == LIVE else "tx_from <= :tx AND tx_to > :tx"
         self._tx = tx
         self._lately: dict[int, Rows] = {}  # a write compares with a chunk, and then makes it anew
         self.damage: list[Damage] = []
 
     def _rows(self, sql: str, **values: int) -> sqlite3.Cursor:
-        values.update(series=self._number or -1, tx=self._tx, live=LIVE)
+        values.update(series=self.number or -1, tx=self._tx, live=LIVE)
         return self.connection.execute(sql.replace("@at", self._at), values)
 
     def chunks(self, low: int, high: int) -> list[Chunk]:
         """Those with rows possibly in `low <= ts <= high`, in order."""
-        found = self._rows(
-            "SELECT id, first_ts, last_ts, rows, codec, checksum FROM chunk"
-            " WHERE series = :series AND @at AND last_ts >= :low ORDER BY last_ts",
-            low=low,
-        )
+        found = self._rows(f"{_ENTRY} AND last_ts >= :low ORDER BY last_ts", low=low)
         chunks = []
-        for row in found:
+        for *row, is_sound in found:
+            if not is_sound:
+                self.report_entry(Chunk(*row))
+                continue
             # Chunks are disjoint: once one begins behind the range, so do all that follow.
             if row[1] > high:
                 break
@@ -105,22 +104,23 @@ class View:
     def chunks_before(self, ts: int, count: int) -> list[Chunk]:
         """Up to `count` chunks that end before `ts`, in order."""
         found = self._rows(
-            "SELECT id, first_ts, last_ts, rows, codec, checksum FROM chunk"
-            " WHERE series = :series AND @at AND last_ts < :ts ORDER BY last_ts DESC LIMIT :count",
-            ts=ts,
-            count=count,
+            f"{_ENTRY} AND last_ts < :ts ORDER BY last_ts DESC LIMIT :count", ts=ts, count=count
         )
-        return [Chunk(*row) for row in found][::-1]
+        return self._sound(found)[::-1]
 
     def chunks_after(self, ts: int, count: int) -> list[Chunk]:
         """Up to `count` chunks that end after `ts`, in order."""
-        found = self._rows(
-            "SELECT id, first_ts, last_ts, rows, codec, checksum FROM chunk"
-            " WHERE series = :series AND @at AND last_ts > :ts ORDER BY last_ts LIMIT :count",
-            ts=ts,
-            count=count,
-        )
-        return [Chunk(*row) for row in found]
+        found = self._rows(f"{_ENTRY} AND last_ts > :ts ORDER BY last_ts LIMIT :count", ts=ts, count=count)
+        return self._sound(found)
+
+    def _sound(self, found: sqlite3.Cursor) -> list[Chunk]:
+        chunks = []
+        for *row, is_sound in found.fetchall():
+            if is_sound:
+                chunks.append(Chunk(*row))
+            else:
+                self.report_entry(Chunk(*row))
+        return chunks
 
     def bytes_of(self, chunk: Chunk) -> bytes | DamagedError:
         """A chunk as it lies in the file, or why it cannot be had."""
@@ -131,12 +131,60 @@ class View:
         except sqlite3.DatabaseError as failure:
             # SQLite itself meets damage where it hits the links between the pages of one blob.
             return DamagedError(str(failure))
-        return DamagedError("its bytes are gone") if found is None else found[0]
+        if found is None:
+            return DamagedError("its bytes are gone")
+        return found[0] if isinstance(found[0], bytes) else DamagedError("its bytes are of another kind")
 
     def report_chunk(self, chunk: Chunk, failure: DamagedError) -> None:
         """One more damage: of what the index says of a chunk, and of what its own bytes say."""
         first, last = failure.bounds or (chunk.first_ts, chunk.last_ts)
         self._report(min(first, chunk.first_ts), max(last, chunk.last_ts), chunk.id, str(failure))
+
+    def report_entry(self, chunk: Chunk) -> None:
+        """One more damage: of an entry of the index, whose fields are not to be believed."""
+        if any(damage.chunk == chunk.id for damage in self.damage):
+            return
+        blob = self.bytes_of(chunk)
+        claimed: tuple[Any, ...] = (chunk.first_ts, chunk.last_ts)
+        stamps = [stamp for stamp in claimed if isinstance(stamp, int)]
+        if isinstance(blob, bytes) and (bounds := header_of(blob)) is not None:
+            # Bytes that match their checksum are what was written, whatever the entry says.
+            stamps = list(bounds) if checksum_of(blob) == chunk.checksum else [*stamps, *bounds]
+        first, last = (min(stamps), max(stamps)) if stamps else (EARLIEST, LATEST)
+        self._report(first, last, chunk.id, "its entry in the index does not match its checksum")
+
+    def look_for_gaps(self) -> None:
+        """Compare what the index has of the series with what was counted: damage can hide an entry wholly."""
+        if self.number is None:
+            return
+        counted = self.connection.execute(
+            f"SELECT chunks, hot, answers FROM series WHERE id = {self.number}"
+        ).fetchone()
+        there = self.connection.execute(f"SELECT {COUNTS} FROM series AS series_of WHERE id = {self.number}")
+        if counted != (found := there.fetchone()):
+            names = ("chunks", "single rows", "answers")
+            told = ", ".join(
+                f"{n} of {c} {w}" for n, c, w in zip(found, counted, names, strict=True) if n != c
+            )
+            self.report_index(f"the index of the series has {told}")
+
+    def report_index(self, why: str) -> None:
+        """One more damage: of the index of the series, so that nobody can say which bars it has hidden."""
+        if not any(damage.of_index for damage in self.damage):
+            self.damage.append(Damage(self.series, self.extent(), None, why, of_index=True))
+
+    def extent(self) -> Span:
+        """From the first to the last instant that the series has rows or answers for, as far as is seen."""
+        step = self.series.timeframe.step
+        found = self._rows(
+            'SELECT min(low), max(high) FROM (SELECT min(start) AS low, max("end") AS high FROM answer'
+            " WHERE series = :series AND @at UNION ALL SELECT min(first_ts), max(last_ts) + :step FROM chunk"
+            " WHERE series = :series AND @at UNION ALL SELECT min(ts), max(ts) + :step FROM hot"
+            " WHERE series = :series AND @at)",
+            step=step,
+        ).fetchone()
+        sane = all(isinstance(edge, int) and EARLIEST <= edge <= LATEST for edge in found)
+        return Span(*found) if sane and found[0] <= found[1] else Span(EARLIEST, LATEST)
 
     def load(self, chunk: Chunk) -> Rows:
         """The rows of a chunk; none (and one more damage) if it is damaged. The last few are kept."""
@@ -180,32 +228,45 @@ class View:
 
     def _hot(self, where: str, **values: int) -> Rows:
         found = self._rows(
-            f"SELECT ts, data FROM hot WHERE series = :series AND @at {where}", **values
+            f"SELECT ts, tx_from, data FROM hot WHERE series = :series AND @at {where}", **values
         ).fetchall()
         if not found:
             return NO_ROWS
         if found[0][0] > found[-1][0]:
             found.reverse()
-        rows, damaged = unpack_single([data for _, data in found])
+        rows, damaged = unpack_single(self.number or -1, [Stored(*row) for row in found])
         for position in damaged:
-            ts = found[position][0]
-            self._report(ts, ts, None, "a single row does not match its checksum")
+            self.report_single(found[position][0])
+        if not (rows.ts[1:] > rows.ts[:-1]).all():
+            self.report_index("the single rows of the series are not in order of time")
+            return NO_ROWS
         return rows
 
+    def report_single(self, ts: int) -> None:
+        """One more damage: of a single row, or of the index if no bar opens then."""
+        if ts % self.series.timeframe.step != self.series.timeframe.origin % self.series.timeframe.step:
+            self.report_index("a single row lies where no bar opens")
+            return
+        self._report(ts, ts, None, "a single row does not match its checksum")
+
     def _report(self, first: int, last: int, chunk: int | None, why: str) -> None:
-        span = Span(first, last + self.series.timeframe.step)
+        first, last = max(first, EARLIEST), min(last, LATEST - self.series.timeframe.step)
+        span = Span(min(first, last), last + self.series.timeframe.step)
         self.damage.append(Damage(self.series, span, chunk, why))
 
     def answers(self, span: Span, *, touching: bool = False) -> list[Answer]:
         """What was said that meets the span (or touches it), ordered."""
         reach = 1 if touching else 0
         found = self._rows(
-            'SELECT start, "end", said, source, checked_at, expires_at FROM answer'
+            f'SELECT start, "end", said, source, checked_at, expires_at, {SOUND["answer"]} FROM answer'
             ' WHERE series = :series AND @at AND "end" > :start ORDER BY "end"',
             start=span.start - reach,
         )
         answers = []
-        for row in found:
+        for *row, is_sound in found:
+            if not is_sound:
+                self.report_index("an answer does not match its checksum")
+                continue
             if row[0] >= span.end + reach:
                 break
             answers.append(Answer(*row))
@@ -214,20 +275,51 @@ class View:
 
     def facts(self) -> SeriesFacts | None:
         """What is declared."""
-        found = self._rows("SELECT facts FROM facts WHERE series = :series AND @at").fetchone()
-        return None if found is None else decoded(found[0])
+        found = self._rows(
+            f"SELECT facts, {SOUND['facts']} FROM facts WHERE series = :series AND @at"
+        ).fetchone()
+        if found is None:
+            return None
+        if not found[1]:
+            raise StoreCorruptError(
+                "what is declared of the series is damaged",
+                series=self.series,
+                next_step="`qmtl store verify --repair` forgets it; then declare it again",
+            )
+        return decoded(found[0])
 
     def lost(self) -> Coverage:
-        """Ranges that damage has taken from this commit."""
-        if self._tx == LIVE:
-            return Coverage()
+        """Ranges that damage has taken from this commit, and that nobody has answered for since."""
         return Coverage(self._rows('SELECT start, "end" FROM lost WHERE series = :series AND @at'))
 
 
+_ENTRY = (
+    f"SELECT id, first_ts, last_ts, rows, codec, checksum, {SOUND['chunk']} FROM chunk"
+    " WHERE series = :series AND @at"
+)
+
+
 def series_number(connection: sqlite3.Connection, series: SeriesId) -> int | None:
-    """The row id of a series, or None."""
-    found = connection.execute("SELECT id FROM series WHERE node = ?", (series.text,)).fetchone()
-    return None if found is None else int(found[0])
+    """The row id of a series, or None. Raises `StoreCorruptError` where damage may have hidden it."""
+    found = connection.execute(
+        f"SELECT id, {SOUND['series']} FROM series WHERE node = ?", (series.text,)
+    ).fetchone()
+    if found is not None and found[1]:
+        return int(found[0])
+    if found is None:
+        # Names are never taken away, so that a hole in their numbers is one that was.
+        count, last, unsound, hidden = connection.execute(
+            f"SELECT count(*), coalesce(max(id), 0), coalesce(sum(NOT ({SOUND['series']})), 0),"
+            " coalesce(sum(node = ?), 0) FROM series NOT INDEXED",
+            (series.text,),
+        ).fetchone()
+        if count == last and not unsound and not hidden:
+            return None
+    raise StoreCorruptError(
+        "the list of series is damaged",
+        series=series,
+        next_step="run `qmtl store verify`; bring the store back from a backup (`qmtl store restore`)",
+    )
 
 
 def enter_series(connection: sqlite3.Connection, series: SeriesId) -> int:
@@ -237,13 +329,25 @@ def enter_series(connection: sqlite3.Connection, series: SeriesId) -> int:
         added = connection.execute("INSERT INTO series (node) VALUES (?)", (series.text,))
         number = added.lastrowid
         assert number is not None
+        connection.execute(f"UPDATE series SET crc = {PROOF['series']} WHERE id = ?", (number,))
     return number
 
 
 def last_commit(connection: sqlite3.Connection) -> tuple[int, int]:
     """Number and time of the newest commit; (0, 0) if there is none."""
-    found = connection.execute("SELECT id, committed_at FROM tx ORDER BY id DESC LIMIT 1").fetchone()
+    found = connection.execute(
+        f"SELECT id, committed_at, {SOUND['tx']} FROM tx ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    if found is not None and not found[2]:
+        raise _damaged_commits()
     return (0, 0) if found is None else (int(found[0]), int(found[1]))
+
+
+def _damaged_commits() -> StoreCorruptError:
+    return StoreCorruptError(
+        "the list of commits is damaged",
+        next_step="run `qmtl store verify`; bring the store back from a backup (`qmtl store restore`)",
+    )
 
 
 def refuse_future(connection: sqlite3.Connection, series: SeriesId | None, as_of: int, now: int) -> None:
@@ -275,7 +379,12 @@ def commit_at(connection: sqlite3.Connection, as_of: int) -> tuple[int, int]:
         )
 
     def time_of(tx: int) -> int:
-        return int(connection.execute("SELECT committed_at FROM tx WHERE id = ?", (tx,)).fetchone()[0])
+        found = connection.execute(
+            f"SELECT committed_at, {SOUND['tx']} FROM tx WHERE id = ?", (tx,)
+        ).fetchone()
+        if found is None or not found[1]:
+            raise _damaged_commits()
+        return int(found[0])
 
     (first,) = connection.execute("SELECT min(id) FROM tx").fetchone()
     if first is None:
@@ -292,27 +401,41 @@ def read(
     as_of: int | None,
     context: int,
     check: Callable[[], None] | None,
+    *,
+    is_first: bool = False,
 ) -> tuple[Snapshot, list[Damage]]:
     """A snapshot, and the damage met on the way, whose rows and answers it leaves out.
 
-    Leaves its transaction open, for the owner of the connection to roll back.
+    is_first: whether the index of the series is to be looked through for what damage has hidden. Leaves its
+    transaction open, for the owner of the connection to roll back.
     """
     connection.execute("BEGIN")
     tx, at = last_commit(connection) if as_of is None else commit_at(connection, as_of)
     view = View(connection, series, series_number(connection, series), LIVE if as_of is None else tx)
+    if is_first:
+        # What is counted is what there is now; what it lacks may have been there at any commit.
+        live = View(connection, series, view.number, LIVE)
+        live.look_for_gaps()
+        view.damage += live.damage
     rows, volume_nulls = assemble(view, span, context, check)
     first, last = np.searchsorted(rows.ts, [span.start, span.end]).tolist()
     low, high = max(0, first - context), min(rows.size, last + context)
+    said = view.answers(_hull(rows.cut(low, high), series, span))
     gone = Coverage(damage.span for damage in view.damage) | view.lost()
-    around = rows.cut(low, high)
-    said = answer_algebra.without(view.answers(_hull(around, view.series, span)), gone)
-    facts = view.facts()
-    frame = to_frame(around, volume_nulls=volume_nulls)
-    answers = [a for a in said if a.start < span.end and a.end > span.start]
-    behind = EMPTY
-    if rows.size - last < context and rows.size and not gone:
+    damaged = behind = EMPTY
+    if gone:
+        low, high = nearest_context(rows.ts, low, high, span, gone)
+        ts = rows.ts[first:last]
+        damaged = gone.clip(span) - Coverage.from_arrays(ts, ts + series.timeframe.step)
+    elif rows.size - last < context and rows.size:
         behind = _answered_behind(view, int(rows.ts[-1]), span)
-    snapshot = Snapshot(span, tx, at, frame, first - low, last - first, answers, facts, behind, said)
+    said = answer_algebra.without(said, gone)
+    answers = [a for a in said if a.start < span.end and a.end > span.start]
+    facts = view.facts()
+    frame = to_frame(rows.cut(low, high), volume_nulls=volume_nulls)
+    snapshot = Snapshot(
+        span, tx, at, frame, first - low, last - first, answers, facts, behind, said, damaged=damaged
+    )
     return snapshot, view.damage
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from zlib import crc32
 
 from qmtl.foundation.errors import StoreCorruptError, StoreError
 
-FORMAT = 3
+FORMAT = 4
 # An older qmtl would sweep away what a pin holds, so that it must not open such a store.
 FORMAT_WITH_PINS = 2
 FORMAT_WITH_REASONS = 3
 APPLICATION_ID = 0x716D746C  # "qmtl"
 DATABASE = "bars.sqlite"
 LOCK = "bars.lock"
+PAGE_BYTES = 8192
 
 # Requests that overlap must claim the same shards, so the grid is counted from the epoch and never changes.
 SHARD_STEPS = 10_000
@@ -32,6 +34,59 @@ CREATE TABLE pin (
 
 # What format 3 added: why a commit took rows away, in the words of whoever did.
 _SINCE_3 = "CREATE TABLE reason (tx INTEGER PRIMARY KEY, reason TEXT NOT NULL);"
+
+# How a row of the index proves itself: SQLite has no checksums of its own. Texts are taken as bytes, for
+# damaged ones cannot be decoded.
+_PROVEN = {
+    "chunk": "id, series, first_ts, last_ts, rows, codec, checksum, tx_from, tx_to",
+    "answer": 'series, tx_to, "end", start, tx_from, CAST(said AS BLOB), CAST(source AS BLOB), checked_at,'
+    " expires_at",
+    "facts": "series, tx_from, tx_to, CAST(facts AS BLOB)",
+    "series": "id, CAST(node AS BLOB), chunks, hot, answers",
+    "tx": 'id, committed_at, series, start, "end"',
+}
+PROOF = {table: f"row_check({columns})" for table, columns in _PROVEN.items()}
+# In SQL: whether a row is what was written.
+SOUND = {table: f"crc IS {proof}" for table, proof in PROOF.items()}
+
+# How many current chunks, hot rows and answers a series has, in SQL: what is counted beside its name.
+COUNTS = ", ".join(
+    f"(SELECT count(*) FROM {table} WHERE series = series_of.id AND tx_to = {LIVE})"
+    for table in ("chunk", "hot", "answer")
+)
+
+# What format 4 added: proofs of rows, counts that show whether one has vanished, and what became of damage.
+# lost.closed: NULL while `verify` reports it, then "healed" or "acknowledged".
+_SINCE_4 = f"""
+ALTER TABLE chunk ADD COLUMN crc INTEGER;
+ALTER TABLE answer ADD COLUMN crc INTEGER;
+ALTER TABLE facts ADD COLUMN crc INTEGER;
+ALTER TABLE tx ADD COLUMN crc INTEGER;
+ALTER TABLE series ADD COLUMN chunks INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE series ADD COLUMN hot INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE series ADD COLUMN answers INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE series ADD COLUMN crc INTEGER;
+ALTER TABLE lost ADD COLUMN why TEXT NOT NULL DEFAULT '';
+ALTER TABLE lost ADD COLUMN closed TEXT;
+UPDATE series AS series_of SET (chunks, hot, answers) = (SELECT {COUNTS});
+{" ".join(f"UPDATE {table} SET crc = {proof};" for table, proof in PROOF.items())}
+UPDATE lost SET closed = 'healed';
+"""
+
+# An older store that cannot be written is read as if it were of today.
+_AS_TODAY = f"""
+CREATE TEMP VIEW chunk AS SELECT *, {PROOF["chunk"]} AS crc FROM main.chunk;
+CREATE TEMP VIEW answer AS SELECT *, {PROOF["answer"]} AS crc FROM main.answer;
+CREATE TEMP VIEW facts AS SELECT *, {PROOF["facts"]} AS crc FROM main.facts;
+CREATE TEMP VIEW tx AS SELECT *, {PROOF["tx"]} AS crc FROM main.tx;
+CREATE TEMP VIEW series AS SELECT *, {PROOF["series"]} AS crc FROM (
+    SELECT id, node,
+           (SELECT count(*) FROM main.chunk WHERE series = s.id AND tx_to = {LIVE}) AS chunks,
+           (SELECT count(*) FROM main.hot WHERE series = s.id AND tx_to = {LIVE}) AS hot,
+           (SELECT count(*) FROM main.answer WHERE series = s.id AND tx_to = {LIVE}) AS answers
+    FROM main.series AS s);
+CREATE TEMP VIEW lost AS SELECT *, '' AS why, 'healed' AS closed FROM main.lost;
+"""
 
 _TABLES = """
 CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -90,7 +145,7 @@ CREATE TABLE accepted (
 """
 
 # What each format added to the one before it.
-_ADDED = {2: _SINCE_2, 3: _SINCE_3}
+_ADDED = {2: _SINCE_2, 3: _SINCE_3, 4: _SINCE_4}
 
 
 def format_of(connection: sqlite3.Connection) -> int:
@@ -131,6 +186,23 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
     connection.executescript(f"BEGIN IMMEDIATE; PRAGMA user_version = {FORMAT}; {added} COMMIT;")
 
 
+def read_as_today(connection: sqlite3.Connection) -> None:
+    """Let a connection that may not write see an older store as one of today's format."""
+    if 0 < format_of(connection) < FORMAT:
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.executescript(_AS_TODAY)
+
+
+def row_check(*values: object) -> int:
+    """The checksum of a row; `row_check(...)` in SQL once `teach` has been called."""
+    return crc32(repr(values).encode())
+
+
+def teach(connection: sqlite3.Connection) -> None:
+    """Make `row_check` known to a connection."""
+    connection.create_function("row_check", -1, row_check, deterministic=True)
+
+
 def shard_steps(connection: sqlite3.Connection) -> int:
     """How many grid steps make a shard in this store."""
     found = connection.execute("SELECT value FROM setting WHERE name = 'shard_steps'").fetchone()
@@ -139,7 +211,7 @@ def shard_steps(connection: sqlite3.Connection) -> int:
 
 def create(connection: sqlite3.Connection) -> None:
     """Lay out an empty file. All of it becomes visible at once."""
-    connection.execute("PRAGMA page_size = 8192")
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.executescript(

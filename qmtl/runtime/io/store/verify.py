@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.store.codec import unpack_single
-from qmtl.runtime.io.store.reader import Chunk, Damage, View
-from qmtl.runtime.io.store.schema import LIVE
+from qmtl.runtime.io.store.codec import Stored, unpack_single
+from qmtl.runtime.io.store.damage import Damage
+from qmtl.runtime.io.store.reader import Chunk, View
+from qmtl.runtime.io.store.repair import Lost, reported
+from qmtl.runtime.io.store.schema import LIVE, SOUND
 
 Progress = Callable[[int, int], None]
 
@@ -22,18 +23,26 @@ class Verification:
     """What `verify` has read, and what it found.
 
     chunks, hot_rows: how many were read, of all versions. damage: rows that cannot be read, oldest chunk
-    first. problems: sentences on the file as a whole. repaired: whether the damage was recorded, so that its
-    ranges are unknown now.
+    first. problems: sentences on the file as a whole. lost: what damage had taken before, and what is neither
+    healed nor acknowledged since. repaired: whether the damage was recorded, so that its ranges are unknown
+    now.
     """
 
     chunks: int
     hot_rows: int
     damage: tuple[Damage, ...]
     problems: tuple[str, ...]
+    lost: tuple[Lost, ...] = ()
     repaired: bool = False
 
     @property
     def is_sound(self) -> bool:
+        """Whether every byte is as it was written, and nothing that was lost is still missing."""
+        return not self.damage and not self.problems and not self.lost
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether every byte is as it was written; earlier damage may still be missing."""
         return not self.damage and not self.problems
 
 
@@ -43,44 +52,131 @@ _FETCH = 256
 def verify(connection: sqlite3.Connection, progress: Progress | None) -> Verification:
     """Read everything as of one moment. `progress(done, total)` counts chunks."""
     connection.execute("BEGIN")
-    problems = [
-        f"SQLite says: {text}"
-        for (text,) in connection.execute("PRAGMA quick_check(20)").fetchall()
-        if text != "ok"
-    ]
-    problems += _overlaps(connection)
+    problems = list(_of_the_file(connection))
     damage: list[Damage] = []
-    views = {
-        number: View(connection, SeriesId.parse(node), number, LIVE)
-        for number, node in connection.execute("SELECT id, node FROM series").fetchall()
-    }
-    (total,) = connection.execute("SELECT count(*) FROM chunk").fetchone()
-    done, last = 0, 0
+    counts = [0, 0]
+    try:
+        problems += _overlaps(connection)
+        problems += _unsound_lists(connection)
+        views = {
+            number: View(connection, SeriesId.parse(node), number, LIVE)
+            for number, node in connection.execute(
+                f"SELECT id, node FROM series WHERE {SOUND['series']}"
+            ).fetchall()
+        }
+        for parts in (_index, _chunks, _single_rows):
+            damage += parts(connection, views, counts, problems, progress)
+        lost = reported(connection)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as failure:
+        lost = []
+        problems.append(f"SQLite says: {failure}")
+    chunks, hot_rows = counts
+    return Verification(chunks, hot_rows, tuple(damage), tuple(dict.fromkeys(problems)), tuple(lost))
+
+
+def _of_the_file(connection: sqlite3.Connection) -> Iterator[str]:
+    try:
+        for (text,) in connection.execute("PRAGMA integrity_check(20)").fetchall():
+            if text != "ok":
+                yield f"SQLite says: {text}"
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as failure:
+        yield f"SQLite says: {failure}"
+
+
+def _unsound_lists(connection: sqlite3.Connection) -> Iterator[str]:
+    """The lists that nothing can make anew."""
+    for table, what in (("series", "the list of series"), ("tx", "the list of commits")):
+        (count,) = connection.execute(f"SELECT count(*) FROM {table} WHERE NOT ({SOUND[table]})").fetchone()
+        if count:
+            yield f"{count} entries of {what} do not match their checksums"
+    disordered = (
+        "SELECT count(*) FROM (SELECT committed_at, lag(committed_at) OVER (ORDER BY id) AS before FROM tx)"
+    )
+    (count,) = connection.execute(f"{disordered} WHERE before >= committed_at").fetchone()
+    if count:
+        yield f"{count} commits are not in order of time"
+
+
+def _index(
+    connection: sqlite3.Connection,
+    views: dict[int, View],
+    counts: list[int],
+    problems: list[str],
+    progress: Progress | None,
+) -> list[Damage]:
+    """Entries of series that have vanished, and answers and facts that are not as they were written."""
+    for number, view in views.items():
+        view.look_for_gaps()
+        for table, what in (("answer", "answers"), ("facts", "declarations")):
+            (count,) = connection.execute(
+                f"SELECT count(*) FROM {table} WHERE series = ? AND NOT ({SOUND[table]})", (number,)
+            ).fetchone()
+            if count:
+                view.report_index(f"{count} {what} do not match their checksums")
+    return _taken(views)
+
+
+def _taken(views: dict[int, View]) -> list[Damage]:
+    found = [damage for view in views.values() for damage in view.damage]
+    for view in views.values():
+        view.damage.clear()
+    return found
+
+
+def _chunks(
+    connection: sqlite3.Connection,
+    views: dict[int, View],
+    counts: list[int],
+    problems: list[str],
+    progress: Progress | None,
+) -> list[Damage]:
+    damage: list[Damage] = []
+    (total,) = connection.execute("SELECT count(*) FROM chunk NOT INDEXED").fetchone()
+    last = -1
     while batch := connection.execute(
-        "SELECT id, first_ts, last_ts, rows, codec, checksum, series FROM chunk"
-        " WHERE id > ? ORDER BY id LIMIT ?",
+        "SELECT id, first_ts, last_ts, rows, codec, checksum, series,"
+        f" {SOUND['chunk']} FROM chunk WHERE id > ? ORDER BY id LIMIT ?",
         (last, _FETCH),
     ).fetchall():
-        for row in batch:
-            view, chunk = views[row[-1]], Chunk(*row[:-1])
-            stamps = view.load(chunk).ts
-            if len(stamps) and not (np.diff(stamps) > 0).all():
-                problems.append(f"chunk {chunk.id} of {view.series} is not in order of time")
-            damage += view.damage
-            view.damage.clear()
-            done, last = done + 1, chunk.id
+        for *row, number, is_sound in batch:
+            chunk, view = Chunk(*row), views.get(number)
+            if view is None:
+                problems.append(f"chunk {chunk.id} belongs to no series")
+            elif not is_sound:
+                view.report_entry(chunk)
+            else:
+                stamps = view.load(chunk).ts
+                if len(stamps) and not (np.diff(stamps) > 0).all():
+                    problems.append(f"chunk {chunk.id} of {view.series} is not in order of time")
+            counts[0], last = counts[0] + 1, chunk.id
             if progress is not None:
-                progress(done, total)
-    hot_rows = 0
+                progress(counts[0], total)
+        damage += _taken(views)
+    return damage
+
+
+def _single_rows(
+    connection: sqlite3.Connection,
+    views: dict[int, View],
+    counts: list[int],
+    problems: list[str],
+    progress: Progress | None,
+) -> list[Damage]:
+    damage: list[Damage] = []
     for number, view in views.items():
-        found = connection.execute("SELECT ts, data FROM hot WHERE series = ? ORDER BY ts", (number,))
+        found = connection.execute(
+            "SELECT ts, tx_from, data FROM hot WHERE series = ? ORDER BY ts", (number,)
+        )
         while rows := found.fetchmany(_FETCH):
-            hot_rows += len(rows)
-            for position in unpack_single([data for _, data in rows])[1]:
-                ts = rows[position][0]
-                span = Span(ts, ts + view.series.timeframe.step)
-                damage.append(Damage(view.series, span, None, "a single row does not match its checksum"))
-    return Verification(done, hot_rows, tuple(damage), tuple(problems))
+            counts[1] += len(rows)
+            for position in unpack_single(number, [Stored(*row) for row in rows])[1]:
+                view.report_single(rows[position][0])
+        damage += _taken(views)
+    return damage
 
 
 def _overlaps(connection: sqlite3.Connection) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sqlite3
 from collections.abc import Iterable
@@ -20,10 +21,11 @@ from qmtl.runtime.io.store import answers as answer_algebra
 from qmtl.runtime.io.store import facts as declarations
 from qmtl.runtime.io.store.base import ALL_TIME, Answer, Write
 from qmtl.runtime.io.store.codec import Packed, pack, pack_single
+from qmtl.runtime.io.store.damage import Damage
 from qmtl.runtime.io.store.parallel import in_parallel
-from qmtl.runtime.io.store.reader import Damage, View, enter_series, last_commit
+from qmtl.runtime.io.store.reader import View, enter_series, last_commit
 from qmtl.runtime.io.store.rows import NO_ROWS, Rows, find, join, overlay, same_values
-from qmtl.runtime.io.store.schema import LIVE
+from qmtl.runtime.io.store.schema import COUNTS, LIVE, PROOF, row_check
 from qmtl.runtime.io.store.windows import Window, around, pieces, windows
 
 # A commit that changes fewer rows keeps them apart from the chunks, as hot rows.
@@ -168,6 +170,9 @@ class Transaction:
         self.number = enter_series(connection, series)
         self.series = series
         self.view = View(connection, series, self.number, LIVE)
+        self.committed = False
+        # Current chunks, hot rows and answers more than before.
+        self._more = [0, 0, 0]
 
     def too_many_hot(self, fresh: Rows) -> bool:
         """Whether the hot rows should be folded. One bar in 64 counts them, for counting costs time."""
@@ -190,8 +195,12 @@ class Transaction:
         ).fetchone()
         return moved is None
 
-    def apply(self, write: Write, difference: Difference, made: Plan) -> tuple[int, int]:
+    def apply(
+        self, write: Write, difference: Difference, made: Plan, *, healed: bool = False
+    ) -> tuple[int, int]:
         """Write and commit all that a write brings; number and time of the commit.
+
+        healed: whether damage was healed by it, which is news as well.
 
         If nothing of it is new, nothing is written, and the newest commit is the answer.
         """
@@ -203,7 +212,7 @@ class Transaction:
             spoken = self.answers(before, answer_algebra.overlay(before, write))
         kept_aside = self.quarantine(write)
         declared = write.declared != NOTHING_DECLARED and self._declared_by(write)
-        if not (difference.fresh.size or made.windows or spoken or kept_aside or declared):
+        if not (difference.fresh.size or made.windows or spoken or kept_aside or declared or healed):
             self.connection.execute("ROLLBACK")
             return last_commit(self.connection)
         reach = list(said.spans)
@@ -232,8 +241,21 @@ class Transaction:
 
     def commit(self) -> tuple[int, int]:
         """Make it durable; number and time of the commit."""
+        if any(self._more):
+            # Whoever reads the series can tell by these whether a part of it has vanished.
+            self.connection.execute(_COUNT_MORE, (*self._more, self.number))
         self.connection.execute("COMMIT")
+        self.committed = True
         return self.tx, self.as_of
+
+    def recount(self) -> None:
+        """Count anew what the series has now."""
+        self._more = [0, 0, 0]
+        self.connection.execute(
+            f"UPDATE series AS series_of SET (chunks, hot, answers) = (SELECT {COUNTS}) WHERE id = ?",
+            (self.number,),
+        )
+        self.connection.execute(f"UPDATE series SET crc = {PROOF['series']} WHERE id = ?", (self.number,))
 
     def rows(self, made: Plan, *, replaces: bool = True) -> None:
         """Apply a plan: retire chunks and hot rows, insert those that replace them.
@@ -242,49 +264,50 @@ class Transaction:
         """
         execute, many = self.connection.execute, self.connection.executemany
         for window in made.windows:
-            many("UPDATE chunk SET tx_to = ? WHERE id = ?", ((self.tx, chunk.id) for chunk in window.chunks))
-            execute(
+            many(_RETIRE_CHUNK, ((self.tx, chunk.id) for chunk in window.chunks))
+            hot = execute(
                 "UPDATE hot SET tx_to = ? WHERE series = ? AND tx_to = ? AND ts BETWEEN ? AND ?",
                 (self.tx, self.number, LIVE, window.low, window.high),
             )
-        for packed in made.packed:
-            inserted = execute(
-                "INSERT INTO chunk (series, first_ts, last_ts, rows, codec, checksum, bytes, tx_from, tx_to)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (self.number, *packed[:5], len(packed.blob), self.tx, LIVE),
-            )
-            execute("INSERT INTO blob (chunk, data) VALUES (?, ?)", (inserted.lastrowid, packed.blob))
+            self._more[0] -= len(window.chunks)
+            self._more[1] -= hot.rowcount
+        first = next_chunk(self.connection) if made.packed else 0
+        for number, packed in enumerate(made.packed, first):
+            row = (number, self.number, *packed[:5], self.tx, LIVE)
+            execute(_INSERT_CHUNK, (*row, len(packed.blob), row_check(*row)))
+            execute("INSERT INTO blob (chunk, data) VALUES (?, ?)", (number, packed.blob))
+        self._more[0] += len(made.packed)
         if made.hot.size:
             stamps = made.hot.ts.tolist()
             if replaces:
-                many(
+                replaced = many(
                     "UPDATE hot SET tx_to = ? WHERE series = ? AND tx_to = ? AND ts = ?",
                     ((self.tx, self.number, LIVE, ts) for ts in stamps),
                 )
+                self._more[1] -= replaced.rowcount
+            self._more[1] += len(stamps)
             many(
                 "INSERT INTO hot (series, tx_to, ts, tx_from, over, data) VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     (self.number, LIVE, ts, self.tx, over, data)
-                    for ts, over, data in zip(stamps, made.over, pack_single(made.hot), strict=True)
+                    for ts, over, data in zip(
+                        stamps, made.over, pack_single(made.hot, self.number, self.tx), strict=True
+                    )
                 ),
             )
 
     def answers(self, before: list[Answer], after: list[Answer]) -> bool:
         """Replace one list of answers by another; whether they differ."""
         old, new = set(before), set(after)
-        self.connection.executemany(
-            'UPDATE answer SET tx_to = ? WHERE series = ? AND tx_to = ? AND "end" = ? AND start = ?',
-            ((self.tx, self.number, LIVE, a.end, a.start) for a in before if a not in new),
-        )
-        self.connection.executemany(
-            'INSERT INTO answer (series, tx_to, "end", start, tx_from, said, source, checked_at, expires_at)'
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (self.number, LIVE, a.end, a.start, self.tx, a.said, a.source, a.checked_at, a.expires_at)
-                for a in after
-                if a not in old
-            ),
-        )
+        retired = [(self.tx, self.number, LIVE, a.end, a.start) for a in before if a not in new]
+        added = [
+            (self.number, LIVE, a.end, a.start, self.tx, a.said, a.source, a.checked_at, a.expires_at)
+            for a in after
+            if a not in old
+        ]
+        self.connection.executemany(_RETIRE_ANSWER, retired)
+        self.connection.executemany(_INSERT_ANSWER, added)
+        self._more[2] += len(added) - len(retired)
         return old != new
 
     def quarantine(self, write: Write) -> bool:
@@ -311,9 +334,46 @@ class Transaction:
     def log(self, kind: str, touched: Span) -> None:
         """Enter the commit into the list of commits."""
         self.connection.execute(
-            "INSERT INTO tx VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (self.tx, self.as_of, kind, _writer(), self.number, touched.start, touched.end),
+            _INSERT_TX, (self.tx, self.as_of, kind, _writer(), self.number, touched.start, touched.end)
         )
+
+
+def next_chunk(connection: sqlite3.Connection) -> int:
+    """A number that no chunk has, and none had whose bytes are still there: damaged bytes are never freed."""
+    found = connection.execute(
+        "SELECT max(coalesce((SELECT max(id) FROM chunk), 0), coalesce((SELECT max(chunk) FROM blob), 0))"
+    ).fetchone()
+    return int(found[0]) + 1
+
+
+def _with_proof(table: str, **changed: str) -> str:
+    """The proof of a row as it is after `SET column = expression`."""
+    proof = PROOF[table]
+    for column, value in changed.items():
+        proof = re.sub(rf"(?<=[ (]){column}(?=[,)])", value, proof)
+    return proof
+
+
+_INSERT_CHUNK = (
+    "INSERT INTO chunk (id, series, first_ts, last_ts, rows, codec, checksum, tx_from, tx_to, bytes, crc)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_RETIRE_CHUNK = f"UPDATE chunk SET tx_to = ?1, crc = {_with_proof('chunk', tx_to='?1')} WHERE id = ?2"
+_INSERT_ANSWER = (
+    'INSERT INTO answer (series, tx_to, "end", start, tx_from, said, source, checked_at, expires_at, crc)'
+    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
+    " row_check(?1, ?2, ?3, ?4, ?5, CAST(?6 AS BLOB), CAST(?7 AS BLOB), ?8, ?9))"
+)
+_RETIRE_ANSWER = (
+    f"UPDATE answer SET tx_to = ?1, crc = {_with_proof('answer', tx_to='?1')}"
+    ' WHERE series = ?2 AND tx_to = ?3 AND "end" = ?4 AND start = ?5'
+)
+_INSERT_TX = "INSERT INTO tx VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, row_check(?1, ?2, ?5, ?6, ?7))"
+_COUNT_MORE = (
+    "UPDATE series SET chunks = chunks + ?1, hot = hot + ?2, answers = answers + ?3, crc = "
+    + _with_proof("series", chunks="chunks + ?1", hot="hot + ?2", answers="answers + ?3")
+    + " WHERE id = ?4"
+)
 
 
 def hull(spans: Iterable[Span]) -> Span:

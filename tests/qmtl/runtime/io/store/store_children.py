@@ -11,8 +11,10 @@ import os
 import random
 import resource
 import sys
+import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -22,6 +24,7 @@ from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.runtime.io.store import windows, writer
+from qmtl.runtime.io.store.backup import backup
 from qmtl.runtime.io.store.base import Write
 from qmtl.runtime.io.store.embedded import EmbeddedStore
 from qmtl.runtime.testing.store_model import SERIES, STEP, make_frame
@@ -191,6 +194,46 @@ def read_without_rights(folder: str) -> None:
     store.close()
 
 
+def back_up_on_a_full_disk(folder: str, target: str) -> None:
+    with EmbeddedStore(folder) as store:
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
+        try:
+            backup(store, Path(target))
+        except StoreError as failure:
+            say(" ".join(str(failure).split()))
+
+
+def back_up_for_ever(folder: str, beside: str) -> None:
+    with EmbeddedStore(folder) as store:
+        say("ready")
+        for number in range(10_000):
+            backup(store, Path(beside) / f"copy {number}")
+            say("copied")
+
+
+def compact_on_a_full_disk(folder: str) -> None:
+    with EmbeddedStore(folder) as store:
+        for first in range(0, 4_000, 1_000):
+            store.commit(SERIES, Write("v", 1, some_bars(first, 1_000)))
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (Path(folder, "bars.sqlite-wal").stat().st_size, hard))
+        try:
+            store.compact()
+        except StoreError as failure:
+            say(" ".join(str(failure).split()))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        assert store.read(SERIES, minutes(0, 9_000)).frame.height == 4_000
+        assert store.compact().windows
+
+
+def hold_open(folder: str) -> None:
+    with EmbeddedStore(folder):
+        say("ready")
+        while not (Path(folder).parent / "let go").exists():
+            time.sleep(0.01)
+
+
 TASKS: dict[str, Callable[..., None]] = {
     task.__name__: task
     for task in (
@@ -202,6 +245,10 @@ TASKS: dict[str, Callable[..., None]] = {
         fill_the_disk,
         fork_with_an_open_store,
         read_without_rights,
+        back_up_on_a_full_disk,
+        back_up_for_ever,
+        compact_on_a_full_disk,
+        hold_open,
     )
 }
 

@@ -10,11 +10,12 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from qmtl.foundation.errors import StoreCorruptError
-from qmtl.foundation.timeline import Coverage
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.timeline import EMPTY, Coverage
 from qmtl.runtime.io.store.base import Write
 from qmtl.runtime.io.store.embedded import EmbeddedStore
 from qmtl.runtime.testing.store_model import SERIES
-from qmtl.runtime.testing.store_suite import minutes
+from qmtl.runtime.testing.store_suite import OTHER, minutes
 from qmtl.runtime.testing.store_suite import some_bars as plain_bars
 
 TOTAL = 30_000
@@ -128,14 +129,75 @@ class TestDamagedChunk:
                 snapshot = store.read(SERIES, WHOLE, as_of=as_of)
                 assert_frame_equal(snapshot.frame, rest, check_exact=True)
                 assert snapshot.answered == left
+                assert snapshot.damaged == Coverage.of(minutes(first, last + 1))
             # It is written down once, for caches to see.
             assert [(c.tx, c.span) for c in store.changes(known)] == [(known + 1, minutes(first, last + 1))]
-            assert not store.verify().damage
+            known_later = store.verify()
+            assert not known_later.damage
+            assert [(one.series, one.span) for one in known_later.lost] == [
+                (SERIES, minutes(first, last + 1))
+            ]
+            assert not known_later.is_sound
+            unhealed = store.read(SERIES, WHOLE).as_of
             store.commit(SERIES, Write("v", 2, whole, Coverage.of(WHOLE)))
             healed = store.read(SERIES, WHOLE)
             assert_frame_equal(healed.frame, whole, check_exact=True)
             assert healed.answered == Coverage.of(WHOLE)
-            assert store.read(SERIES, WHOLE, as_of=before).answered == left
+            assert healed.damaged == EMPTY
+            for as_of in (before, unhealed):
+                assert store.read(SERIES, WHOLE, as_of=as_of).answered == left
+                assert store.read(SERIES, WHOLE, as_of=as_of).damaged == Coverage.of(WHOLE) - left
+            assert store.verify().is_sound or damage is DAMAGES["links of pages"]
+
+    def test_a_read_as_of_writes_nothing(self, folder: Path, damage: Callable[[Path], None]) -> None:
+        _, first, last, _ = second_chunk(folder)
+        with EmbeddedStore(folder) as store:
+            before = store.read(SERIES, minutes(0, 1)).as_of
+        damage(folder)
+        with EmbeddedStore(folder) as store:
+            known = store.last_tx()
+            for _ in range(2):
+                snapshot = store.read(SERIES, WHOLE, as_of=before)
+                assert snapshot.damaged == Coverage.of(minutes(first, last + 1))
+            assert store.last_tx() == known
+            assert store.info().lost == 0
+
+    def test_it_heals_bar_by_bar_or_is_acknowledged(
+        self, folder: Path, damage: Callable[[Path], None]
+    ) -> None:
+        _, first, last, _ = second_chunk(folder)
+        damage(folder)
+        with EmbeddedStore(folder) as store:
+            store.read(SERIES, WHOLE)
+            halfway = first + 100
+            store.commit(SERIES, Write("v", 2, some_bars(first, 50), Coverage.of(minutes(first, halfway))))
+            left = minutes(halfway, last + 1)
+            assert store.read(SERIES, WHOLE).damaged == Coverage.of(left)
+            assert [one.span for one in store.verify().lost] == [left]
+            still = store.read(SERIES, WHOLE).as_of
+            assert store.acknowledge() == 1
+            acknowledged = store.read(SERIES, WHOLE)
+            assert acknowledged.damaged == EMPTY
+            assert Coverage.of(left) & acknowledged.answered == EMPTY, "it stays unknown"
+            assert store.verify().lost == ()
+            assert store.read(SERIES, WHOLE, as_of=still).damaged == Coverage.of(left)
+            assert store.acknowledge() == 0
+
+    def test_what_changed_over_it_cannot_be_told(self, folder: Path, damage: Callable[[Path], None]) -> None:
+        _, first, last, _ = second_chunk(folder)
+        with EmbeddedStore(folder) as store:
+            before = store.read(SERIES, minutes(0, 1)).as_of
+        damage(folder)
+        with EmbeddedStore(folder) as store:
+            after = store.commit(SERIES, Write("v", 2, some_bars(0, TOTAL, price=7.0))).as_of
+            with pytest.raises(StoreCorruptError) as refused:
+                store.diff(SERIES, before, after)
+            assert refused.value.damaged == Coverage.of(minutes(first, last + 1))
+            # What cannot be read is in neither list.
+            told = store.diff(SERIES, before, after, partial_ok=True)
+            assert told.height == TOTAL - (last + 1 - first)
+            again = store.commit(SERIES, Write("v", 3, some_bars(0, 10, price=9.0))).as_of
+            assert store.diff(SERIES, after, again).height == 10, "the damage is no part of this"
 
     def test_it_can_be_retracted(self, folder: Path, damage: Callable[[Path], None]) -> None:
         _, first, last, _ = second_chunk(folder)
@@ -217,9 +279,10 @@ def test_a_damaged_single_row(folder: Path) -> None:
             snapshot = store.read(SERIES, WHOLE, as_of=as_of)
             assert snapshot.frame.height == TOTAL - 1
             assert snapshot.answered == Coverage.of(WHOLE) - gone
-        assert store.verify().is_sound
+        assert [one.span for one in store.verify().lost] == [gone.hull]
         assert store.commit(SERIES, Write("v", 3, some_bars(TOTAL - 4, 1), gone)).added == 1
         assert store.read(SERIES, WHOLE).frame.equals(some_bars(0, TOTAL))
+        assert store.verify().is_sound
 
 
 def test_rows_are_counted_right_after_damage(folder: Path) -> None:
@@ -248,8 +311,119 @@ def test_damage_in_the_past_only(folder: Path) -> None:
         then = store.read(SERIES, WHOLE, as_of=before)
         assert then.frame.height == TOTAL - (last + 1 - first)
         assert then.answered == Coverage.of(WHOLE) - Coverage.of(minutes(first, last + 1))
-        # What cannot be read is in neither list.
-        assert store.diff(SERIES, before, now.as_of).height == then.frame.height
+        assert then.damaged == Coverage.of(minutes(first, last + 1))
+        assert now.damaged == EMPTY
+        # It cannot heal, for nobody writes to the past: it is reported until it is acknowledged.
+        assert [one.span for one in store.verify().lost] == [minutes(first, last + 1)]
+        assert store.acknowledge() == 1
+        assert store.verify().is_sound
+        assert store.read(SERIES, WHOLE, as_of=before).damaged == then.damaged
+
+
+def test_damage_in_the_newest_chunk_heals(tmp_path: Path) -> None:
+    """The number of the newest chunk is used again: the bytes that stayed must not stand in its way."""
+    with EmbeddedStore(tmp_path / "store") as store:
+        span = Coverage.of(minutes(0, 5_000))
+        store.commit(SERIES, Write("v", 1, some_bars(0, 5_000), span))
+        for price in (100.0, 7.0):
+            connection = sqlite3.connect(tmp_path / "store" / "bars.sqlite")
+            newest, blob = connection.execute("SELECT chunk, data FROM blob ORDER BY chunk DESC").fetchone()
+            connection.close()
+            tamper(tmp_path / "store", "UPDATE blob SET data = ? WHERE chunk = ?", flip(blob, 99), newest)
+            assert store.read(SERIES, minutes(0, 5_000)).damaged == span
+            store.commit(SERIES, Write("v", 1, some_bars(0, 5_000, price=price), span))
+            assert store.read(SERIES, minutes(0, 5_000)).frame.equals(some_bars(0, 5_000, price=price))
+            assert store.verify().is_sound
+
+
+def test_neighbours_beyond_damage_are_no_neighbours(folder: Path) -> None:
+    """What lies behind a lost range must not pass for the bars beside the one that is asked for."""
+    _, first, last, _ = second_chunk(folder)
+    flip_a_byte(folder, 0.5)
+    with EmbeddedStore(folder) as store:
+        for _ in range(2):
+            after = store.read(SERIES, minutes(last + 1, last + 11), context=5)
+            assert after.first == 0
+            assert after.rows.height == 15
+            before = store.read(SERIES, minutes(first - 10, first), context=5)
+            assert (before.first, before.rows.height) == (5, 15)
+
+
+def test_bytes_that_are_damaged_are_never_given_away(tmp_path: Path) -> None:
+    """To free a chunk whose pages are linked wrongly would free the pages of another."""
+    with EmbeddedStore(tmp_path / "store", retention=0) as store:
+        store.commit(SERIES, Write("v", 1, some_bars(0, TOTAL)))
+        store.commit(SERIES, Write("v", 1, some_bars(0, TOTAL, price=7.0)))
+    break_the_links(tmp_path / "store")
+    with EmbeddedStore(tmp_path / "store", retention=0) as store:
+        store.compact()
+        assert store.read(SERIES, WHOLE).frame.equals(some_bars(0, TOTAL, price=7.0))
+        assert not store.verify().damage
+        store.commit(SERIES, Write("v", 1, some_bars(0, TOTAL, price=9.0)))
+        assert store.read(SERIES, WHOLE).frame.equals(some_bars(0, TOTAL, price=9.0))
+
+
+HIDDEN = {
+    "chunk": "DELETE FROM chunk WHERE id = 2",
+    "single row": f"DELETE FROM hot WHERE ts = {(TOTAL - 4) * SERIES.timeframe.step}",
+    "answer": "DELETE FROM answer WHERE tx_to > 1000000",
+    "chunk of another series": "UPDATE chunk SET series = 7 WHERE id = 2",
+    "changed answer": "UPDATE answer SET start = start + 60000000000 WHERE tx_to > 1000000",
+    "source of an answer": "UPDATE answer SET source = 'x' WHERE tx_to > 1000000",
+    "row of another series": "UPDATE hot SET series = 7",
+    "row of another commit": "UPDATE hot SET tx_from = tx_from - 1",
+}
+
+
+@pytest.mark.parametrize("sql", HIDDEN.values(), ids=HIDDEN)
+def test_what_damage_hides_is_missed(folder: Path, sql: str) -> None:
+    tamper(folder, sql)
+    with EmbeddedStore(folder) as store:
+        assert not store.verify().is_sound
+        found = store.read(SERIES, WHOLE)
+        whole = some_bars(0, TOTAL)
+        assert found.frame.equals(whole.filter(whole["ts"].is_in(found.frame["ts"].implode())))
+        gone = found.answered
+        for ts in found.frame["ts"].to_physical():
+            gone |= Coverage.of((ts, ts + SERIES.timeframe.step))
+        assert found.damaged == Coverage.of(WHOLE) - gone
+        store.commit(SERIES, Write("v", 2, whole, Coverage.of(WHOLE)))
+        assert store.read(SERIES, WHOLE).frame.equals(whole)
+        assert store.read(SERIES, WHOLE).answered == Coverage.of(WHOLE)
+        if store.verify().problems:  # an entry of a series that does not exist
+            store.verify(repair=True)
+        assert store.verify().is_sound
+
+
+def test_damaged_facts_are_no_facts(folder: Path) -> None:
+    with EmbeddedStore(folder) as store:
+        store.declare(SERIES, SeriesFacts(calendar="XNYS"))
+    tamper(folder, "UPDATE facts SET facts = replace(facts, 'XNYS', 'XLON')")
+    with EmbeddedStore(folder) as store:
+        with pytest.raises(StoreCorruptError, match="declared"):
+            store.facts(SERIES)
+        assert store.verify(repair=True).repaired
+        assert store.facts(SERIES) is None
+        store.declare(SERIES, SeriesFacts(calendar="XNYS"))
+        assert store.facts(SERIES) == SeriesFacts(calendar="XNYS")
+
+
+LISTS = {
+    "name of a series": "UPDATE series SET node = 'ohlcv:model:BTC/USDT:5m'",
+    "time of a commit": "UPDATE tx SET committed_at = committed_at + 1",
+    "a series gone": "DELETE FROM series",
+}
+
+
+@pytest.mark.parametrize("sql", LISTS.values(), ids=LISTS)
+def test_a_damaged_list_stops_every_read(folder: Path, sql: str) -> None:
+    with EmbeddedStore(folder) as store:
+        store.commit(OTHER, Write("v", 1, plain_bars(0, 5)))
+    tamper(folder, sql + " WHERE id = 1" if "series" in sql else sql)
+    with EmbeddedStore(folder) as store:
+        with pytest.raises(StoreCorruptError, match="the list of"):
+            store.read(SERIES, WHOLE)
+        assert store.verify().problems
 
 
 def test_a_file_that_is_damaged_beyond_its_chunks_says_so(folder: Path) -> None:

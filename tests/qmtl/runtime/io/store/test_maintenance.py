@@ -1,8 +1,10 @@
 """Tidying, sweeping and counting change nothing that can be seen, but for what lies behind the horizon."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from polars.testing import assert_frame_equal
@@ -183,3 +185,11 @@ def test_acceptances_are_appended(store: EmbeddedStore) -> None:
     assert store.accept(SERIES, []) == 0
     assert store.accepted(SERIES) == [one, one._replace(fingerprint="f3"), two]
     assert store.accepted(OTHER) == []
+
+
+def test_a_compaction_on_a_full_disk_says_what_it_needs(children: Any, tmp_path: Path) -> None:
+    (said,) = children.run(("compact_on_a_full_disk", tmp_path / "store"))
+    assert "there is no room left to compact the store" in said
+    assert re.search(
+        r"it needs up to [0-9,]{7,} bytes beside bars.sqlite while it works, and [0-9,]+ bytes", said
+    )

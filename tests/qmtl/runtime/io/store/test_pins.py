@@ -111,8 +111,13 @@ def test_a_pin_has_one_name_and_a_name_has_one_pin(store: EmbeddedStore, clock: 
 
 
 def back_to_format_1(place: Path) -> None:
-    """What format 2 added is taken away again."""
+    """What later formats added is taken away again."""
     connection = sqlite3.connect(place / "bars.sqlite", isolation_level=None)
+    columns = {"series": ["chunks", "hot", "answers", "crc"], "lost": ["why", "closed"]}
+    columns |= {table: ["crc"] for table in ("chunk", "answer", "facts", "tx")}
+    for table, names in columns.items():
+        for name in names:
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
     connection.executescript(
         "DROP TABLE reason; DROP TABLE pin; DELETE FROM setting WHERE name = 'shard_steps';"
         "PRAGMA user_version = 1;"

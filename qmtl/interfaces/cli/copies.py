@@ -1,0 +1,93 @@
+"""`qmtl store backup` and `restore`: whole copies of a store, read through before they count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qmtl.foundation.words import counted
+from qmtl.interfaces.cli.session import JsonToo, Session, session_of
+from qmtl.interfaces.cli.store import size
+
+if TYPE_CHECKING:
+    from qmtl.runtime.io.store.backup import Copied
+
+
+def backup(
+    ctx: typer.Context,
+    dest: Annotated[Path, typer.Argument(metavar="DEST", help="A new folder, or an empty one.")],
+    json: JsonToo = False,
+) -> None:
+    """Copy the store to DEST while others use it, and read the copy through.
+
+    The copy is of one point in time. On any error DEST is no store.
+    """
+    from qmtl.interfaces.cli.progress import Bars
+    from qmtl.runtime.io.store import backup as backups
+
+    session = session_of(ctx)
+    with session.open_store(read_only=True) as store, Bars() as bars:
+        copied = backups.backup(store, dest, progress=lambda done, total: bars.advance("pages", done, total))
+    _show(session, copied, "copied to")
+
+
+def restore(
+    ctx: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A folder that `backup` has made.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let the store that is there go, for good.")
+    ] = False,
+    json: JsonToo = False,
+) -> None:
+    """Put a copy of SOURCE where the store is.
+
+    Refused while anybody has the store open. The copy is read through before anything is replaced.
+    """
+    from qmtl.interfaces.cli.progress import Bars
+    from qmtl.runtime.io.store import backup as backups
+
+    session = session_of(ctx)
+    with Bars() as bars:
+        copied = backups.restore(
+            source,
+            session.settings().seamless.store,
+            replace=replace,
+            progress=lambda done, total: bars.advance("pages", done, total),
+        )
+    _show(session, copied, "restored to")
+
+
+def _show(session: Session, copied: Copied, what: str) -> None:
+    from qmtl.foundation.times import iso
+
+    found = copied.verification
+    newest = f", the newest of {iso(copied.as_of)}" if copied.last_tx else ""
+    session.show(
+        f"{copied.source} {what} {copied.target}: {size(copied.bytes)}, "
+        f"{counted(copied.last_tx, 'commit')}{newest}",
+        f"{counted(found.chunks, 'chunk')} and {counted(found.hot_rows, 'single row')} were read back",
+    )
+    if found.lost:
+        session.show(
+            f"{counted(len(found.lost), 'range')} of it had been lost to damage before; "
+            "'qmtl store verify' names them"
+        )
+    session.emit(_json(copied))
+
+
+def _json(copied: Copied) -> dict[str, Any]:
+    from qmtl.foundation.times import iso
+
+    return {
+        "source": copied.source,
+        "target": copied.target,
+        "last_tx": copied.last_tx,
+        "as_of": copied.as_of,
+        "as_of_iso": iso(copied.as_of) if copied.last_tx else None,
+        "bytes": copied.bytes,
+        "chunks": copied.verification.chunks,
+        "hot_rows": copied.verification.hot_rows,
+        "lost": len(copied.verification.lost),
+    }
