@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from qmtl.foundation.grid import Grid
+from qmtl.foundation.pickled import pickled
 from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 
 STATES = ("present", "no_trade", "closed", "absent", "unknown")
@@ -50,6 +52,9 @@ class BarStates:
         """The same states over a sub-range, aligned to the grid."""
         span = self.grid.align(span)
         return BarStates(span, self.grid, *(cells.clip(span) for _, cells in self.items()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickled(BarStates, self.span, self.grid, *(cells for _, cells in self.items()))
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name} {count:,}" for name, count in self.counts.items() if count)

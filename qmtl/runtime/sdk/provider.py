@@ -540,7 +540,7 @@ class SeamlessDataProvider:
             self._version = version
 
     def _answer(self, journey: Journey, finish: Finish, fill: Fill | None) -> FetchResult:
-        result = self._answerer.answer(journey, finish, fill)
+        result = self._answerer.answer(journey, finish, fill, self._version)
         self._last = result
         if self._schemas.wants_flush:
             self._tell_observations()

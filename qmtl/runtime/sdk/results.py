@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.frames import empty_bars
+from qmtl.foundation.pickled import pickled
 from qmtl.foundation.states import BarStates
 from qmtl.runtime.conformance.report import ConformanceReport
 from qmtl.runtime.sdk.loop_thread import result_of
@@ -46,16 +48,40 @@ class Pending:
         if self._future is not None:
             self._future.cancel()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        future = self._future
+        if future is None:
+            return pickled(Pending, None)
+        if not future.done():
+            raise InvalidRequestError(
+                "an answer cannot be copied while its holes are being asked for",
+                why="the work goes on in this process, for this provider",
+                next_step="call `r.pending.wait()` or `r.pending.cancel()` first",
+            )
+        return pickled(_ended, CancelledError() if future.cancelled() else future.exception())
+
+
+def _ended(error: BaseException | None) -> Pending:
+    """Work that has come to this end."""
+    future: Future[None] = Future()
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+    return Pending(future)
+
 
 NOTHING_PENDING = Pending(None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FetchResult:
-    """The answer to one fetch.
+    """The answer to one fetch: whole once it is given, whatever happens to the provider and the store.
 
-    frame: polars; `ts` Datetime("ns", "UTC"), `open high low close volume` Float64, sorted, unique, within
-        `[start, end)`; with `fill=` also `filled` Boolean.
+    It can be pickled and deep-copied, except while its holes are being asked for.
+
+    frame: polars; `ts` Datetime("ns", "UTC"), `open high low close volume` Float64, sorted, unique,
+        within `[start, end)`; with `fill=` also `filled` Boolean.
     """
 
     frame: pl.DataFrame
@@ -73,6 +99,20 @@ class FetchResult:
     def report(self) -> ConformanceReport:
         """What the conformance pipeline found; put together when first asked for."""
         return self._report()
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, FetchResult)
+            and self.receipt == other.receipt
+            and self.frame.equals(other.frame)
+            and self.coverage == other.coverage
+            and self.report == other.report
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # frames have none
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickled(_restored, self.frame, self.receipt, self.pending, self.coverage, self.report)
 
     def to_pandas(self) -> pd.DataFrame:
         """A pandas frame, indexed by `ts`."""
@@ -93,6 +133,12 @@ class FetchResult:
             for name, value in self.receipt.lines()
         )
         return f"<table>{facts}</table>{self.frame._repr_html_()}"
+
+
+def _restored(
+    frame: pl.DataFrame, receipt: Receipt, pending: Pending, states: BarStates, report: ConformanceReport
+) -> FetchResult:
+    return FetchResult(frame, receipt, pending, _states=lambda: states, _report=lambda: report)
 
 
 @dataclass(frozen=True)
