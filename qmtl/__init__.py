@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from qmtl.foundation.version import __version__
+
 if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
     from qmtl.foundation.calendars import (
         Calendar as Calendar,
@@ -139,8 +141,6 @@ if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
     from qmtl.runtime.sdk.results import (
         Pending as Pending,
     )
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "qmtl.foundation.calendars": ("Calendar", "WeeklyCalendar"),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.version import __version__
 
 T = TypeVar("T")
 
@@ -25,8 +26,6 @@ class _Writer:
     """Stands first in a pickle, so that it is checked before anything that may have changed is read."""
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        from qmtl import __version__
-
         return _checked, (FORMAT, __version__)
 
 
@@ -37,8 +36,6 @@ _WRITER = _Writer()
 def _checked(form: int, version: str) -> _Writer:
     if form == FORMAT:
         return _WRITER
-    from qmtl import __version__
-
     raise InvalidRequestError(
         f"this pickle was written by qmtl {version}, in format {form}",
         why=f"qmtl {__version__} reads format {FORMAT} only",

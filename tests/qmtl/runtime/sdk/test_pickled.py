@@ -260,7 +260,7 @@ def test_a_pickle_of_another_format_is_refused_with_both_versions(
     }[what]
     with monkeypatch.context() as later:
         later.setattr(pickled, "FORMAT", 99)
-        later.setattr(qmtl, "__version__", "7.8.9")
+        later.setattr(pickled, "__version__", "7.8.9")
         doctored = pickle.dumps(whole, protocol)
     # What a later version has renamed is not looked for before the writer is known.
     for name in (b"_restored", b"from_arrays", b"BarStates", b"ConformanceReport"):
@@ -274,7 +274,7 @@ def test_a_pickle_of_another_format_is_refused_with_both_versions(
 def test_the_version_of_the_writer_alone_refuses_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     result = clean(make)
     with monkeypatch.context() as later:
-        later.setattr(qmtl, "__version__", "7.8.9")
+        later.setattr(pickled, "__version__", "7.8.9")
         written = pickle.dumps(result)
     assert b"7.8.9" in written
     assert pickle.loads(written) == result
