@@ -63,7 +63,7 @@ class Session:
         settings = self.settings()
         if not make:
             _must_exist(settings.seamless.store)
-        return provider_from_settings(settings)
+        return provider_from_settings(settings, progress=False)  # commands show their own
 
     def open_store(self, *, make: bool = False, read_only: bool = False) -> EmbeddedStore:
         """The store alone. Without `make`, a folder that is not there is an error, not a new store."""

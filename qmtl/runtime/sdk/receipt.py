@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from qmtl.foundation.html import facts_table
 from qmtl.foundation.pickled import pickled
 from qmtl.foundation.series import SeriesId
+from qmtl.foundation.texts import fact_lines, on_screen
 from qmtl.foundation.timeline import EMPTY, Coverage, Span, spans_text
 from qmtl.foundation.times import iso
 from qmtl.runtime.planning.request import Tier
@@ -120,7 +122,10 @@ class Receipt(_Facts):
         }
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name:<12} {value}" for name, value in self.lines())
+        return on_screen(fact_lines(self.lines()))
+
+    def _repr_html_(self) -> str:
+        return facts_table(self.lines())
 
     def lines(self) -> list[tuple[str, str]]:
         """What a person reads, a fact a line."""
