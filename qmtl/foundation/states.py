@@ -11,6 +11,7 @@ import numpy as np
 
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.pickled import pickled
+from qmtl.foundation.state_bar import states_html
 from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 
 STATES = ("present", "no_trade", "closed", "absent", "unknown")
@@ -55,6 +56,9 @@ class BarStates:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return pickled(BarStates, self.span, self.grid, *(cells for _, cells in self.items()))
+
+    def _repr_html_(self) -> str:
+        return states_html(self)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name} {count:,}" for name, count in self.counts.items() if count)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
+from qmtl.foundation.html import table, title
 from qmtl.foundation.pickled import pickled
 from qmtl.foundation.times import iso
 
@@ -208,8 +209,21 @@ class Coverage:
     def __repr__(self) -> str:
         return f"Coverage({spans_text(self)})"
 
+    def _repr_html_(self) -> str:
+        rows = [
+            (iso(start), iso(end))
+            for start, end in zip(self.starts[:_LISTED].tolist(), self.ends[:_LISTED].tolist(), strict=True)
+        ]
+        more = len(self) - len(rows)
+        left = title(f"and {more:,} more, up to {iso(self.hull.end)}") if more else ""
+        return title(f"{len(self):,} spans") + table(("start", "end"), rows) + left
+
     def __reduce__(self) -> tuple[Any, ...]:
         return pickled(Coverage.from_arrays, self.starts, self.ends)
+
+
+# Spans of a coverage that a page lists.
+_LISTED = 20
 
 
 def spans_text(cells: Coverage) -> str:

@@ -14,6 +14,7 @@ from qmtl.foundation.frames import stamps
 from qmtl.foundation.pickled import pickled
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import BarStates
+from qmtl.foundation.texts import on_screen
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import iso, to_ns
 from qmtl.foundation.words import counted
@@ -157,7 +158,7 @@ class ConformanceReport:
             f"  could not check {item.rule}: {counted(item.bars, 'bar')}, {item.why}"
             for item in self.could_not_check
         ]
-        return "\n".join(lines)
+        return on_screen(lines)
 
     def _repr_html_(self) -> str:
         head = "".join(

@@ -115,7 +115,7 @@ class Board:
             screen = self._screen
             if screen is not None and not self._lines:
                 self._screen = None
-                _still_there(Screen.clear, screen)
+                _still_there(lambda screen: screen.clear(), screen)
 
 
 def _still_there(act: Callable[[Screen], None], screen: Screen) -> bool:

@@ -19,11 +19,13 @@ from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.grid import Grid
+from qmtl.foundation.html import facts_table
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.foundation.schema.governance import ValidationMode
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.foundation.states import BarStates
+from qmtl.foundation.texts import fact_lines, on_screen
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import SECOND, SMALL_INT, iso, to_ns, warn_of_small_ints
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
@@ -466,6 +468,23 @@ class SeamlessDataProvider:
     def last_conformance_report(self) -> ConformanceReport | None:
         """The report of the newest answer; None before the first."""
         return None if self._last is None else self._last.report
+
+    def __repr__(self) -> str:
+        return on_screen(["SeamlessDataProvider", *fact_lines(self._facts())])
+
+    def _repr_html_(self) -> str:
+        return facts_table(self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """Where the store is, how many series it holds, and who is asked for more."""
+        if self._parts.closed:
+            return [("store", str(self.store.path)), ("state", "closed")]
+        return [
+            ("store", str(self.store.path)),
+            ("series", f"{len(self.store.list_series()):,}"),
+            ("vendors", self._shell.vendors.described or "none"),
+            ("live feeds", self._shell.feeds.described or "none"),
+        ]
 
     # -- life -------------------------------------------------------------------------------------------
 

@@ -37,7 +37,8 @@ def provider(where="bars"):
 PROGRAMS: dict[str, tuple[str, int]] = {
     "at the top": ("sdp = provider()\nassert sdp.fetch(BTC, *DAY).frame.height == 1440", 0),
     "in a function": (
-        "def main():\n    return provider().fetch(BTC, *DAY)\nr = main()\nassert r.report.passes and r.frame.height == 1440",
+        "def main():\n    return provider().fetch(BTC, *DAY)\n"
+        "r = main()\nassert r.report.passes and r.frame.height == 1440",
         0,
     ),
     "in a circle": (
@@ -46,7 +47,8 @@ PROGRAMS: dict[str, tuple[str, int]] = {
         0,
     ),
     "asynchronous": (
-        "async def main():\n    r = await provider().fetch_async(BTC, *DAY)\n    assert r.frame.height == 1440\n"
+        "async def main():\n    r = await provider().fetch_async(BTC, *DAY)\n"
+        "    assert r.frame.height == 1440\n"
         "asyncio.run(main())",
         0,
     ),
