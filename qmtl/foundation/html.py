@@ -16,7 +16,7 @@ def facts_table(rows: Iterable[tuple[str, str]]) -> str:
         f"<td style='text-align:left'>{escape(value)}</td></tr>"
         for name, value in rows
     )
-    return f"<table>{cells}</table>"
+    return f"<table style='color:inherit'>{cells}</table>"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -27,7 +27,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     left = len(every) - MOST_ROWS
     if left > 0:
         body += f"<tr><td colspan='{len(head)}' style='text-align:left'>... and {left:,} more</td></tr>"
-    return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<table style='color:inherit'><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def title(text: str) -> str:

@@ -72,7 +72,7 @@ def _legend(states: BarStates) -> str:
         f"<td style='text-align:left'>{meaning}</td></tr>"
         for name, (colour, meaning) in COLOURS.items()
     )
-    return f"<table>{rows}</table>"
+    return f"<table style='color:inherit'>{rows}</table>"
 
 
 def shown_states(states: BarStates, width: int) -> list[str]:

@@ -118,7 +118,7 @@ def lines_html(lines: Sequence[Line]) -> str:
     if len(lines) > MOST_LINES:
         more = f"and {len(lines) - MOST_LINES:,} more series"
         rows.append(f"<tr><td style='text-align:left' colspan='3'>{more}</td></tr>")
-    return f"<table>{''.join(rows)}</table>"
+    return f"<table style='color:inherit'>{''.join(rows)}</table>"
 
 
 def lines_text(lines: Sequence[Line]) -> str:
