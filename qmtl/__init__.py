@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from qmtl.foundation.version import __version__
+
 if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
     from qmtl.foundation.calendars import (
         Calendar as Calendar,
@@ -131,16 +133,13 @@ if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
     from qmtl.runtime.sdk.provider import SeamlessDataProvider as SeamlessDataProvider
     from qmtl.runtime.sdk.receipt import Receipt as Receipt
     from qmtl.runtime.sdk.results import (
-        FetchManyResult as FetchManyResult,
-    )
-    from qmtl.runtime.sdk.results import (
         FetchResult as FetchResult,
     )
     from qmtl.runtime.sdk.results import (
         Pending as Pending,
     )
-
-__version__ = "0.1.0"
+    from qmtl.runtime.sdk.results_many import BackfillManyResult as BackfillManyResult
+    from qmtl.runtime.sdk.results_many import FetchManyResult as FetchManyResult
 
 _HOMES = {
     "qmtl.foundation.calendars": ("Calendar", "WeeklyCalendar"),
@@ -182,7 +181,8 @@ _HOMES = {
     "qmtl.runtime.sdk.importing": ("ImportResult", "import_file"),
     "qmtl.runtime.sdk.provider": ("SeamlessDataProvider",),
     "qmtl.runtime.sdk.receipt": ("Receipt",),
-    "qmtl.runtime.sdk.results": ("FetchManyResult", "FetchResult", "Pending"),
+    "qmtl.runtime.sdk.results": ("FetchResult", "Pending"),
+    "qmtl.runtime.sdk.results_many": ("BackfillManyResult", "FetchManyResult"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -23,6 +23,7 @@ QmtlError
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 class QmtlError(Exception):
     """Base of all errors of this package.
 
-    `what` is one sentence fragment; `series`, `span`, `why` and `next_step` complete it.
+    `what` is one sentence fragment; `series`, `span`, `why` and `next_step` complete it. `others` are errors
+    that apply as well, in the order in which they would have been raised: this one is the first of them.
     `str()` gives the whole message, ready for a person. Options and verbs of the Python API stand in
     backquotes, as `partial_ok=True` and `backfill(...)`, so that other faces can put it in their own words.
     """
@@ -48,6 +50,7 @@ class QmtlError(Exception):
         span: Span | None = None,
         why: str | None = None,
         next_step: str | None = None,
+        others: Iterable[QmtlError] = (),
     ) -> None:
         super().__init__(what)
         self.what = what
@@ -55,6 +58,7 @@ class QmtlError(Exception):
         self.span = span
         self.why = why
         self.next_step = next_step
+        self.others = tuple(others)
 
     def __str__(self) -> str:
         text = self.what
@@ -66,18 +70,37 @@ class QmtlError(Exception):
             text += f"\n  why:    {self.why}"
         if self.next_step is not None:
             text += f"\n  next:   {self.next_step}"
+        for other in self.others:
+            whose = "" if other.series in (None, self.series) else f"{other.series}: "
+            text += f"\n  also:   {whose}{other.what}"
         return text
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from qmtl.foundation.pickled import pickled
+
         # Exceptions cross process borders in test runners and pools; the default only keeps `args`.
-        return (_restore, (type(self), self.args, self.__dict__))
+        return pickled(_restored, type(self), self.args, self.__dict__)
 
 
-def _restore(kind: type[QmtlError], args: tuple[Any, ...], facts: dict[str, Any]) -> QmtlError:
+def _restored(kind: type[QmtlError], args: tuple[Any, ...], facts: dict[str, Any]) -> QmtlError:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(facts)
     return error
+
+
+def first_of(errors: Iterable[QmtlError]) -> QmtlError:
+    """The first of these errors (at least one), which lists the rest of them as its `others`.
+
+    It is a copy where there are others: the same error may have been raised to somebody else, too.
+    """
+    first, *rest = errors
+    if not rest:
+        return first
+    whole = copy(first)
+    whole.others = (*first.others, *rest)
+    whole.__cause__ = first.__cause__
+    return whole
 
 
 class InvalidRequestError(QmtlError, ValueError):

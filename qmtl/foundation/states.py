@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from qmtl.foundation.grid import Grid
+from qmtl.foundation.pickled import pickled
+from qmtl.foundation.state_bar import states_html
 from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 
 STATES = ("present", "no_trade", "closed", "absent", "unknown")
@@ -54,6 +57,12 @@ class BarStates:
         span = self.grid.align(span)
         cut = (cells.clip(span) for cells in (*(cells for _, cells in self.items()), self.damaged))
         return BarStates(span, self.grid, *cut)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickled(BarStates, *(getattr(self, part.name) for part in fields(self)))
+
+    def _repr_html_(self) -> str:
+        return states_html(self)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name} {count:,}" for name, count in self.counts.items() if count)

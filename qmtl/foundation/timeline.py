@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
+from qmtl.foundation.html import table, title
+from qmtl.foundation.pickled import pickled
 from qmtl.foundation.times import iso
 
 Int64Array = npt.NDArray[np.int64]
@@ -205,11 +207,36 @@ class Coverage:
         return hash((self.starts.tobytes(), self.ends.tobytes()))
 
     def __repr__(self) -> str:
-        shown = ", ".join(map(str, self.spans[:3]))
-        return f"Coverage({shown}{f', ... {len(self)} spans' if len(self) > 3 else ''})"
+        return f"Coverage({spans_text(self)})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (iso(start), iso(end))
+            for start, end in zip(self.starts[:_LISTED].tolist(), self.ends[:_LISTED].tolist(), strict=True)
+        ]
+        more = len(self) - len(rows)
+        left = title(f"and {more:,} more, up to {iso(self.hull.end)}") if more else ""
+        return title(f"{len(self):,} spans") + table(("start", "end"), rows) + left
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Coverage.from_arrays, (self.starts, self.ends))
+        return pickled(Coverage.from_arrays, self.starts, self.ends)
+
+
+# Spans of a coverage that a page lists.
+_LISTED = 20
+
+
+def spans_text(cells: Coverage) -> str:
+    """The spans, where one line has room for them; else how many there are, and within which range."""
+    if len(cells) <= 2:
+        text = " ".join(map(str, cells.spans))
+        if len(text) <= _LINE:
+            return text
+    return f"{len(cells):,} spans in {cells.hull}"
+
+
+# Two spans of whole days or minutes fit; texts of a receipt stand behind a name of a few characters.
+_LINE = 80
 
 
 def _union(starts: Int64Array, ends: Int64Array) -> tuple[Int64Array, Int64Array]:

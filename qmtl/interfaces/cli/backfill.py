@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qmtl.interfaces.cli.guard import error_json, tell
+from qmtl.interfaces.cli.guard import DEFECT, error_json, tell
 from qmtl.interfaces.cli.session import JsonToo, instant, session_of
 
 if TYPE_CHECKING:
+    from qmtl.foundation.errors import QmtlError
     from qmtl.foundation.states import BarStates
 
 
@@ -18,13 +19,17 @@ def backfill(
     series: Annotated[list[str], typer.Argument(metavar="SERIES", show_default=False)],
     start: Annotated[str, typer.Argument(metavar="START", help="Included.", show_default=False)],
     end: Annotated[str, typer.Argument(metavar="END", help="Not included.", show_default=False)],
+    partial_ok: Annotated[
+        bool,
+        typer.Option("--partial-ok", help="Bars that stay missing are no failure."),
+    ] = False,
     json: JsonToo = False,
 ) -> None:
     """Ask vendors for what is missing in [START, END).
 
-    Ctrl-C ends it at any time; what was committed stays, and the next run resumes from there.
+    Ctrl-C ends it at any time; what was committed stays, and the next run resumes from there. A
+    series that fails does not stop the others; the exit code is the first that applies of 5, 7, 3, 6, 4, 2.
     """
-    from qmtl.foundation.errors import InvalidRequestError, QmtlError
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.states import STATES
     from qmtl.interfaces.cli.progress import Bars
@@ -32,39 +37,43 @@ def backfill(
     from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
-    names = [SeriesId.parse(name).text for name in dict.fromkeys(series)]
-    done: list[dict[str, Any]] = []
-    rows: list[tuple[object, ...]] = []
-    failures: list[QmtlError] = []
-    codes: list[int] = []
-    with session.provider() as provider:
-        for name in names:
-            try:
-                with Bars() as bars:
-                    states = provider.backfill(
-                        name, instant(start), instant(end), on_progress=bars.backfilled
-                    )
-                done.append({"series": name, **states_json(states)})
-                rows.append((name, *(f"{count:,}" for count in states.counts.values())))
-                _refuse_holes(name, states)
-            except InvalidRequestError:
-                raise
-            except QmtlError as error:
-                # The other series may well be had; the first failure decides the exit code.
-                failures.append(error)
-                codes.append(tell(session, error))
-    if rows:
-        session.show(Rows(("series", *STATES), rows))
-    session.emit({"series": done, "failures": [error_json(session, error) for error in failures]})
+    names = list(series) if partial_ok else [SeriesId.parse(name).text for name in series]
+    with session.provider() as provider, Bars() as bars:
+        result = provider.backfill(
+            names, instant(start), instant(end), partial_ok=True, on_progress=bars.backfilled
+        )
+    failures = dict(result.errors)
+    if not partial_ok:
+        holes = {name: _holes(name, states) for name, states in result.states.items()}
+        failures |= {name: error for name, error in holes.items() if error is not None}
+    if result.states:
+        session.show(
+            Rows(
+                ("series", *STATES),
+                (
+                    (name, *(f"{count:,}" for count in states.counts.values()))
+                    for name, states in result.states.items()
+                ),
+            )
+        )
+    told = {name: failures[name] for name in dict.fromkeys(names) if name in failures}
+    codes = [tell(session, error) for error in told.values()]
+    session.emit(
+        {
+            "series": [{"series": name, **states_json(states)} for name, states in result.states.items()],
+            "failures": [error_json(session, error) for error in told.values()],
+        }
+    )
     if codes:
-        raise typer.Exit(codes[0])
+        raise typer.Exit(min(codes, key=_ORDER.index))
 
 
-def _refuse_holes(name: str, states: BarStates) -> None:
-    """Raise `StoreCorruptError` if bars are damaged, else `MissingDataError` if any are absent or unknown.
+# Errors of several series: the exit code of the first in the order in which a fetch of one raises them.
+_ORDER = (DEFECT, 5, 7, 3, 6, 4, 2)
 
-    Bars that have not closed are no holes.
-    """
+
+def _holes(name: str, states: BarStates) -> QmtlError | None:
+    """What to say of closed bars that are damaged, or else absent or unknown; None if there are none."""
     from qmtl.foundation.clock import SystemClock
     from qmtl.foundation.errors import MissingDataError
     from qmtl.foundation.series import SeriesId
@@ -74,15 +83,16 @@ def _refuse_holes(name: str, states: BarStates) -> None:
     now = states.grid.floor(SystemClock().now())
     closed = Span(states.span.start, max(states.span.start, min(states.span.end, now)))
     if damaged := states.damaged.clip(closed):
-        raise corrupt(SeriesId.parse(name), damaged, what="it did not heal", span=states.span)
+        return corrupt(SeriesId.parse(name), damaged, what="it did not heal", span=states.span)
     holes = {"unknown": states.unknown.clip(closed), "absent": states.absent.clip(closed)}
     counts = [f"{states.grid.count(cells):,} {state}" for state, cells in holes.items() if cells]
-    if counts:
-        raise MissingDataError(
-            f"bars are still missing: {', '.join(counts)}",
-            holes=holes,
-            series=name,
-            span=states.span,
-            why="unknown: the source has not answered for them; absent: it says that it has none",
-            next_step="'qmtl coverage' shows them; run it again later",
-        )
+    if not counts:
+        return None
+    return MissingDataError(
+        f"bars are still missing: {', '.join(counts)}",
+        holes=holes,
+        series=name,
+        span=states.span,
+        why="unknown: the source has not answered for them; absent: it says that it has none",
+        next_step="'qmtl coverage' shows them; run it again later",
+    )

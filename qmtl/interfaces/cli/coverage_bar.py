@@ -5,15 +5,11 @@ from __future__ import annotations
 from itertools import groupby
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 from rich.text import Text
 
+from qmtl.foundation.state_bar import percent, shown_states
 from qmtl.foundation.states import BarStates
-from qmtl.foundation.timeline import Coverage
 from qmtl.foundation.times import iso
-
-Nanoseconds = npt.NDArray[np.uint64]
 
 
 class Look(NamedTuple):
@@ -32,11 +28,6 @@ LOOKS = {
     "unknown": Look("?", "bold red", "nobody has answered yet"),
 }
 
-# A single hole in a year must be seen, so a hole wins its cell, the worse one first ...
-_HOLES = ("unknown", "absent")
-# ... and among the rest the largest share of time does.
-_SOUND = ("present", "no_trade", "closed")
-
 NARROWEST = 10
 
 
@@ -52,39 +43,9 @@ def render(states: BarStates, width: int) -> Text:
     return Text("\n").join([_bar(states, width), _axis(states, width), *_legend(states)])
 
 
-def cells(states: BarStates, width: int) -> list[str]:
-    """The state that each of `width` characters shows."""
-    span = states.span
-    edges = np.array([span.length * i // width for i in range(width + 1)], dtype=np.uint64)
-    share = {name: np.diff(_time_before(cells, span.start, edges)) for name, cells in states.items()}
-    sound = np.argmax(np.stack([share[name] for name in _SOUND]), axis=0)
-    shown = np.array(_SOUND, dtype=object)[sound]
-    for name in reversed(_HOLES):
-        shown[share[name] > 0] = name
-    names: list[str] = shown.tolist()
-    return names
-
-
-def _time_before(cells: Coverage, origin: int, edges: Nanoseconds) -> Nanoseconds:
-    """For each edge, how much of `cells` lies before it; edges count from `origin`.
-
-    Unsigned, because a range may be longer than an int64 can count.
-    """
-    if not cells:
-        return np.zeros(len(edges), dtype=np.uint64)
-    starts = (cells.starts - origin).view(np.uint64)
-    widths = (cells.ends - cells.starts).view(np.uint64)
-    whole = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(widths)])
-    i = np.searchsorted(starts, edges, side="right") - 1
-    last = np.maximum(i, 0)
-    within = np.minimum(edges - starts[last], widths[last])
-    result: Nanoseconds = np.where(i < 0, np.uint64(0), whole[last] + within)
-    return result
-
-
 def _bar(states: BarStates, width: int) -> Text:
     bar = Text()
-    for name, run in groupby(cells(states, width)):
+    for name, run in groupby(shown_states(states, width)):
         bar.append(LOOKS[name].glyph * len(list(run)), LOOKS[name].style)
     return bar
 
@@ -106,13 +67,6 @@ def _legend(states: BarStates) -> list[Text]:
     lines = []
     for name, look in LOOKS.items():
         line = Text.assemble((look.glyph, look.style), f" {name:<8} {counts[name]:>{digits},} bars ")
-        line.append(f"{_percent(counts[name], total):>7}  {look.meaning}", "dim")
+        line.append(f"{percent(counts[name], total):>7}  {look.meaning}", "dim")
         lines.append(line)
     return lines
-
-
-def _percent(part: int, total: int) -> str:
-    """Rounded, but never up to 100 % or down to 0 %: almost all is not all."""
-    if part in (0, total):
-        return f"{100 * part // total} %"
-    return f"{min(max(100 * part / total, 0.01), 99.99):.2f} %"

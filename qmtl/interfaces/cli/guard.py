@@ -150,6 +150,8 @@ def error_json(session: Session, error: Exception) -> dict[str, Any]:
     words = {"message": error.what, "why": error.why, "next_step": error.next_step}
     facts |= {name: text and in_words_of(session.options, text) for name, text in words.items()}
     facts |= {"series": error.series, "range": None if error.span is None else _ends(error.span)}
+    if error.others:
+        facts["others"] = [error_json(session, other) for other in error.others]
     if isinstance(error, MissingDataError):
         facts["holes"] = {name: [_ends(span) for span in cells] for name, cells in error.holes.items()}
     elif isinstance(error, ConformancePipelineError):

@@ -63,7 +63,7 @@ class Session:
         settings = self.settings()
         if not make:
             _must_exist(settings.seamless.store)
-        return provider_from_settings(settings)
+        return provider_from_settings(settings, progress=False)  # commands show their own
 
     def open_store(
         self, *, make: bool = False, read_only: bool = False, lost_commits_ok: bool = False

@@ -36,6 +36,11 @@ class Finding:
     sample: pl.DataFrame
     accepted: int = 0
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Finding) and self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]  # it holds a frame
+
     @property
     def raises(self) -> int:
         """How many of the bars make a fetch raise."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from html import escape
 from typing import Any, NamedTuple
 
@@ -11,8 +11,10 @@ import numpy as np
 import polars as pl
 
 from qmtl.foundation.frames import stamps
+from qmtl.foundation.pickled import pickled
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import BarStates
+from qmtl.foundation.texts import on_screen
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import iso, to_ns
 from qmtl.foundation.words import counted
@@ -89,6 +91,14 @@ class ConformanceReport:
     def passes(self) -> bool:
         return self.errors == 0 and self.warnings == 0
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ConformanceReport) and self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]  # it holds frames
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickled(ConformanceReport, *(getattr(self, part.name) for part in fields(self)))
+
     def says_more_than(self, previous: Mapping[str, Any] | None) -> bool:
         """Whether this report finds something that the JSON of an earlier one lacks."""
         return says_more(self.findings, previous)
@@ -148,7 +158,7 @@ class ConformanceReport:
             f"  could not check {item.rule}: {counted(item.bars, 'bar')}, {item.why}"
             for item in self.could_not_check
         ]
-        return "\n".join(lines)
+        return on_screen(lines)
 
     def _repr_html_(self) -> str:
         head = "".join(

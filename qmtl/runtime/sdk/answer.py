@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import polars as pl
 
-from qmtl.foundation.errors import QmtlError, SchemaValidationError
+from qmtl.foundation.errors import first_of
 from qmtl.foundation.fingerprint import fingerprint
 from qmtl.foundation.frames import empty_bars
 from qmtl.foundation.observability.log import sla_log
 from qmtl.foundation.observability.metrics import Metrics
+from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import BarStates
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import iso
+from qmtl.runtime.conformance.acceptance import Accepted
 from qmtl.runtime.conformance.findings import Finding, of_damage, of_replaced
 from qmtl.runtime.conformance.flags import EMPTY_FLAGS
+from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.registered import NOT_CHECKED, SchemaCheck
 from qmtl.runtime.conformance.report import SCHEMA, ConformanceReport, Heal, Unchecked
 from qmtl.runtime.coordination.backfill import Filling
@@ -26,9 +29,11 @@ from qmtl.runtime.planning.request import Fill, Tier
 from qmtl.runtime.planning.session import Breach, Finish
 from qmtl.runtime.sdk.journey import Journey
 from qmtl.runtime.sdk.outcome import (
+    Fault,
     conformance_error,
     damage_error,
     describe,
+    describe_missing,
     missing_error,
     schema_error,
     sla_error,
@@ -46,9 +51,15 @@ class Answerer:
         self._shell = shell
         self._schemas = schemas
         self._metrics = metrics
+        # A cached answer reads nothing from the store, as long as nobody has written to it. Bounded: one per
+        # series and version of the store, the longest unused left out first.
+        self._baseline = lru_cache(maxsize=1024)(self._read_baseline)
 
-    def answer(self, journey: Journey, finish: Finish, fill: Fill | None) -> FetchResult:
-        """The result of a journey. Raises in the order SLA, source, missing, conformance."""
+    def answer(self, journey: Journey, finish: Finish, fill: Fill | None, version: int) -> FetchResult:
+        """The result of a journey. Raises in the order SLA, source, missing, schema, conformance.
+
+        version: of the store, as it was last noticed.
+        """
         request = journey.request
         holding = journey.holding or _nothing(journey)
         check = self._check(journey, holding)
@@ -58,26 +69,34 @@ class Answerer:
         if finish.breach is not None:
             _log_breach(journey, finish.breach)
 
-        # What goes on behind the answer, and may set another filling, is no part of it.
-        report: Callable[[], ConformanceReport] = partial(
-            self._report, journey, holding, check, journey.filling
-        )
         clean = not (holding.flags or journey.filling is not None or check.violations or journey.damage_met)
+        accepted = self._shell.store.accepted(request.series) if holding.flags else ()
+        report = self._report(
+            journey, holding, check, accepted=accepted, baseline=self._baseline(request.series, version)
+        )
         archived = None
         if not clean:
             report = cache(report)  # looked at here already; a clean answer leaves it to the result
             archived = self._archive(journey, holding, report)
-        error = None
-        if finish.breach is not None or finish.holes or not clean:
-            error = self._first_error(journey, finish, holding, check, phases, report, clean)
-        if error is not None and not (request.partial_ok and not isinstance(error, SchemaValidationError)):
+        faults: list[Fault] = []
+        if finish.breach is not None or finish.holes or finish.failure is not None or not clean:
+            faults = self._faults(journey, finish, holding, check, accepted, phases, report)
+        # The first that raises carries the others, those that the request would have answered included.
+        faults_in_order = sorted(faults, key=lambda fault: not fault.raises)
+        if faults_in_order and faults_in_order[0].raises:
+            error = first_of(fault.error() for fault in faults_in_order)
             self._metrics.count_fetch(request.series, request.strategy.name, type(error).__name__)
             raise error
         self._metrics.count_fetch(
             request.series, request.strategy.name, "partial" if finish.holes else "complete"
         )
         self._count_bars(journey, holding)
-        return self._result(journey, finish, holding, phases, report, archived, fill)
+        violations = tuple(fault.text for fault in faults)
+        return self._result(journey, finish, holding, phases, report, archived, fill, violations)
+
+    def _read_baseline(self, series: SeriesId, version: int) -> dict[str, Any] | None:
+        """What reports of the series are compared with, in this version of the store."""
+        return self._shell.store.baseline_report(series)
 
     def _earlier_close(self, holding: Holding) -> float | None:
         """The last close before the range, at the same commit."""
@@ -96,46 +115,68 @@ class Answerer:
             rest -= brought
         self._metrics.count_bars_served(holding.series, journey.session.answered_by or Tier.STORAGE, rest)
 
-    def _first_error(
+    def _faults(
         self,
         journey: Journey,
         finish: Finish,
         holding: Holding,
         check: SchemaCheck,
+        accepted: Sequence[Accepted],
         phases: Mapping[str, float],
-        report: Any,
-        clean: bool,
-    ) -> QmtlError | None:
-        request, vendors = journey.request, self._shell.vendors
+        report: Callable[[], ConformanceReport],
+    ) -> list[Fault]:
+        """All that is wrong with the answer, in the order in which it is raised: no one hides another."""
+        request, held, failure = journey.request, journey.held, finish.failure
+        vendors = self._shell.vendors
+        answers_breach = request.sla is not None and request.sla.on_breach == "partial"
+        strict = not request.partial_ok
+        # A breach that is answered takes what it left behind with it: sources and holes are its consequence.
+        holes_raise = strict and not (finish.breach is not None and answers_breach)
+        faults = []
         if finish.breach is not None:
-            answered = request.sla is not None and request.sla.on_breach == "partial"
-            if not answered and not request.partial_ok:
-                return sla_error(
-                    finish.breach, request, phases, _abandoned(journey), damaged=journey.damage_left
+            breach = finish.breach
+            faults.append(
+                Fault(
+                    describe(breach),
+                    strict and not answers_breach,
+                    lambda: sla_error(breach, request, phases, _abandoned(journey)),
                 )
-        else:
-            if journey.damage_left and request.holes_raise:
-                return damage_error(request, journey.damage_left, finish.failure)
-            if finish.failure is not None and finish.holes:
-                return finish.failure
-            if finish.holes and request.holes_raise:
-                return missing_error(
-                    request,
-                    journey.grid,
-                    holding.unknown.clip(request.closed),
-                    holding.absent.clip(request.closed),
-                    self._shell.store,
-                    unserved=None
-                    if vendors.find(request.series) is not None
-                    else vendors.unserved(request.series),
+            )
+        if damaged := journey.damage_left:
+            lost = partial(damage_error, request, damaged, failure)
+            faults.append(Fault(lost().what, holes_raise and request.strategy.holes_raise, lost))
+        if failure is not None:
+            why = "" if failure.why is None else f": {failure.why}"
+            faults.append(Fault(failure.what + why, holes_raise and bool(finish.holes), lambda: failure))
+        # What damage took is not called missing beside it.
+        unknown = holding.unknown.clip(request.closed) - journey.damage_left
+        absent = holding.absent.clip(request.closed)
+        if finish.holes and (unknown or absent) and request.strategy.holes_raise:
+            faults.append(
+                Fault(
+                    describe_missing(journey.grid, unknown, absent),
+                    holes_raise,
+                    lambda: missing_error(
+                        request,
+                        journey.grid,
+                        unknown,
+                        absent,
+                        self._shell.store,
+                        unserved=None if vendors.find(request.series) else vendors.unserved(request.series),
+                    ),
                 )
-        if check.violations and journey.held.is_strict:
-            return schema_error(journey.held, check, holding.frame, series=request.series, span=request.span)
-        if not clean and not request.partial_ok and self._raises(holding):
-            return conformance_error(request, report())
-        return None
+            )
+        if check.violations and held.is_strict:
+            broken = partial(
+                schema_error, held, check, holding.frame, series=request.series, span=request.span
+            )
+            faults.append(Fault(broken().what, True, broken))
+        if self._raises(holding, accepted):
+            found = partial(conformance_error, request, report())
+            faults.append(Fault(found().what, strict, found))
+        return faults
 
-    def _raises(self, holding: Holding) -> bool:
+    def _raises(self, holding: Holding, accepted: Sequence[Accepted]) -> bool:
         """Whether an error or a warning names a bar that is not accepted."""
         if not holding.flags:
             return False
@@ -143,7 +184,7 @@ class Answerer:
             holding.flags,
             holding.states,
             frame=holding.frame,
-            accepted=self._shell.store.accepted(holding.series),
+            accepted=accepted,
         )
         return bool(verdict.errors or verdict.warnings)
 
@@ -164,27 +205,31 @@ class Answerer:
         return check
 
     def _report(
-        self, journey: Journey, holding: Holding, check: SchemaCheck, filling: Filling | None
-    ) -> ConformanceReport:
-        store = self._shell.store
-        asked_again = journey.session.asked_again
-        return self._shell.pipeline.report(
-            series=holding.series,
-            frame=holding.frame,
-            states=holding.states,
-            flags=holding.flags,
-            fingerprint=fingerprint(holding.frame),
-            as_of=holding.as_of,
-            previous=store.baseline_report(holding.series),
-            accepted=store.accepted(holding.series) if holding.flags else (),
-            heal=None if not asked_again else Heal(asked_again, asked_again - self._shell.suspects(holding)),
-            findings=[
-                *of_damage(journey.damage_met, journey.grid, holding.span),
-                *([] if filling is None else [*filling.findings, *_of_replaced(filling, holding)]),
-                *check.findings(holding.frame),
-            ],
-            schema_id=journey.held.name,
-            unchecked=_unchecked(journey.held, holding.frame),
+        self,
+        journey: Journey,
+        holding: Holding,
+        check: SchemaCheck,
+        *,
+        accepted: Sequence[Accepted],
+        baseline: Mapping[str, Any] | None,
+    ) -> Callable[[], ConformanceReport]:
+        """Puts the report together when it is asked for, from what is known now: an answer stays as it is.
+
+        It needs neither the store nor the provider, which may both be gone by then.
+        """
+        asked_again, filling = journey.session.asked_again, journey.filling
+        heal = None if not asked_again else Heal(asked_again, asked_again - self._shell.suspects(holding))
+        return partial(
+            _reported,
+            self._shell.pipeline,
+            journey.held,
+            holding,
+            check,
+            baseline=baseline,
+            accepted=accepted,
+            heal=heal,
+            filling=filling,
+            damage_met=journey.damage_met,
         )
 
     def _archive(
@@ -212,6 +257,7 @@ class Answerer:
         report: Callable[[], ConformanceReport],
         archived: bool | None,
         fill: Fill | None,
+        violations: tuple[str, ...],
     ) -> FetchResult:
         request = journey.request
         frame = holding.frame
@@ -222,11 +268,6 @@ class Answerer:
                 fill,
                 has_volume=journey.facts.has_volume is not False,
                 earlier_close=self._earlier_close(holding) if fill == "flat" else None,
-            )
-        violations = [] if finish.breach is None else [describe(finish.breach)]
-        if finish.failure is not None:
-            violations.append(
-                finish.failure.what + ("" if finish.failure.why is None else f": {finish.failure.why}")
             )
         not_closed = EMPTY
         if request.closed.end < request.span.end:
@@ -245,7 +286,7 @@ class Answerer:
                 lambda: fingerprint(frame),
                 lambda: holding.states.counts,
             ),
-            violations=tuple(violations),
+            violations=violations,
             abandoned=_abandoned(journey),
             damaged=journey.damage_left,
             healed=journey.damage_met - journey.damage_left,
@@ -255,6 +296,37 @@ class Answerer:
             schema_id=journey.held.name,
         )
         return FetchResult(frame, receipt, _states=lambda: holding.states, _report=report)
+
+
+def _reported(
+    pipeline: ConformancePipeline,
+    held: Held,
+    holding: Holding,
+    check: SchemaCheck,
+    *,
+    baseline: Mapping[str, Any] | None,
+    accepted: Sequence[Accepted],
+    heal: Heal | None,
+    filling: Filling | None,
+    damage_met: Coverage,
+) -> ConformanceReport:
+    """What was found in the answer, compared with `baseline`."""
+    damage = of_damage(damage_met, holding.grid, holding.span)
+    filled = [] if filling is None else [*filling.findings, *_of_replaced(filling, holding)]
+    return pipeline.report(
+        series=holding.series,
+        frame=holding.frame,
+        states=holding.states,
+        flags=holding.flags,
+        fingerprint=fingerprint(holding.frame),
+        as_of=holding.as_of,
+        previous=baseline,
+        accepted=accepted,
+        heal=heal,
+        findings=[*damage, *filled, *check.findings(holding.frame)],
+        schema_id=held.name,
+        unchecked=_unchecked(held, holding.frame),
+    )
 
 
 def _unchecked(held: Held, frame: pl.DataFrame) -> list[Unchecked]:

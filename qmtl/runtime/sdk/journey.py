@@ -10,7 +10,7 @@ from qmtl.foundation.timeline import EMPTY, Coverage
 from qmtl.runtime.coordination.backfill import Filling, OnProgress
 from qmtl.runtime.coordination.tail import Tail
 from qmtl.runtime.io.holding import Holding
-from qmtl.runtime.planning.request import Request, Tier
+from qmtl.runtime.planning.request import Fill, Request, Tier
 from qmtl.runtime.planning.session import Session
 from qmtl.runtime.sdk.schemas import Held
 
@@ -28,7 +28,9 @@ class Journey:
     holding: Holding | None = None
     filling: Filling | None = None
     tail: Tail | None = None
+    fill: Fill | None = None
     on_progress: OnProgress | None = None
+    shows_progress: bool = False
     # What was missing before the backfill and before the live tail: the difference tells who served what.
     missing_before: dict[Tier, Coverage] = field(default_factory=dict)
     # Bars that a read found damaged; those that the holding still calls so have not healed.

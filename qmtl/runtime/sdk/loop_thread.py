@@ -53,6 +53,11 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_started(self) -> bool:
+        """Whether there has been work, and the thread still runs."""
+        return self._thread is not None
+
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run `work` on the loop. Raises `InvalidRequestError` once the loop is closed."""
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import polars as pl
 
@@ -17,7 +18,7 @@ from qmtl.foundation.errors import (
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import iso
 from qmtl.foundation.words import counted
 from qmtl.runtime.conformance.registered import SchemaCheck
@@ -28,6 +29,19 @@ from qmtl.runtime.planning.request import Request, Tier
 from qmtl.runtime.planning.session import Breach
 from qmtl.runtime.sdk.schemas import Held
 from qmtl.runtime.sdk.sources import Unserved
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong with an answer.
+
+    text: one line for the receipt of a partial answer. raises: whether it ends this request. error: makes
+    what is raised then.
+    """
+
+    text: str
+    raises: bool
+    error: Callable[[], QmtlError]
+
 
 _NEXT = {
     "storage_wait": "raise storage_wait, or ask for a shorter range",
@@ -55,12 +69,9 @@ def sla_error(
     request: Request,
     ledger: Mapping[str, float],
     abandoned: Iterable[str],
-    *,
-    damaged: Coverage = EMPTY,
 ) -> SeamlessSLAExceeded:
-    """The error of a breach; what the store has lost is told beside it."""
+    """The error of a breach."""
     left = [f"{name} ignored its cancellation and was left behind" for name in abandoned]
-    left += [f"the store is damaged in {first_spans(damaged)}"] if damaged else []
     return SeamlessSLAExceeded(
         describe(breach),
         phase=breach.phase,
@@ -97,6 +108,16 @@ def damage_error(request: Request, damaged: Coverage, failure: QmtlError | None)
     )
 
 
+def describe_missing(grid: Grid, unknown: Coverage, absent: Coverage) -> str:
+    """One line: how many bars are missing in each state, and where."""
+    parts = [
+        f"{grid.count(cells):,} {name} ({first_spans(cells)})"
+        for name, cells in (("unknown", unknown), ("absent", absent))
+        if cells
+    ]
+    return f"bars are missing: {', '.join(parts)}"
+
+
 def missing_error(
     request: Request,
     grid: Grid,
@@ -107,10 +128,7 @@ def missing_error(
     unserved: Unserved | None,
 ) -> MissingDataError:
     """Which bars are missing, why each kind is, and what to do about it."""
-    parts, reasons = [], []
-    for name, cells in (("unknown", unknown), ("absent", absent)):
-        if cells:
-            parts.append(f"{grid.count(cells):,} {name} ({first_spans(cells)})")
+    reasons = []
     refused = store.quarantined(request.series, unknown.hull) if unknown else None
     if refused is not None and refused.height:
         inside = refused.filter(unknown.holds(stamps(refused)))
@@ -134,7 +152,7 @@ def missing_error(
     if absent:
         reasons.append("the source says that it has none")
     return MissingDataError(
-        f"bars are missing: {', '.join(parts)}",
+        describe_missing(grid, unknown, absent),
         holes={name: cells for name, cells in (("unknown", unknown), ("absent", absent)) if cells},
         series=request.series,
         span=request.span,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 import polars as pl
 
@@ -19,11 +19,13 @@ from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.grid import Grid
+from qmtl.foundation.html import facts_table
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.foundation.schema.governance import ValidationMode
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.foundation.states import BarStates
+from qmtl.foundation.texts import fact_lines, on_screen
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import SECOND, SMALL_INT, iso, to_ns, warn_of_small_ints
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
@@ -44,10 +46,15 @@ from qmtl.runtime.sdk.declared import Declared
 from qmtl.runtime.sdk.flights import Flights
 from qmtl.runtime.sdk.journey import Journey
 from qmtl.runtime.sdk.loop_thread import LoopThread
-from qmtl.runtime.sdk.results import FetchManyResult, FetchResult, Pending
+from qmtl.runtime.sdk.open_parts import OpenParts
+from qmtl.runtime.sdk.options import FetchOptions, check_common, check_fill, check_policy, check_range
+from qmtl.runtime.sdk.progress import BOARD
+from qmtl.runtime.sdk.results import FetchResult, Pending
+from qmtl.runtime.sdk.results_many import BackfillManyResult, FetchManyResult
 from qmtl.runtime.sdk.schemas import Schemas, mode_named, records_of
+from qmtl.runtime.sdk.several import for_each, names_of
 from qmtl.runtime.sdk.shell import Shell
-from qmtl.runtime.sdk.sources import CcxtByVenue, Sources, close_each, name_of
+from qmtl.runtime.sdk.sources import CcxtByVenue, Sources, name_of
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -55,9 +62,6 @@ if TYPE_CHECKING:
     from qmtl.foundation.schema.registry import SchemaRegistry
 
 MIB = 1024 * 1024
-
-# How many series of one fetch_many are under way at once.
-MANY_AT_ONCE = 8
 
 
 class SeamlessDataProvider:
@@ -83,6 +87,8 @@ class SeamlessDataProvider:
     declared: patterns of node ids to `SeriesFacts`, as `seamless.series` of qmtl.yml.
     rules: how long an empty answer takes to settle, and when an absence is asked about again.
     retention: seconds of history that compaction keeps for `as_of`; None keeps all.
+    progress: whether a fetch that takes more than a second shows how far it is: a bar on the terminal behind
+        stderr, or in a notebook; nothing elsewhere.
 
     Safe to use from several threads. A context manager, for `with` and `async with`.
     """
@@ -106,10 +112,12 @@ class SeamlessDataProvider:
         declared: Iterable[tuple[str, SeriesFacts]] = (),
         rules: Rules | None = None,
         retention: float | None = None,
+        progress: bool = True,
     ) -> None:
         self._clock = clock or SystemClock()
         self._sla = sla
         self._partial_ok = partial_ok
+        self._progress = progress
         kept = None if retention is None else int(retention * SECOND)
         self.store = EmbeddedStore(store, clock=self._clock, retention=kept)
         try:
@@ -140,13 +148,12 @@ class SeamlessDataProvider:
             )
             self._answerer = Answerer(self._shell, self._schemas, self._metrics)
             self._loop = LoopThread(self._clock)
-            self._behind: set[Future[None]] = set()
+            self._parts = OpenParts(self.store, self._shell, self._schemas, self._loop)
             self._watch = threading.Lock()
             self._version = self.store.version()
             self._seen_tx = self.store.last_tx()
             self._last: FetchResult | None = None
-            self._closed = False
-            self._process = os.getpid()
+            self._parts.belong_to(self)
         except BaseException:
             self.store.close()
             raise
@@ -172,6 +179,7 @@ class SeamlessDataProvider:
         as_of: Any = None,
         fill: Fill | None = None,
         on_progress: OnProgress | None = None,
+        progress: bool | None = None,
     ) -> FetchResult:
         """The bars of `series` that open within `[start, end)`.
 
@@ -179,17 +187,22 @@ class SeamlessDataProvider:
         strategy: FAIL_FAST, AUTO_BACKFILL, PARTIAL_FILL or SEAMLESS.
         as_of: a commit time; reads the store as it was, and asks no vendor.
         fill: "flat" or "null" adds a row, marked `filled`, for each bar that did not trade.
+        on_progress: called with a `Progress` as bars come in, on a thread of the provider's.
+        progress: whether a fetch that takes more than a second shows how far it is; left out, as the provider
+            was told.
 
         Raises `InvalidRequestError`, `SeamlessSLAExceeded`, `SourceUnavailableError`, `MissingDataError` or
         `ConformancePipelineError`; the last four are holes, violations and findings of the answer with
         `partial_ok`.
         """
         self._begin()
-        journey = self._open(series, start, end, strategy, sla, partial_ok, as_of, fill, on_progress)
+        journey = self._open(
+            series, start, end, strategy, sla, partial_ok, as_of, fill, on_progress, progress
+        )
         finish = self._shell.drive_local(journey)
         if finish is None:
-            finish = self._loop.run(self._shell.drive(journey))
-        return self._answer(journey, finish, fill)
+            finish = self._loop.run(self._driven(journey))
+        return self._answer(journey, finish)
 
     async def fetch_async(
         self,
@@ -203,12 +216,15 @@ class SeamlessDataProvider:
         as_of: Any = None,
         fill: Fill | None = None,
         on_progress: OnProgress | None = None,
+        progress: bool | None = None,
     ) -> FetchResult:
         """`fetch` for asyncio: never blocks the caller's loop on the store or the network."""
         self._refuse_unusable()
 
         def opened() -> tuple[Journey, Finish | None]:
-            journey = self._open(series, start, end, strategy, sla, partial_ok, as_of, fill, on_progress)
+            journey = self._open(
+                series, start, end, strategy, sla, partial_ok, as_of, fill, on_progress, progress
+            )
             return journey, self._shell.drive_local(journey, tiers=(Tier.CACHE,))
 
         def looked() -> tuple[Journey, Finish | None]:
@@ -221,40 +237,52 @@ class SeamlessDataProvider:
         else:
             journey, finish = await asyncio.to_thread(looked)
         if finish is not None:
-            return self._answer(journey, finish, fill)
-        finish = await self._loop.wait(self._shell.drive(journey))
-        return await asyncio.to_thread(self._answer, journey, finish, fill)
+            return self._answer(journey, finish)
+        finish = await self._loop.wait(self._driven(journey))
+        return await asyncio.to_thread(self._answer, journey, finish)
 
     def fetch_many(
-        self, series: Iterable[str | SeriesId], start: Any, end: Any = None, **options: Any
+        self, series: Iterable[str | SeriesId], start: Any, end: Any = None, **options: Unpack[FetchOptions]
     ) -> FetchManyResult:
-        """Several series at once; options as for `fetch`. The first error ends it."""
-        return self._loop.run(self.fetch_many_async(series, start, end, **options))
+        """Several series at once, each once; options as for `fetch`.
+
+        With `partial_ok` one bad series never stops the others: its error is in `r.errors[series]`. Without,
+        the first error is raised, after the others were cancelled (or were done); what they committed stays.
+        """
+        return self._loop.run(self._fetch_many(*self._checked(series, start, end, options), options))
 
     async def fetch_many_async(
-        self, series: Iterable[str | SeriesId], start: Any, end: Any = None, **options: Any
+        self, series: Iterable[str | SeriesId], start: Any, end: Any = None, **options: Unpack[FetchOptions]
     ) -> FetchManyResult:
         """`fetch_many` for asyncio."""
-        if isinstance(series, str):
-            raise InvalidRequestError(
-                "fetch_many takes several series",
-                series=series,
-                next_step=f"write [{series!r}], or use fetch",
-            )
-        names = list(dict.fromkeys(str(one) for one in series))
-        room = asyncio.Semaphore(MANY_AT_ONCE)
+        return await self._loop.wait(self._fetch_many(*self._checked(series, start, end, options), options))
 
+    def _checked(
+        self, series: Iterable[str | SeriesId], start: Any, end: Any, options: FetchOptions
+    ) -> tuple[list[str], Any, Any]:
+        """The request for several series, if it can be made of any of them."""
+        self._refuse_unusable()
+        names = names_of(series, face="fetch")
+        check_common(start, end, options)
+        return names, start, end
+
+    async def _fetch_many(
+        self, names: list[str], start: Any, end: Any, options: FetchOptions
+    ) -> FetchManyResult:
+        def looked(name: str) -> tuple[Journey, Finish | None]:
+            self._notice_commits()
+            journey = self._open(name, start, end, **options)
+            return journey, self._shell.drive_local(journey, tiers=(Tier.CACHE,))
+
+        # Here, on the provider's own loop, a call that is cancelled has come to its end when that is heard.
         async def one(name: str) -> FetchResult:
-            async with room:
-                return await self.fetch_async(name, start, end, **options)
+            journey, finish = await asyncio.to_thread(looked, name)
+            if finish is None:
+                finish = await self._driven(journey)
+            return await asyncio.to_thread(self._answer, journey, finish)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = {name: group.create_task(one(name)) for name in names}
-        except BaseExceptionGroup as several:
-            # The others were cancelled with it: the first error is the whole story.
-            raise several.exceptions[0] from None
-        return FetchManyResult({name: task.result() for name, task in tasks.items()})
+        partial_ok = self._is_partial(options.get("partial_ok"))
+        return FetchManyResult(*await for_each(names, one, partial_ok=partial_ok))
 
     def coverage(
         self, series: str | SeriesId, start: Any, end: Any = None, *, as_of: Any = None
@@ -265,20 +293,85 @@ class SeamlessDataProvider:
         now = self._clock.now()
         return survey(self.store, request.series, request.span, grid, now=now, as_of=request.as_of)
 
+    @overload
     def backfill(
-        self, series: str | SeriesId, start: Any, end: Any = None, *, on_progress: OnProgress | None = None
-    ) -> BarStates:
-        """Ask the vendor for what is missing in `[start, end)`; the states afterwards.
+        self,
+        series: str | SeriesId,
+        start: Any,
+        end: Any = None,
+        *,
+        on_progress: OnProgress | None = None,
+        progress: bool | None = None,
+    ) -> BarStates: ...
+
+    @overload
+    def backfill(
+        self,
+        series: Iterable[str | SeriesId],
+        start: Any,
+        end: Any = None,
+        *,
+        partial_ok: bool | None = None,
+        on_progress: OnProgress | None = None,
+        progress: bool | None = None,
+    ) -> BackfillManyResult: ...
+
+    def backfill(
+        self,
+        series: str | SeriesId | Iterable[str | SeriesId],
+        start: Any,
+        end: Any = None,
+        *,
+        partial_ok: bool | None = None,
+        on_progress: OnProgress | None = None,
+        progress: bool | None = None,
+    ) -> BarStates | BackfillManyResult:
+        """Ask the vendor for what is missing in `[start, end)`; the states of the bars afterwards.
 
         Memory stays bounded however long the range is. Raises as `fetch` does, but not for holes.
+        series: one, or several at once.
+        partial_ok: of several series, the error of each that failed is in `r.errors[series]`, and the others
+            go on. Without, the first error is raised after the others were cancelled (or were done).
         """
         self._begin()
-        journey = self._open(series, start, end, "AUTO_BACKFILL", None, True, None, None, on_progress)
-        vendor = self._vendor_of(journey.request.series)
-        missing = self.coverage(series, start, end).unknown.clip(journey.request.closed)
-        if missing:
-            self._loop.run(self._shell.fill(journey, vendor, missing))
-        return self.coverage(series, start, end)
+        if isinstance(series, str | SeriesId):
+            journey, vendor, holes = self._to_fill(series, start, end, on_progress, progress)
+            if holes:
+                self._loop.run(self._fill(journey, vendor, holes))
+            return self.coverage(series, start, end)
+        names = names_of(series, face="backfill")
+        check_common(start, end, {})
+
+        async def one(name: str) -> BarStates:
+            journey, vendor, holes = await asyncio.to_thread(
+                self._to_fill, name, start, end, on_progress, progress
+            )
+            if holes:
+                await self._fill(journey, vendor, holes)
+            return await asyncio.to_thread(self.coverage, name, start, end)
+
+        several = for_each(names, one, partial_ok=self._is_partial(partial_ok))
+        return BackfillManyResult(*self._loop.run(several))
+
+    def _to_fill(
+        self,
+        series: str | SeriesId,
+        start: Any,
+        end: Any,
+        on_progress: OnProgress | None,
+        progress: bool | None,
+    ) -> tuple[Journey, Vendor, Coverage]:
+        """A backfill, who is asked, and for which closed bars that nobody has answered for."""
+        journey = self._open(
+            series, start, end, "AUTO_BACKFILL", partial_ok=True, on_progress=on_progress, progress=progress
+        )
+        request = journey.request
+        vendor = self._vendor_of(request.series)
+        return journey, vendor, self.coverage(series, start, end).unknown.clip(request.closed)
+
+    async def _fill(self, journey: Journey, vendor: Vendor, cells: Coverage, **options: Any) -> Filling:
+        async with self._watched(journey):
+            return await self._shell.fill(journey, vendor, cells, **options)
 
     def refresh(
         self, series: str | SeriesId, start: Any, end: Any = None, *, on_progress: OnProgress | None = None
@@ -301,7 +394,7 @@ class SeamlessDataProvider:
         asked = (earlier.present | earlier.no_trade | earlier.absent).clip(request.closed)
         filling = Filling(name_of(vendor))
         if asked:
-            asking = self._shell.fill(journey, vendor, asked, asked, unless_after=request.opened_at)
+            asking = self._fill(journey, vendor, asked, again=asked, unless_after=request.opened_at)
             filling = self._loop.run(asking)
         after = self.store.read(request.series, Span(request.span.start, request.span.start)).as_of
         changes = self.store.diff(request.series, before, after)
@@ -389,30 +482,32 @@ class SeamlessDataProvider:
         """The report of the newest answer; None before the first."""
         return None if self._last is None else self._last.report
 
+    def __repr__(self) -> str:
+        return on_screen(["SeamlessDataProvider", *fact_lines(self._facts())])
+
+    def _repr_html_(self) -> str:
+        return facts_table(self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """Where the store is, how many series it holds, and who is asked for more."""
+        if self._parts.closed:
+            return [("store", str(self.store.path)), ("state", "closed")]
+        return [
+            ("store", str(self.store.path)),
+            ("series", f"{len(self.store.list_series()):,}"),
+            ("vendors", self._shell.vendors.described or "none"),
+            ("live feeds", self._shell.feeds.described or "none"),
+        ]
+
     # -- life -------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Cancel what goes on behind answers; close vendors, feeds, registry and store. Twice is once.
 
-        A vendor or feed that fails to close is logged; one that hangs is left behind after some seconds.
+        A vendor or feed that fails to close is logged; one that hangs is left behind after some seconds. What
+        is never closed is closed when the provider is garbage, or when the program ends.
         """
-        if self._closed:
-            return
-        self._closed = True
-        if os.getpid() != self._process:  # threads and connections are the parent's to end
-            self.store.close()
-            return
-        for future in list(self._behind):
-            future.cancel()
-        self._schemas.close()
-        try:
-            self._loop.close(self._close_sources)
-        finally:
-            self._cache.clear()
-            self.store.close()
-
-    async def _close_sources(self) -> None:
-        await close_each([*self._shell.vendors.made, *self._shell.feeds.made])
+        self._parts.close()
 
     def __enter__(self) -> Self:
         return self
@@ -437,32 +532,49 @@ class SeamlessDataProvider:
         series: str | SeriesId,
         start: Any,
         end: Any,
-        strategy: str,
-        sla: SLAPolicy | None,
-        partial_ok: bool | None,
-        as_of: Any,
-        fill: Fill | None,
-        on_progress: OnProgress | None,
+        strategy: str = "SEAMLESS",
+        sla: SLAPolicy | None = None,
+        partial_ok: bool | None = None,
+        as_of: Any = None,
+        fill: Fill | None = None,
+        on_progress: OnProgress | None = None,
+        progress: bool | None = None,
     ) -> Journey:
         opened = self._clock.monotonic()
-        if fill not in (None, "flat", "null"):
-            raise InvalidRequestError(
-                f"fill {fill!r} is neither 'flat' nor 'null'",
-                series=series,
-                next_step="use one of them, or None",
-            )
+        check_fill(fill, series)
         policy = sla or self._sla
-        if policy is not None and not isinstance(policy, SLAPolicy):
-            raise InvalidRequestError(
-                f"sla {policy!r} is not an SLAPolicy",
-                series=series,
-                next_step="write SLAPolicy(total='2s', ...), or SLAPolicy.from_mapping({...})",
-            )
-        partial = self._partial_ok if partial_ok is None else partial_ok
+        check_policy(policy, series)
+        partial = self._is_partial(partial_ok)
         request, grid, facts = self._request(series, start, end, strategy, policy, partial, as_of)
         held = self._schemas.of(request.series)
         session = open_session(request, grid)
-        return Journey(request, grid, facts, held, opened, session, on_progress=on_progress)
+        return Journey(
+            request,
+            grid,
+            facts,
+            held,
+            opened,
+            session,
+            fill=fill,
+            on_progress=on_progress,
+            shows_progress=self._progress if progress is None else progress,
+        )
+
+    def _is_partial(self, partial_ok: bool | None) -> bool:
+        return self._partial_ok if partial_ok is None else partial_ok
+
+    async def _driven(self, journey: Journey) -> Finish:
+        """The journey to its end, on the provider's loop, with what a person sees meanwhile."""
+        async with self._watched(journey):
+            return await self._shell.drive(journey)
+
+    @asynccontextmanager
+    async def _watched(self, journey: Journey) -> AsyncIterator[None]:
+        if not journey.shows_progress:
+            yield
+            return
+        async with BOARD.showing(journey.request.series, journey.on_progress) as journey.on_progress:
+            yield
 
     def _request(
         self,
@@ -483,12 +595,7 @@ class SeamlessDataProvider:
         last = max(first, last_closed) if end is None else to_ns(end, name="end")
         if 0 <= first < SMALL_INT:
             warn_of_small_ints(start, end)
-        if first > last:
-            raise InvalidRequestError(
-                f"start {iso(first)} comes after end {iso(last)}",
-                series=name,
-                next_step="exchange them; a range is [start, end)",
-            )
+        check_range(first, last, name)
         if first >= now:
             raise InvalidRequestError(
                 f"the range [{iso(first)}, {iso(last)}) lies wholly in the future",
@@ -519,9 +626,9 @@ class SeamlessDataProvider:
         self._notice_commits()
 
     def _refuse_unusable(self) -> None:
-        if self._closed:
+        if self._parts.closed:
             raise InvalidRequestError("the provider is closed", next_step="make a new SeamlessDataProvider")
-        if os.getpid() != self._process:
+        if os.getpid() != self._parts.process:
             raise InvalidRequestError(
                 "the provider was made before a fork, and cannot be used in the child",
                 why="a fork copies no threads, and polars has its own: the child would wait for ever",
@@ -552,8 +659,8 @@ class SeamlessDataProvider:
                 self._seen_tx = max(self._seen_tx, change.tx)
             self._version = version
 
-    def _answer(self, journey: Journey, finish: Finish, fill: Fill | None) -> FetchResult:
-        result = self._answerer.answer(journey, finish, fill)
+    def _answer(self, journey: Journey, finish: Finish) -> FetchResult:
+        result = self._answerer.answer(journey, finish, journey.fill, self._version)
         self._last = result
         if self._schemas.wants_flush:
             self._tell_observations()
@@ -578,8 +685,8 @@ class SeamlessDataProvider:
             await self._shell.fill(journey, vendor, missing)
 
         future = self._loop.submit(ask())
-        self._behind.add(future)
-        future.add_done_callback(self._behind.discard)
+        self._parts.behind.add(future)
+        future.add_done_callback(self._parts.behind.discard)
         return Pending(future)
 
 

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from qmtl.foundation.html import facts_table
+from qmtl.foundation.pickled import pickled
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.foundation.texts import fact_lines, on_screen
+from qmtl.foundation.timeline import EMPTY, Coverage, Span, spans_text
 from qmtl.foundation.times import iso
 from qmtl.runtime.planning.request import Tier
 from qmtl.runtime.planning.session import Breach
@@ -61,8 +64,26 @@ class Receipt(_Facts):
         cannot be written.
     damaged: bars that the store has lost to damage, and that are holes of the answer.
     healed: bars that it had lost, and that were fetched again within this call.
-    violations: budgets and bounds that were passed, and sources that failed, where the answer is partial.
+    violations: all that would have raised had the answer not been partial, in the order of the errors:
+        budgets and bounds, damage, a source that failed, missing bars, findings.
     """
+
+    # What holds for the whole answer is in `to_json`; `later` is only how some of it is worked out.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Receipt) and self._told() == other._told()
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None  # type: ignore[assignment]  # some of the facts are dicts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        facts = {name: value for name, value in self._asdict().items() if name != "later"}
+        return pickled(_restored, facts, self.served, self.fingerprint, self.counts)
+
+    def _told(self) -> tuple[Any, ...]:
+        """All facts, worked out."""
+        return (*self._replace(later=_NOTHING_LATER), self.served, self.fingerprint, dict(self.counts))
 
     @cached_property
     def served(self) -> tuple[Served, ...]:
@@ -107,12 +128,15 @@ class Receipt(_Facts):
         }
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name:<12} {value}" for name, value in self.lines())
+        return on_screen(fact_lines(self.lines()))
+
+    def _repr_html_(self) -> str:
+        return facts_table(self.lines())
 
     def lines(self) -> list[tuple[str, str]]:
         """What a person reads, a fact a line."""
         counts = ", ".join(f"{state} {n:,}" for state, n in self.counts.items() if n) or "no bars"
-        served = [f"{s.tier} ({s.source}) {_short(s.cells)}" for s in self.served] or ["nobody"]
+        served = [f"{s.tier} ({s.source}) {spans_text(s.cells)}" for s in self.served] or ["nobody"]
         seconds = ", ".join(f"{phase} {s * 1e3:,.1f} ms" for phase, s in self.phases.items() if s)
         rows = [
             ("series", str(self.series)),
@@ -125,22 +149,25 @@ class Receipt(_Facts):
             ("time", seconds),
         ]
         if self.not_closed:
-            rows.append(("not closed", _short(self.not_closed)))
+            rows.append(("not closed", spans_text(self.not_closed)))
         if self.damaged:
-            rows.append(("damaged", _short(self.damaged)))
+            rows.append(("damaged", spans_text(self.damaged)))
         if self.healed:
-            rows.append(("healed", f"{_short(self.healed)}, whose stored bytes were damaged"))
+            rows.append(("healed", f"{spans_text(self.healed)}, whose stored bytes were damaged"))
         rows += [("violation", text) for text in self.violations]
         rows += [("abandoned", text) for text in self.abandoned]
         return rows
 
 
+def _restored(
+    facts: Mapping[str, Any], served: tuple[Served, ...], fingerprint: str, counts: Mapping[str, int]
+) -> Receipt:
+    return Receipt(**facts, later=Later(lambda: served, lambda: fingerprint, lambda: counts))
+
+
+_NOTHING_LATER = Later(tuple, str, dict)
+
+
 def spans_json(cells: Coverage | None) -> list[list[str]]:
     """Spans as pairs of ISO times."""
     return [[iso(s), iso(e)] for s, e in (cells or EMPTY).spans]
-
-
-def _short(cells: Coverage) -> str:
-    if len(cells) <= 2:
-        return " ".join(map(str, cells.spans))
-    return f"{len(cells):,} spans in {cells.hull}"

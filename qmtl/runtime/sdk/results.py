@@ -1,17 +1,19 @@
-"""What a fetch gives: the frame, what it covers, its receipt and its report."""
+"""What one fetch gives: the frame, what it covers, its receipt and its report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from qmtl.foundation.frames import empty_bars
+from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.pickled import pickled
 from qmtl.foundation.states import BarStates
+from qmtl.foundation.texts import MOST_LINES, WIDEST, fact_lines, on_screen
 from qmtl.runtime.conformance.report import ConformanceReport
 from qmtl.runtime.sdk.loop_thread import result_of
 from qmtl.runtime.sdk.receipt import Receipt
@@ -19,6 +21,10 @@ from qmtl.runtime.sdk.receipt import Receipt
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+
+# Of the frame, beneath its receipt.
+_ROWS_SHOWN = 5
 
 
 class Pending:
@@ -46,16 +52,40 @@ class Pending:
         if self._future is not None:
             self._future.cancel()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        future = self._future
+        if future is None:
+            return pickled(Pending, None)
+        if not future.done():
+            raise InvalidRequestError(
+                "an answer cannot be copied while its holes are being asked for",
+                why="the work goes on in this process, for this provider",
+                next_step="call `r.pending.wait()` or `r.pending.cancel()` first",
+            )
+        return pickled(_ended, CancelledError() if future.cancelled() else future.exception())
+
+
+def _ended(error: BaseException | None) -> Pending:
+    """Work that has come to this end."""
+    future: Future[None] = Future()
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+    return Pending(future)
+
 
 NOTHING_PENDING = Pending(None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FetchResult:
-    """The answer to one fetch.
+    """The answer to one fetch: whole once it is given, whatever happens to the provider and the store.
 
-    frame: polars; `ts` Datetime("ns", "UTC"), `open high low close volume` Float64, sorted, unique, within
-        `[start, end)`; with `fill=` also `filled` Boolean.
+    It can be pickled and deep-copied, except while its holes are being asked for.
+
+    frame: polars; `ts` Datetime("ns", "UTC"), `open high low close volume` Float64, sorted, unique,
+        within `[start, end)`; with `fill=` also `filled` Boolean.
     """
 
     frame: pl.DataFrame
@@ -74,6 +104,20 @@ class FetchResult:
         """What the conformance pipeline found; put together when first asked for."""
         return self._report()
 
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, FetchResult)
+            and self.receipt == other.receipt
+            and self.frame.equals(other.frame)
+            and self.coverage == other.coverage
+            and self.report == other.report
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # frames have none
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickled(_restored, self.frame, self.receipt, self.pending, self.coverage, self.report)
+
     def to_pandas(self) -> pd.DataFrame:
         """A pandas frame, indexed by `ts`."""
         return self.frame.to_pandas().set_index("ts")
@@ -83,45 +127,19 @@ class FetchResult:
         return self.frame.to_arrow()
 
     def __repr__(self) -> str:
-        return f"{self.receipt!r}\n{self.frame}"
+        with pl.Config(tbl_rows=_ROWS_SHOWN, tbl_width_chars=WIDEST):
+            rows = str(self.frame)
+        facts = on_screen(fact_lines(self.receipt.lines()), most=MOST_LINES - len(rows.splitlines()))
+        return f"{facts}\n{rows}"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        facts = "".join(
-            f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(value)}</td></tr>"
-            for name, value in self.receipt.lines()
-        )
-        return f"<table>{facts}</table>{self.frame._repr_html_()}"
+        return self.receipt._repr_html_() + self.frame._repr_html_()
 
 
-@dataclass(frozen=True)
-class FetchManyResult:
-    """The answers to several fetches. `results` maps node ids to `FetchResult`, in the order asked."""
-
-    results: Mapping[str, FetchResult]
-
-    @cached_property
-    def frame(self) -> pl.DataFrame:
-        """Long format: a `series` column first; series in the order asked, each sorted by ts."""
-        if not self.results:
-            return empty_bars().select(pl.lit("").alias("series"), pl.all())
-        parts = [
-            result.frame.select(pl.lit(name).alias("series"), pl.all())
-            for name, result in self.results.items()
-        ]
-        return pl.concat(parts)
-
-    def __getitem__(self, series: str) -> FetchResult:
-        return self.results[series]
-
-    def to_pandas(self) -> pd.DataFrame:
-        """A pandas frame in long format."""
-        return self.frame.to_pandas()
-
-    def to_arrow(self) -> pa.Table:
-        """An Arrow table in long format."""
-        return self.frame.to_arrow()
+def _restored(
+    frame: pl.DataFrame, receipt: Receipt, pending: Pending, states: BarStates, report: ConformanceReport
+) -> FetchResult:
+    return FetchResult(frame, receipt, pending, _states=lambda: states, _report=lambda: report)
 
 
 def fill_no_trade(

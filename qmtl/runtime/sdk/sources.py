@@ -53,6 +53,11 @@ class Sources(Generic[Source]):
         )
 
     @property
+    def described(self) -> str:
+        """Who serves what, for people; empty if there is nobody."""
+        return ", ".join(f"{pattern} by {name_of(source)}" for pattern, source in self._table)
+
+    @property
     def made(self) -> list[Source]:
         """The sources that there are, each once."""
         return list({id(source): source for _, source in self._table}.values())
@@ -84,6 +89,10 @@ class CcxtByVenue(Sources[Vendor]):
             (f"did you mean {' or '.join(alike)}? else " if alike else "")
             + f"name a vendor {_WHERE}, or import a file",
         )
+
+    @property
+    def described(self) -> str:
+        return "the exchanges of ccxt" if _exchanges() else ""
 
     @property
     def made(self) -> list[Vendor]:

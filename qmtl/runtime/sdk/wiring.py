@@ -20,7 +20,9 @@ from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.sdk.schemas import Schemas, records_of
 
 
-def provider_from_settings(settings: Settings | str | PathLike[str] | None = None) -> SeamlessDataProvider:
+def provider_from_settings(
+    settings: Settings | str | PathLike[str] | None = None, *, progress: bool = True
+) -> SeamlessDataProvider:
     """A provider as the settings say; a path or None is loaded first.
 
     A vendor is made when it is first asked: what is wrong with its entry is told by what needs that vendor.
@@ -43,6 +45,7 @@ def provider_from_settings(settings: Settings | str | PathLike[str] | None = Non
         retention=seamless.retention,
         schemas=None if url is None else SchemaRegistryClient.from_settings(settings),
         default_validation_mode=settings.schemas.validation_mode,
+        progress=progress,
     )
 
 

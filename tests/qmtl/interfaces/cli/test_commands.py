@@ -71,6 +71,35 @@ def test_backfill_goes_on_with_the_others_when_one_fails(cli: CommandLine, vendo
     assert [one["message"] for one in told["failures"]] == ["the exchange is on holiday"]
 
 
+def test_what_is_wrong_of_several_series_decides_the_exit_code(cli: CommandLine, vendor: Serve) -> None:
+    """The source comes before what is missing, and that before what was typed; all of it is told."""
+    down = Raise(SourceUnavailableError("the exchange is on holiday", source="x"))
+    vendor(page_rows=1_000, faults={0: down})
+    told = cli.json("backfill", SERIES, *DAY, "--partial-ok", code=7)
+    assert (told["series"], len(told["failures"])) == ([], 1)
+    names = ("nonsense", SERIES, "ohlcv:test:ETH:1m")
+    assert cli.run("backfill", *names, *DAY).exit_code == 2, "refused before anything is asked"
+    told = cli.json("backfill", *names, *DAY, "--partial-ok", code=2)
+    assert [one["series"] for one in told["series"]] == list(names[1:])
+    assert [one["counts"]["present"] for one in told["series"]] == [1_440, 1_440]
+    assert [one["kind"] for one in told["failures"]] == ["InvalidRequestError"]
+
+
+def test_holes_are_no_failure_where_they_are_allowed(cli: CommandLine, vendor: Serve) -> None:
+    vendor(page_rows=1_000, faults={1: Stop()})
+    told = cli.json("backfill", SERIES, *DAY, "--partial-ok")
+    assert (told["series"][0]["counts"]["unknown"], told["failures"]) == (440, [])
+
+
+def test_what_else_is_wrong_is_listed(cli: CommandLine, vendor: Serve) -> None:
+    down = Raise(SourceUnavailableError("the exchange is on holiday", source="x"))
+    vendor(faults={0: down, 1: down})
+    told = cli.json("fetch", SERIES, *DAY, code=7)
+    assert told["error"]["kind"] == "SourceUnavailableError"
+    assert [other["kind"] for other in told["error"]["others"]] == ["MissingDataError"]
+    assert "also:   bars are missing: 1,440 unknown" in cli.run("fetch", SERIES, *DAY).stderr
+
+
 def test_what_the_source_does_not_answer_for_is_exit_3(cli: CommandLine, vendor: Serve) -> None:
     vendor(page_rows=1_000, faults={1: Stop()})
     told = cli.json("backfill", SERIES, *DAY, code=3)

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import Timeframe
+from qmtl.foundation.state_bar import shown_states
 from qmtl.foundation.states import STATES, BarStates
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import MINUTE
-from qmtl.interfaces.cli.coverage_bar import LOOKS, cells, render
+from qmtl.interfaces.cli.coverage_bar import LOOKS, render
 
 GRID = Grid(Timeframe.parse("1m"))
 START = 1_704_067_200 * 1_000_000_000
@@ -28,7 +29,7 @@ def states_of(bars: list[str]) -> BarStates:
 
 @given(st.lists(st.sampled_from(STATES), min_size=1, max_size=60), st.integers(10, 40))
 def test_a_cell_shows_its_worst_hole_or_else_the_largest_share(bars: list[str], width: int) -> None:
-    shown = cells(states_of(bars), width)
+    shown = shown_states(states_of(bars), width)
     length = len(bars) * MINUTE
     for cell, name in enumerate(shown):
         low, high = length * cell // width, length * (cell + 1) // width
@@ -88,4 +89,4 @@ def test_extreme_spans_do_not_overflow() -> None:
     span = day.align(Span(-106_751 * 86_400 * 10**9, 106_751 * 86_400 * 10**9))
     none = Coverage()
     states = BarStates(span, day, Coverage.of(span), none, none, none, none)
-    assert cells(states, 80) == ["present"] * 80
+    assert shown_states(states, 80) == ["present"] * 80

@@ -42,7 +42,7 @@ def test_an_option_is_a_flag_where_the_command_has_it_and_else_a_key(said: str, 
 
 def test_every_option_of_python_that_a_hint_may_name_is_a_flag_of_its_command() -> None:
     fetch = inspect.signature(qmtl.SeamlessDataProvider.fetch).parameters
-    of_fetch = set(fetch) - {"self", "series", "start", "end", "on_progress"}
+    of_fetch = set(fetch) - {"self", "series", "start", "end", "on_progress", "progress"}
     assert of_fetch <= set(inspect.signature(COMMANDS["fetch"]).parameters)
     assert set(ReadingOptions.__annotations__) <= set(inspect.signature(import_bars).parameters)
 

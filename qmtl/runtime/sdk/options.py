@@ -1,0 +1,68 @@
+"""What can be asked of a fetch beside series and range, and whether it makes sense."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.sla import SLAPolicy
+from qmtl.foundation.times import iso, to_ns
+from qmtl.runtime.coordination.backfill import OnProgress
+from qmtl.runtime.planning.request import Fill, strategy_named
+
+
+class FetchOptions(TypedDict, total=False):
+    """The options of `SeamlessDataProvider.fetch`."""
+
+    strategy: str
+    sla: SLAPolicy | None
+    partial_ok: bool | None
+    as_of: Any
+    fill: Fill | None
+    on_progress: OnProgress | None
+    progress: bool | None
+
+
+def check_fill(fill: object, series: object = None) -> None:
+    """Raise `InvalidRequestError` for what is neither "flat", "null" nor None."""
+    if fill not in (None, "flat", "null"):
+        raise InvalidRequestError(
+            f"fill {fill!r} is neither 'flat' nor 'null'", series=series, next_step="use one of them, or None"
+        )
+
+
+def check_policy(policy: object, series: object = None) -> None:
+    """Raise `InvalidRequestError` for what is no `SLAPolicy`."""
+    if policy is not None and not isinstance(policy, SLAPolicy):
+        raise InvalidRequestError(
+            f"sla {policy!r} is not an SLAPolicy",
+            series=series,
+            next_step="write SLAPolicy(total='2s', ...), or SLAPolicy.from_mapping({...})",
+        )
+
+
+def check_range(first: int, last: int, series: object = None) -> None:
+    """Raise `InvalidRequestError` if the range ends before it starts."""
+    if first > last:
+        raise InvalidRequestError(
+            f"start {iso(first)} comes after end {iso(last)}",
+            series=series,
+            next_step="exchange them; a range is [start, end)",
+        )
+
+
+def check_common(start: Any, end: Any, options: FetchOptions) -> None:
+    """What is wrong for every series alike is no fault of one of them: raise it before any is asked for."""
+    unknown = [name for name in options if name not in FetchOptions.__annotations__]
+    if unknown:
+        raise TypeError(
+            f"a fetch has no option {unknown[0]!r}; it has {', '.join(FetchOptions.__annotations__)}"
+        )
+    first = to_ns(start, name="start")
+    if end is not None:
+        check_range(first, to_ns(end, name="end"))
+    check_fill(options.get("fill"))
+    check_policy(options.get("sla"))
+    strategy_named(options.get("strategy", "SEAMLESS"))
+    if options.get("as_of") is not None:
+        to_ns(options["as_of"], name="as_of")
