@@ -48,7 +48,7 @@ NAMES = {
     ],
     "schema audit": ["append", "mend", "show", "verify"],
     "serve": ["registry"],
-    "store": ["compact", "declare", "info", "pin", "pins", "unpin", "verify"],
+    "store": ["backup", "compact", "declare", "info", "pin", "pins", "restore", "unpin", "verify"],
 }
 
 
