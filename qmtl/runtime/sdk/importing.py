@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import InvalidRequestError, QmtlError
+from qmtl.foundation.facts import Anchor
 from qmtl.foundation.fingerprint import fingerprint
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.schema.governance import ValidationMode
@@ -90,6 +91,7 @@ def import_file(
     series: SeriesId | str,
     *,
     calendar: str | None = None,
+    anchor: Anchor | None = None,
     answered: Span | None = None,
     holes: Holes = "unknown",
     partial_ok: bool = False,
@@ -103,7 +105,8 @@ def import_file(
 ) -> ImportResult:
     """Read, check and commit a file, in one commit.
 
-    calendar: declared of the series, in the store, as is `columns="volume="` (the source has no volume).
+    calendar, anchor: declared of the series, in the store, as is `columns="volume="` (the source has no
+        volume).
     answered: the range `[start, end)` that the file speaks for: bars in it without a row did not trade.
     holes: what a bar between the first and the last row is, if it has none: "unknown" (silence in a file
         proves nothing) or "no_trade".
@@ -129,6 +132,7 @@ def import_file(
         path,
         series,
         calendar=calendar,
+        anchor=anchor,
         answered=answered,
         holes=holes,
         partial_ok=partial_ok,

@@ -11,7 +11,7 @@ from typing import Literal, NoReturn, Unpack
 import polars as pl
 
 from qmtl.foundation.errors import ConformancePipelineError, InvalidRequestError
-from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.facts import Anchor, SeriesFacts
 from qmtl.foundation.fingerprint import fingerprint
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
@@ -25,6 +25,8 @@ from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.screen import Screened, screen
 from qmtl.runtime.coordination.backfill import Rules, judge_answer
 from qmtl.runtime.io.bar_files import BarFile, ReadingOptions, read_bar_file
+from qmtl.runtime.io.bar_files.identity import contradicts
+from qmtl.runtime.io.bar_files.options import Reading
 from qmtl.runtime.io.store.base import Write
 from qmtl.runtime.sdk.declared import Declared, StoredFacts
 from qmtl.runtime.sdk.outcome import schema_error
@@ -71,6 +73,7 @@ def judge_file(
     series: SeriesId,
     *,
     calendar: str | None,
+    anchor: Anchor | None = None,
     answered: Span | None,
     holes: Holes,
     partial_ok: bool,
@@ -90,11 +93,14 @@ def judge_file(
     local_path(path, "a file of bars")
     _check_claim(series, answered, holes, now)
     reading = None if on_stage is None else partial(on_stage, "reading")
-    file = read_bar_file(path, timeframe=series.timeframe, on_progress=reading, **options)
     stored = store.facts(series)
-    news = SeriesFacts(calendar=calendar, has_volume=None if file.has_volume else False)
+    has_volume = None if Reading.of(options).columns.has_volume else False
+    news = SeriesFacts(calendar=calendar, anchor=anchor, has_volume=has_volume)
     facts = declared.combined(series, stored, news)
     grid = declared.grid(series, facts)
+    file = read_bar_file(
+        path, timeframe=series.timeframe, calendar=grid.calendar, on_progress=reading, **options
+    )
     if options.get("label") == "close" and not grid.is_uniform:
         raise InvalidRequestError(
             "bars that are anchored to their sessions cannot be read by their close",
@@ -134,7 +140,7 @@ def judge_file(
         grid=grid,
         now=now,
         rules=rules,
-        source=f"file:{file.path.name}",
+        source=f"file:{file.source}",
         facts=facts,
     )
     check = hold(screened.clean, held)
@@ -148,7 +154,7 @@ def judge_file(
         rows=file.frame.height,
         quarantined=screened.quarantine.height,
         findings=(*screened.findings, *check.findings(screened.clean)),
-        notes=file.notes,
+        notes=_contradictions(file, series) + file.notes,
         held=held,
         broken=check.failed(screened.clean),
         _write=write,
@@ -158,6 +164,15 @@ def judge_file(
     if judged.quarantined and not partial_ok:
         _refuse(judged, file, screened, write.answered, pipeline)
     return judged
+
+
+def _contradictions(file: BarFile, series: SeriesId) -> tuple[str, ...]:
+    """Warnings of columns that say the rows are of another series."""
+    return tuple(
+        f"warning: column {column!r} says {value!r}, and the rows became {series}"
+        for column, value in file.identities
+        if contradicts(column, value, series)
+    )
 
 
 def _check_claim(series: SeriesId, answered: Span | None, holes: Holes, now: int) -> None:
