@@ -125,6 +125,8 @@ def _usual(table: Table, wanted: str, reading: Reading) -> int:
     if len(candidates) == 1:
         return candidates[0]
     next_step = f"say which with `columns='{wanted}=NAME'`"
+    if not candidates and table.is_positional:
+        next_step += "; if the names stand further down, `skip_head=N`"
     if wanted == "ts" and len(candidates) == 2:
         date, time = (header[i] for i in candidates)
         next_step += f"; if they make up the stamp together: `date={date}` `time={time}`"

@@ -150,7 +150,8 @@ def find_bad_record(file: PlainFile, dialect: Dialect, skipped: int) -> None:
                     file,
                     first,
                     f"it has {len(fields)} field{plural}, and the first line has {dialect.width}",
-                    "mend the line; if it is the last one, the file is cut short",
+                    "mend the line; if it is the last one, the file is cut short; lines that are no bars"
+                    " are left out with `skip_head=N` and `skip_foot=N`",
                 )
     except csv.Error as error:
         _bad_record(file, before + 1, str(error), "mend the line")

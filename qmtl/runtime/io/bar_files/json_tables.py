@@ -85,9 +85,33 @@ def _object_lines(file: PlainFile) -> JsonTable:
         raise InvalidRequestError(
             f"{file.name} cannot be read as JSON lines", why=str(error), next_step="check the file"
         ) from error
+    return JsonTable(frame, pl.Series(_object_places(file), dtype=pl.Int64), True, "line")
+
+
+def _object_places(file: PlainFile) -> list[int]:
+    """The numbers of the lines with text. Raises `InvalidRequestError` for an object with a key twice.
+
+    Of two values the library would take one without a word. Only lines with more or fewer keys than the first
+    are looked at closely.
+    """
+    lines: list[int] = []
+    usual = None
     with file.path.open("rb") as stream:
-        lines = [number for number, line in enumerate(stream, 1) if line.strip()]
-    return JsonTable(frame, pl.Series(lines, dtype=pl.Int64), True, "line")
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            lines.append(number)
+            if (keys := line.count(b'":')) != usual:
+                try:
+                    _parsed(line.decode("utf-8-sig"))
+                except ValueError as error:
+                    raise InvalidRequestError(
+                        f"{file.name}, line {number}: this is not a JSON object of numbers",
+                        why=str(error),
+                        next_step=_LINES_HELP,
+                    ) from error
+                usual = keys
+    return lines
 
 
 def _check_line(line: bytes, number: int, file: PlainFile, failure: BaseException) -> None:

@@ -16,6 +16,7 @@ _EARLY = (0, 1, 1_000, 1_000_000, SECOND)
 
 # A session opens within this of a stamp that stands before it on its date.
 _AHEAD = DAY
+_WIDE = 15 * DAY
 
 
 def opens_of(
@@ -68,17 +69,21 @@ def _dates(ts: Int64Array, calendar: Calendar | None, name: str) -> Int64Array:
             next_step="declare the exchange's, for example `calendar=XNYS` or `calendar=CMES`",
         )
     wanted = ts[instants]
-    span = Span(max(int(wanted.min()) - 2 * DAY, 0), min(int(wanted.max()) + 3 * DAY, LATEST))
-    sessions, dates = calendar.sessions(span), calendar.dates(span)
+    # Wide enough that no session is cut at its start.
+    first, last = int(wanted.min()) - _WIDE, min(int(wanted.max()) + 3 * DAY, LATEST)
+    sessions, dates = calendar.sessions(Span(first, last)), calendar.dates(Span(first, last))
     # The first session that has not closed at the stamp: open then, or the next to open.
     place = np.searchsorted(sessions.ends, wanted, "right")
     known = place < len(sessions.ends)
     place = np.minimum(place, len(sessions.ends) - 1)
     opens, closes = sessions.starts[place], sessions.ends[place]
-    # A session bears the date on which it closes, wherever on earth it opened.
-    date = (closes - 1) // DAY * DAY
+    # A session bears the date on which it closes, wherever on earth it opened. Where sessions of a whole day
+    # touch, the days are counted back from the last close.
+    days = np.maximum(-(-(closes - opens) // DAY), 1)
+    date = (closes - 1) // DAY * DAY - (days - 1 - np.maximum(wanted - opens, 0) // DAY) * DAY
+    whole = (closes - opens <= DAY) | ((closes - opens) % DAY == 0)
     at_close = np.isin(wanted, sessions.ends) & ~np.isin(wanted, sessions.starts)
-    fits = known & (opens - wanted <= _AHEAD) & np.isin(date, dates) & (closes - opens <= DAY) & ~at_close
+    fits = known & whole & (opens - wanted <= _AHEAD) & np.isin(date, dates) & ~at_close
     if not fits.all():
         first = int(np.flatnonzero(~fits)[0])
         closing = (

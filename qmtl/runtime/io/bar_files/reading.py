@@ -43,6 +43,8 @@ class BarFile:
     has_volume: False if the reader was told that the source has no volume; it is null then.
     identities: unused columns that say what the rows are of, each with its one value.
     notes: what a person should know, and is no fault.
+    files: the names of the files, if there are several; `file` (int64) is then the place of each row's among
+        them.
     """
 
     frame: pl.DataFrame
@@ -53,6 +55,8 @@ class BarFile:
     has_volume: bool
     identities: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    file: Int64Array | None = None
 
 
 def read_bar_file(
@@ -188,8 +192,10 @@ def _bars(
         unread.append(is_bad)
         if name in reading.scale:
             # One multiplication and one division of whole numbers: 136300 x 0.0001 is 13.63, rounded once.
+            # By a column of divisors: the library divides by a constant as it multiplies by its inverse.
             factor = reading.scale[name]
-            number = number * float(factor.numerator) / float(factor.denominator)
+            divisor = (pl.col("line") * 0).cast(pl.Float64) + float(factor.denominator)
+            number = number * float(factor.numerator) / divisor
         columns.append(number.alias(name))
     wanted = lazy.select("line", "blank", *columns, pl.any_horizontal(unread).alias("unread"))
     return _in_one_piece(collected(table, wanted, on_progress))

@@ -116,7 +116,7 @@ def _change(table: Table, line: int, count: str, reading: Reading) -> InvalidReq
         step += f": head -n {line - 1} FILE > first.csv; tail -n +{line} FILE > second.csv"
     return InvalidRequestError(
         f"{table.name}, {table.place} {line}: the unit of the stamps changes",
-        why=f"{count} is about a thousand times the stamp before, or a thousandth; `unit={reading.unit}` is said",
+        why=f"{count} is about a thousand times the stamp before, or a thousandth, in {reading.unit}",
         next_step=step,
     )
 

@@ -6,7 +6,13 @@ import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.runtime.io.bar_files.columns import Chosen, meant, text_of
-from qmtl.runtime.io.bar_files.identity import FEW, is_identity_name, tells_apart
+from qmtl.runtime.io.bar_files.identity import (
+    FEW,
+    SYMBOL_NAMES,
+    is_identity_name,
+    plain_name,
+    tells_apart,
+)
 from qmtl.runtime.io.bar_files.tables import Table, key
 
 # Rows that are looked at first: a column with many words among them is no identity.
@@ -32,6 +38,8 @@ def identities(table: Table, chosen: Chosen) -> tuple[tuple[str, str], ...]:
         if is_identity_name(table.header[i]) or 0 < sample[key(i)].n_unique() <= FEW
         if schema[key(i)] != pl.String or not _is_number(sample[key(i)]) or is_identity_name(table.header[i])
     ]
+    # The names that people know instruments by come first, so that a refusal shows those.
+    suspects.sort(key=lambda i: plain_name(table.header[i]) not in SYMBOL_NAMES)
     found = list(table.beside)
     for position in suspects:
         counts = (
@@ -46,7 +54,7 @@ def identities(table: Table, chosen: Chosen) -> tuple[tuple[str, str], ...]:
         if tells_apart(column, values, rows):
             raise _several(table, column, [value for value in values if value])
         only = [value for value in values if value]
-        if len(only) == 1:
+        if len(only) == 1 and is_identity_name(column):
             found.append((column, only[0]))
     return tuple(found)
 
