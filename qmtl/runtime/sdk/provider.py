@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import polars as pl
 
@@ -54,6 +54,17 @@ if TYPE_CHECKING:
     from qmtl.foundation.schema.registry import SchemaRegistry
 
 MIB = 1024 * 1024
+
+
+class ImportParts(NamedTuple):
+    """How a provider judges rows that are imported."""
+
+    declared: Declared
+    pipeline: ConformancePipeline
+    rules: Rules
+    clock: Clock
+    schemas: Schemas
+
 
 # How many series of one fetch_many are under way at once.
 MANY_AT_ONCE = 8
@@ -377,6 +388,13 @@ class SeamlessDataProvider:
         return None if self._last is None else self._last.report
 
     # -- life -------------------------------------------------------------------------------------------
+
+    @property
+    def import_parts(self) -> ImportParts:
+        """What `import_file` judges rows by when it is handed this provider."""
+        return ImportParts(
+            self._declared, self._shell.pipeline, self._shell.rules, self._clock, self._schemas
+        )
 
     def close(self) -> None:
         """Cancel what goes on behind answers; close vendors, feeds, registry and store. Twice is once.

@@ -1,4 +1,4 @@
-"""A folder or a pattern of files is one table: read one by one, and put together in the order of their names."""
+"""A folder or a pattern of files is one table: read one by one, in the order of their names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_bar_files(
     on_progress: OnRead | None = None,
     **options: Unpack[ReadingOptions],
 ) -> BarFile:
-    """The bars of a file, of all files of a folder, or of all that a pattern such as `2024-*.csv` names.
+    """The bars of a file, of all files of a folder, or of all that a pattern names.
 
     All are read by the same options. Rows that several files have are kept as they are, so that whoever checks
     them sees both. Raises `InvalidRequestError` if one cannot be read, or if they say that they are of
