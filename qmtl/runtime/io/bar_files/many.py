@@ -32,9 +32,9 @@ def read_bar_files(
 ) -> BarFile:
     """The bars of a file, of all files of a folder, or of all that a pattern names.
 
-    All are read by the same options. Rows that several files have are kept as they are, so that whoever checks
-    them sees both. Raises `InvalidRequestError` if one cannot be read, or if they say that they are of
-    different series.
+    All are read by the same options. Rows that several files have are kept as they are, so that whoever
+    checks them sees both. Raises `InvalidRequestError` if one cannot be read, or if they say that they are
+    of different series.
     """
     paths, left_out = files_of(path)
     files = [
