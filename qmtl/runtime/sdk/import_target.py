@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from qmtl.foundation.clock import Clock, SystemClock
+from qmtl.foundation.local_paths import local_path
 from qmtl.foundation.schema.governance import GovernanceRecords, ValidationMode
 from qmtl.foundation.schema.governance_rows import RegistryRecords
 from qmtl.foundation.schema.memory import MemoryStorage
@@ -77,7 +78,7 @@ def opened_target(into: Into, given: Given) -> Iterator[Target]:
 
         there: SeriesStore | None
         if isinstance(into, str | Path):
-            folder = Path(into).expanduser()
+            folder = local_path(into, "a store").expanduser()
             there = opened(folder) if (folder / DATABASE).exists() else None
         else:
             folder, there = Path(), into

@@ -92,7 +92,8 @@ def judge_file(
     store: tells what is declared of the series. now: ns; what closes later is still forming. held: the schema
         that its rows are held to; in strict mode a file that breaks it is refused.
     """
-    local_path(path, "a file of bars")
+    if not isinstance(source, pl.DataFrame):
+        local_path(source, "a file of bars")
     _check_claim(series, answered, holes, now)
     reading = None if on_stage is None else partial(on_stage, "reading")
     stored = store.facts(series)

@@ -48,7 +48,8 @@ def decimals(text: pl.Expr, unit: str) -> pl.Expr:
     value = pl.concat_str(pl.lit("0"), kept, zeros).cast(pl.Int64, strict=False)
     signed = pl.when(parts.struct.field("sign") == "-").then(-value).otherwise(value)
     fits = possible & (beyond == "") & signed.is_between(EARLIEST, LATEST)
-    return pl.when(fits).then(signed)
+    nothing = (digits != "") & (digits.str.strip_chars("0") == "")
+    return pl.when(nothing).then(pl.lit(0, dtype=pl.Int64)).otherwise(pl.when(fits).then(signed))
 
 
 def floats(count: pl.Expr, unit: str) -> pl.Expr:

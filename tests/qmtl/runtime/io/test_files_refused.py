@@ -102,3 +102,53 @@ def test_a_change_of_unit_is_refused_at_its_line_with_the_two_parts(tmp_path: Pa
             read_bar_file(joined, timeframe="1m", unit=unit, columns=BARS)
         for fact in ("line 601", "unit of the stamps changes", "head -n 600", "tail -n +601"):
             assert fact in str(caught.value), unit
+
+
+HEADER = "ts,open,high,low,close,volume\n"
+MIXED = HEADER.replace(",", ";") + "2024-01-01;1,5;2,5;1,5;2,5;3\n2024-01-02;1.5;2,5;1,5;2,5;3\n"
+HALF = HEADER + "01.02.2024,1,2,1,2,3\n2024-02-02,1,2,1,2,3\n03.02.2024,1,2,1,2,3\n2024-02-04,1,2,1,2,3\n"
+GOOD = HEADER + "2024-01-01,1,2,1,2,3\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "facts"),
+    [
+        (MIXED, {"decimal": ","}, ("line 3, column 'open'", "'1.5'", "`decimal=`")),
+        (MIXED, {}, ("line 2, column 'open'", "'1,5'", "`decimal=,`")),
+        (MIXED, {"decimal": ",", "thousands": "."}, ("line 3, column 'open'", "'1.5'")),
+        (HALF, {"ts_format": "%d.%m.%Y"}, ("line 3, column 'ts'", "'2024-02-02'", "lines concerned: 3, 5")),
+        (GOOD, {"where": "ticker=A"}, ("no column 'ticker'", "its columns are 'ts'")),
+        (GOOD, {"where": "volume=4"}, ("meets `where=`", "'volume' is to be '4', and holds '3'")),
+        (
+            b"ts,open,high,low,close,volume\n2024-01-01,1,2,1,2,\x81\n",
+            {"encoding": "cp1252"},
+            ("line 2", "not cp1252"),
+        ),
+        (b"\xff\xfet\x00s\x00\n", {}, ("line 1", "not utf-16")),
+        (GOOD.encode("utf-8-sig"), {"encoding": "cp1252"}, ("mark at its start", "utf-8")),
+        (GOOD, {"skip_head": 5}, ("2 lines", "`skip_head=5`")),
+        (GOOD, {"skip_foot": 1}, ("no bars",)),
+        (GOOD, {"separator": ";"}, ("no separator", "';'")),
+        (GOOD, {"table": "x"}, ("`table=` is for zip and JSON",)),
+        (GOOD, {"ts_format": "%H:%M"}, ("no year, month and day",)),
+        (GOOD, {"ts_format": "%Y-%m-%d %Q"}, ("%Q is not known",)),
+        (GOOD, {"ts_format": "%d.%m.%Y", "unit": "s"}, ("give one of them",)),
+        (GOOD, {"date": "ts"}, ("`time=` must name",)),
+        (GOOD, {"encoding": "rot13"}, ("'rot13' is not known",)),
+        (GOOD, {"thousands": "."}, ("'.' is the decimal mark",)),
+        (GOOD, {"decimal": "x"}, ("'x' is none of",)),
+        (GOOD, {"tz": "America/New_York+7x"}, ("is not known",)),
+        (GOOD, {"where": "ticker"}, ("is not COLUMN=VALUE",)),
+        (GOOD, {"where": ["a=1", "a=2"]}, ("at once",)),
+        (GOOD, {"skip_head": -1}, ("is not a number of lines",)),
+    ],
+)
+def test_bad_input(
+    tmp_path: Path, content: str | bytes, options: dict[str, Any], facts: tuple[str, ...]
+) -> None:
+    path = tmp_path / "bars.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(InvalidRequestError) as caught:
+        read_bar_file(path, timeframe="1d", **options)
+    for fact in facts:
+        assert fact in str(caught.value)
