@@ -51,13 +51,13 @@ def _open_zst(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", zstandard.open(path, "rb"))
 
 
-_STREAMS: dict[str, Callable[[Path], IO[bytes]]] = {
+STREAMS: dict[str, Callable[[Path], IO[bytes]]] = {
     ".gz": _open_gz,
     ".bz2": bz2.open,
     ".xz": lzma.open,
     ".zst": _open_zst,
 }
-PACKINGS = (*_STREAMS, ".zip")
+PACKINGS = (*STREAMS, ".zip")
 _ARCHIVES = (".tar", ".tgz", ".tbz", ".txz", ".7z", ".rar")
 
 
@@ -144,7 +144,7 @@ def _is_tar(content: Path) -> bool:
 def _unpack(path: Path, member: str | None, content: Path) -> str:
     """Write what the file holds to `content`; the name that it bears inside."""
     if path.suffix.lower() != ".zip":
-        with _STREAMS[path.suffix.lower()](path) as packed:
+        with STREAMS[path.suffix.lower()](path) as packed:
             _copy(packed, content)
         return path.stem
     with zipfile.ZipFile(path) as archive:

@@ -117,7 +117,7 @@ GOOD = HEADER + "2024-01-01,1,2,1,2,3\n"
         (MIXED, {}, ("line 2, column 'open'", "'1,5'", "`decimal=,`")),
         (MIXED, {"decimal": ",", "thousands": "."}, ("line 3, column 'open'", "'1.5'")),
         (HALF, {"ts_format": "%d.%m.%Y"}, ("line 3, column 'ts'", "'2024-02-02'", "lines concerned: 3, 5")),
-        (GOOD, {"where": "ticker=A"}, ("no column 'ticker'", "its columns are 'ts'")),
+        (GOOD, {"where": "ticker=A"}, ("no columns 'ticker'", "its columns are 'ts'")),
         (GOOD, {"where": "volume=4"}, ("meets `where=`", "'volume' is to be '4', and holds '3'")),
         (
             b"ts,open,high,low,close,volume\n2024-01-01,1,2,1,2,\x81\n",
