@@ -130,6 +130,9 @@ if TYPE_CHECKING:  # what __getattr__ gives, told to type checkers and editors
     from qmtl.runtime.sdk.importing import (
         import_file as import_file,
     )
+    from qmtl.runtime.sdk.importing import (
+        import_frame as import_frame,
+    )
     from qmtl.runtime.sdk.provider import SeamlessDataProvider as SeamlessDataProvider
     from qmtl.runtime.sdk.receipt import Receipt as Receipt
     from qmtl.runtime.sdk.results import (
@@ -178,7 +181,7 @@ _HOMES = {
     "qmtl.runtime.io.vendors.base": ("LiveFeed", "Page", "Update", "Vendor"),
     "qmtl.runtime.sdk.corrections": ("RefreshResult", "RetractResult"),
     "qmtl.runtime.sdk.history_coverage": ("compute_missing_ranges", "merge_coverage"),
-    "qmtl.runtime.sdk.importing": ("ImportResult", "import_file"),
+    "qmtl.runtime.sdk.importing": ("ImportResult", "import_file", "import_frame"),
     "qmtl.runtime.sdk.provider": ("SeamlessDataProvider",),
     "qmtl.runtime.sdk.receipt": ("Receipt",),
     "qmtl.runtime.sdk.results": ("FetchResult", "Pending"),

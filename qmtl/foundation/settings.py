@@ -127,10 +127,22 @@ class FilesSettings(_Section):
     kind: Literal["files"]
     path: Text
     columns: Text | dict[str, str | None] | tuple[str, ...] | None = None
+    date: Text | None = None
+    time: Text | None = None
+    ts_format: Text | None = None
     tz: Text | None = None
-    unit: Literal["s", "ms", "us", "ns"] | None = None
-    label: Literal["open", "close"] = "open"
+    unit: Literal["s", "ms", "us", "ns", "excel"] | None = None
+    label: Literal["open", "close", "session"] = "open"
     scale: Text | dict[str, float] | None = None
+    decimal: Text | None = None
+    thousands: Text | None = None
+    null: Text | tuple[str, ...] | None = None
+    where: Text | dict[str, Text] | tuple[str, ...] | None = None
+    encoding: Text | None = None
+    skip_head: Annotated[int, Field(ge=0)] = 0
+    skip_foot: Annotated[int, Field(ge=0)] = 0
+    separator: Text | None = None
+    table: Text | None = None
     holes: Literal["unknown", "no_trade"] = "unknown"
 
     @property
@@ -138,8 +150,8 @@ class FilesSettings(_Section):
         """What was set beside the path, as the files vendor takes it."""
         return {
             name: getattr(self, name)
-            for name in ("columns", "tz", "unit", "label", "scale", "holes")
-            if name in self.model_fields_set
+            for name in type(self).model_fields
+            if name in self.model_fields_set and name not in ("match", "kind", "path")
         }
 
 

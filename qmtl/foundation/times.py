@@ -22,6 +22,7 @@ LATEST = 106_751 * DAY
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FRACTION = re.compile(r"[.,](\d{7,})(?=$|[Zz+-])")
+_MIDNIGHT_24 = re.compile(r"[T ]24(?=$|[:0-9Zz+-])")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -103,6 +104,8 @@ def _from_text(text: str, name: str) -> int:
         digits = fraction[1].ljust(9, "0")
         extra = int(digits[6:])
         text = f"{text[: fraction.start(1)]}{digits[:6]}{text[fraction.end(1) :]}"
+    if _MIDNIGHT_24.search(text):
+        raise _unusable(text, name)  # newer Pythons read it as the next day
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -26,6 +26,7 @@ class Holes(StrEnum):
 class Label(StrEnum):
     open = "open"
     close = "close"
+    session = "session"
 
 
 class Unit(StrEnum):
@@ -33,13 +34,17 @@ class Unit(StrEnum):
     ms = "ms"
     us = "us"
     ns = "ns"
+    excel = "excel"
+
+
+class Anchor(StrEnum):
+    clock = "clock"
+    session = "session"
 
 
 def import_bars(
     ctx: typer.Context,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="CSV, Parquet, Arrow or JSON lines, also .gz, .zip.")
-    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, Parquet, Arrow or JSON, also packed.")],
     series: Annotated[str, typer.Option(metavar="SERIES", help="ohlcv:VENUE:SYMBOL:TIMEFRAME")],
     columns: Annotated[
         str | None,
@@ -48,17 +53,50 @@ def import_bars(
         ),
     ] = None,
     tz: Annotated[
-        str | None, typer.Option(metavar="ZONE", help="Zone of stamps without one; else they are UTC.")
+        str | None,
+        typer.Option(metavar="ZONE", help="Zone of stamps without one, or ZONE+7h; else they are UTC."),
     ] = None,
-    unit: Annotated[Unit | None, typer.Option(help="What integer stamps count since 1970.")] = None,
+    unit: Annotated[
+        Unit | None, typer.Option(help="What numeric stamps count since 1970; excel: days.")
+    ] = None,
     label: Annotated[
-        Label, typer.Option(help="Whether a stamp is the open or the close of its bar.")
+        Label, typer.Option(help="A stamp is the open or the close of its bar, or in its session.")
     ] = Label.open,
     scale: Annotated[
         str | None, typer.Option(metavar="MAP", help="Multiply: open,high,low,close=0.0001")
     ] = None,
     calendar: Annotated[
         str | None, typer.Option(metavar="NAME", help="Declare it: 24x7, FX, or a MIC such as XNYS.")
+    ] = None,
+    anchor: Annotated[
+        Anchor | None, typer.Option(help="Declare it: whether hours start on the clock or at the open.")
+    ] = None,
+    ts_format: Annotated[
+        str | None, typer.Option(metavar="FORMAT", help="How stamps are written: '%d.%m.%Y %H:%M'.")
+    ] = None,
+    date: Annotated[
+        str | None, typer.Option(metavar="COL", help="The column of dates, where times stand apart.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(metavar="COL", help="The column of times beside it.")] = None,
+    decimal: Annotated[str | None, typer.Option(metavar="MARK", help="The decimal mark: . or ,")] = None,
+    thousands: Annotated[
+        str | None, typer.Option(metavar="MARK", help="What stands between thousands: , . ' _ or a blank.")
+    ] = None,
+    null: Annotated[str | None, typer.Option(metavar="WORDS", help="Words for no value: N/A,null,-")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COL=VALUE", help="Only rows of which this holds; COL=* allows any."),
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of a text file, such as cp1252; else UTF-8.")
+    ] = None,
+    skip_head: Annotated[int, typer.Option(metavar="N", help="Lines to leave out at the start.")] = 0,
+    skip_foot: Annotated[int, typer.Option(metavar="N", help="Lines to leave out at the end.")] = 0,
+    separator: Annotated[
+        str | None, typer.Option(metavar="MARK", help="What stands between fields, such as ';' or tab.")
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option(metavar="PART", help="The member of a zip, or the keys of JSON: data.bars")
     ] = None,
     answered: Annotated[
         tuple[str, str] | None,
@@ -105,7 +143,20 @@ def import_bars(
             unit=None if unit is None else unit.value,
             label=label.value,
             scale=scale,
+            ts_format=ts_format,
+            date=date,
+            time=time,
+            decimal=decimal,
+            thousands=thousands,
+            null=null,
+            where=[part for text in where or () for part in text.split(",")],
+            encoding=encoding,
+            skip_head=skip_head,
+            skip_foot=skip_foot,
+            separator=separator,
+            table=table,
             calendar=calendar,
+            anchor=None if anchor is None else anchor.value,
             answered=claimed,
             holes=holes.value,
             partial_ok=partial_ok,

@@ -64,7 +64,7 @@ def _import(provider: SeamlessDataProvider) -> ImportResult:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "AAPL.csv"
         pl.DataFrame(AAPL).write_csv(path)
-        return import_file(provider.store, path, SERIES, calendar="XNYS")
+        return import_file(provider, path, SERIES, calendar="XNYS")
 
 
 def _day(day: int) -> Span:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
+import polars as pl
+
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import InvalidRequestError, QmtlError
+from qmtl.foundation.facts import Anchor
 from qmtl.foundation.fingerprint import fingerprint
 from qmtl.foundation.frames import stamps
-from qmtl.foundation.schema.governance import ValidationMode
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import BarStates, bar_states
 from qmtl.foundation.timeline import Span
@@ -20,10 +22,12 @@ from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.report import ConformanceReport
 from qmtl.runtime.coordination.backfill import Rules
 from qmtl.runtime.io.bar_files import ReadingOptions
+from qmtl.runtime.io.bar_files.frames import polars_frame
 from qmtl.runtime.io.judged import read_judged
 from qmtl.runtime.io.store.base import Commit, SeriesStore
 from qmtl.runtime.sdk.declared import Declared
 from qmtl.runtime.sdk.declaring import try_declaration
+from qmtl.runtime.sdk.import_target import Given, Into, opened_target
 from qmtl.runtime.sdk.judging import Holes, JudgedFile, OnStage, judge_file
 from qmtl.runtime.sdk.schemas import Schemas
 
@@ -85,11 +89,12 @@ class ImportResult:
 
 
 def import_file(
-    store: SeriesStore,
+    into: Into,
     path: str | Path,
     series: SeriesId | str,
     *,
     calendar: str | None = None,
+    anchor: Anchor | None = None,
     answered: Span | None = None,
     holes: Holes = "unknown",
     partial_ok: bool = False,
@@ -103,45 +108,117 @@ def import_file(
 ) -> ImportResult:
     """Read, check and commit a file, in one commit.
 
-    calendar: declared of the series, in the store, as is `columns="volume="` (the source has no volume).
+    into: a provider, a store, or the folder of a store, which is made once the file has passed.
+    path: a file, a folder of files, or a pattern such as `data/2024-*.csv`; all of it is one import.
+    calendar, anchor: declared of the series, in the store, as is `columns="volume="` (the source has no
+        volume).
     answered: the range `[start, end)` that the file speaks for: bars in it without a row did not trade.
     holes: what a bar between the first and the last row is, if it has none: "unknown" (silence in a file
         proves nothing) or "no_trade".
     partial_ok: send impossible rows, and different rows for one bar, to quarantine instead of refusing the
         file; their bars stay unknown.
-    declared: what settings and Python declare of series; calendars of the user's own are found there.
+    declared: what settings and Python declare of series; calendars of the user's own are found there. Left
+        out, what the provider knows; so are `pipeline`, `rules`, `clock` and `schemas`.
     schemas: what the rows are held to; left out, the schema that comes with this package.
     on_stage: told what is going on, and how much of it is done.
     options: how the file is to be read; see `ReadingOptions`.
 
     Raises `InvalidRequestError` for a file or an option that cannot be used, `SchemaValidationError` for rows
     that break their schema in strict mode, and `ConformancePipelineError` for impossible rows; samples in its
-    report carry the number of the `line`.
+    report carry the number of the `line` (and the `file`, if there are several).
     Warnings do not stop an import; they are in the report, which is archived if the commit changed data.
     """
-    series = SeriesId.parse(series) if isinstance(series, str) else series
-    declared = declared or Declared(store, {})
-    pipeline = pipeline or ConformancePipeline()
-    clock = clock or SystemClock()
-    schemas = schemas or Schemas(None, store, mode=None, default=ValidationMode.CANARY, clock=clock)
-    judged = judge_file(
-        store,
+    return _import(
+        into,
         path,
         series,
+        Given(declared, pipeline, rules, clock, schemas),
         calendar=calendar,
+        anchor=anchor,
         answered=answered,
         holes=holes,
         partial_ok=partial_ok,
-        declared=declared,
-        pipeline=pipeline,
-        rules=rules or Rules(),
-        now=clock.now(),
-        held=schemas.of(series),
         on_stage=on_stage,
         **options,
     )
-    result = commit_file(store, judged, pipeline=pipeline, schemas=schemas, clock=clock, on_stage=on_stage)
-    declared.forget(series)
+
+
+def import_frame(
+    into: Into,
+    frame: Any,
+    series: SeriesId | str,
+    *,
+    calendar: str | None = None,
+    anchor: Anchor | None = None,
+    answered: Span | None = None,
+    holes: Holes = "unknown",
+    partial_ok: bool = False,
+    clock: Clock | None = None,
+    **options: Unpack[ReadingOptions],
+) -> ImportResult:
+    """Check and commit a frame of bars, by the rules of `import_file`.
+
+    frame: of polars, pandas (an index with a name or with times is a column) or Arrow; its rows count from 1
+        in what is said of them.
+    """
+    return _import(
+        into,
+        polars_frame(frame),
+        series,
+        Given(None, None, None, clock, None),
+        calendar=calendar,
+        anchor=anchor,
+        answered=answered,
+        holes=holes,
+        partial_ok=partial_ok,
+        on_stage=None,
+        **options,
+    )
+
+
+def _import(
+    into: Into,
+    source: str | Path | pl.DataFrame,
+    series: SeriesId | str,
+    given: Given,
+    *,
+    calendar: str | None,
+    anchor: Anchor | None,
+    answered: Span | None,
+    holes: Holes,
+    partial_ok: bool,
+    on_stage: OnStage | None,
+    **options: Unpack[ReadingOptions],
+) -> ImportResult:
+    series = SeriesId.parse(series) if isinstance(series, str) else series
+    with opened_target(into, given) as target:
+        judged = judge_file(
+            target.stored,
+            source,
+            series,
+            calendar=calendar,
+            anchor=anchor,
+            answered=answered,
+            holes=holes,
+            partial_ok=partial_ok,
+            declared=target.declared,
+            pipeline=target.pipeline,
+            rules=target.rules,
+            now=target.clock.now(),
+            held=target.schemas.of(series),
+            on_stage=on_stage,
+            **options,
+        )
+        store, schemas = target.opened()
+        result = commit_file(
+            store,
+            judged,
+            pipeline=target.pipeline,
+            schemas=schemas,
+            clock=target.clock,
+            on_stage=on_stage,
+        )
+        target.declared.forget(series)
     return result
 
 

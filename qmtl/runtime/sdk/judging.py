@@ -11,7 +11,7 @@ from typing import Literal, NoReturn, Unpack
 import polars as pl
 
 from qmtl.foundation.errors import ConformancePipelineError, InvalidRequestError
-from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.facts import Anchor, SeriesFacts
 from qmtl.foundation.fingerprint import fingerprint
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
@@ -24,9 +24,12 @@ from qmtl.runtime.conformance.findings import Finding
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.screen import Screened, screen
 from qmtl.runtime.coordination.backfill import Rules, judge_answer
-from qmtl.runtime.io.bar_files import BarFile, ReadingOptions, read_bar_file
+from qmtl.runtime.io.bar_files import BarFile, ReadingOptions, read_bar_files, read_bar_frame
+from qmtl.runtime.io.bar_files.identity import contradicts
+from qmtl.runtime.io.bar_files.options import Reading
 from qmtl.runtime.io.store.base import Write
 from qmtl.runtime.sdk.declared import Declared, StoredFacts
+from qmtl.runtime.sdk.off_grid import advice_off_grid, beside_grid
 from qmtl.runtime.sdk.outcome import schema_error
 from qmtl.runtime.sdk.schemas import NOT_HELD, Held, hold
 
@@ -45,7 +48,7 @@ class JudgedFile:
     """
 
     series: SeriesId
-    path: Path
+    path: str
     grid: Grid
     facts: SeriesFacts
     stored: SeriesFacts | None
@@ -67,10 +70,11 @@ class JudgedFile:
 
 def judge_file(
     store: StoredFacts,
-    path: str | Path,
+    source: str | Path | pl.DataFrame,
     series: SeriesId,
     *,
     calendar: str | None,
+    anchor: Anchor | None = None,
     answered: Span | None,
     holes: Holes,
     partial_ok: bool,
@@ -84,17 +88,26 @@ def judge_file(
 ) -> JudgedFile:
     """Read a file and check its bars; see `import_file` for the options and the errors.
 
+    source: a file, a folder, a pattern of files, or a frame.
     store: tells what is declared of the series. now: ns; what closes later is still forming. held: the schema
         that its rows are held to; in strict mode a file that breaks it is refused.
     """
-    local_path(path, "a file of bars")
+    if not isinstance(source, pl.DataFrame):
+        local_path(source, "a file of bars")
     _check_claim(series, answered, holes, now)
     reading = None if on_stage is None else partial(on_stage, "reading")
-    file = read_bar_file(path, timeframe=series.timeframe, on_progress=reading, **options)
     stored = store.facts(series)
-    news = SeriesFacts(calendar=calendar, has_volume=None if file.has_volume else False)
+    has_volume = None if Reading.of(options).columns.has_volume else False
+    news = SeriesFacts(calendar=calendar, anchor=anchor, has_volume=has_volume)
     facts = declared.combined(series, stored, news)
     grid = declared.grid(series, facts)
+    timeframe, calendar_of = series.timeframe, grid.calendar
+    if isinstance(source, pl.DataFrame):
+        file = read_bar_frame(source, timeframe=timeframe, calendar=calendar_of, **options)
+    else:
+        file = read_bar_files(
+            source, timeframe=timeframe, calendar=calendar_of, on_progress=reading, **options
+        )
     if options.get("label") == "close" and not grid.is_uniform:
         raise InvalidRequestError(
             "bars that are anchored to their sessions cannot be read by their close",
@@ -108,19 +121,19 @@ def judge_file(
     grid.try_calendar(Span(first, last + 1))
     try:
         screened = screen(
-            file.frame.with_columns(pl.Series("line", file.lines)),
+            _with_places(file),
             grid=grid,
             facts=facts,
             within=Span(first, last + 1),
             now=now,
-            keep=("line",),
+            keep=("line",) if file.file is None else ("line", "file"),
         )
     except InvalidRequestError as error:
         raise InvalidRequestError(
             f"{file.name}: {error.what}",
             series=series,
             span=Span(first, grid.after(grid.floor(last))),
-            why=error.why,
+            why=f"{error.why}; {near}" if (near := beside_grid(ts, grid)) else error.why,
             next_step=error.next_step,
         ) from error
     span = Span(grid.floor(first), grid.after(grid.floor(last)))
@@ -128,19 +141,19 @@ def judge_file(
         span = Span(min(span.start, grid.floor(answered.start)), max(span.end, grid.ceil(answered.end)))
         grid.try_calendar(span)
     write = judge_answer(
-        replace(screened, quarantine=screened.quarantine.drop("line", strict=False)),
+        replace(screened, quarantine=screened.quarantine.drop("line", "file", strict=False)),
         _said(screened, grid, answered, holes),
         EMPTY,
         grid=grid,
         now=now,
         rules=rules,
-        source=f"file:{file.path.name}",
+        source=f"file:{file.source}",
         facts=facts,
     )
     check = hold(screened.clean, held)
     judged = JudgedFile(
         series=series,
-        path=Path(path),
+        path=file.name,
         grid=grid,
         facts=facts,
         stored=stored,
@@ -148,7 +161,7 @@ def judge_file(
         rows=file.frame.height,
         quarantined=screened.quarantine.height,
         findings=(*screened.findings, *check.findings(screened.clean)),
-        notes=file.notes,
+        notes=_contradictions(file, series) + file.notes,
         held=held,
         broken=check.failed(screened.clean),
         _write=write,
@@ -158,6 +171,33 @@ def judge_file(
     if judged.quarantined and not partial_ok:
         _refuse(judged, file, screened, write.answered, pipeline)
     return judged
+
+
+def _with_places(file: BarFile) -> pl.DataFrame:
+    """The bars with the `line` of each and, if there are several files, the `file`."""
+    bars = file.frame.with_columns(pl.Series("line", file.lines))
+    if file.file is None:
+        return bars
+    names = pl.Series(file.files, dtype=pl.Enum(list(dict.fromkeys(file.files))))
+    return bars.with_columns(names.gather(file.file.tolist()).alias("file"))
+
+
+def _places(sample: pl.DataFrame, file: BarFile) -> str:
+    """Where the rows of a sample stand, in words."""
+    lines = sample["line"].to_list()
+    if "file" not in sample.columns:
+        return f"{file.place} {', '.join(map(str, lines))}"
+    names = sample["file"].to_list()
+    return ", ".join(f"{name} {file.place} {line}" for name, line in zip(names, lines, strict=True))
+
+
+def _contradictions(file: BarFile, series: SeriesId) -> tuple[str, ...]:
+    """Warnings of columns that say the rows are of another series."""
+    return tuple(
+        f"warning: column {column!r} says {value!r}, and the rows became {series}"
+        for column, value in file.identities
+        if contradicts(column, value, series)
+    )
 
 
 def _check_claim(series: SeriesId, answered: Span | None, holes: Holes, now: int) -> None:
@@ -207,9 +247,12 @@ def _refuse(
     by_rule = []
     for finding in screened.findings:
         if finding.severity == "error":
-            lines = ", ".join(map(str, finding.sample["line"].to_list()))
             more = ", ..." if finding.count > finding.sample.height else ""
-            by_rule.append(f"{finding.rule} at {file.place} {lines}{more}")
+            by_rule.append(f"{finding.rule} at {_places(finding.sample, file)}{more}")
+    next_step = "mend the file, or keep these rows aside with `partial_ok=True`: their bars stay unknown"
+    if near := beside_grid(stamps(screened.quarantine), judged.grid):
+        by_rule.append(near)
+        next_step = f"{advice_off_grid(judged.grid)}; or {next_step}"
     bad, rows = screened.quarantine.height, file.frame.height
     raise ConformancePipelineError(
         f"{file.name}: {bad:,} of {rows:,} rows are impossible; nothing was imported",
@@ -217,5 +260,5 @@ def _refuse(
         series=judged.series,
         span=judged.span,
         why="; ".join(by_rule),
-        next_step="mend the file, or keep these rows aside with `partial_ok=True`: their bars stay unknown",
+        next_step=next_step,
     )

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack, overload
 
 import polars as pl
 
@@ -62,6 +62,16 @@ if TYPE_CHECKING:
     from qmtl.foundation.schema.registry import SchemaRegistry
 
 MIB = 1024 * 1024
+
+
+class ImportParts(NamedTuple):
+    """How a provider judges rows that are imported."""
+
+    declared: Declared
+    pipeline: ConformancePipeline
+    rules: Rules
+    clock: Clock
+    schemas: Schemas
 
 
 class SeamlessDataProvider:
@@ -500,6 +510,13 @@ class SeamlessDataProvider:
         ]
 
     # -- life -------------------------------------------------------------------------------------------
+
+    @property
+    def import_parts(self) -> ImportParts:
+        """What `import_file` judges rows by when it is handed this provider."""
+        return ImportParts(
+            self._declared, self._shell.pipeline, self._shell.rules, self._clock, self._schemas
+        )
 
     def close(self) -> None:
         """Cancel what goes on behind answers; close vendors, feeds, registry and store. Twice is once.

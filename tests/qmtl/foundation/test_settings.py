@@ -173,8 +173,8 @@ def test_a_folder_named_as_a_number(folder: Path) -> None:
             ["qmtl.yml:3:", "seamless.vendors[0].url", "did you mean 'urls'?"],
         ),
         (
-            "seamless:\n  vendors:\n    - {match: a, kind: files, path: b, timezone: c}\n",
-            ["qmtl.yml:3:", "seamless.vendors[0].timezone", "known here are match, kind, path"],
+            "seamless:\n  vendors:\n    - {match: a, kind: files, path: b, xyzzy: c}\n",
+            ["qmtl.yml:3:", "seamless.vendors[0].xyzzy", "known here are match, kind, path"],
         ),
         ("seamless:\n  vendors:\n    - {match: a, kind: ccxt}\n", ["qmtl.yml:3:", "needs 'exchange'"]),
         ("seamless:\n  vendors:\n    - {match: a, kind: csv, path: b}\n", ["qmtl.yml:3:", "'ccxt', 'files'"]),

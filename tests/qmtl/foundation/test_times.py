@@ -60,3 +60,27 @@ def test_a_fetch_of_seconds_is_told_at_the_line_that_asked(tmp_path: Any) -> Non
     ):
         provider.fetch("ohlcv:test:X:1m", NEW_YEAR, NEW_YEAR + 600)
     assert told[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-03-04T15:00:60Z",
+        "2024-03-04T15:00:61Z",
+        "2024-03-04T15:60Z",
+        "2024-03-04T24:00Z",
+        "2024-03-04T24:00:00Z",
+        "2024-03-04 24:00:00.000000000Z",
+        "20240304T240000Z",
+        "2024-03-04T25:00Z",
+        "2024-06-31",
+        "2023-02-29",
+        "2024-13-01",
+        "2024-00-01",
+        "2016-12-31T23:59:60Z",
+    ],
+)
+def test_a_field_out_of_range_is_no_time(text: str) -> None:
+    """Whatever a parser makes of it: some read 24:00 as the next day, and second 60 as the next minute."""
+    with pytest.raises(qmtl.InvalidRequestError, match="is not a time"):
+        to_ns(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
@@ -11,9 +12,12 @@ from qmtl.foundation.errors import InvalidRequestError
 from qmtl.runtime.io.bar_files.unpacking import PlainFile
 
 # In this order: a file of tabs or semicolons may hold commas in its fields, seldom the other way round.
-_SEPARATORS = ("\t", ";", ",")
+_SEPARATORS = ("\t", ";", ",", "|")
 _BLOCK = 1 << 24
 _LONGEST_LINE = 1 << 20
+
+# How spreadsheets declare the separator, in a line before the header.
+_DECLARED = re.compile(r"sep=(.)\s*")
 
 
 @dataclass(frozen=True)
@@ -27,19 +31,24 @@ class Dialect:
     has_header: bool
 
 
-def dialect_of(file: PlainFile, order: tuple[str, ...]) -> Dialect:
-    """The dialect told by the first line; `order` holds the names that a person gave by position.
+def dialect_of(file: PlainFile, order: tuple[str, ...], *, skip_head: int, separator: str | None) -> Dialect:
+    """The dialect told by the first line behind those to skip; `order` are names that were given by position.
 
     A first line without any number is a header. Raises `InvalidRequestError` if there is neither a header nor
     an order, or the order does not fit.
     """
-    number, line = _first_line(file)
-    separator = next((s for s in _SEPARATORS if s in line), None)
-    if separator is None:
+    number, line = _first_line(file, skip_head)
+    declared = _DECLARED.fullmatch(line)
+    if declared is not None:
+        separator = separator or declared[1]
+        number, line = _first_line(file, number)
+    separator = separator or next((s for s in _SEPARATORS if s in line), None)
+    if separator is None or separator not in line:
+        looked_for = "commas, semicolons, tabs or pipes" if separator is None else repr(separator)
         raise InvalidRequestError(
             f"{file.name}, line {number}: no separator is found",
-            why="fields are separated by commas, semicolons or tabs",
-            next_step="write the file as CSV",
+            why=f"fields are separated by {looked_for}, and the line is {line[:80]!r}",
+            next_step="write the file as CSV; if the table begins further down, say `skip_head=N`",
         )
     try:
         fields = next(csv.reader([line], delimiter=separator))
@@ -61,13 +70,9 @@ def dialect_of(file: PlainFile, order: tuple[str, ...]) -> Dialect:
     return Dialect(separator, len(fields), number, tuple(fields) if has_header else (), has_header)
 
 
-def _first_line(file: PlainFile) -> tuple[int, str]:
+def _first_line(file: PlainFile, skip: int) -> tuple[int, str]:
+    """The first line with text behind the first `skip`, and its number."""
     with file.path.open("rb") as stream:
-        if stream.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            raise InvalidRequestError(
-                f"{file.name} is not UTF-8", why="it is UTF-16", next_step="write the file again as UTF-8"
-            )
-        stream.seek(0)
         number = 0
         while raw := stream.readline(_LONGEST_LINE):
             number += 1
@@ -79,10 +84,15 @@ def _first_line(file: PlainFile) -> tuple[int, str]:
                 raise InvalidRequestError(
                     f"{file.name}, line {number}: this is not UTF-8 text",
                     why="it holds zero bytes, as UTF-16 without a mark does, and files that are no text",
-                    next_step="write the file again as UTF-8",
+                    next_step="say how the file is encoded, for example `encoding=utf-16-le`",
                 )
-            if line.strip():
+            if line.strip() and number > skip:
                 return number, line.rstrip("\r\n")
+    if number and skip:
+        raise InvalidRequestError(
+            f"{file.name} has {number} lines, and `skip_head={skip}` leaves none of them",
+            next_step="leave out fewer lines",
+        )
     raise InvalidRequestError(f"{file.name} is empty", next_step="check the export that wrote it")
 
 
@@ -140,7 +150,8 @@ def find_bad_record(file: PlainFile, dialect: Dialect, skipped: int) -> None:
                     file,
                     first,
                     f"it has {len(fields)} field{plural}, and the first line has {dialect.width}",
-                    "mend the line; if it is the last one, the file is cut short",
+                    "mend the line; if it is the last one, the file is cut short; lines that are no bars"
+                    " are left out with `skip_head=N` and `skip_foot=N`",
                 )
     except csv.Error as error:
         _bad_record(file, before + 1, str(error), "mend the line")
@@ -174,5 +185,6 @@ def _lines(file: PlainFile) -> Iterator[str]:
 
 def _not_utf8(file: PlainFile, line: int) -> NoReturn:
     raise InvalidRequestError(
-        f"{file.name}, line {line}: this is not UTF-8", next_step="write the file again as UTF-8"
+        f"{file.name}, line {line}: this is not UTF-8",
+        next_step="say how the file is encoded, for example `encoding=cp1252` (Excel in Western Europe)",
     )

@@ -1,23 +1,31 @@
-"""What a person says about a file: which column is which, and how stamps and prices are written."""
+"""What a person says about a file: which column is which, and how stamps and numbers are written."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Literal, TypedDict, get_args
-from zoneinfo import ZoneInfo
+from typing import Literal, TypedDict, get_args
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.frames import BAR_SCHEMA, VALUES
+from qmtl.runtime.io.bar_files.formats import StampFormat, parse_format
+from qmtl.runtime.io.bar_files.option_values import (
+    Columns,
+    Zone,
+    one_of,
+    parse_columns,
+    parse_count,
+    parse_encoding,
+    parse_mark,
+    parse_null,
+    parse_scale,
+    parse_where,
+    parse_zone,
+    unusable,
+)
 
-Unit = Literal["s", "ms", "us", "ns"]
-Label = Literal["open", "close"]
-
-NAMES = tuple(BAR_SCHEMA)
-
-_COLUMNS_HELP = "write `columns='ts=date,open=o,...'` or, in the order of the file, `columns='ts,open,...'`"
-_SCALE_HELP = "write for example `scale='open,high,low,close=0.0001'`"
+Unit = Literal["s", "ms", "us", "ns", "excel"]
+Label = Literal["open", "close", "session"]
 
 
 class ReadingOptions(TypedDict, total=False):
@@ -26,156 +34,108 @@ class ReadingOptions(TypedDict, total=False):
     columns: which column of the file is which: a mapping (`ts=date,open=o`), or the names in the order of
         the file (`ts,open,...`; an empty name skips a column), as text, mapping or sequence. `volume=` with
         nothing behind it declares that the source has no volume.
-    tz: the zone of stamps that name none, such as `America/New_York`; without it they are UTC.
-    unit: what integer stamps count since 1970-01-01 UTC: `s`, `ms`, `us` or `ns`.
-    label: whether a stamp is the `open` or the `close` of its bar.
+    date, time: two columns that make up the stamp together, by name or, without a header, as `column 1`.
+    ts_format: how stamps are written, as `strptime` has it: `%d.%m.%Y %H:%M`. `|` stands between formats of
+        which one must fit. With date and time columns it is the format of both, with a blank between.
+    tz: the zone of stamps that name none, such as `America/New_York`; without it they are UTC. A server
+        clock is a zone and hours: `America/New_York+7h`.
+    unit: what numeric stamps count since 1970-01-01 UTC: `s`, `ms`, `us` or `ns`; `excel` counts days as
+        spreadsheets do (1900 date system), on the clock of `tz`.
+    label: whether a stamp is the `open` or the `close` of its bar, or lies in the `session` (for weeks: in
+        the week) that the bar is of.
     scale: what stored values are multiplied by: `open,high,low,close=0.0001`, or a mapping of column to
         factor.
+    decimal, thousands: the marks in numbers that are text. Without them a point is the decimal mark, and
+        nothing may stand between thousands.
+    null: words that stand for no value, such as `N/A,null,-`, as text or sequence.
+    where: conditions that a row must meet, all of them: `ticker=AAPL`, as text (comma), sequence or mapping.
+        `ticker=*` is met by every row: the column is declared not to tell instruments apart.
+    encoding: of a text file; UTF-8, or what the mark at its start tells, without it.
+    skip_head, skip_foot: lines of a text file that are left out at its start and at its end.
+    separator: what stands between fields of a text file; told by the first line without it.
+    table: which part of a file is the table: the member of a zip, or the keys of JSON, as `data.bars`.
     """
 
     columns: str | Mapping[str, str | None] | Sequence[str] | None
+    date: str | None
+    time: str | None
+    ts_format: str | None
     tz: str | None
     unit: Unit | None
     label: Label
     scale: str | Mapping[str, str | float] | None
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Where bar columns are found: `named` maps them to names in the file; `order` lists them by position."""
-
-    named: Mapping[str, str] = field(default_factory=dict)
-    order: tuple[str, ...] = ()
-    has_volume: bool = True
-
-    @property
-    def wanted(self) -> tuple[str, ...]:
-        """The bar columns that the file must have."""
-        return NAMES if self.has_volume else NAMES[:-1]
+    decimal: str | None
+    thousands: str | None
+    null: str | Sequence[str] | None
+    where: str | Mapping[str, object] | Sequence[str] | None
+    encoding: str | None
+    skip_head: int
+    skip_foot: int
+    separator: str | None
+    table: str | None
 
 
 @dataclass(frozen=True)
 class Reading:
     """`ReadingOptions`, understood and checked."""
 
-    columns: Columns = Columns()
-    tz: str | None = None
+    columns: Columns = field(default_factory=Columns)
+    date: str | None = None
+    time: str | None = None
+    ts_format: StampFormat | None = None
+    tz: Zone | None = None
     unit: Unit | None = None
     label: Label = "open"
     scale: Mapping[str, Fraction] = field(default_factory=dict)
+    decimal: str = "."
+    thousands: str | None = None
+    null: tuple[str, ...] = ()
+    where: Mapping[str, str] = field(default_factory=dict)
+    encoding: str | None = None
+    skip_head: int = 0
+    skip_foot: int = 0
+    separator: str | None = None
+    table: str | None = None
 
     @classmethod
     def of(cls, options: ReadingOptions) -> Reading:
-        """Raises `InvalidRequestError` for an option that cannot be used."""
+        """Raises `InvalidRequestError` for an option that cannot be used, and two that exclude each other."""
         unknown = set(options) - set(ReadingOptions.__annotations__)
         if unknown:
             raise InvalidRequestError(
                 f"{', '.join(sorted(unknown))} does not say how a file is read",
                 next_step=f"use {', '.join(ReadingOptions.__annotations__)}",
             )
+        date, time = options.get("date"), options.get("time")
+        if (date is None) != (time is None):
+            given, other = ("time", "date") if date is None else ("date", "time")
+            why = f"`{other}=` must name the column of the {other}s"
+            raise unusable(given, why, f"add `{other}=COLUMN`, or name one column with `columns='ts=COLUMN'`")
+        decimal = parse_mark("decimal", options.get("decimal"), among=".,") or "."
+        thousands = parse_mark("thousands", options.get("thousands"), among=".,' _")
+        if thousands == decimal:
+            why = f"{thousands!r} is the decimal mark"
+            step = "say both: `decimal=,`" if decimal == "." else "name another mark"
+            raise unusable("thousands", why, step)
+        ts_format, unit = options.get("ts_format"), one_of("unit", options.get("unit"), get_args(Unit))
+        if ts_format is not None and unit is not None:
+            raise unusable("unit", "`ts_format=` says that stamps are written as text", "give one of them")
         return cls(
-            columns=parse_columns(options.get("columns")),
-            tz=_zone(options.get("tz")),
-            unit=_one_of("unit", options.get("unit"), get_args(Unit)),
-            label=_one_of("label", options.get("label", "open"), get_args(Label)),
+            columns=parse_columns(options.get("columns"), separate_stamps=date is not None),
+            date=date,
+            time=time,
+            ts_format=None if ts_format is None else parse_format(ts_format),
+            tz=parse_zone(options.get("tz")),
+            unit=unit,
+            label=one_of("label", options.get("label", "open"), get_args(Label)),
             scale=parse_scale(options.get("scale")),
+            decimal=decimal,
+            thousands=thousands,
+            null=parse_null(options.get("null")),
+            where=parse_where(options.get("where")),
+            encoding=parse_encoding(options.get("encoding")),
+            skip_head=parse_count("skip_head", options.get("skip_head", 0)),
+            skip_foot=parse_count("skip_foot", options.get("skip_foot", 0)),
+            separator=parse_mark("separator", options.get("separator"), among="\t;,|: ~^"),
+            table=options.get("table"),
         )
-
-
-def parse_columns(columns: str | Mapping[str, str | None] | Sequence[str] | None) -> Columns:
-    """The columns of a text, a mapping or a sequence; see `ReadingOptions`. Raises `InvalidRequestError`."""
-    if not columns:
-        return Columns()
-    if isinstance(columns, str):
-        items = [item.strip() for item in columns.split(",")]
-    elif isinstance(columns, Mapping):
-        items = [f"{name}={'' if column is None else column}" for name, column in columns.items()]
-    else:
-        items = list(columns)
-    named, order = {}, []
-    for item in items:
-        name, equals, column = (part.strip() for part in item.partition("="))
-        if (name or equals) and name not in NAMES:
-            raise _unusable("columns", f"{name!r} is not one of {', '.join(NAMES)}", _COLUMNS_HELP)
-        if name and (name in named or name in order):
-            raise _unusable("columns", f"{name!r} is named twice", _COLUMNS_HELP)
-        if equals:
-            named[name] = column
-        else:
-            order.append(name)
-    has_volume = named.get("volume") != ""
-    if not has_volume:
-        del named["volume"]
-    empty = [name for name, column in named.items() if not column]
-    if empty:
-        raise _unusable("columns", f"{empty[0]}= names no column; only volume may be empty", _COLUMNS_HELP)
-    if named and order:
-        raise _unusable("columns", "names and positions are mixed", _COLUMNS_HELP)
-    result = Columns(named, tuple(order), has_volume)
-    missing = [name for name in result.wanted if order and name not in order]
-    if missing:
-        why = f"the order leaves out {', '.join(missing)}"
-        if missing == ["volume"]:
-            why += "; if the source has no volume, add volume="
-        raise _unusable("columns", why, _COLUMNS_HELP)
-    return result
-
-
-def parse_scale(scale: str | Mapping[str, str | float] | None) -> dict[str, Fraction]:
-    """Exact factors of columns. Raises `InvalidRequestError`."""
-    if not scale:
-        return {}
-    pairs: list[tuple[str, Any]] = []
-    if isinstance(scale, str):
-        waiting: list[str] = []
-        for item in scale.split(","):
-            name, equals, factor = (part.strip() for part in item.partition("="))
-            waiting.append(name)
-            if equals:
-                pairs += [(name, factor) for name in waiting]
-                waiting = []
-        if waiting:
-            raise _unusable("scale", f"{', '.join(waiting)} has no factor", _SCALE_HELP)
-    else:
-        pairs = list(scale.items())
-    return {_scaled(name): _factor(factor) for name, factor in pairs}
-
-
-def _scaled(name: str) -> str:
-    if name not in VALUES:
-        raise _unusable("scale", f"{name!r} is not one of {', '.join(VALUES)}", _SCALE_HELP)
-    return name
-
-
-def _factor(text: Any) -> Fraction:
-    try:
-        # Through the text, so that 0.0001 means a ten-thousandth and not the nearest binary fraction.
-        factor = Fraction(str(text))
-    except (ValueError, ZeroDivisionError):
-        raise _unusable("scale", f"{text!r} is not a number", _SCALE_HELP) from None
-    if factor <= 0:
-        raise _unusable("scale", f"{text!r} is not above zero", _SCALE_HELP)
-    return factor
-
-
-def _zone(name: str | None) -> str | None:
-    if name is None:
-        return None
-    try:
-        return ZoneInfo(name).key
-    except (ValueError, OSError, KeyError):  # ZoneInfo raises each of them, depending on the name
-        raise _unusable(
-            "tz", f"the time zone {name!r} is not known", "write for example `tz='America/New_York'`"
-        ) from None
-
-
-def _one_of(option: str, value: Any, allowed: tuple[str, ...]) -> Any:
-    if value is not None and value not in allowed:
-        raise _unusable(
-            option, f"{value!r} is not one of {', '.join(allowed)}", f"choose `{option}=` from them"
-        )
-    return value
-
-
-def _unusable(option: str, why: str, next_step: str) -> InvalidRequestError:
-    return InvalidRequestError(f"`{option}=` cannot be used", why=why, next_step=next_step)

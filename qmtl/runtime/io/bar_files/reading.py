@@ -1,26 +1,35 @@
-"""Read a whole file of bars, and say line by line what cannot be read."""
+"""Read a whole file of bars, in stages, and name what is not read.
+
+Each stage is a module of its own and knows the ones before it: `unpacking` and `decoding` give plain text,
+`delimited` and `tables` a table, `columns` what is which, `stamps` and `numbers` values, `labels` the opens.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NoReturn, Unpack
+from typing import Literal, Unpack
 
+import numpy as np
 import polars as pl
 
+from qmtl.foundation.calendars import Calendar
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.frames import BAR_SCHEMA, VALUES
+from qmtl.foundation.frames import BAR_SCHEMA, TS, VALUES
+from qmtl.foundation.frames import stamps as stamps_in
 from qmtl.foundation.series import Timeframe
 from qmtl.foundation.timeline import Int64Array
+from qmtl.runtime.io.bar_files.collecting import OnRead, collected
+from qmtl.runtime.io.bar_files.columns import Chosen, choose, chosen_rows, note_of_unused
+from qmtl.runtime.io.bar_files.decoding import text_file
+from qmtl.runtime.io.bar_files.labels import opens_of
+from qmtl.runtime.io.bar_files.numbers import is_null, number_of
 from qmtl.runtime.io.bar_files.options import Reading, ReadingOptions
-from qmtl.runtime.io.bar_files.stamps import Stamps, stamps_of, why_not
-from qmtl.runtime.io.bar_files.tables import Table, open_table
-from qmtl.runtime.io.bar_files.unpacking import plain_file
-
-_SHOWN = 5
-
-OnRead = Callable[[int, int], None]
+from qmtl.runtime.io.bar_files.refusing import refuse_change_of_unit, refuse_unread
+from qmtl.runtime.io.bar_files.several_series import identities, nothing_meant
+from qmtl.runtime.io.bar_files.stamps import Stamps, stamps_of
+from qmtl.runtime.io.bar_files.tables import Table, open_table, table_of_frame
+from qmtl.runtime.io.bar_files.unpacking import FORMATS, plain_file
 
 
 @dataclass(frozen=True)
@@ -30,63 +39,133 @@ class BarFile:
     frame: BAR_SCHEMA, in the order of the file; `ts` is the open of each bar. Values may be null or NaN.
     lines: int64, as long as the frame: the number of each row in the file, from 1.
     place: what `lines` count: lines of text, or rows of a table.
-    path: the file. name: what to call it in messages, with the member of a zip.
+    name: what to call it in messages, with the member of a zip. source: its name without folders.
     has_volume: False if the reader was told that the source has no volume; it is null then.
+    identities: unused columns that say what the rows are of, each with its one value.
     notes: what a person should know, and is no fault.
+    files: the names of the files, if there are several; `file` (int64) is then the place of each row's among
+        them.
     """
 
     frame: pl.DataFrame
     lines: Int64Array
     place: Literal["line", "row"]
-    path: Path
     name: str
+    source: str
     has_volume: bool
+    identities: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    file: Int64Array | None = None
 
 
 def read_bar_file(
     path: str | Path,
     *,
     timeframe: Timeframe | str,
+    calendar: Calendar | None = None,
     on_progress: OnRead | None = None,
     **options: Unpack[ReadingOptions],
 ) -> BarFile:
-    """All bars of a CSV, Parquet, Feather/Arrow or JSON lines file, plain, `.gz` or `.zip`.
+    """All bars of a CSV, Parquet, Feather/Arrow or JSON file, plain or packed (`.gz .bz2 .xz .zst .zip`).
 
-    Options are those of `ReadingOptions`. With `label="close"` each stamp is moved back by the timeframe.
+    Options are those of `ReadingOptions`. With `label="close"` each stamp is moved back by the timeframe;
+    with `label="session"` it becomes the date of the session of `calendar` that it lies in.
     `on_progress(done, total)` counts rows.
 
     Raises `InvalidRequestError`, with file, line and column, for anything that has no certain meaning: text
-    in numbers, lines that are cut, integer stamps without `unit`, stamps with and without zone in one file,
-    local times that a change of clocks skips or repeats.
+    in numbers, lines that are cut, counted stamps without `unit`, stamps with and without zone in one file,
+    local times that a change of clocks skips or repeats, rows of several instruments.
     """
-    timeframe = Timeframe.parse(timeframe) if isinstance(timeframe, str) else timeframe
-    reading = Reading.of(options)
-    with plain_file(Path(path)) as file:
-        table = open_table(file, reading.columns)
-        schema = table.lazy.collect_schema()
-        if _collect(table, table.lazy.filter(~pl.col("blank")).head(1)).is_empty():
+    reading, path = Reading.of(options), Path(path)
+    # The part that is the table is a member of a zip or, in JSON, a path of keys.
+    member = reading.table if path.suffix.lower() == ".zip" else None
+    with plain_file(path, member) as file, text_file(file, reading) as text:
+        if reading.table is not None and member is None and FORMATS.get(file.suffix) != "json":
             raise InvalidRequestError(
-                f"{table.name} holds no bars", why="it has no row", next_step="check the export that wrote it"
+                f"`table=` is for zip and JSON, and {file.name} is neither", next_step="leave out `table=`"
             )
-        stamps = stamps_of(schema["ts"], _first_text(table, schema), reading, timeframe, table.name)
-        rows = _bars(table, schema, stamps, reading, timeframe, on_progress)
-        blank = int(rows["blank"].sum())
-        table.check(rows.height, blank)
-        rows = rows.filter(~pl.col("blank")) if blank else rows
-        if rows["unread"].any():
-            _explain(table, schema, stamps, reading, rows.filter("unread"))
-    frame = rows.select(*BAR_SCHEMA)
-    notes = table.notes + stamps.notes
-    lines = rows["line"].to_numpy()
-    return BarFile(frame, lines, table.place, Path(path), table.name, reading.columns.has_volume, notes)
+        inner = reading if member is None else replace(reading, table=None)
+        return _read(open_table(text, inner), path.name, inner, timeframe, calendar, on_progress)
 
 
-def _first_text(table: Table, schema: pl.Schema) -> str | None:
+def read_bar_frame(
+    frame: pl.DataFrame,
+    *,
+    timeframe: Timeframe | str,
+    calendar: Calendar | None = None,
+    name: str = "the frame",
+    **options: Unpack[ReadingOptions],
+) -> BarFile:
+    """All bars of a frame in memory, by the rules of `read_bar_file`; lines count its rows from 1."""
+    reading = Reading.of(options)
+    return _read(table_of_frame(frame, name), name, reading, timeframe, calendar, None)
+
+
+def _read(
+    table: Table,
+    source: str,
+    reading: Reading,
+    timeframe: Timeframe | str,
+    calendar: Calendar | None,
+    on_progress: OnRead | None,
+) -> BarFile:
+    timeframe = Timeframe.parse(timeframe) if isinstance(timeframe, str) else timeframe
+    chosen = choose(table, reading)
+    lazy = chosen_rows(table, chosen)
+    schema = lazy.collect_schema()
+    if collected(table, lazy.filter(~pl.col("blank")).head(1)).is_empty():
+        if chosen.where and not collected(table, table.lazy.filter(~pl.col("blank")).head(1)).is_empty():
+            raise nothing_meant(table, chosen)
+        raise InvalidRequestError(
+            f"{table.name} holds no bars", why="it has no row", next_step="check the export that wrote it"
+        )
+    sample = _first_text(table, lazy, schema)
+    # Plain numbers first, which takes least; a file that has others is read once more.
+    for generous in (False, True):
+        stamps = stamps_of(schema["ts"], sample, reading, timeframe, table.name, generous=generous)
+        rows = _bars(table, lazy, schema, stamps, reading, generous, on_progress)
+        if not generous:
+            _check_records(table, chosen, rows)
+            blanks = bool(rows["blank"].any())
+        rows = rows.filter(~pl.col("blank")) if blanks else rows
+        if not rows["unread"].any():
+            break
+    else:
+        refuse_unread(table, chosen, lazy, stamps, reading, rows)
+    known = identities(table, chosen)
+    ts = stamps_in(rows)
+    if stamps.counts:
+        refuse_change_of_unit(table, ts, rows["line"], reading)
+    opens, label_notes = opens_of(ts, reading, timeframe, calendar, table.name)
+    if opens is not ts:
+        rows = rows.with_columns(pl.Series("ts", opens).cast(TS))
+    return BarFile(
+        rows.select(*BAR_SCHEMA),
+        rows["line"].to_numpy().astype(np.int64, copy=False),
+        table.place,
+        table.name,
+        source,
+        reading.columns.has_volume,
+        known,
+        table.notes + note_of_unused(table, chosen) + stamps.notes + label_notes,
+    )
+
+
+def _check_records(table: Table, chosen: Chosen, rows: pl.DataFrame) -> None:
+    """A second look at the text behind the rows, at all of them also where only some were asked for."""
+    if chosen.where:
+        counts = collected(table, table.lazy.select(pl.len().alias("rows"), pl.col("blank").sum()))
+        table.check(*counts.row(0))
+    else:
+        table.check(rows.height, int(rows["blank"].sum()))
+
+
+def _first_text(table: Table, lazy: pl.LazyFrame, schema: pl.Schema) -> str | None:
     if schema["ts"] != pl.String:
         return None
-    filled = table.lazy.select("ts").filter(pl.col("ts").str.strip_chars() != "")
-    first = _collect(table, filled.head(1))
+    filled = lazy.select("ts").filter(pl.col("ts").str.strip_chars() != "")
+    first = collected(table, filled.head(1))
     if first.is_empty():
         return None
     text: str = first.item()
@@ -95,48 +174,54 @@ def _first_text(table: Table, schema: pl.Schema) -> str | None:
 
 def _bars(
     table: Table,
+    lazy: pl.LazyFrame,
     schema: pl.Schema,
     stamps: Stamps,
     reading: Reading,
-    timeframe: Timeframe,
+    generous: bool,
     on_progress: OnRead | None,
 ) -> pl.DataFrame:
     """Columns of BAR_SCHEMA, `line`, `blank`, and `unread`: whether something in the row has no meaning."""
-    shift = timeframe.step if reading.label == "close" else 0
     columns = [stamps.expression.alias("ts")]
     unread = [stamps.expression.is_null()]
     for name in VALUES:
-        if name not in table.found:
+        if name not in schema:
             columns.append(pl.lit(None, dtype=pl.Float64).alias(name))
             continue
-        number = _number(name, schema[name], table)
-        unread.append(_is_unread(name, schema[name], number))
+        number, is_bad = _number(name, schema[name], table, reading, generous)
+        unread.append(is_bad)
         if name in reading.scale:
             # One multiplication and one division of whole numbers: 136300 x 0.0001 is 13.63, rounded once.
+            # By a column of divisors: the library divides by a constant as it multiplies by its inverse.
             factor = reading.scale[name]
-            number = number * float(factor.numerator) / float(factor.denominator)
+            divisor = (pl.col("line") * 0).cast(pl.Float64) + float(factor.denominator)
+            number = number * float(factor.numerator) / divisor
         columns.append(number.alias(name))
-    lazy = table.lazy.select("line", "blank", *columns, pl.any_horizontal(unread).alias("unread"))
-    rows = _in_one_piece(_collect(table, lazy, on_progress))
-    return rows.with_columns(pl.col("ts") - pl.duration(nanoseconds=shift)) if shift else rows
+    wanted = lazy.select("line", "blank", *columns, pl.any_horizontal(unread).alias("unread"))
+    return _in_one_piece(collected(table, wanted, on_progress))
 
 
-def _number(name: str, dtype: pl.DataType, table: Table) -> pl.Expr:
+def _number(
+    name: str, dtype: pl.DataType, table: Table, reading: Reading, generous: bool
+) -> tuple[pl.Expr, pl.Expr]:
+    """The values of a column, and where it holds something that is none."""
+    column = pl.col(name)
+    nulls = is_null(column, dtype, reading.null)
     if isinstance(dtype, pl.String):
-        return pl.col(name).str.strip_chars().cast(pl.Float64, strict=False)
-    if dtype.is_numeric() or isinstance(dtype, pl.Null):
-        return pl.col(name).cast(pl.Float64)
-    raise InvalidRequestError(
-        f"{table.name}, column {table.found[name]!r}: these are no numbers",
-        why=f"they are stored as {dtype}",
-        next_step=f"say which column holds {name!r} with `columns='{name}=NAME'`",
-    )
-
-
-def _is_unread(name: str, dtype: pl.DataType, number: pl.Expr) -> pl.Expr:
-    if not isinstance(dtype, pl.String):
-        return pl.lit(False)
-    return number.is_null() & (pl.col(name).str.strip_chars() != "").fill_null(False)
+        number = number_of(column, reading, generous=generous)
+        is_bad = number.is_null() & (column.str.strip_chars() != "").fill_null(False)
+        is_bad = is_bad if nulls is None else is_bad & ~nulls.fill_null(False)
+    elif dtype.is_numeric() or isinstance(dtype, pl.Null):
+        number, is_bad = column.cast(pl.Float64), pl.lit(False)
+    else:
+        raise InvalidRequestError(
+            f"{table.name}, column for {name!r}: these are no numbers",
+            why=f"they are stored as {dtype}",
+            next_step=f"say which column holds {name!r} with `columns='{name}=NAME'`",
+        )
+    if nulls is not None:
+        number = pl.when(~nulls.fill_null(False)).then(number)
+    return number, is_bad
 
 
 def _in_one_piece(rows: pl.DataFrame) -> pl.DataFrame:
@@ -146,59 +231,3 @@ def _in_one_piece(rows: pl.DataFrame) -> pl.DataFrame:
     for place, column in enumerate(columns):
         columns[place] = column.rechunk()
     return pl.DataFrame(columns)
-
-
-def _collect(table: Table, lazy: pl.LazyFrame, on_progress: OnRead | None = None) -> pl.DataFrame:
-    try:
-        if on_progress is None:
-            return lazy.collect(engine="streaming")
-        parts, done, total = [], 0, table.count()
-        for part in lazy.collect_batches():
-            parts.append(part)
-            done += part.height
-            on_progress(min(done, total), total)
-        return pl.concat(parts)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # a reader's panic: damage
-        table.explain()
-        raise InvalidRequestError(
-            f"{table.name} cannot be read", why=str(error).splitlines()[0], next_step="check the file"
-        ) from error
-
-
-def _explain(
-    table: Table, schema: pl.Schema, stamps: Stamps, reading: Reading, unread: pl.DataFrame
-) -> NoReturn:
-    """Name the first thing that has no meaning, and the lines of all."""
-    first = unread["line"].item(0)
-    # Stamps as text: Python knows no year beyond 9999.
-    row = table.lazy.filter(pl.col("line") == first).with_columns(pl.col("ts").cast(pl.String))
-    stored = _collect(table, row).row(0, named=True)
-    why = None
-    column, what = "ts", ""
-    for name in VALUES:
-        if name in table.found and _has_text(stored[name]) and unread[name].item(0) is None:
-            column, what = name, f"{stored[name]!r} is not a number"
-            why = "a decimal comma is not read, nor one between thousands" if "," in stored[name] else None
-            break
-    if unread["ts"].item(0) is None:
-        column = "ts"
-        what, why = why_not(stored["ts"], stamps.shape, reading)
-        if stored["ts"] == table.found["ts"]:
-            what, why = "the header is repeated", "files were put together with their headers"
-    others = [str(line) for line in unread["line"].head(_SHOWN).to_list()]
-    lines = ", ".join(others) + (f", ... {unread.height} in all" if unread.height > _SHOWN else "")
-    raise InvalidRequestError(
-        f"{table.name}, {table.place} {first}, column {table.found[column]!r}: {what}",
-        why=(f"{why}; " if why else "") + f"{table.place}{'s'[: unread.height != 1]} concerned: {lines}",
-        next_step=_NEXT_STEP["ts" if column == "ts" else "value"],
-    )
-
-
-_NEXT_STEP = {
-    "ts": "mend the stamps; if they are local, say `tz='ZONE'`, or write them in UTC",
-    "value": "mend the file, or say which column is which with `columns=`",
-}
-
-
-def _has_text(value: object) -> bool:
-    return isinstance(value, str) and value.strip() != ""

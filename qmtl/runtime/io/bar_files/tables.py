@@ -1,41 +1,20 @@
-"""A file of any format as one lazy table: named columns, and where each row stands in the file."""
+"""A file of any format as one lazy table: its columns, and where each row stands in the file."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.runtime.io.bar_files.contents import HEAD, refuse_json, refuse_page
 from qmtl.runtime.io.bar_files.delimited import Census, census_of, check_records, dialect_of, find_bad_record
-from qmtl.runtime.io.bar_files.options import NAMES, Columns
-from qmtl.runtime.io.bar_files.unpacking import PlainFile
-
-# Usual names of the columns; case, blanks and dashes do not matter.
-USUAL = {
-    "ts": ("ts", "timestamp", "time", "date", "datetime", "date_time", "open_time"),
-    **{name: (name,) for name in NAMES[1:]},
-}
-
-_LINE = "line of the file"  # a name that no column of a bar file bears
-
-_FORMATS = {
-    ".csv": "csv",
-    ".txt": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".feather": "arrow",
-    ".arrow": "arrow",
-    ".ipc": "arrow",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".json": "json",
-}
+from qmtl.runtime.io.bar_files.json_tables import read_json
+from qmtl.runtime.io.bar_files.options import Reading
+from qmtl.runtime.io.bar_files.unpacking import FORMATS, PACKINGS, PlainFile
 
 
 def _trust(rows: int = 0, blank: int = 0) -> None:
@@ -47,105 +26,85 @@ class Table:
     """Rows of a file, not read yet.
 
     lazy: `line` (Int64, the number of each row in the file, from 1), `blank` (whether the line holds
-        nothing), and the bar columns, by their own names, as they are stored.
-    found: what each bar column is called in the file.
+        nothing), and the columns as they are stored, called as `key` gives.
+    header: what the columns are called, in their order; `column 1`, ... where the file has no names.
+    has_names: whether it has names. is_positional: whether columns can be told by their order as well.
     place: what a `line` counts.
     count: about how many rows there are, told before they are read.
+    beside: what a file says beside its table, by name (JSON keys with one value).
     check: is told how many rows were read and how many of them were blank; raises for what a scan forgives.
     explain: raises, with the line, for what has stopped a scan; returns if it cannot tell.
     """
 
     lazy: pl.LazyFrame
     name: str
-    found: dict[str, str]
+    header: tuple[str, ...]
+    has_names: bool
+    is_positional: bool
     place: Literal["line", "row"]
     count: Callable[[], int]
     notes: tuple[str, ...] = ()
+    beside: tuple[tuple[str, str], ...] = ()
     check: Callable[[int, int], None] = _trust
     explain: Callable[[], None] = _trust
 
 
-def open_table(file: PlainFile, columns: Columns) -> Table:
-    """The table of a file. Raises `InvalidRequestError` if its format or its columns cannot be told."""
-    kind = _FORMATS.get(file.suffix)
+def key(position: int) -> str:
+    """What the column at a position is called within a `Table`, whatever its name in the file."""
+    return f"field {position}"
+
+
+def open_table(file: PlainFile, reading: Reading) -> Table:
+    """The table of a file. Raises `InvalidRequestError` if its format cannot be told, or it holds none."""
+    kind = FORMATS.get(file.suffix)
+    with file.path.open("rb") as stream:
+        head = stream.read(HEAD)
+    refuse_page(head, file.name)
     if kind is None:
         raise InvalidRequestError(
             f"{file.name} is of no format that can be read",
             why=f"the suffix {file.suffix!r} is not known",
-            next_step=f"give it one of {' '.join(_FORMATS)}, each also with .gz or .zip behind it",
+            next_step=f"give it one of {' '.join(FORMATS)}, each also with {' '.join(PACKINGS)} behind it",
         )
-    with file.path.open("rb") as stream:
-        head = stream.read(8)
     if not head.strip():
         raise InvalidRequestError(f"{file.name} is empty", next_step="check the export that wrote it")
-    if kind == "csv" and head.startswith((b"PAR1", b"ARROW1", b"\x1f\x8b", b"PK\x03\x04")):
-        raise InvalidRequestError(f"{file.name} is not text", next_step="give it the suffix of its format")
     if kind == "csv":
-        return _delimited(file, columns)
-    if columns.order:
-        raise InvalidRequestError(
-            f"{file.name} names its columns",
-            why="the order of columns is for CSV files",
-            next_step="write `columns='ts=date,open=o,...'`",
-        )
-    lazy = _json_lines(file, head) if kind == "json" else _typed(file, kind, head)
-    found = find_columns([c for c in lazy.collect_schema().names() if c != _LINE], columns, file.name)
-    return Table(
-        lazy.select(
-            pl.col(_LINE).cast(pl.Int64).alias("line"),
-            pl.lit(False).alias("blank"),
-            *(pl.col(column).alias(name) for name, column in found.items()),
-        ),
-        file.name,
-        found,
-        "line" if kind == "json" else "row",
-        count=lambda: int(lazy.select(pl.len()).collect().item()),
-    )
-
-
-def find_columns(header: list[str], columns: Columns, name: str) -> dict[str, str]:
-    """Which of the columns of `header` each bar column is. Raises `InvalidRequestError`."""
-    found = {}
-    shown = ", ".join(repr(column) for column in header)
-    for wanted in columns.wanted:
-        asked = columns.named.get(wanted)
-        usual = USUAL[wanted] if asked is None else (_plain(asked),)
-        candidates = [c for c in header if c == asked] or [c for c in header if _plain(c) in usual]
-        if len(candidates) != 1:
-            next_step = f"say which with `columns='{wanted}=NAME'`"
-            if wanted == "volume" and not candidates:
-                next_step += "; if the source has no volume, `columns='volume='`"
+        if head.startswith((b"PAR1", b"ARROW1", b"\x1f\x8b", b"PK\x03\x04")):
             raise InvalidRequestError(
-                f"{name} has {len(candidates) or 'no'} column{'s'[: len(candidates) != 1]}"
-                f" for {wanted!r}{': ' + ', '.join(map(repr, candidates)) if candidates else ''}",
-                why=(f"`columns=` asks for {asked!r}; " if asked is not None else "")
-                + f"its columns are {shown}",
-                next_step=next_step,
+                f"{file.name} is not text", next_step="give it the suffix of its format"
             )
-        found[wanted] = candidates[0]
-    return found
+        refuse_json(head, file.name)
+        return _delimited(file, reading)
+    _refuse_text_options(file, reading)
+    if kind == "json":
+        found = read_json(file, reading.table)
+        return Table(
+            _numbered(found.frame, found.lines),
+            file.name,
+            tuple(found.header),
+            has_names=found.has_names,
+            is_positional=not found.has_names,
+            place=found.place,
+            count=lambda: found.frame.height,
+            notes=found.notes,
+            beside=found.beside,
+        )
+    return _typed(file.name, _typed_frame(file, kind, head[:8]))
 
 
-def _plain(column: str) -> str:
-    return column.strip().lower().replace(" ", "_").replace("-", "_")
+def table_of_frame(frame: pl.DataFrame, name: str) -> Table:
+    """The table of a frame that is in memory."""
+    return _typed(name, frame.lazy())
 
 
-def _delimited(file: PlainFile, columns: Columns) -> Table:
-    dialect = dialect_of(file, columns.order)
+def _delimited(file: PlainFile, reading: Reading) -> Table:
+    order = reading.columns.order
+    dialect = dialect_of(file, order, skip_head=reading.skip_head, separator=reading.separator)
     notes: tuple[str, ...] = ()
-    if columns.order:
-        positions = {name: i for i, name in enumerate(columns.order) if name}
-        if len(columns.order) < dialect.width:
-            unused = dialect.width - len(columns.order)
-            notes = (f"the last {unused} of {dialect.width} columns are not used",)
-        if dialect.has_header:
-            notes += (f"line {dialect.first_line} is a header and was left out",)
-        found = {name: f"column {i + 1}" for name, i in positions.items() if name in columns.wanted}
-    else:
-        found = find_columns(list(dialect.header), columns, file.name)
-        positions = {name: dialect.header.index(column) for name, column in found.items()}
+    if order and dialect.has_header:
+        notes = (f"line {dialect.first_line} is a header and was left out",)
     skipped = dialect.first_line - 1 + dialect.has_header
-    fields = {f"field {i}": pl.String for i in range(dialect.width)}
+    fields = {key(i): pl.String for i in range(dialect.width)}
     lazy = pl.scan_csv(
         file.path,
         separator=dialect.separator,
@@ -158,9 +117,7 @@ def _delimited(file: PlainFile, columns: Columns) -> Table:
         glob=False,
     )
     lazy = lazy.select(
-        pl.col("line").cast(pl.Int64),
-        pl.all_horizontal(pl.col(*fields).is_null()).alias("blank"),
-        *(pl.col(f"field {positions[name]}").alias(name) for name in found),
+        pl.col("line").cast(pl.Int64), pl.all_horizontal(pl.col(*fields).is_null()).alias("blank"), *fields
     )
 
     @cache
@@ -173,19 +130,53 @@ def _delimited(file: PlainFile, columns: Columns) -> Table:
     def explain() -> None:
         find_bad_record(file, dialect, skipped)
 
-    return Table(lazy, file.name, found, "line", lambda: census().lines - skipped, notes, check, explain)
+    return Table(
+        lazy,
+        file.name,
+        dialect.header or tuple(f"column {i + 1}" for i in range(dialect.width)),
+        dialect.has_header,
+        True,
+        "line",
+        lambda: census().lines - skipped,
+        notes,
+        (),
+        check,
+        explain,
+    )
 
 
-def _typed(file: PlainFile, kind: str, head: bytes) -> pl.LazyFrame:
+def _typed(name: str, lazy: pl.LazyFrame) -> Table:
+    header = tuple(lazy.collect_schema().names())
+    return Table(
+        _keyed(lazy, header).with_row_index("line", offset=1).with_columns(pl.col("line").cast(pl.Int64)),
+        name,
+        header,
+        has_names=True,
+        is_positional=False,
+        place="row",
+        count=lambda: int(lazy.select(pl.len()).collect().item()),
+    )
+
+
+def _numbered(frame: pl.DataFrame, lines: pl.Series) -> pl.LazyFrame:
+    return _keyed(frame.lazy(), tuple(frame.columns)).with_columns(lines.alias("line"))
+
+
+def _keyed(lazy: pl.LazyFrame, header: tuple[str, ...]) -> pl.LazyFrame:
+    columns = [pl.nth(i).alias(key(i)) for i in range(len(header))]
+    return lazy.select(*columns, pl.lit(False).alias("blank"))
+
+
+def _typed_frame(file: PlainFile, kind: str, head: bytes) -> pl.LazyFrame:
     try:
         if kind == "parquet":
-            lazy = pl.scan_parquet(file.path, glob=False).with_row_index(_LINE, offset=1)
+            lazy = pl.scan_parquet(file.path, glob=False)
             lazy.collect_schema()
             return lazy
         # From the open file, not by its name: brackets and stars in a name would be taken for a pattern.
         read = pl.read_ipc if head.startswith(b"ARROW1") else pl.read_ipc_stream
         with file.path.open("rb") as stream:
-            return read(stream).lazy().with_row_index(_LINE, offset=1)
+            return read(stream).lazy()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         why = "it is a Feather file of version 1" if head.startswith(b"FEA1") else str(error).splitlines()[0]
         raise InvalidRequestError(
@@ -195,52 +186,16 @@ def _typed(file: PlainFile, kind: str, head: bytes) -> pl.LazyFrame:
         ) from error
 
 
-def _json_lines(file: PlainFile, head: bytes) -> pl.LazyFrame:
-    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
-        raise InvalidRequestError(
-            f"{file.name} is one JSON array",
-            why="JSON lines are read: one object on each line",
-            next_step="write one object per line, for example with: jq -c '.[]'",
-        )
-    try:
-        with file.path.open("rb") as stream:
-            lazy = pl.read_ndjson(stream, infer_schema_length=None).lazy()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        with file.path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                _check_json(line, number, file, error)
-        raise InvalidRequestError(
-            f"{file.name} cannot be read as JSON lines", why=str(error), next_step="check the file"
-        ) from error
-    with file.path.open("rb") as stream:
-        lines = [number for number, line in enumerate(stream, 1) if line.strip()]
-    return lazy.with_columns(pl.Series(_LINE, lines, dtype=pl.Int64))
-
-
-def _check_json(line: bytes, number: int, file: PlainFile, failure: BaseException) -> None:
-    """Raise `InvalidRequestError` if this is the line for which the file could not be read."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    if not line.strip():
-        return
-    try:
-        value = json.loads(line, parse_constant=refuse)
-        why = _fault_of(value, failure)
-    except (ValueError, RecursionError) as error:
-        why = str(error)
-    if why is not None:
-        raise InvalidRequestError(
-            f"{file.name}, line {number}: this is not a JSON object of numbers",
-            why=why,
-            next_step="write one JSON object on each line, with numbers or null as values",
-        )
-
-
-def _fault_of(value: Any, failure: BaseException) -> str | None:
-    if not isinstance(value, dict):
-        return "it is not an object"
-    nested = next((name for name, inner in value.items() if isinstance(inner, list | dict)), None)
-    # Which lists polars reads depends on their depth; no bar has any.
-    return None if nested is None else f"{nested} holds a list or an object: {failure}"
+def _refuse_text_options(file: PlainFile, reading: Reading) -> None:
+    """Options of text files that would have no effect on others."""
+    given = {
+        "encoding": reading.encoding,
+        "skip_head": reading.skip_head,
+        "skip_foot": reading.skip_foot,
+        "separator": reading.separator,
+    }
+    for option, value in given.items():
+        if value:
+            raise InvalidRequestError(
+                f"`{option}=` is for text files, and {file.name} is none", next_step=f"leave out `{option}=`"
+            )

@@ -20,6 +20,7 @@ from qmtl.foundation.local_paths import local_path
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Int64Array, Span
 from qmtl.runtime.io.bar_files import ReadingOptions, read_bar_file
+from qmtl.runtime.io.bar_files.identity import contradicts
 from qmtl.runtime.io.bar_files.options import Reading
 from qmtl.runtime.io.vendors.base import Page
 
@@ -36,6 +37,7 @@ class _Read:
 
     path: Path
     stamp: tuple[int, int]
+    where: dict[str, str]
     frame: pl.DataFrame
     ts: Int64Array
     answered: Coverage
@@ -46,9 +48,11 @@ class FilesVendor:
 
     path: where the file of a series lies: `data/{symbol}-{timeframe}.csv`, with `{venue}`, `{symbol}` and
         `{timeframe}` filled in. Each is percent-encoded, so that no symbol leads out of the folder.
+        Without `{symbol}` one file holds several series, and `where` tells which rows are whose.
     holes: what a bar between the first and the last row of a file is, if it has none: "unknown", or
         "no_trade" if the files are known to be complete.
-    options: how the files are to be read; see `ReadingOptions`.
+    options: how the files are to be read; see `ReadingOptions`. The values of `where` may hold the same
+        fields as the path: `where={"ticker": "{symbol}"}`; there they are filled in as they are.
 
     The file that was read last is kept, and read again when it changes.
     """
@@ -61,18 +65,16 @@ class FilesVendor:
         **options: Unpack[ReadingOptions],
     ) -> None:
         local_path(path, "the path of a files vendor")
-        unknown = [field for field in _FIELD.findall(path) if field not in _FIELDS]
-        if unknown:
-            raise InvalidRequestError(
-                f"the path {path!r} has a field {{{unknown[0]}}} that is not known",
-                next_step=f"use {', '.join(f'{{{field}}}' for field in _FIELDS)}",
-            )
+        _check_fields(f"the path {path!r}", path)
         if holes not in ("unknown", "no_trade"):
             raise InvalidRequestError(f"holes {holes!r} are neither 'unknown' nor 'no_trade'")
-        Reading.of(options)  # a slip in the options is told now, and not at the first request
+        reading = Reading.of(options)  # a slip in the options is told now, and not at the first request
+        for value in reading.where.values():
+            _check_fields(f"the condition {value!r}", value)
         self._pattern = path
         self._holes = holes
         self._options = options
+        self._where = reading.where
         self._last: _Read | None = None
 
     @property
@@ -95,7 +97,8 @@ class FilesVendor:
     async def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
         """The part of the file within `span`, in order; what the file says nothing about stays unanswered.
 
-        Raises `InvalidRequestError` if there is no file of the series, or it cannot be read.
+        Raises `InvalidRequestError` if there is no file of the series, it cannot be read, or none of its rows
+        is of the series.
         """
         file = await asyncio.to_thread(self._read, series)
         if span.is_empty:
@@ -117,13 +120,31 @@ class FilesVendor:
             ) from None
         stamp = (facts.st_mtime_ns, facts.st_size)
         last = self._last
-        if last is not None and (last.path, last.stamp) == (path, stamp):
+        where = self._where_of(series)
+        if last is not None and (last.path, last.stamp, last.where) == (path, stamp, where):
             return last
-        frame = read_bar_file(path, timeframe=series.timeframe, **self._options).frame
-        frame = frame.sort("ts", maintain_order=True)
+        options: ReadingOptions = {**self._options, "where": where}
+        file = read_bar_file(path, timeframe=series.timeframe, **options)
+        for column, value in file.identities:
+            if contradicts(column, value, series):
+                raise InvalidRequestError(
+                    f"{file.name} holds no bars of the series",
+                    series=series,
+                    why=f"its column {column!r} says {value!r}",
+                    next_step=f"say whose rows are meant with `where='{column}={{symbol}}'`, or "
+                    f"`where='{column}=*'` if that column does not tell",
+                )
+        frame = file.frame.sort("ts", maintain_order=True)
         ts = stamps(frame)
-        self._last = read = _Read(path, stamp, frame, ts, self._answered(series, ts))
+        self._last = read = _Read(path, stamp, where, frame, ts, self._answered(series, ts))
         return read
+
+    def _where_of(self, series: SeriesId) -> dict[str, str]:
+        """The conditions that the rows of a series meet."""
+        values = {"venue": series.venue, "symbol": series.symbol, "timeframe": str(series.timeframe)}
+        return {
+            column: _FIELD.sub(lambda match: values[match[1]], value) for column, value in self._where.items()
+        }
 
     def _answered(self, series: SeriesId, ts: Int64Array) -> Coverage:
         timeframe = series.timeframe
@@ -131,6 +152,15 @@ class FilesVendor:
         on_clock = (ts - timeframe.origin) % timeframe.step == 0
         cells = Coverage.from_arrays(ts, ts + np.where(on_clock, timeframe.step, 1))
         return Coverage.of(cells.hull) if self._holes == "no_trade" else cells
+
+
+def _check_fields(what: str, text: str) -> None:
+    unknown = [field for field in _FIELD.findall(text) if field not in _FIELDS]
+    if unknown:
+        raise InvalidRequestError(
+            f"{what} has a field {{{unknown[0]}}} that is not known",
+            next_step=f"use {', '.join(f'{{{field}}}' for field in _FIELDS)}",
+        )
 
 
 def _cut(file: _Read, answered: Span) -> Iterator[Page]:
