@@ -75,7 +75,10 @@ def look_at(
         facts = SeriesFacts(calendar=calendar, anchor=anchor)
         looks = [_judged(look, table, given, timeframe, facts) for table in tables]
     # The first part of a document that can be read, else the first that is there.
-    return next((one for one in looks if one.readings), looks[0])
+    chosen = next((one for one in looks if one.readings), looks[0])
+    others = [one.table for one in looks if one.readings and one is not chosen]
+    note = f"`table=` reads another part: {', '.join(others[:5])}{', ...' if others[5:] else ''}"
+    return replace(chosen, notes=(*chosen.notes, note)) if others else chosen
 
 
 def _notes(sample: Sample, contents: Contents) -> tuple[str, ...]:
@@ -96,7 +99,9 @@ def _notes(sample: Sample, contents: Contents) -> tuple[str, ...]:
 def _judged(
     look: Look, table: Table, given: ReadingOptions, timeframe: Timeframe | None, facts: SeriesFacts
 ) -> Look:
-    look = replace(look, facts=table.facts, first=table.first, last=table.last)
+    look = replace(
+        look, table=table.options.get("table", ""), facts=table.facts, first=table.first, last=table.last
+    )
     layout = table.layout
     if layout is None:
         why = "no lines of it hold a time and four numbers, separated by one mark"
@@ -272,5 +277,7 @@ def _advice(readings: Sequence[Reading], timeframe: Timeframe | None) -> Iterato
         yield f"the series is of {timeframe} bars, and the rows are {length(first.step)} apart"
     if first.timeframe.is_intraday and "label" not in first.options:
         yield "stamps were taken for the open of their bars; if they are the close, add `label=close`"
+    if "volume=" in str(first.options.get("columns", "")).split(","):
+        yield "no column was taken for the volume: `columns='volume='` declares that the source has none"
     for rule, count in first.impossible.items():
         yield f"{count} of the {first.frame.height} rows seen break {rule}, and an import would refuse them"

@@ -48,7 +48,7 @@ class Look:
     columns: of the table.
     readings: every way of reading that gives bars; several if nothing in the file tells them apart, and then
     `differences` show rows that a person can. refusal: why the likeliest way does not read it, if none does.
-    next_step: what to do then.
+    next_step: what to do then. table: the part of a document that was looked at, "" if it is the whole.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Look:
     next_step: str | None = None
     series: str | None = None
     path: str = ""
+    table: str = ""
 
     def commands(self) -> tuple[str, ...]:
         """The line to type for each of the readings."""

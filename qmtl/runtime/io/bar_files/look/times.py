@@ -73,7 +73,7 @@ class TimeReading:
 def readings_of(stamps: Sequence[str]) -> tuple[TimeReading, ...]:
     """All ways in which every one of these texts may be a time with a date; none if they are no times."""
     texts = [text.strip() for text in stamps if text.strip()]
-    return (*_counted(texts), *_written(texts)) if texts else ()
+    return (*_spreadsheet_days(texts), *_written(texts), *_counted(texts)) if texts else ()
 
 
 def date_formats(texts: Sequence[str]) -> tuple[str, ...]:
@@ -101,10 +101,13 @@ def is_falling(stamps: Sequence[str]) -> bool:
     return False
 
 
-def _counted(texts: Sequence[str]) -> Iterator[TimeReading]:
-    """Counts of a unit since 1970, and days since the zero of spreadsheets. Size alone proves no unit."""
+def _spreadsheet_days(texts: Sequence[str]) -> Iterator[TimeReading]:
     if all(_EXCEL.fullmatch(text) for text in texts):
         yield TimeReading({"unit": "excel"}, "days of a spreadsheet, counted from 1899-12-30")
+
+
+def _counted(texts: Sequence[str]) -> Iterator[TimeReading]:
+    """Counts of a unit since 1970: size alone proves none."""
     if all(_INTEGER.fullmatch(text) or _FLOAT.fullmatch(text) for text in texts):
         for unit, length in _SECONDS.items():
             if all(0 < float(text) * length < 9.2e9 for text in texts):
