@@ -39,15 +39,13 @@ def add_look(
     declared: Mapping[str, Any],
     reading: Mapping[str, Any],
 ) -> None:
-    """Put a short look below an error of an import, if there is a file to look at.
+    """Put a short look below an error of an import, if there is something to look at.
 
     What was said of how it is written is not believed, for it may be the fault.
     """
     from qmtl.foundation.errors import InvalidRequestError
     from qmtl.runtime.io.bar_files.look import look_at, short_text_of
 
-    if not file.is_file():
-        return
     kept = {name: value for name, value in _said(reading).items() if name in _BEYOND_THE_FILE}
     try:
         look = look_at(file, series=series, **declared, **kept)

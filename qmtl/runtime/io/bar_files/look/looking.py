@@ -22,6 +22,7 @@ from qmtl.runtime.io.bar_files.look.roles import Roles, candidates_of
 from qmtl.runtime.io.bar_files.look.sample import Sample, take_sample
 from qmtl.runtime.io.bar_files.look.tables import Table, tables_of
 from qmtl.runtime.io.bar_files.look.trial import Reading, Refusal, attempt, simplest
+from qmtl.runtime.io.bar_files.many import files_of
 from qmtl.runtime.io.bar_files.options import ReadingOptions
 from qmtl.runtime.io.bar_files.unpacking import FORMATS
 
@@ -48,13 +49,15 @@ def look_at(
 
     Only the first 256 KiB and the last 64 KiB are read, however long it is (of Parquet, the first rows; of a
     JSON document that makes no sense cut, up to 16 MiB).
+    Of a folder or a pattern of files the first is looked at.
     series: whose bars it holds; its timeframe is then not asked of the file. calendar, anchor: declared
     of it.
     given: what is known already of how the file is written; a look only asks for the rest.
     Raises `InvalidRequestError` if there is no such file, or it cannot be opened.
     """
     series = SeriesId.parse(series) if isinstance(series, str) else series
-    sample = take_sample(Path(path))
+    files, _ = files_of(path)
+    sample = take_sample(files[0])
     contents = contents_of(sample.head)
     look = Look(
         name=sample.name,
@@ -62,7 +65,7 @@ def look_at(
         what=contents.what,
         size=sample.size,
         series=None if series is None else series.text,
-        notes=_notes(sample, contents),
+        notes=_notes(sample, contents, len(files)),
     )
     if contents.kind == "other":
         return replace(look, next_step=contents.next_step)
@@ -81,8 +84,10 @@ def look_at(
     return replace(chosen, notes=(*chosen.notes, note)) if others else chosen
 
 
-def _notes(sample: Sample, contents: Contents) -> tuple[str, ...]:
+def _notes(sample: Sample, contents: Contents, files: int) -> tuple[str, ...]:
     notes = []
+    if files > 1:
+        notes.append(f"the first of {files} files was looked at; an import takes all of them, or none")
     if sample.others:
         others = ", ".join(sample.others[:5]) + (", ..." if sample.others[5:] else "")
         notes.append(f"the archive also holds {others}; `table=` names the one that is meant")

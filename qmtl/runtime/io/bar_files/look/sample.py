@@ -12,7 +12,7 @@ from typing import IO
 import zstandard
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.runtime.io.bar_files.unpacking import _STREAMS, FORMATS
+from qmtl.runtime.io.bar_files.unpacking import FORMATS, STREAMS
 
 HEAD = 1 << 18
 TAIL = 1 << 16
@@ -82,8 +82,8 @@ def _sample(path: Path, most: int) -> Sample:
     with path.open("rb") as stream:
         mark = stream.read(8)
         stream.seek(0)
-        if suffix in _STREAMS and mark.startswith(_PACKED):
-            with _STREAMS[suffix](path) as unpacked:
+        if suffix in STREAMS and mark.startswith(_PACKED):
+            with STREAMS[suffix](path) as unpacked:
                 head, whole = _head(unpacked, most)
             inner = Path(path.stem).suffix.lower()
             return Sample(path, str(path), inner, size, head, whole=whole, is_packed=True)

@@ -321,3 +321,12 @@ def test_the_short_form_has_lines_columns_and_the_command():
     assert shown[1].endswith("Time,Open,High,Low,Latest,Change,%Change,Volume")
     assert "columns    ts=Time, open=Open, high=High, low=Low, close=Latest, volume=Volume" in shown
     assert shown[-1].endswith("--series ohlcv:x:A:1d --skip-foot 1 --columns close=Latest")
+
+
+def test_of_a_folder_the_first_file_is_looked_at(tmp_path):
+    for name in ("b.csv", "a.csv"):
+        written(tmp_path / name, (SOURCES / "binance-futures.csv").read_bytes())
+    look = look_at(tmp_path)
+    assert look.name == str(tmp_path / "a.csv")
+    assert "the first of 2 files was looked at" in text_of(look)
+    assert f"qmtl import {tmp_path} --series" in look.commands()[0]
