@@ -39,7 +39,9 @@ def closed(text: str) -> str:
     Text that ends within its first value is returned as it is.
     """
     opened: list[str] = []
-    best: tuple[int, str] | None = None
+    # Behind the last list or object that ends, or else behind the last of bare values.
+    last: tuple[int, str] | None = None
+    bare: tuple[int, str] | None = None
     within = escaped = False
     for place, character in enumerate(text):
         if within:
@@ -49,12 +51,13 @@ def closed(text: str) -> str:
             within = True
         elif character in "[{":
             opened.append("]" if character == "[" else "}")
-        elif character in "]}":
+        elif character in "]}" and opened:
             opened.pop()
-            best = place + 1, "".join(reversed(opened))
-        elif character == "," and opened and opened[-1] == "]":
-            best = place, "".join(reversed(opened))
-    return text if best is None else text[: best[0]] + best[1]
+            last = place + 1, "".join(reversed(opened))
+        elif character == "," and opened and opened[-1] == "]" and last is None:
+            bare = place, "".join(reversed(opened))
+    cut = last or bare
+    return text if cut is None else text[: cut[0]] + cut[1]
 
 
 def _parts(value: Any, keys: tuple[str, ...]) -> Iterator[Part]:

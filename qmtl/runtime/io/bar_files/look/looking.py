@@ -47,7 +47,7 @@ def look_at(
 ) -> Look:
     """What a file holds, and how it can be read: nothing is imported, and nothing of it is guessed.
 
-    Only the first 256 KiB and the last 64 KiB are read, however long it is (of Parquet, the first rows; of a
+    Only the first 64 KiB and the last 32 KiB are read, however long it is (of Parquet, the first rows; of a
     JSON document that makes no sense cut, up to 16 MiB).
     Of a folder or a pattern of files the first is looked at.
     series: whose bars it holds; its timeframe is then not asked of the file. calendar, anchor: declared
@@ -212,8 +212,10 @@ def _attempted(
             found = _unlike_its_start(end) if isinstance(end, Refusal) else found
         if isinstance(found, Reading):
             return replace(found, options=labelled, whole=labelled)
+        if found.timeframe is None:  # the stamps themselves are not read so: no label helps
+            return found
         # What stands in the way of bars of a day is told by the label for them.
-        if refusal is None or not (found.timeframe is None or found.timeframe.is_intraday):
+        if refusal is None or not found.timeframe.is_intraday:
             refusal = found
     assert refusal is not None
     return refusal
@@ -237,7 +239,7 @@ def _unlike_its_start(end: Refusal) -> Refusal:
         why=end.error.why,
         next_step=end.error.next_step,
     )
-    return replace(end, error=error)
+    return replace(end, error=error, timeframe=None)
 
 
 def _without_foot(table: Table, options: Options) -> Options:

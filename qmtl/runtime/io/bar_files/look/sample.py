@@ -14,8 +14,8 @@ import zstandard
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.runtime.io.bar_files.unpacking import FORMATS, STREAMS
 
-HEAD = 1 << 18
-TAIL = 1 << 16
+HEAD = 1 << 16
+TAIL = 1 << 15
 LONG = 1 << 24
 
 _PACKED = (b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0")

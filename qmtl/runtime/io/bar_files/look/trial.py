@@ -67,7 +67,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why options do not read the file. timeframe: of its bars, if that much could be told."""
+    """Why options do not read the file. timeframe: of its bars, None if its stamps were not read."""
 
     options: dict[str, Any]
     error: InvalidRequestError
@@ -85,21 +85,22 @@ def attempt(
 
     timeframe: of the series; left out, the step of the stamps tells it. facts: declared of the series.
     """
-    known = timeframe
+    known, told = timeframe, None
     try:
         # A label shifts stamps by their timeframe, which their step has to tell first.
         plain = options if known is not None else {k: v for k, v in options.items() if k != "label"}
         calendar = None if facts.calendar is None else calendar_named(facts.calendar)
         file = read_bar_file(path, timeframe=known or _PROVISIONAL, calendar=calendar, **plain)
         step = step_of(stamps(file.frame.drop_nulls("ts")))
+        told = known
         if known is None:
-            known = timeframe_of(step)
+            known = told = timeframe_of(step)
             if not known.is_intraday or plain != options:
                 file = read_bar_file(path, timeframe=known, calendar=calendar, **options)
         grid = Grid(known, calendar or AlwaysOpen(), facts.anchor or "clock")
         impossible = _impossible(file.frame, grid)
     except InvalidRequestError as error:
-        return Refusal(options, error, known)
+        return Refusal(options, error, told)
     if sum(impossible.values()) <= file.frame.height * _MOST:
         return Reading(
             options, options, facts, known, step, file.frame, file.lines, file.place, impossible, file.notes
