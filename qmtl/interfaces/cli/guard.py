@@ -131,6 +131,8 @@ def tell(session: Session, error: Exception) -> int:
         if code == DEFECT
         else f"error: {in_words_of(session.options, str(error))}"
     )
+    for note in getattr(error, "__notes__", ()):
+        session.note(f"\n{note}")
     return code
 
 

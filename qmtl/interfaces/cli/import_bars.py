@@ -45,7 +45,9 @@ class Anchor(StrEnum):
 def import_bars(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, Parquet, Arrow or JSON, also packed.")],
-    series: Annotated[str, typer.Option(metavar="SERIES", help="ohlcv:VENUE:SYMBOL:TIMEFRAME")],
+    series: Annotated[
+        str | None, typer.Option(metavar="SERIES", help="ohlcv:VENUE:SYMBOL:TIMEFRAME; --look needs none.")
+    ] = None,
     columns: Annotated[
         str | None,
         typer.Option(
@@ -108,21 +110,55 @@ def import_bars(
     partial_ok: Annotated[
         bool, typer.Option("--partial-ok", help="Keep impossible rows aside instead of refusing the file.")
     ] = False,
+    look: Annotated[
+        bool, typer.Option("--look", help="Import nothing: show what FILE holds, and the line that reads it.")
+    ] = False,
     json: JsonToo = False,
 ) -> None:
     """Check the bars of FILE and commit them, all at once."""
     from qmtl.foundation.clock import SystemClock
+    from qmtl.foundation.errors import ConformancePipelineError, InvalidRequestError
     from qmtl.foundation.series import SeriesId
+    from qmtl.interfaces.cli.look import add_look, show_look
     from qmtl.interfaces.cli.progress import Bars
     from qmtl.interfaces.cli.showing import facts_text, report_parts
     from qmtl.runtime.conformance.pipeline import ConformancePipeline
     from qmtl.runtime.coordination.backfill import Rules
+    from qmtl.runtime.io.bar_files import ReadingOptions
     from qmtl.runtime.sdk.declared import Declared, NothingStored
     from qmtl.runtime.sdk.importing import commit_file
     from qmtl.runtime.sdk.judging import judge_file
     from qmtl.runtime.sdk.wiring import schemas_from_settings
 
     session = session_of(ctx)
+    reading = ReadingOptions(
+        columns=columns,
+        tz=tz,
+        unit=None if unit is None else unit.value,
+        label=label.value,
+        scale=scale,
+        ts_format=ts_format,
+        date=date,
+        time=time,
+        decimal=decimal,
+        thousands=thousands,
+        null=null,
+        where=[part for text in where or () for part in text.split(",")],
+        encoding=encoding,
+        skip_head=skip_head,
+        skip_foot=skip_foot,
+        separator=separator,
+        table=table,
+    )
+    declared = {"calendar": calendar, "anchor": None if anchor is None else anchor.value}
+    if look:
+        show_look(session, file, series, declared, reading)
+        return
+    if series is None:
+        raise InvalidRequestError(
+            "no series is named",
+            next_step="add --series ohlcv:VENUE:SYMBOL:TIMEFRAME, or --look to look at the file",
+        )
     name, claimed = SeriesId.parse(series), _span(answered)
     settings, pipeline = session.settings(), ConformancePipeline()
     seamless = settings.seamless
@@ -134,39 +170,27 @@ def import_bars(
         # A store that is not there is made only once the file has passed: a refusal leaves no trace.
         store = held.enter_context(session.open_store()) if session.has_store() else None
         stored = store or NothingStored()
-        judged = judge_file(
-            stored,
-            file,
-            name,
-            columns=columns,
-            tz=tz,
-            unit=None if unit is None else unit.value,
-            label=label.value,
-            scale=scale,
-            ts_format=ts_format,
-            date=date,
-            time=time,
-            decimal=decimal,
-            thousands=thousands,
-            null=null,
-            where=[part for text in where or () for part in text.split(",")],
-            encoding=encoding,
-            skip_head=skip_head,
-            skip_foot=skip_foot,
-            separator=separator,
-            table=table,
-            calendar=calendar,
-            anchor=None if anchor is None else anchor.value,
-            answered=claimed,
-            holes=holes.value,
-            partial_ok=partial_ok,
-            declared=Declared(stored, {}, [(one.match, one.facts) for one in seamless.series]),
-            pipeline=pipeline,
-            rules=Rules(settle=seamless.settle, absent_expiry=seamless.absent_expiry),
-            now=SystemClock().now(),
-            held=held.enter_context(closing(schemas_from_settings(settings, store))).of(name),
-            on_stage=tell,
-        )
+        try:
+            judged = judge_file(
+                stored,
+                file,
+                name,
+                **reading,
+                calendar=calendar,
+                anchor=None if anchor is None else anchor.value,
+                answered=claimed,
+                holes=holes.value,
+                partial_ok=partial_ok,
+                declared=Declared(stored, {}, [(one.match, one.facts) for one in seamless.series]),
+                pipeline=pipeline,
+                rules=Rules(settle=seamless.settle, absent_expiry=seamless.absent_expiry),
+                now=SystemClock().now(),
+                held=held.enter_context(closing(schemas_from_settings(settings, store))).of(name),
+                on_stage=tell,
+            )
+        except (InvalidRequestError, ConformancePipelineError) as error:
+            add_look(session, error, file, series, declared, reading)
+            raise
         store = store or held.enter_context(session.open_store(make=True))
         schemas = held.enter_context(closing(schemas_from_settings(settings, store)))
         result = commit_file(store, judged, pipeline=pipeline, schemas=schemas, on_stage=tell)

@@ -11,6 +11,7 @@ from rich.console import Console
 from qmtl.foundation.errors import InvalidRequestError, QmtlError
 from qmtl.foundation.times import iso
 from qmtl.interfaces.demo.daily_bars import daily_bars
+from qmtl.interfaces.demo.messy_file import messy_file
 from qmtl.interfaces.demo.minute_bars import SERIES, YEAR, minute_bars
 from qmtl.interfaces.demo.schema_change import schema_change
 from qmtl.interfaces.demo.stage import Stage
@@ -43,6 +44,7 @@ def run_demo(store: Path | None = None) -> None:
             stage.receipt(answer.receipt)
             stage.picture(answer.coverage)
         schema_change(stage, folder)
+        messy_file(stage, folder)
         _next(stage, folder / "bars")
     if stage.failed:
         raise DemoFailed(f"{stage.failed} of the demo's claims did not hold")
@@ -71,7 +73,7 @@ def _next(stage: Stage, store: Path) -> None:
         f"qmtl --store {store} store info",
         f"qmtl --store {store} store verify",
         "qmtl schema check ohlcv my-schema.json",
-        "qmtl import FILE.csv --series ohlcv:mine:AAPL:1d --calendar XNYS",
+        "qmtl import FILE.csv --look",
         "qmtl fetch ohlcv:binance:BTC/USDT:1h 2024-01-01 2024-02-01",
         "qmtl doctor",
     ):

@@ -1,0 +1,42 @@
+"""Several series in one file: which column tells them apart, and the condition that reads one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from qmtl.runtime.io.bar_files.identity import tells_apart
+from qmtl.runtime.io.bar_files.look.layout import Layout
+from qmtl.runtime.io.bar_files.look.looks import Column
+
+_SHOWN = 5
+
+
+def condition(layout: Layout, used: Collection[int], symbol: str | None) -> tuple[str, ...]:
+    """Conditions under which rows are of one series: of `symbol` if it is there, else of the first."""
+    return tuple(
+        f"{called(layout, place)}={symbol if symbol in values else values[0]}"
+        for place in range(layout.width)
+        if place not in used and (values := _values(layout, place))
+    )
+
+
+def other_series(layout: Layout, columns: Sequence[Column]) -> Iterator[str]:
+    """What else could be asked for."""
+    used = {column.place for column in columns if column.role}
+    for place in range(layout.width):
+        if place not in used and (values := _values(layout, place)):
+            shown = ", ".join(values[:_SHOWN]) + (", ..." if len(values) > _SHOWN else "")
+            name = called(layout, place)
+            each = f"each is a series of its own (`where='{name}=VALUE'`)"
+            yield f"{name!r} has several values, and {each}: {shown}"
+
+
+def called(layout: Layout, place: int) -> str:
+    """The name by which options know a column."""
+    return layout.names[place] if layout.is_plain and layout.names[place] else f"column {place + 1}"
+
+
+def _values(layout: Layout, place: int) -> list[str]:
+    """The values of a column that tells series apart, in the order of the file; none if it does not."""
+    values = list(dict.fromkeys(text for text in layout.column(place) if text.strip()))
+    return values if tells_apart(called(layout, place), values, len(layout.rows)) else []
