@@ -40,6 +40,13 @@ def row_rules(*, allow_nonpositive: bool, has_volume: bool) -> Mapping[str, pl.E
     return rules
 
 
+# A row that says nothing was traded: no price at all, and no volume. Some sources write quiet bars so.
+IS_EMPTY = pl.all_horizontal(
+    *(pl.col(name).fill_nan(None).is_null() for name in VALUES if name != "volume"),
+    pl.col("volume").fill_nan(None).fill_null(0.0) == 0.0,
+)
+
+
 def rules_for(facts: SeriesFacts) -> Mapping[str, pl.Expr]:
     """The row rules that hold for a series of these facts."""
     return row_rules(

@@ -19,6 +19,7 @@ Stage = Literal["storage", "schema", "temporal", "quality"]
 SILENCE = "temporal.silence"
 NO_VOLUME = "quality.no_volume"
 REPLACED = "quality.replaced"
+EMPTY_ROW = "schema.empty_row"
 PRICE_SPIKE = "quality.price_spike"
 PRICE_JUMP = "quality.price_jump"
 LEVEL_SHIFT = "quality.level_shift"
@@ -50,8 +51,8 @@ _CATALOGUE = (
         "schema.missing_price",
         "error",
         "schema",
-        "open, high, low or close is null",
-        "ask the source again; a bar without trades is no row at all",
+        "open, high, low or close is null, but not all of them, or there is a volume",
+        "ask the source again; a bar without trades has no price at all",
     ),
     Rule(
         "schema.missing_volume",
@@ -173,6 +174,13 @@ _CATALOGUE = (
         "a flat bar without volume, among many of them: a large share of the bars around are made up",
         "the source fills what did not trade with made-up bars: leave them out of statistics, ask another "
         "source, or accept the bars",
+    ),
+    Rule(
+        EMPTY_ROW,
+        "info",
+        "schema",
+        "the row has neither a price nor a volume: the source says that nothing was traded",
+        "none; the bar counts as answered, without a trade",
     ),
     Rule(
         "temporal.duplicate",

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.runtime.io.bar_files.json_text import parsed
 
 _TITLE = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 _HTML = re.compile(r"\s*(?:<!--.*?-->\s*)?<(?:!doctype html|html|head|body|\?xml|!doctype)", re.IGNORECASE)
@@ -36,7 +37,7 @@ def refuse_json(head: bytes, name: str) -> None:
     if text[:1] not in ("{", "["):
         return
     try:
-        value = json.loads(text)
+        value = parsed(text)
     except ValueError:
         # A longer text is cut here; a quoted name behind the brace tells it all the same.
         if not re.match(r'\{\s*"[^"]*"\s*:|\[\s*[\[{]', text):

@@ -14,6 +14,7 @@ import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.runtime.io.bar_files.contents import not_a_table
+from qmtl.runtime.io.bar_files.json_text import parsed
 from qmtl.runtime.io.bar_files.unpacking import PlainFile
 
 # A document is read whole, and takes many times its size while it is.
@@ -57,8 +58,8 @@ def _first_line(file: PlainFile) -> tuple[Any, bool] | None:
         filled = (line for line in stream if line.strip(b" \t\r\n\xef\xbb\xbf"))
         line = next(filled, b"")
         try:
-            return json.loads(line.decode("utf-8-sig")), next(filled, None) is not None
-        except (ValueError, RecursionError):
+            return parsed(line.decode("utf-8-sig")), next(filled, None) is not None
+        except ValueError:
             return None
 
 
@@ -119,9 +120,9 @@ def _check_line(line: bytes, number: int, file: PlainFile, failure: BaseExceptio
     if not line.strip():
         return
     try:
-        value = json.loads(line, parse_constant=_no_constant)
+        value = parsed(line, parse_constant=_no_constant)
         why = _fault_of(value, failure)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         why = str(error)
     if why is not None:
         raise InvalidRequestError(
@@ -168,14 +169,14 @@ def _document(file: PlainFile) -> Any:
         return _parsed(file.path.read_text("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InvalidRequestError(f"{file.name} is not UTF-8", why=str(error)) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InvalidRequestError(
             f"{file.name} cannot be read as JSON", why=str(error), next_step="check the file"
         ) from error
 
 
 def _parsed(text: str) -> Any:
-    return json.loads(
+    return parsed(
         text, parse_int=str, parse_float=str, parse_constant=_no_constant, object_pairs_hook=_each_key_once
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Literal
+
+from qmtl.runtime.io.bar_files.json_text import parsed
 
 Kind = Literal["text", "json", "parquet", "arrow", "other"]
 
@@ -125,7 +126,7 @@ def _json(text: bytes) -> Contents:
 def _complaint(text: bytes) -> str | None:
     """What a service says instead of data; None if this may be data."""
     try:
-        value = json.loads(text)
+        value = parsed(text)
     except ValueError:
         return None
     if not isinstance(value, dict) or any(isinstance(inner, list) and inner for inner in value.values()):

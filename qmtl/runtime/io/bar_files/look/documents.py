@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qmtl.runtime.io.bar_files.json_text import parsed
+
 _DEPTH = 4
 
 
@@ -26,10 +28,10 @@ def parts_of(text: str, *, whole: bool) -> tuple[Part, ...]:
     whole: whether this is all of it; else what its cut has left open is closed behind the last whole value.
     """
     try:
-        value = json.loads(text if whole else closed(text))
+        value = parsed(text if whole else closed(text))
     except ValueError:
         lines = [line for line in text.splitlines() if line.strip()]
-        value = [json.loads(line) for line in (lines if whole else lines[:-1])]
+        value = [parsed(line) for line in (lines if whole else lines[:-1])]
     return tuple(_parts(value, ()))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.runtime.io.bar_files.json_text import parsed
 from qmtl.runtime.io.bar_files.look.contents import Contents
 from qmtl.runtime.io.bar_files.look.documents import Part, closed, parts_of
 from qmtl.runtime.io.bar_files.look.encodings import decoded, encoding_of, lines_of, visible
@@ -125,7 +125,7 @@ def _kind(part: Part) -> tuple[str, str]:
 
 def _closed(text: str) -> str:
     try:
-        json.loads(whole := closed(text))
+        parsed(whole := closed(text))
     except ValueError:  # one value on each line
         whole = text[: text.rindex("\n") + 1]
     return whole

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import polars as pl
 import pytest
-from _pytest.mark.structures import ParameterSet
 from typer.testing import CliRunner
 
 from qmtl.foundation.frames import stamps
@@ -101,8 +100,8 @@ SOURCES: tuple[tuple[str, str, str, int, Row, Row], ...] = (
         "yahoo.csv",
         "1d",
         7,
-        ("2024-03-06T00:00", 169.99, 170.0, 169.94, 169.95, 1000000.0),
-        ("2024-03-15T00:00", 170.06, 170.08, 170.03, 170.06, 1910000.0),
+        ("2024-03-06T00:00", 169.990001, 170.000001, 169.940001, 169.950001, 1000000.0),
+        ("2024-03-15T00:00", 170.060001, 170.080001, 170.030001, 170.060001, 1910000.0),
     ),
     (
         "yfinance, `Ticker.history`",
@@ -311,18 +310,10 @@ def test_each_line_of_the_page_has_a_file():
     assert [source for source, *_ in SOURCES] + ["pandas, Parquet"] == list(lines_of_the_page())
 
 
-# Their rows without any price are answers without a trade, which an import does not know yet.
-WITH_EMPTY_ROWS = ("Kaggle, Bitstamp until 2021", "Yahoo, download", "Databento, CSV")
-
-
-def marked(case: tuple[object, ...]) -> ParameterSet:
-    reason = "rows without any price are still taken for impossible"
-    marks = [pytest.mark.xfail(strict=True, reason=reason)] if case[0] in WITH_EMPTY_ROWS else []
-    return pytest.param(*case, marks=marks, id=str(case[1]))
-
-
 @pytest.mark.parametrize(
-    ("source", "file", "timeframe", "count", "first", "last"), [marked(case) for case in SOURCES]
+    ("source", "file", "timeframe", "count", "first", "last"),
+    SOURCES,
+    ids=[str(file) for _, file, *_ in SOURCES],
 )
 def test_a_file_of(source, file, timeframe, count, first, last, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

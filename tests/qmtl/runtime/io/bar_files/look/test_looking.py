@@ -31,7 +31,6 @@ OPEN_QUESTIONS = {
     "kaggle-bitstamp-2021.csv": "two volumes",
     "metatrader5.csv": "two volumes",
 }
-WITH_EMPTY_ROWS = {"kaggle-bitstamp-2021.csv", "yahoo.csv", "databento-raw.csv"}
 
 
 def minutes(count: int, start: str = "2024-03-04T09:30Z") -> list[int]:
@@ -69,8 +68,7 @@ class TestProposedLines:
         assert len(look.readings) == (2 if name in OPEN_QUESTIONS else 1), text_of(look)
         for reading, command in zip(look.readings, look.commands(), strict=True):
             words = shlex.split(command.replace("ohlcv:VENUE:SYMBOL", "ohlcv:mine:X"))
-            more = ["--partial-ok"] if name in WITH_EMPTY_ROWS else []
-            result = CliRunner().invoke(app, ["--store", "bars", *words[1:], *more])
+            result = CliRunner().invoke(app, ["--store", "bars", *words[1:]])
             assert result.exit_code == 0, f"{command}\n{result.output}"
             assert reading.frame.height > 0
 
