@@ -20,9 +20,9 @@ def backup(
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="A new folder, or an empty one.")],
     json: JsonToo = False,
 ) -> None:
-    """Copy the store to DEST while others use it, and read the copy through.
+    """Copy the store to DEST while others use it.
 
-    The copy is of one point in time. On any error DEST is no store.
+    The copy is of one point in time, and is read through. On any error DEST is no store.
     """
     from qmtl.interfaces.cli.progress import Bars
     from qmtl.runtime.io.store import backup as backups
