@@ -29,8 +29,8 @@ from qmtl.runtime.coordination.foreign import log_facts, told
 from qmtl.runtime.coordination.pages import pages_of
 from qmtl.runtime.coordination.patience import Patience
 from qmtl.runtime.coordination.shards import runs, shard_numbers, shards_coverage
-from qmtl.runtime.coordination.threads import in_thread
-from qmtl.runtime.io.store.base import Store, Write
+from qmtl.runtime.coordination.threads import in_thread, submitted
+from qmtl.runtime.io.store.base import Commit, Store, Write
 from qmtl.runtime.io.survey import asked_after, survey
 from qmtl.runtime.io.vendors.base import Page, Vendor
 
@@ -83,11 +83,20 @@ class Filling:
     held: ExitStack = field(default_factory=ExitStack)
     stopped: bool = False
     abandoned: bool = False
+    chunk: _Chunk | None = None
 
-    def stop(self) -> None:
-        """Nothing more is committed, and the shards are free, even if the vendor does not listen."""
+    def stop(self) -> asyncio.Future[Commit] | None:
+        """Keep what has come, and take nothing more, even if the vendor does not listen.
+
+        The shards are free once the commit under way, which is returned, has ended.
+        """
         self.stopped = True
-        self.held.close()
+        saving = None if self.chunk is None else self.chunk.keep()
+        if saving is None:
+            self.held.close()
+        else:
+            saving.add_done_callback(lambda _: self.held.close())
+        return saving
 
 
 class OnProgress(Protocol):
@@ -263,25 +272,30 @@ class _Job:
 
     async def _pages(self, run: Span, patience: Patience) -> AsyncIterator[Coverage]:
         """Read pages of `run`, commit them in chunks, and tell what was answered once it is durable."""
-        chunk = _Chunk(self)
+        chunk = self.filling.chunk = _Chunk(self)
         broken: BaseException | None = None
         answers = pages_of(
             self.vendor, self.series, self.facts, run, source=self.filling.source, patience=patience
         )
         async with aclosing(answers):
-            while True:
-                asked_at = self.on.clock.now()
-                try:
-                    page = await anext(answers, None)
-                except (OSError, QmtlError, SystemExit, KeyboardInterrupt) as cause:
-                    page, broken = None, cause
-                if self.filling.stopped:  # the vendor swallowed its cancellation
-                    raise asyncio.CancelledError
-                if page is None:
-                    break
-                chunk.add(page, asked_at)
-                if chunk.is_full:
-                    yield await chunk.commit()
+            try:
+                while True:
+                    asked_at = self.on.clock.now()
+                    try:
+                        page = await anext(answers, None)
+                    except (OSError, QmtlError, SystemExit, KeyboardInterrupt) as cause:
+                        page, broken = None, cause
+                    if self.filling.stopped:  # the vendor swallowed its cancellation
+                        raise asyncio.CancelledError
+                    if page is None:
+                        break
+                    chunk.add(page, asked_at)
+                    if chunk.is_full:
+                        yield await chunk.commit()
+            except asyncio.CancelledError:
+                # What has come is kept before the vendor closes its connections, which may take longer.
+                await chunk.kept()
+                raise
         # What came before a break is as good as ever: only the rest is worth asking for.
         if chunk.pages:
             yield await chunk.commit()
@@ -300,6 +314,7 @@ class _Chunk:
 
     def __init__(self, job: _Job) -> None:
         self._job = job
+        self._saving: asyncio.Future[Commit] | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -320,10 +335,42 @@ class _Chunk:
         self._rows += page.frame.height
 
     async def commit(self) -> Coverage:
+        """Make what has come durable; what was answered. Cancelled, the commit itself goes on."""
+        answered, saving = self._save()
+        try:
+            await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            await self.kept()  # the shards stay claimed until it has ended
+            raise
+        self._job.tell_progress()
+        return answered
+
+    def keep(self) -> asyncio.Future[Commit] | None:
+        """Begin to commit what has come, if anything has; the commit that is under way, or None.
+
+        For those who leave: what is refused now is refused when it is asked for again, and logged here.
+        """
+        if self.pages:
+            try:
+                self._save()
+            except SourceUnavailableError as error:
+                facts = self._job.facts_of(error.span or self._job.wanted.hull)
+                backfill_log.warning("backfill.failed", **facts, done=self._job.done, error=error.what)
+        return None if self._saving is None or self._saving.done() else self._saving
+
+    async def kept(self) -> None:
+        """`keep`, and wait for it."""
+        saving = self.keep()
+        if saving is not None:
+            await asyncio.wait({saving})
+
+    def _save(self) -> tuple[Coverage, asyncio.Future[Commit]]:
         job, now = self._job, self._asked_at
-        answered = Coverage(page.answered for page in self.pages)
-        said_absent = Coverage(span for page in self.pages for span in page.absent)
-        frames = [page.frame for page in self.pages if page.frame.height]
+        pages = self.pages
+        self._clear()
+        answered = Coverage(page.answered for page in pages)
+        said_absent = Coverage(span for page in pages for span in page.absent)
+        frames = [page.frame for page in pages if page.frame.height]
         rows = pl.concat(frames) if frames else empty_bars()
         try:
             screened = screen(rows, grid=job.grid, facts=job.facts, within=answered.hull, now=now)
@@ -346,9 +393,14 @@ class _Chunk:
             source=job.filling.source,
             facts=job.facts,
         )
-        self._clear()
-        commit = await in_thread(job.on.store.commit, job.series, write)
-        filling = job.filling
+        self._saving = submitted(job.on.store.commit, job.series, write)
+        self._saving.add_done_callback(partial(self._saved, answered, screened))
+        return answered, self._saving
+
+    def _saved(self, answered: Coverage, screened: Screened, saving: asyncio.Future[Commit]) -> None:
+        if saving.cancelled() or saving.exception() is not None:
+            return  # whoever waits for it hears of it
+        job, filling, commit = self._job, self._job.filling, saving.result()
         job.on.metrics.count_commit(
             job.series, filling.source, added=commit.added, quarantined=screened.quarantine.height
         )
@@ -367,8 +419,6 @@ class _Chunk:
             added=commit.added,
             quarantined=screened.quarantine.height,
         )
-        job.tell_progress()
-        return answered
 
 
 def judge_answer(

@@ -42,4 +42,4 @@ def _fits(low: int, high: int, span: Span, power: int) -> bool:
 
 
 def _time(ts: int) -> str:
-    return iso(ts) if EARLIEST <= ts <= LATEST else f"{ts} ns, which is no time that can be stored"
+    return iso(ts) if EARLIEST <= ts <= LATEST else f"{ts} ns (a time that nanoseconds cannot tell)"
