@@ -40,6 +40,13 @@ def row_rules(*, allow_nonpositive: bool, has_volume: bool) -> Mapping[str, pl.E
     return rules
 
 
+# A row without any price, and without a volume: an answer that nothing was traded, and no impossible bar.
+WITHOUT_ANYTHING = pl.all_horizontal(
+    *((pl.col(name).is_null() | pl.col(name).is_nan()) for name in ("open", "high", "low", "close")),
+    pl.col("volume").is_null() | pl.col("volume").is_nan() | (pl.col("volume") == 0),
+)
+
+
 def rules_for(facts: SeriesFacts) -> Mapping[str, pl.Expr]:
     """The row rules that hold for a series of these facts."""
     return row_rules(

@@ -17,6 +17,7 @@ Severity = Literal["error", "warning", "info"]
 Stage = Literal["storage", "schema", "temporal", "quality"]
 
 SILENCE = "temporal.silence"
+EMPTY_ROW = "temporal.empty_row"
 NO_VOLUME = "quality.no_volume"
 REPLACED = "quality.replaced"
 PRICE_SPIKE = "quality.price_spike"
@@ -50,7 +51,7 @@ _CATALOGUE = (
         "schema.missing_price",
         "error",
         "schema",
-        "open, high, low or close is null",
+        "open, high, low or close is null, but not all of them, or there is a volume",
         "ask the source again; a bar without trades is no row at all",
     ),
     Rule(
@@ -186,6 +187,13 @@ _CATALOGUE = (
         "info",
         "temporal",
         "a bar outside the sessions, close to one of them",
+        "nothing to do",
+    ),
+    Rule(
+        EMPTY_ROW,
+        "info",
+        "temporal",
+        "a row without any price and without volume: the source says that nothing was traded",
         "nothing to do",
     ),
     Rule(

@@ -17,8 +17,8 @@ from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 from qmtl.foundation.times import EARLIEST, LATEST, SECOND, iso
 from qmtl.runtime.conformance.findings import Finding, in_order, of_quarantine, of_rows
 from qmtl.runtime.conformance.on_the_grid import off_grid
-from qmtl.runtime.conformance.row_rules import all_clear, rules_for
-from qmtl.runtime.conformance.rules import RULE_IDS
+from qmtl.runtime.conformance.row_rules import WITHOUT_ANYTHING, all_clear, rules_for
+from qmtl.runtime.conformance.rules import EMPTY_ROW, RULE_IDS
 
 _PER_SECOND = {"ms": 1_000, "us": 1_000_000}
 _DUPLICATE = "temporal.duplicate"
@@ -38,12 +38,14 @@ class Screened:
         once, with the first rule in catalogue order that it breaks.
     findings: one per rule, errors first; duplicates that were dropped are an info.
     retracted: the cells of quarantined rows: their bars are unknown, whatever the page said.
+    silent: the cells of rows without any price: the page says that nothing was traded in them.
     """
 
     clean: pl.DataFrame
     quarantine: pl.DataFrame
     findings: tuple[Finding, ...]
     retracted: Coverage
+    silent: Coverage = EMPTY
 
 
 def screen(
@@ -61,7 +63,8 @@ def screen(
         to nanoseconds exactly), the others Float64. Other columns are ignored, but those named in `keep`
         go along into quarantine and samples (line numbers of a file).
     within: where its rows may lie. now: bars that close later are still forming; None if all are final.
-    Exact duplicates are kept once; of two different rows for one bar none is kept.
+    Exact duplicates are kept once; of two different rows for one bar none is kept. A row without any price,
+    and without volume, is an answer, and no bar.
     Raises `InvalidRequestError` for missing columns, other types, rows without a time, or outside `within`,
     and for rows of a shorter timeframe.
     """
@@ -90,21 +93,27 @@ def _passed(bars: pl.DataFrame) -> Screened:
 def _sorted_out(bars: pl.DataFrame, grid: Grid, facts: SeriesFacts, now: int | None) -> Screened:
     received = bars.height
     bars = bars.sort("ts", maintain_order=True)
-    is_first = bars.select(pl.struct(BAR_SCHEMA.names()).is_first_distinct()).to_series()
+    # All ways to write "nothing" are one, so that two of them do not contradict each other.
+    alike = bars.with_columns(pl.when(~WITHOUT_ANYTHING).then(pl.col(VALUES)))
+    is_first = alike.select(pl.struct(BAR_SCHEMA.names()).is_first_distinct()).to_series()
     doubles, bars = bars.filter(~is_first), bars.filter(is_first)
     rules, fault = _first_fault(bars, grid, facts, now)
-    bad = pl.Series(fault >= 0)
-    clean = bars.filter(~bad).select(BAR_SCHEMA.names())
+    bad, empty = pl.Series(fault >= 0), bars.select(WITHOUT_ANYTHING).to_series()
+    clean = bars.filter(~bad & ~empty).select(BAR_SCHEMA.names())
+    silent = bars.filter(~bad & empty)
     quarantine = bars.filter(bad).with_columns(rules.gather(fault[fault >= 0]).alias("rule"))
     findings = of_quarantine(quarantine, among=received)
     if doubles.height:
         findings.append(of_rows(_DUPLICATE, doubles, among=received))
+    if silent.height:
+        findings.append(of_rows(EMPTY_ROW, silent, among=received))
     return Screened(
         clean=clean,
         quarantine=quarantine.select(*QUARANTINE_SCHEMA, pl.exclude(*QUARANTINE_SCHEMA)),
         findings=in_order(findings),
         # A row astray in the cell of a good one takes nothing from it.
-        retracted=_cells(stamps(quarantine), grid) - grid.cells(stamps(clean)),
+        retracted=_cells(stamps(quarantine), grid) - grid.cells(stamps(clean)) - grid.cells(stamps(silent)),
+        silent=grid.cells(stamps(silent)),
     )
 
 
@@ -116,7 +125,9 @@ def _first_fault(
     astray = np.zeros(len(ts), dtype=bool)
     astray[off_grid(ts, np.flatnonzero(np.diff(ts) != grid.step), grid)] = True
     twice = ts[1:] == ts[:-1]
-    broken = bars.select(mask.fill_null(False).alias(rule) for rule, mask in rules_for(facts).items())
+    broken = bars.select(
+        (mask.fill_null(False) & ~WITHOUT_ANYTHING).alias(rule) for rule, mask in rules_for(facts).items()
+    )
     masks = {
         "temporal.off_grid": astray,
         "temporal.forming_bar": _forming(ts, astray, grid, now),

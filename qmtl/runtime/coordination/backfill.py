@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -28,10 +28,10 @@ from qmtl.runtime.coordination.claims import Claims
 from qmtl.runtime.coordination.foreign import log_facts, told
 from qmtl.runtime.coordination.pages import pages_of
 from qmtl.runtime.coordination.patience import Patience
-from qmtl.runtime.coordination.shards import runs, shard_numbers, shards_coverage
+from qmtl.runtime.coordination.shards import questions, runs, shard_numbers, shards_coverage
 from qmtl.runtime.coordination.threads import in_thread, submitted
 from qmtl.runtime.io.store.base import Commit, Store, Write
-from qmtl.runtime.io.survey import asked_after, survey
+from qmtl.runtime.io.survey import asked_after, refused, survey
 from qmtl.runtime.io.vendors.base import Page, Vendor
 
 # A kill loses at most one chunk: this many rows, or what came within this many seconds.
@@ -177,6 +177,8 @@ class _Job:
     def __post_init__(self) -> None:
         self.total = self.grid.count(self.wanted)
         self._left = self.wanted
+        self.refused = EMPTY  # missing, because their rows were impossible
+        self.bridged = EMPTY  # known, and asked for with what lies around it
 
     @property
     def done(self) -> int:
@@ -207,8 +209,7 @@ class _Job:
                     # Between the reading and the claim somebody else may have committed.
                     known = await self._known(claimed, again)
                     self.count(known)
-                    for run in runs(claimed - known, self.grid):
-                        await self._ask(run)
+                    await self._fill(claimed - known)
             wanted = wanted - claimed
             if wanted and not mine:
                 self.filling.waited_for += 1
@@ -216,6 +217,17 @@ class _Job:
                 known = await self._known(wanted, again)
                 self.count(known)
                 wanted = wanted - known
+
+    async def _fill(self, missing: Coverage) -> None:
+        """Ask for what is missing, but not for what was refused twice, the second time lately."""
+        on = self.on
+        look = partial(refused, on.store, self.series, missing, self.grid, now=on.clock.now())
+        self.refused, resting = await in_thread(look)
+        missing, self.refused = missing - resting, self.refused - resting
+        asked = questions(missing, self.refused, self.grid)
+        self.bridged = asked - runs(missing, self.grid)
+        for run in asked:
+            await self._ask(missing.clip(run))
 
     def count(self, known: Coverage) -> None:
         """Cells that are known of now, wanted or not; each is counted once."""
@@ -241,13 +253,13 @@ class _Job:
         settled = await in_thread(partial(asked_after, store, series, again, self.unless_after))
         return known - (again - settled)
 
-    async def _ask(self, run: Span) -> None:
+    async def _ask(self, rest: Coverage) -> None:
         """One question, asked again for the rest of it when the connection breaks."""
-        rest, pause, patience = self.wanted.clip(run), FIRST_PAUSE_S, Patience(self.grid)
+        pause, patience = FIRST_PAUSE_S, Patience(self.grid)
         for left in reversed(range(TRIES)):
             before = rest
             try:
-                for part in runs(rest, self.grid):
+                for part in questions(rest, self.refused & rest, self.grid):
                     self.filling.asked.append(part)
                     async for answered in self._pages(part, patience):
                         rest = rest - answered
@@ -368,10 +380,12 @@ class _Chunk:
         job, now = self._job, self._asked_at
         pages = self.pages
         self._clear()
-        answered = Coverage(page.answered for page in pages)
-        said_absent = Coverage(span for page in pages for span in page.absent)
+        answered = Coverage(page.answered for page in pages) - job.bridged
+        said_absent = Coverage(span for page in pages for span in page.absent) - job.bridged
         frames = [page.frame for page in pages if page.frame.height]
         rows = pl.concat(frames) if frames else empty_bars()
+        if job.bridged:
+            rows = rows.filter(~job.bridged.holds(stamps(rows)))
         try:
             screened = screen(rows, grid=job.grid, facts=job.facts, within=answered.hull, now=now)
         except InvalidRequestError as error:
@@ -392,6 +406,11 @@ class _Chunk:
             rules=job.on.rules,
             source=job.filling.source,
             facts=job.facts,
+        )
+        write = replace(
+            write,
+            refused=write.retracted & job.refused,
+            refused_until=now + int(job.on.rules.absent_expiry * SECOND),
         )
         self._saving = submitted(job.on.store.commit, job.series, write)
         self._saving.add_done_callback(partial(self._saved, answered, screened))

@@ -131,9 +131,9 @@ class LoopThread:
     def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do `last`, cancel what still runs, let it end, and stop the thread.
 
-        Nothing can be submitted afterwards. Raises what `last` raises. Bounded: what ignores its cancellation, or
-        still blocks the loop after `CLOSED_WITHIN_S`, is left behind, in a thread that does not keep the program
-        from ending.
+        Nothing can be submitted afterwards. Raises what `last` raises. Bounded: what ignores its
+        cancellation, or still blocks the loop after `CLOSED_WITHIN_S`, is left behind, in a thread that does
+        not keep the program from ending.
         """
         loop = self._start()
         with self._lock:
