@@ -132,7 +132,8 @@ class SeamlessSLAExceeded(QmtlError, TimeoutError):
 
     `phase` is one of storage_wait, backfill_wait, live_wait, total (then `budget_s` and `elapsed_s` are
     seconds) or sync_gap (bars), min_coverage (fraction), max_lag (seconds), with `limit` and `observed`.
-    `ledger` maps each phase to the seconds it took.
+    `ledger` maps each phase to the seconds it took. If a source ignored its cancellation and was left behind,
+    `abandoned` names it there, in a tuple.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class SeamlessSLAExceeded(QmtlError, TimeoutError):
         what: str,
         *,
         phase: str,
-        ledger: Mapping[str, float],
+        ledger: Mapping[str, Any],
         budget_s: float | None = None,
         elapsed_s: float | None = None,
         limit: float | None = None,

@@ -40,10 +40,10 @@ def row_rules(*, allow_nonpositive: bool, has_volume: bool) -> Mapping[str, pl.E
     return rules
 
 
-# A row that says nothing was traded: no price at all, and no volume. Some sources write quiet bars so.
-IS_EMPTY = pl.all_horizontal(
-    *(pl.col(name).fill_nan(None).is_null() for name in VALUES if name != "volume"),
-    pl.col("volume").fill_nan(None).fill_null(0.0) == 0.0,
+# A row without any price, and without a volume: an answer that nothing was traded, and no impossible bar.
+WITHOUT_ANYTHING = pl.all_horizontal(
+    *((pl.col(name).is_null() | pl.col(name).is_nan()) for name in ("open", "high", "low", "close")),
+    pl.col("volume").is_null() | pl.col("volume").is_nan() | (pl.col("volume") == 0),
 )
 
 

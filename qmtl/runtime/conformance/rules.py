@@ -17,9 +17,9 @@ Severity = Literal["error", "warning", "info"]
 Stage = Literal["storage", "schema", "temporal", "quality"]
 
 SILENCE = "temporal.silence"
+EMPTY_ROW = "temporal.empty_row"
 NO_VOLUME = "quality.no_volume"
 REPLACED = "quality.replaced"
-EMPTY_ROW = "schema.empty_row"
 PRICE_SPIKE = "quality.price_spike"
 PRICE_JUMP = "quality.price_jump"
 LEVEL_SHIFT = "quality.level_shift"
@@ -176,13 +176,6 @@ _CATALOGUE = (
         "source, or accept the bars",
     ),
     Rule(
-        EMPTY_ROW,
-        "info",
-        "schema",
-        "the row has neither a price nor a volume: the source says that nothing was traded",
-        "none; the bar counts as answered, without a trade",
-    ),
-    Rule(
         "temporal.duplicate",
         "info",
         "temporal",
@@ -194,6 +187,13 @@ _CATALOGUE = (
         "info",
         "temporal",
         "a bar outside the sessions, close to one of them",
+        "nothing to do",
+    ),
+    Rule(
+        EMPTY_ROW,
+        "info",
+        "temporal",
+        "a row without any price and without volume: the source says that nothing was traded",
         "nothing to do",
     ),
     Rule(

@@ -17,7 +17,7 @@ from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 from qmtl.foundation.times import EARLIEST, LATEST, SECOND, iso
 from qmtl.runtime.conformance.findings import Finding, in_order, of_quarantine, of_rows
 from qmtl.runtime.conformance.on_the_grid import off_grid
-from qmtl.runtime.conformance.row_rules import IS_EMPTY, all_clear, rules_for
+from qmtl.runtime.conformance.row_rules import WITHOUT_ANYTHING, all_clear, rules_for
 from qmtl.runtime.conformance.rules import EMPTY_ROW, RULE_IDS
 
 _PER_SECOND = {"ms": 1_000, "us": 1_000_000}
@@ -33,19 +33,19 @@ _NOTHING = pl.DataFrame(schema=QUARANTINE_SCHEMA)
 class Screened:
     """One page, sorted out.
 
-    clean: BAR_SCHEMA, sorted by `ts`, unique, nothing impossible, no row without a price.
+    clean: BAR_SCHEMA, sorted by `ts`, unique, nothing impossible.
     quarantine: QUARANTINE_SCHEMA (and the columns asked to be kept), sorted by `ts`: impossible rows, each
         once, with the first rule in catalogue order that it breaks.
     findings: one per rule, errors first; duplicates that were dropped are an info.
     retracted: the cells of quarantined rows: their bars are unknown, whatever the page said.
-    empty: the cells of rows with neither a price nor a volume: answered, and nothing was traded.
+    silent: the cells of rows without any price: the page says that nothing was traded in them.
     """
 
     clean: pl.DataFrame
     quarantine: pl.DataFrame
     findings: tuple[Finding, ...]
     retracted: Coverage
-    empty: Coverage = EMPTY
+    silent: Coverage = EMPTY
 
 
 def screen(
@@ -63,8 +63,8 @@ def screen(
         to nanoseconds exactly), the others Float64. Other columns are ignored, but those named in `keep`
         go along into quarantine and samples (line numbers of a file).
     within: where its rows may lie. now: bars that close later are still forming; None if all are final.
-    Exact duplicates are kept once; of two different rows for one bar none is kept. A row with neither a
-    price nor a volume is no bar: it says that nothing was traded.
+    Exact duplicates are kept once; of two different rows for one bar none is kept. A row without any price,
+    and without volume, is an answer, and no bar.
     Raises `InvalidRequestError` for missing columns, other types, rows without a time, or outside `within`,
     and for rows of a shorter timeframe.
     """
@@ -93,45 +93,46 @@ def _passed(bars: pl.DataFrame) -> Screened:
 def _sorted_out(bars: pl.DataFrame, grid: Grid, facts: SeriesFacts, now: int | None) -> Screened:
     received = bars.height
     bars = bars.sort("ts", maintain_order=True)
-    # Of a bar that did not trade, nulls, NaN and a volume of zero say the same.
-    said = (pl.when(~IS_EMPTY).then(pl.col(name)).alias(name) for name in VALUES)
-    is_first = bars.select(pl.struct("ts", *said).is_first_distinct()).to_series()
+    # All ways to write "nothing" are one, so that two of them do not contradict each other.
+    alike = bars.with_columns(pl.when(~WITHOUT_ANYTHING).then(pl.col(VALUES)))
+    is_first = alike.select(pl.struct(BAR_SCHEMA.names()).is_first_distinct()).to_series()
     doubles, bars = bars.filter(~is_first), bars.filter(is_first)
-    is_empty = bars.select(IS_EMPTY).to_series()
-    rules, fault = _first_fault(bars, is_empty.to_numpy(), grid, facts, now)
-    bad = pl.Series(fault >= 0)
-    clean = bars.filter(~bad & ~is_empty).select(BAR_SCHEMA.names())
-    empty = bars.filter(~bad & is_empty)
+    rules, fault = _first_fault(bars, grid, facts, now)
+    bad, empty = pl.Series(fault >= 0), bars.select(WITHOUT_ANYTHING).to_series()
+    clean = bars.filter(~bad & ~empty).select(BAR_SCHEMA.names())
+    silent = bars.filter(~bad & empty)
     quarantine = bars.filter(bad).with_columns(rules.gather(fault[fault >= 0]).alias("rule"))
     findings = of_quarantine(quarantine, among=received)
     if doubles.height:
         findings.append(of_rows(_DUPLICATE, doubles, among=received))
-    if empty.height:
-        findings.append(of_rows(EMPTY_ROW, empty, among=received))
+    if silent.height:
+        findings.append(of_rows(EMPTY_ROW, silent, among=received))
     return Screened(
         clean=clean,
         quarantine=quarantine.select(*QUARANTINE_SCHEMA, pl.exclude(*QUARANTINE_SCHEMA)),
         findings=in_order(findings),
         # A row astray in the cell of a good one takes nothing from it.
-        retracted=_cells(stamps(quarantine), grid) - grid.cells(stamps(clean)),
-        empty=grid.cells(stamps(empty)),
+        retracted=_cells(stamps(quarantine), grid) - grid.cells(stamps(clean)) - grid.cells(stamps(silent)),
+        silent=grid.cells(stamps(silent)),
     )
 
 
 def _first_fault(
-    bars: pl.DataFrame, is_empty: npt.NDArray[np.bool_], grid: Grid, facts: SeriesFacts, now: int | None
+    bars: pl.DataFrame, grid: Grid, facts: SeriesFacts, now: int | None
 ) -> tuple[pl.Series, npt.NDArray[np.intp]]:
     """Rule ids in catalogue order, and for each row (sorted by `ts`) the first that it breaks, or -1."""
     ts = stamps(bars)
     astray = np.zeros(len(ts), dtype=bool)
     astray[off_grid(ts, np.flatnonzero(np.diff(ts) != grid.step), grid)] = True
     twice = ts[1:] == ts[:-1]
-    broken = bars.select(mask.fill_null(False).alias(rule) for rule, mask in rules_for(facts).items())
+    broken = bars.select(
+        (mask.fill_null(False) & ~WITHOUT_ANYTHING).alias(rule) for rule, mask in rules_for(facts).items()
+    )
     masks = {
         "temporal.off_grid": astray,
         "temporal.forming_bar": _forming(ts, astray, grid, now),
         "temporal.conflicting_rows": np.append(twice, False) | np.insert(twice, 0, False),
-        **{rule: broken[rule].to_numpy() & ~is_empty for rule in broken.columns},
+        **{rule: broken[rule].to_numpy() for rule in broken.columns},
     }
     rules = [rule for rule in RULE_IDS if rule in masks]
     broken_by = np.column_stack([masks[rule] for rule in rules])

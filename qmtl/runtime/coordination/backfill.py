@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -28,10 +28,10 @@ from qmtl.runtime.coordination.claims import Claims
 from qmtl.runtime.coordination.foreign import log_facts, told
 from qmtl.runtime.coordination.pages import pages_of
 from qmtl.runtime.coordination.patience import Patience
-from qmtl.runtime.coordination.shards import runs, shard_numbers, shards_coverage
-from qmtl.runtime.coordination.threads import in_thread
-from qmtl.runtime.io.store.base import Store, Write
-from qmtl.runtime.io.survey import asked_after, survey
+from qmtl.runtime.coordination.shards import questions, runs, shard_numbers, shards_coverage
+from qmtl.runtime.coordination.threads import in_thread, submitted
+from qmtl.runtime.io.store.base import Commit, Store, Write
+from qmtl.runtime.io.survey import asked_after, refused, survey
 from qmtl.runtime.io.vendors.base import Page, Vendor
 
 # A kill loses at most one chunk: this many rows, or what came within this many seconds.
@@ -83,11 +83,20 @@ class Filling:
     held: ExitStack = field(default_factory=ExitStack)
     stopped: bool = False
     abandoned: bool = False
+    chunk: _Chunk | None = None
 
-    def stop(self) -> None:
-        """Nothing more is committed, and the shards are free, even if the vendor does not listen."""
+    def stop(self) -> asyncio.Future[Commit] | None:
+        """Keep what has come, and take nothing more, even if the vendor does not listen.
+
+        The shards are free once the commit under way, which is returned, has ended.
+        """
         self.stopped = True
-        self.held.close()
+        saving = None if self.chunk is None else self.chunk.keep()
+        if saving is None:
+            self.held.close()
+        else:
+            saving.add_done_callback(lambda _: self.held.close())
+        return saving
 
 
 class OnProgress(Protocol):
@@ -168,6 +177,8 @@ class _Job:
     def __post_init__(self) -> None:
         self.total = self.grid.count(self.wanted)
         self._left = self.wanted
+        self.refused = EMPTY  # missing, because their rows were impossible
+        self.bridged = EMPTY  # known, and asked for with what lies around it
 
     @property
     def done(self) -> int:
@@ -198,8 +209,7 @@ class _Job:
                     # Between the reading and the claim somebody else may have committed.
                     known = await self._known(claimed, again)
                     self.count(known)
-                    for run in runs(claimed - known, self.grid):
-                        await self._ask(run)
+                    await self._fill(claimed - known)
             wanted = wanted - claimed
             if wanted and not mine:
                 self.filling.waited_for += 1
@@ -207,6 +217,17 @@ class _Job:
                 known = await self._known(wanted, again)
                 self.count(known)
                 wanted = wanted - known
+
+    async def _fill(self, missing: Coverage) -> None:
+        """Ask for what is missing, but not for what was refused twice, the second time lately."""
+        on = self.on
+        look = partial(refused, on.store, self.series, missing, self.grid, now=on.clock.now())
+        self.refused, resting = await in_thread(look)
+        missing, self.refused = missing - resting, self.refused - resting
+        asked = questions(missing, self.refused, self.grid)
+        self.bridged = asked - runs(missing, self.grid)
+        for run in asked:
+            await self._ask(missing.clip(run))
 
     def count(self, known: Coverage) -> None:
         """Cells that are known of now, wanted or not; each is counted once."""
@@ -232,13 +253,13 @@ class _Job:
         settled = await in_thread(partial(asked_after, store, series, again, self.unless_after))
         return known - (again - settled)
 
-    async def _ask(self, run: Span) -> None:
+    async def _ask(self, rest: Coverage) -> None:
         """One question, asked again for the rest of it when the connection breaks."""
-        rest, pause, patience = self.wanted.clip(run), FIRST_PAUSE_S, Patience(self.grid)
+        pause, patience = FIRST_PAUSE_S, Patience(self.grid)
         for left in reversed(range(TRIES)):
             before = rest
             try:
-                for part in runs(rest, self.grid):
+                for part in questions(rest, self.refused & rest, self.grid):
                     self.filling.asked.append(part)
                     async for answered in self._pages(part, patience):
                         rest = rest - answered
@@ -263,25 +284,30 @@ class _Job:
 
     async def _pages(self, run: Span, patience: Patience) -> AsyncIterator[Coverage]:
         """Read pages of `run`, commit them in chunks, and tell what was answered once it is durable."""
-        chunk = _Chunk(self)
+        chunk = self.filling.chunk = _Chunk(self)
         broken: BaseException | None = None
         answers = pages_of(
             self.vendor, self.series, self.facts, run, source=self.filling.source, patience=patience
         )
         async with aclosing(answers):
-            while True:
-                asked_at = self.on.clock.now()
-                try:
-                    page = await anext(answers, None)
-                except (OSError, QmtlError, SystemExit, KeyboardInterrupt) as cause:
-                    page, broken = None, cause
-                if self.filling.stopped:  # the vendor swallowed its cancellation
-                    raise asyncio.CancelledError
-                if page is None:
-                    break
-                chunk.add(page, asked_at)
-                if chunk.is_full:
-                    yield await chunk.commit()
+            try:
+                while True:
+                    asked_at = self.on.clock.now()
+                    try:
+                        page = await anext(answers, None)
+                    except (OSError, QmtlError, SystemExit, KeyboardInterrupt) as cause:
+                        page, broken = None, cause
+                    if self.filling.stopped:  # the vendor swallowed its cancellation
+                        raise asyncio.CancelledError
+                    if page is None:
+                        break
+                    chunk.add(page, asked_at)
+                    if chunk.is_full:
+                        yield await chunk.commit()
+            except asyncio.CancelledError:
+                # What has come is kept before the vendor closes its connections, which may take longer.
+                await chunk.kept()
+                raise
         # What came before a break is as good as ever: only the rest is worth asking for.
         if chunk.pages:
             yield await chunk.commit()
@@ -300,6 +326,7 @@ class _Chunk:
 
     def __init__(self, job: _Job) -> None:
         self._job = job
+        self._saving: asyncio.Future[Commit] | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -320,11 +347,45 @@ class _Chunk:
         self._rows += page.frame.height
 
     async def commit(self) -> Coverage:
+        """Make what has come durable; what was answered. Cancelled, the commit itself goes on."""
+        answered, saving = self._save()
+        try:
+            await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            await self.kept()  # the shards stay claimed until it has ended
+            raise
+        self._job.tell_progress()
+        return answered
+
+    def keep(self) -> asyncio.Future[Commit] | None:
+        """Begin to commit what has come, if anything has; the commit that is under way, or None.
+
+        For those who leave: what is refused now is refused when it is asked for again, and logged here.
+        """
+        if self.pages:
+            try:
+                self._save()
+            except SourceUnavailableError as error:
+                facts = self._job.facts_of(error.span or self._job.wanted.hull)
+                backfill_log.warning("backfill.failed", **facts, done=self._job.done, error=error.what)
+        return None if self._saving is None or self._saving.done() else self._saving
+
+    async def kept(self) -> None:
+        """`keep`, and wait for it."""
+        saving = self.keep()
+        if saving is not None:
+            await asyncio.wait({saving})
+
+    def _save(self) -> tuple[Coverage, asyncio.Future[Commit]]:
         job, now = self._job, self._asked_at
-        answered = Coverage(page.answered for page in self.pages)
-        said_absent = Coverage(span for page in self.pages for span in page.absent)
-        frames = [page.frame for page in self.pages if page.frame.height]
+        pages = self.pages
+        self._clear()
+        answered = Coverage(page.answered for page in pages) - job.bridged
+        said_absent = Coverage(span for page in pages for span in page.absent) - job.bridged
+        frames = [page.frame for page in pages if page.frame.height]
         rows = pl.concat(frames) if frames else empty_bars()
+        if job.bridged:
+            rows = rows.filter(~job.bridged.holds(stamps(rows)))
         try:
             screened = screen(rows, grid=job.grid, facts=job.facts, within=answered.hull, now=now)
         except InvalidRequestError as error:
@@ -346,9 +407,19 @@ class _Chunk:
             source=job.filling.source,
             facts=job.facts,
         )
-        self._clear()
-        commit = await in_thread(job.on.store.commit, job.series, write)
-        filling = job.filling
+        write = replace(
+            write,
+            refused=write.retracted & job.refused,
+            refused_until=now + int(job.on.rules.absent_expiry * SECOND),
+        )
+        self._saving = submitted(job.on.store.commit, job.series, write)
+        self._saving.add_done_callback(partial(self._saved, answered, screened))
+        return answered, self._saving
+
+    def _saved(self, answered: Coverage, screened: Screened, saving: asyncio.Future[Commit]) -> None:
+        if saving.cancelled() or saving.exception() is not None:
+            return  # whoever waits for it hears of it
+        job, filling, commit = self._job, self._job.filling, saving.result()
         job.on.metrics.count_commit(
             job.series, filling.source, added=commit.added, quarantined=screened.quarantine.height
         )
@@ -367,8 +438,6 @@ class _Chunk:
             added=commit.added,
             quarantined=screened.quarantine.height,
         )
-        job.tell_progress()
-        return answered
 
 
 def judge_answer(

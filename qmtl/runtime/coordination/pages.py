@@ -24,6 +24,7 @@ from qmtl.foundation.times import EARLIEST, LATEST, iso
 from qmtl.runtime.coordination.foreign import closing, is_cancelled, log_facts, told
 from qmtl.runtime.coordination.patience import FRUITLESS_PAGES, Patience
 from qmtl.runtime.io.vendors.base import Page, Vendor
+from qmtl.runtime.io.vendors.beside import beside
 
 _PER_TICK = {"ns": 1, "us": 1_000, "ms": 1_000_000}
 
@@ -143,10 +144,20 @@ def checked(page: Page, series: SeriesId, facts: SeriesFacts, run: Span, source:
     # In Python's own integers: nanoseconds would wrap around in silence.
     low, high = low * _PER_TICK[kind_of_ts.time_unit], high * _PER_TICK[kind_of_ts.time_unit]
     if low < page.answered.start or high >= page.answered.end:
-        stray = low if low < page.answered.start else high
-        where = iso(stray) if EARLIEST <= stray <= LATEST else "a time that nanoseconds cannot tell"
-        raise refuse(f"it has a row at {where}", f"that is outside its answer {page.answered}")
+        raise refuse(*_outside(ticks, _PER_TICK[kind_of_ts.time_unit], low, high, page.answered))
     return Page(_bars(page.frame, facts, unfit), page.answered, page.absent)
+
+
+def _outside(ticks: pl.Series, per_tick: int, low: int, high: int, answered: Span) -> tuple[str, str]:
+    """What to say of rows outside their answer, and why that is refused."""
+    inside = ticks.is_between(
+        -(-answered.start // per_tick), -(-answered.end // per_tick), closed="left"
+    ).sum()
+    if inside == 0:
+        return "no row of it answers the question", f"it has {beside(len(ticks), low, high, answered)}"
+    stray = low if low < answered.start else high
+    where = iso(stray) if EARLIEST <= stray <= LATEST else "a time that nanoseconds cannot tell"
+    return f"it has a row at {where}", f"that is outside its answer {answered}"
 
 
 def _called(kind: type) -> str:

@@ -30,6 +30,24 @@ def shards_coverage(numbers: list[int], width: int) -> Coverage:
     return Coverage.from_arrays(starts, ends)
 
 
+# A page of an exchange has a hundred bars or more: so many known ones cost no question of their own.
+BRIDGE_STEPS = 100
+
+
+def questions(missing: Coverage, refused: Coverage, grid: Grid) -> Coverage:
+    """`runs` of what is missing, with those joined that hold `refused` bars and lie near each other.
+
+    Refused bars are spoilt one by one, so that they may lie anywhere: asking for what is known between them
+    is cheaper than a question for each. What is known is not committed again.
+    """
+    found = runs(missing, grid)
+    # Each refused bar is missing, and so lies in one of the runs.
+    near = np.unique(np.searchsorted(found.starts, refused.starts, "right") - 1)
+    starts, ends = found.ends[near[:-1]], found.starts[near[1:]]
+    narrow = ends - starts <= BRIDGE_STEPS * grid.step
+    return found | Coverage.from_arrays(starts[narrow], ends[narrow])
+
+
 def runs(missing: Coverage, grid: Grid) -> Coverage:
     """The ranges to ask a vendor for: missing cells, joined where only closed cells lie between them.
 

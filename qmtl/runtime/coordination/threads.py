@@ -18,13 +18,18 @@ _STORE_THREADS = 4
 _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
 
 
-async def in_thread(function: Callable[[*Args], T], *args: *Args) -> T:
-    """The result of `function(*args)`, blocking work of the store, run by threads that do nothing else."""
+def submitted(function: Callable[[*Args], T], *args: *Args) -> asyncio.Future[T]:
+    """Begin `function(*args)`, blocking work of the store, in a thread that does nothing else."""
     loop = asyncio.get_running_loop()
     threads = _of_loops.get(loop)
     if threads is None:
         threads = _of_loops[loop] = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="qmtl-store")
-    return await loop.run_in_executor(threads, function, *args)
+    return loop.run_in_executor(threads, function, *args)
+
+
+async def in_thread(function: Callable[[*Args], T], *args: *Args) -> T:
+    """The result of `function(*args)`, blocking work of the store, run by threads that do nothing else."""
+    return await submitted(function, *args)
 
 
 def end_threads(loop: asyncio.AbstractEventLoop) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
+
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
@@ -46,3 +50,29 @@ def asked_after(store: Store, series: SeriesId, cells: Coverage, time: int) -> C
             answers = store.read(series, window).answers
             answered |= Coverage((a.start, a.end) for a in answers if a.checked_at > time).clip(window)
     return answered
+
+
+class Refused(NamedTuple):
+    """Bars whose rows were impossible: all of them, and those that need not be asked for again yet."""
+
+    cells: Coverage
+    resting: Coverage
+
+
+def refused(store: Store, series: SeriesId, cells: Coverage, grid: Grid, *, now: int) -> Refused:
+    """Those of `cells` that are in quarantine, at `now` (ns)."""
+    if not cells:
+        return Refused(EMPTY, EMPTY)
+    floors = {grid.floor(ts) for ts in stamps(store.quarantined(series, cells.hull)).tolist()}
+    bars = grid.cells(np.array(sorted(floors), dtype=np.int64)) & cells
+    resting = EMPTY
+    width = WINDOW_STEPS * grid.step
+    for start in range(bars.hull.start, bars.hull.end, width) if bars else ():
+        window = Span(start, min(start + width, bars.hull.end))
+        answers = store.read(series, window).answers
+        resting |= Coverage(
+            (a.start, a.end)
+            for a in answers
+            if a.said == "refused" and a.expires_at is not None and now < a.expires_at
+        )
+    return Refused(bars, resting & bars)

@@ -62,11 +62,15 @@ class _Flight:
 
 
 async def _end(flight: _Flight) -> None:
-    """Cancel, and let the vendor close its connections; but not for ever."""
-    flight.filling.stop()
+    """Cancel; let what has come be committed, and the vendor close its connections; but not for ever.
+
+    A commit that takes longer goes on in its thread, and is there for the next call.
+    """
+    saving = flight.filling.stop()
     flight.task.cancel()
-    _, running = await asyncio.wait({flight.task}, timeout=ABANDON_AFTER_S)
-    if running:
+    ending: list[asyncio.Future[Any]] = [flight.task, *([] if saving is None else [saving])]
+    await asyncio.wait(ending, timeout=ABANDON_AFTER_S)
+    if not flight.task.done():
         flight.filling.abandoned = True
         # Whatever it says later is nobody's concern any more.
         flight.task.add_done_callback(lambda task: task.cancelled() or task.exception())

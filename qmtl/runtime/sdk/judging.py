@@ -224,9 +224,9 @@ def _check_claim(series: SeriesId, answered: Span | None, holes: Holes, now: int
 def _said(screened: Screened, grid: Grid, answered: Span | None, holes: Holes) -> Coverage:
     """The range that the file answers for: the cells of its rows, and what a person says beyond them.
 
-    A row without any price is an answer, too: nothing was traded.
+    Its rows are also those without any price, which say that nothing was traded.
     """
-    cells = grid.cells(stamps(screened.clean)) | screened.empty
+    cells = grid.cells(stamps(screened.clean)) | screened.silent
     if holes == "no_trade":
         both = cells | screened.retracted
         return Coverage.of(both.hull) if both else EMPTY

@@ -48,6 +48,7 @@ class LoopThread:
         self._clock = clock
         self._closed = False
         self._ended = False
+        self._at_rest = threading.Event()
         self._lock = threading.Lock()
         self._waited_for: set[Future[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -118,13 +119,21 @@ class LoopThread:
                 # program's own loop. Here the one who waits decides, and others have work under way.
                 continue
         end_threads(loop)
-        loop.close()
+        left = {task for task in asyncio.all_tasks(loop) if not task.done()}
+        if not left:
+            loop.close()
+        self._at_rest.set()
+        if left:
+            # Closing the loop, or letting go of these tasks, would print what asyncio thinks of them, and
+            # their connections as well. So they stand still, in a thread that nobody waits for.
+            threading.Event().wait()
 
     def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do `last`, cancel what still runs, let it end, and stop the thread.
 
-        Nothing can be submitted afterwards. Raises what `last` raises. Bounded: what still blocks the loop
-        after `CLOSED_WITHIN_S` is left behind, in a thread that does not keep the program from ending.
+        Nothing can be submitted afterwards. Raises what `last` raises. Bounded: what ignores its
+        cancellation, or still blocks the loop after `CLOSED_WITHIN_S`, is left behind, in a thread that does
+        not keep the program from ending.
         """
         loop = self._start()
         with self._lock:
@@ -139,7 +148,7 @@ class LoopThread:
                 future.cancel()
             return
         # What the store was asked to do comes to its end.
-        thread.join(CLOSED_WITHIN_S)
+        self._at_rest.wait(CLOSED_WITHIN_S)
         ending.result()
 
     def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -151,10 +160,18 @@ async def _end(last: Callable[[], Coroutine[Any, Any, None]]) -> None:
     try:
         await last()
     finally:
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in rest:
-            task.cancel()
-        if rest:
-            await asyncio.wait(rest, timeout=_CANCELLED_WITHIN_S)
-        closing = asyncio.ensure_future(asyncio.get_running_loop().shutdown_asyncgens())
-        await asyncio.wait({closing}, timeout=_CANCELLED_WITHIN_S)
+        await _end_the_rest(asyncio.all_tasks() - {asyncio.current_task()})
+
+
+async def _end_the_rest(rest: set[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, and close the generators that nobody closed; but do not wait for ever."""
+    for task in rest:
+        task.cancel()
+    if rest:
+        _, left = await asyncio.wait(rest, timeout=_CANCELLED_WITHIN_S)
+        if left:  # their generators are running, and cannot be closed
+            thread = threading.current_thread().name
+            backfill_log.warning("backfill.left_behind", thread=thread, seconds=_CANCELLED_WITHIN_S)
+            return
+    closing = asyncio.ensure_future(asyncio.get_running_loop().shutdown_asyncgens())
+    await asyncio.wait({closing}, timeout=_CANCELLED_WITHIN_S)

@@ -71,11 +71,12 @@ def sla_error(
     abandoned: Iterable[str],
 ) -> SeamlessSLAExceeded:
     """The error of a breach."""
+    abandoned = tuple(abandoned)
     left = [f"{name} ignored its cancellation and was left behind" for name in abandoned]
     return SeamlessSLAExceeded(
         describe(breach),
         phase=breach.phase,
-        ledger=ledger,
+        ledger={**ledger, "abandoned": abandoned} if abandoned else ledger,
         budget_s=breach.budget_s,
         elapsed_s=breach.elapsed_s,
         limit=breach.limit,

@@ -11,7 +11,8 @@ from qmtl.runtime.io.store.base import Answer, Write
 def overlay(older: Iterable[Answer], write: Write) -> list[Answer]:
     """The answers after a write, ordered, disjoint, as few as possible.
 
-    Within one write an absence is narrower than the answer around it, and a retraction beats both. Answers
+    Within one write an absence is narrower than the answer around it, and a retraction beats both; of what it
+    takes away, "refused" says until when it need not be asked for again. Answers
     that touch and say the same of the same source become one; its `checked_at` is the older of the two, so
     that it never claims more than is true.
     """
@@ -21,6 +22,8 @@ def overlay(older: Iterable[Answer], write: Write) -> list[Answer]:
     said = without(older, touched)
     said += [Answer(s, e, "answered", write.source, write.checked_at, None) for s, e in answered]
     said += [Answer(s, e, "absent", write.source, write.checked_at, write.absent_until) for s, e in absent]
+    refused = write.refused & write.retracted
+    said += [Answer(s, e, "refused", write.source, write.checked_at, write.refused_until) for s, e in refused]
     return merge(said)
 
 

@@ -17,14 +17,18 @@ from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.conformance.acceptance import Accepted
 
-Said = Literal["answered", "absent"]
+Said = Literal["answered", "absent", "refused"]
 
 # What is declared bears on every bar.
 ALL_TIME = Span(EARLIEST, LATEST)
 
 
 class Answer(NamedTuple):
-    """What one source said of one range. `expires_at` (ns) is set for absences only."""
+    """What one source said of one range. `expires_at` (ns) is set for absences, and what was refused twice.
+
+    "refused": its rows were impossible, and impossible again when they were asked for once more. The bars are
+    unknown; nobody need ask for them before it expires.
+    """
 
     start: int
     end: int
@@ -43,6 +47,7 @@ class Write:
         readable by `as_of`.
     answered / absent: what the source said; the newer word replaces the older where they overlap.
     retracted: ranges whose earlier word no longer holds (quarantined bars): they become unknown.
+    refused: those of them that were refused before; they are not asked for again until `refused_until` (ns).
     quarantine: impossible rows: BAR_SCHEMA columns plus `rule` (String); kept aside with source and time.
     declared: facts that the write rests on; what the store does not know of them is kept with it.
     """
@@ -54,6 +59,8 @@ class Write:
     absent: Coverage = EMPTY
     absent_until: int | None = None
     retracted: Coverage = EMPTY
+    refused: Coverage = EMPTY
+    refused_until: int | None = None
     quarantine: pl.DataFrame | None = None
     declared: SeriesFacts = NOTHING_DECLARED
 

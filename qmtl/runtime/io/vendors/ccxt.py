@@ -11,10 +11,12 @@ from importlib import import_module
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+import polars as pl
+
 from qmtl.foundation.certificates import advice, tls_problem
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import InvalidRequestError, SourceUnavailableError
-from qmtl.foundation.frames import stamps
+from qmtl.foundation.frames import empty_bars, stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.local_paths import web_address
 from qmtl.foundation.observability.log import backfill_log
@@ -33,19 +35,17 @@ from qmtl.runtime.io.vendors.ccxt_client import (
     one_line,
 )
 from qmtl.runtime.io.vendors.proofs import (
-    AskAgain,
+    Again,
+    Paging,
     Proof,
-    first_bar,
+    Unusable,
     first_of_all,
     from_the_epoch,
-    question,
+    next_question,
     read,
 )
 
 T = TypeVar("T")
-
-# How often an exchange may contradict itself about one silence.
-_MOST_DOUBTS = 4
 
 
 class CcxtVendor:
@@ -109,20 +109,19 @@ class CcxtVendor:
         wanted = grid.align(span)
         wanted = Span(wanted.start, max(wanted.start, min(wanted.end, grid.floor(now))))
         most = client.most_rows(series.symbol)
-        doubt: AskAgain | None = None
-        doubts = 0
+        paging = Paging(wanted, most, series.timeframe)
         at_the_head = True
-        while not wanted.is_empty:
-            asked = question(wanted, most, series.timeframe, doubt)
-            frame = await asking.until_answered(partial(client.bars, series, wanted.start, asked.limit))
-            ts = stamps(frame)
-            match read(asked, ts, now, doubt):
-                case AskAgain() as doubt:
-                    doubts += 1
-                    if doubts == _MOST_DOUBTS:
-                        raise asking.unavailable(f"its last {doubts} answers contradict each other")
-                case Proof(answered, go_on_at):
-                    absent, first = EMPTY, first_bar(asked, ts, now)
+        earlier = empty_bars()
+        while not paging.wanted.is_empty:
+            asked = next_question(paging)
+            frame = await asking.until_answered(partial(client.bars, series, asked.since, asked.limit))
+            match read(paging, stamps(frame), now):
+                case Unusable(why):
+                    raise asking.unavailable(why)
+                case Again(paging):
+                    earlier = frame
+                case Proof(answered, paging, first, of_earlier):
+                    absent = EMPTY
                     if (
                         at_the_head
                         and first is not None
@@ -131,11 +130,7 @@ class CcxtVendor:
                     ):
                         absent = Coverage.of(Span(answered.start, min(first, answered.end)))
                     at_the_head = at_the_head and first is None
-                    inside = (ts < wanted.end) & (ts + series.timeframe.step <= now)
-                    page = frame if bool(inside.all()) else frame.filter(inside)
-                    wanted = Span(go_on_at, wanted.end)
-                    doubt, doubts = None, 0
-                    yield Page(page, answered, absent)
+                    yield Page(_within(earlier if of_earlier else frame, answered), answered, absent)
 
     async def _first_of_all(self, client: CcxtClient, asking: _Asking, most: int, now: int) -> int | None:
         """The first bar that the exchange has of a series, asked for once; None if it cannot tell."""
@@ -143,13 +138,11 @@ class CcxtVendor:
         if series not in self._firsts:
             asked = from_the_epoch(series.timeframe, most)
             try:
-                frame = await asking.until_answered(
-                    partial(client.bars, series, asked.wanted.start, asked.limit)
-                )
+                frame = await asking.until_answered(partial(client.bars, series, asked.since, asked.limit))
             except SourceUnavailableError:
                 # Some refuse so old a time. The question is ours, and what was asked for is answered already.
                 return None
-            first = first_of_all(asked, stamps(frame), now)
+            first = first_of_all(asked, stamps(frame), now, series.timeframe)
             if first is None:
                 return None
             self._firsts[series] = first
@@ -178,6 +171,12 @@ class CcxtVendor:
             await asking.until_answered(client.compare_clocks)
             now = self._clock.now() + client.ahead
         return now
+
+
+def _within(frame: pl.DataFrame, span: Span) -> pl.DataFrame:
+    ts = stamps(frame)
+    inside = (ts >= span.start) & (ts < span.end)
+    return frame if bool(inside.all()) else frame.filter(inside)
 
 
 @dataclass(frozen=True, slots=True)

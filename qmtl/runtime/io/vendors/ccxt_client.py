@@ -23,9 +23,11 @@ from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError
 from qmtl.foundation.frames import VALUES, bars
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.spelling import near
-from qmtl.foundation.times import SECOND, to_ns
+from qmtl.foundation.timeline import Span
+from qmtl.foundation.times import EARLIEST, LATEST, SECOND, to_ns
 from qmtl.runtime.io.rates import PATIENCE_S, RateBudget
 from qmtl.runtime.io.retries import Again
+from qmtl.runtime.io.vendors.beside import UNITS_FOR_MILLISECONDS, beside
 
 T = TypeVar("T")
 
@@ -83,6 +85,14 @@ class CcxtClient:
 
         # ccxt waits here before each request, and knows its cost; its own throttle knows this client only.
         client.throttle = throttle
+        parsed = client.parse_ohlcvs
+
+        def all_parsed(rows: Any, *market_and_timeframe: Any, **_: Any) -> Any:
+            return parsed(rows, *market_and_timeframe[:2])
+
+        # ccxt drops the rows from before `since` in silence, so that an answer to another question looks like
+        # an answer without a row. What comes back is judged here (`proofs`), and needs all of them.
+        client.parse_ohlcvs = all_parsed
         return client
 
     async def close(self) -> None:
@@ -120,7 +130,10 @@ class CcxtClient:
         return min(_MOST_ROWS, int(told)) if told else _ROWS_WHERE_UNTOLD
 
     async def bars(self, series: SeriesId, since: int, limit: int) -> pl.DataFrame:
-        """One page as it comes: BAR_SCHEMA, unsorted, maybe with the forming bar. `since` in nanoseconds."""
+        """One page as it comes: BAR_SCHEMA, unsorted, maybe with the forming bar. `since` in nanoseconds.
+
+        Rows from before `since` are among them, if the exchange sends such.
+        """
         import ccxt
 
         rows = await self._told(
@@ -129,6 +142,7 @@ class CcxtClient:
             )
         )
         try:
+            _refuse_other_units(rows, Span(since, since + limit * series.timeframe.step))
             return _frame(rows)
         except (TypeError, ValueError, IndexError, pl.exceptions.PolarsError) as error:
             raise ccxt.BadResponse(f"{self.exchange} sent rows that are no bars: {error}") from error
@@ -183,6 +197,13 @@ def retry_after(headers: Mapping[str, str] | None, now: int) -> float | None:
         return max(0.0, (to_ns(parsedate_to_datetime(text)) - now) / SECOND)
     except ValueError:
         return None
+
+
+def _refuse_other_units(rows: list[list[Any]], asked: Span) -> None:
+    """Raise ValueError for stamps that are no milliseconds: as nanoseconds they would wrap around."""
+    told = [int(row[0]) * _MILLISECOND for row in rows]
+    if told and not (min(told) >= EARLIEST and max(told) <= LATEST):
+        raise ValueError(beside(len(told), min(told), max(told), asked, UNITS_FOR_MILLISECONDS))
 
 
 def _frame(rows: list[list[Any]]) -> pl.DataFrame:

@@ -48,6 +48,31 @@ class Altered:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The rows that lie `nanoseconds` later (or earlier, if negative), as if that had been asked for."""
+
+    nanoseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class SinceIgnored:
+    """The newest rows, `most` of them at most, whatever was asked for."""
+
+    most: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """A page that was an answer to another question: the `rows` bars from `start` (ns) on.
+
+    So answers a proxy that does not look at the query.
+    """
+
+    start: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Outage:
     """A range that cannot be had while the outage lasts.
 
@@ -59,7 +84,7 @@ class Outage:
     status: int | None = 503
 
 
-Fault: TypeAlias = Status | NoAnswer | Cut | ShortPage | Altered
+Fault: TypeAlias = Status | NoAnswer | Cut | ShortPage | Altered | Elsewhere | SinceIgnored | Cached
 
 
 # Changes for `Altered`. A kline is [open time in ms, open, high, low, close, volume, ...], prices as text.
@@ -99,3 +124,13 @@ def shifted(milliseconds: int) -> Callable[[Rows], Rows]:
         return [[row[0] + milliseconds, *row[1:]] for row in rows]
 
     return change
+
+
+def in_seconds(rows: Rows) -> Rows:
+    """All klines are stamped in seconds, where the API promises milliseconds."""
+    return [[row[0] // 1000, *row[1:]] for row in rows]
+
+
+def in_microseconds(rows: Rows) -> Rows:
+    """All klines are stamped in microseconds, where the API promises milliseconds."""
+    return [[row[0] * 1000, *row[1:]] for row in rows]

@@ -18,7 +18,18 @@ from qmtl.foundation.frames import bars as bar_frame
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import EARLIEST, LATEST
-from qmtl.runtime.testing.exchange.faults import Altered, Cut, Fault, NoAnswer, Outage, ShortPage, Status
+from qmtl.runtime.testing.exchange.faults import (
+    Altered,
+    Cached,
+    Cut,
+    Elsewhere,
+    Fault,
+    NoAnswer,
+    Outage,
+    ShortPage,
+    SinceIgnored,
+    Status,
+)
 from qmtl.runtime.testing.exchange.market import MILLISECOND, Bars, Market
 from qmtl.runtime.testing.exchange.wire import (
     BAD_SYMBOL,
@@ -39,6 +50,8 @@ if TYPE_CHECKING:
 
 KLINES = "/api/v3/klines"
 TRADES = "/api/v3/aggTrades"
+
+_TIMES = ("startTime", "endTime")
 
 
 class Request(NamedTuple):
@@ -279,7 +292,7 @@ class SimulatedExchange:
             case "/fapi/v1/exchangeInfo" | "/dapi/v1/exchangeInfo":
                 return self._info([])
             case "/api/v3/klines":
-                return _broken(self._klines(query), fault)
+                return _broken(self._klines(_misread(query, fault)), fault)
             case "/api/v3/aggTrades":
                 return _broken(self._agg_trades(query), fault)
             case "/api/v3/trades":
@@ -348,6 +361,21 @@ class _Down(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
+
+
+def _misread(query: dict[str, str], fault: Fault | None) -> dict[str, str]:
+    """The question that is answered in place of the one that was asked."""
+    match fault:
+        case Elsewhere(nanoseconds):
+            later = {name: int(query[name]) + nanoseconds // MILLISECOND for name in _TIMES if name in query}
+            return {**query, **{name: str(max(0, time)) for name, time in later.items()}}
+        case SinceIgnored(most):
+            kept = {name: value for name, value in query.items() if name not in _TIMES}
+            return {**kept, "limit": str(min(limit_of(query), most))}
+        case Cached(start, rows):
+            kept = {name: value for name, value in query.items() if name not in _TIMES}
+            return {**kept, "startTime": str(start // MILLISECOND), "limit": str(rows)}
+    return query
 
 
 def _broken(rows: list[Any], fault: Fault | None) -> list[Any]:

@@ -165,6 +165,67 @@ def test_a_row_with_several_faults_is_named_by_the_first_of_the_catalogue() -> N
     assert screened(page).quarantine["rule"].to_list() == ["schema.missing_price"]
 
 
+NOTHING = [
+    pytest.param(dict.fromkeys(VALUES), id="null"),
+    pytest.param(dict.fromkeys(VALUES, NAN), id="NaN"),
+    pytest.param({**dict.fromkeys(VALUES), "volume": 0.0}, id="no price, volume 0"),
+    pytest.param({**dict.fromkeys(VALUES, NAN), "open": None, "volume": 0.0}, id="null and NaN"),
+]
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+def test_a_row_without_any_price_says_that_nothing_was_traded(nothing: dict[str, float | None]) -> None:
+    page = minutes(10)
+    result = screened(at(at(page, 3, **nothing), 7, **nothing), now=100 * MINUTE)
+    assert result.clean.equals(page.filter(~pl.int_range(pl.len()).is_in([3, 7])))
+    assert result.quarantine.is_empty()
+    assert result.retracted == EMPTY
+    assert result.silent == Coverage([(3 * MINUTE, 4 * MINUTE), (7 * MINUTE, 8 * MINUTE)])
+    (finding,) = result.findings
+    assert (finding.rule, finding.severity, finding.count) == ("temporal.empty_row", "info", 2)
+    assert (finding.first_ts, finding.last_ts, finding.fraction) == (3 * MINUTE, 7 * MINUTE, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("values", "rule"),
+    [
+        ({**dict.fromkeys(VALUES), "volume": 3.0}, "schema.missing_price"),
+        ({**dict.fromkeys(VALUES, NAN), "volume": 3.0}, "quality.non_finite_price"),
+        ({**dict.fromkeys(VALUES), "volume": -1.0}, "schema.missing_price"),
+        ({**dict.fromkeys(VALUES), "close": 1.0}, "schema.missing_price"),
+        ({**dict.fromkeys(VALUES, NAN), "close": 1.0, "volume": 0.0}, "quality.non_finite_price"),
+        ({**dict.fromkeys(VALUES, INFINITY), "volume": 0.0}, "quality.non_finite_price"),
+    ],
+)
+def test_some_values_and_not_others_are_impossible(values: dict[str, float | None], rule: str) -> None:
+    result = screened(at(minutes(5), 2, **values))
+    assert result.quarantine["rule"].to_list() == [rule]
+    assert result.retracted == Coverage.of(Span(2 * MINUTE, 3 * MINUTE))
+    assert result.silent == EMPTY
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+def test_where_a_row_without_any_price_says_nothing(nothing: dict[str, float | None]) -> None:
+    page = minutes(5)
+    empty = at(page, 2, **nothing)[2:3]
+    contradicted = screened(pl.concat([page, empty]))
+    assert contradicted.quarantine["rule"].to_list() == ["temporal.conflicting_rows"] * 2
+    off_grid = screened(pl.concat([page, moved(empty, 30 * SECOND)]))
+    assert off_grid.quarantine["rule"].to_list() == ["temporal.off_grid"]
+    assert off_grid.silent == EMPTY
+    forming = screened(pl.concat([page, moved(empty, 3 * MINUTE)]), now=5 * MINUTE + 1)
+    assert forming.quarantine["rule"].to_list() == ["temporal.forming_bar"]
+    assert forming.silent == EMPTY
+
+
+def test_two_ways_to_write_nothing_are_one() -> None:
+    page = minutes(5)
+    both = [at(page, 2, **dict.fromkeys(VALUES))[2:3], at(page, 2, **dict.fromkeys(VALUES, NAN))[2:3]]
+    result = screened(pl.concat([page[:2], *both, page[3:]]))
+    assert result.silent == Coverage.of(Span(2 * MINUTE, 3 * MINUTE))
+    assert [f.rule for f in result.findings] == ["temporal.duplicate", "temporal.empty_row"]
+
+
 def test_rows_outside_the_answered_range_are_refused() -> None:
     with pytest.raises(InvalidRequestError, match="2 of 10 rows lie outside"):
         screen(minutes(10), grid=GRID, facts=SeriesFacts(), within=Span(MINUTE, 9 * MINUTE), now=None)
@@ -228,97 +289,39 @@ def is_possible(row: tuple[int, ...], now: int) -> bool:
 
 
 def is_empty(row: tuple[int, ...]) -> bool:
-    _, *prices, volume = row
-    return all(price is None or math.isnan(price) for price in prices) and (
-        volume is None or math.isnan(volume) or volume == 0
-    )
+    """Whether it has no price, and no volume."""
+    *prices, volume = row[1:]
+    return all(p is None or math.isnan(p) for p in prices) and (not volume or math.isnan(volume))
 
 
-def as_said(row: tuple[int, ...]) -> tuple[object, ...]:
-    """All empty rows of one time say the same."""
-    return (row[0], *[None] * 5) if is_empty(row) else row
-
-
-empty_rows = st.tuples(
-    st.sampled_from([0, MINUTE, 2 * MINUTE, 3 * MINUTE, 90 * SECOND]),
-    *[st.sampled_from([None, NAN])] * 4,
-    st.sampled_from([None, NAN, 0.0]),
-)
+def shown(row: tuple[int, ...]) -> str:
+    """A row of which NaN equals NaN; of the ways to write nothing, any."""
+    return str(row[:1] if is_empty(row) else row)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.one_of(rows, empty_rows), max_size=12))
+@given(st.lists(rows, max_size=12))
 def test_no_row_is_lost_and_each_is_judged_as_by_hand(page: list[tuple[int, ...]]) -> None:
     frame = pl.DataFrame(page, schema={"ts": pl.Int64, **dict.fromkeys(VALUES, pl.Float64)}, orient="row")
     frame = frame.cast({"ts": BAR_SCHEMA["ts"]})
     now = 3 * MINUTE
     result = screened(frame, now=now)
-    distinct = {tuple(map(str, as_said(row))) for row in page}
+    alike = {str(row[:1] if is_empty(row) else row): row for row in page}
+    once = {ts for ts in {row[0] for row in page} if sum(row[0] == ts for row in alike.values()) == 1}
+    silent = {row[0] for row in page if is_empty(row)} & once
+    silent = {ts for ts in silent if ts % MINUTE == 0 and ts + MINUTE <= now}
     kept = pl.concat([result.clean, result.quarantine.drop("rule")]).with_columns(pl.col("ts").to_physical())
-    empty = [
-        (start, *[None] * 5)
-        for start in range(0, 4 * MINUTE, MINUTE)
-        if result.empty.contains(Span(start, start + MINUTE))
-    ]
-    assert sorted(tuple(map(str, as_said(row))) for row in [*kept.rows(), *empty]) == sorted(distinct)
-    once = [ts for ts in {row[0] for row in distinct} if sum(row[0] == ts for row in distinct) == 1]
-    expected = {row for row in page if str(row[0]) in once and is_possible(row, now)}
+    others = [row for row in alike.values() if row[0] not in silent]
+    assert sorted(map(shown, kept.rows())) == sorted(map(shown, others))
+    expected = {row for row in page if row[0] in once and is_possible(row, now)}
     assert set(result.clean.with_columns(pl.col("ts").to_physical()).rows()) == expected
-    silent = {row[0] for row in page if str(row[0]) in once and is_empty(row)}
-    assert {row[0] for row in empty} == {ts for ts in silent if ts % MINUTE == 0 and ts + MINUTE <= now}
+    assert result.silent == Coverage((t, t + MINUTE) for t in silent)
     ts = stamps(result.clean).tolist()
     assert ts == sorted(set(ts))
     assert {f.rule for f in result.findings if f.severity == "error"} == set(result.quarantine["rule"])
-    assert result.retracted == (
-        Coverage(
-            (t // MINUTE * MINUTE, t // MINUTE * MINUTE + MINUTE) for t in stamps(result.quarantine).tolist()
-        )
-        - Coverage((t, t + MINUTE) for t in ts)
+    assert result.retracted == Coverage(
+        (t // MINUTE * MINUTE, t // MINUTE * MINUTE + MINUTE) for t in stamps(result.quarantine).tolist()
     )
-
-
-@pytest.mark.parametrize("price", [None, NAN])
-@pytest.mark.parametrize("volume", [None, NAN, 0.0])
-def test_a_row_without_a_price_says_that_nothing_was_traded(
-    price: float | None, volume: float | None
-) -> None:
-    page = at(minutes(10), 4, open=price, high=price, low=price, close=price, volume=volume)
-    result = screened(page)
-    assert result.clean.equals(page.filter(pl.int_range(pl.len()) != 4))
-    assert result.quarantine.is_empty()
-    assert (result.empty, result.retracted) == (Coverage([(4 * MINUTE, 5 * MINUTE)]), Coverage())
-    (finding,) = result.findings
-    assert (finding.rule, finding.severity, finding.count) == ("schema.empty_row", "info", 1)
-
-
-@pytest.mark.parametrize(
-    ("changed", "rule"),
-    [
-        ({"open": None}, "schema.missing_price"),
-        ({"open": NAN, "high": NAN, "low": NAN}, "quality.non_finite_price"),
-        (dict.fromkeys(("open", "high", "low", "close")), "schema.missing_price"),  # with a volume
-        ({**dict.fromkeys(("open", "high", "low", "close"), NAN), "volume": 3.0}, "quality.non_finite_price"),
-    ],
-)
-def test_a_row_with_some_values_and_not_others_is_impossible(changed: dict[str, float], rule: str) -> None:
-    result = screened(at(minutes(10), 4, **changed))
-    assert result.quarantine["rule"].to_list() == [rule]
-    assert result.empty == Coverage()
-
-
-def test_an_empty_row_beside_a_bar_of_the_same_time_is_a_contradiction() -> None:
-    page = minutes(10)
-    empty = at(page, 4, open=None, high=None, low=None, close=None, volume=None)[4:5]
-    result = screened(pl.concat([page, empty]))
-    assert result.quarantine["rule"].to_list() == ["temporal.conflicting_rows"] * 2
-    assert result.empty == Coverage()
-
-
-def test_an_empty_row_that_is_still_forming_proves_nothing() -> None:
-    page = at(minutes(5), 4, open=None, high=None, low=None, close=None, volume=None)
-    result = screened(page, now=4 * MINUTE + 1)
-    assert result.quarantine["rule"].to_list() == ["temporal.forming_bar"]
-    assert result.empty == Coverage()
 
 
 def test_the_catalogue_has_errors_first_and_names_stages() -> None:

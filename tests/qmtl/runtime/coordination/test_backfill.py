@@ -347,7 +347,7 @@ def test_a_vendor_that_ignores_its_cancellation_brings_nothing_more(place: Place
 
     place.run(stopped())
     assert vendor.asked == [hours(0, 2)], "no other question is put"
-    assert place.rows(hours(0, 6)).height == 0
+    assert_frame_equal(place.rows(hours(0, 6)), synthetic_bars(SERIES, hours(0, 1)))
     assert list((place.store.path / "claims").iterdir()) == []
     assert place.gauges() == []
 
@@ -481,3 +481,23 @@ def test_nothing_missing_asks_nothing(place: Place) -> None:
     vendor = ScriptedVendor()
     place.run(place.fill(vendor, EMPTY))
     assert vendor.calls == []
+
+
+@pytest.mark.parametrize(
+    ("factor", "unit"),
+    [(1_000, "seconds taken for milliseconds"), (10**6, "seconds taken for microseconds"), (1, None)],
+)
+def test_a_page_whose_rows_all_lie_elsewhere_says_where_and_why(
+    place: Place, factor: int, unit: str | None
+) -> None:
+    span = hours(0, 1)
+    rows = synthetic_bars(SERIES, span if unit else Span(span.start - DAY, span.end - DAY))
+    wrong = rows.with_columns((pl.col("ts").to_physical() // factor).cast(rows.schema["ts"]))
+    with pytest.raises(SourceUnavailableError, match="no row of it answers the question") as refused:
+        place.run(place.fill(Pages([Page(wrong, span)]), span))
+    why = str(refused.value.why)
+    assert "60 rows from " in why
+    assert f"none of them within {span}" in why
+    assert (unit or "nothing") in why or unit is None
+    assert ("stamps fit" in why) == (unit is not None)
+    assert place.store.last_tx() == 0

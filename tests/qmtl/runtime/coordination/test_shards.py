@@ -10,7 +10,14 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import Timeframe
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import DAY, HOUR, MINUTE
-from qmtl.runtime.coordination.shards import runs, shard_numbers, shard_span, shards_coverage
+from qmtl.runtime.coordination.shards import (
+    BRIDGE_STEPS,
+    questions,
+    runs,
+    shard_numbers,
+    shard_span,
+    shards_coverage,
+)
 from qmtl.runtime.io.store.schema import SHARD_STEPS
 
 
@@ -62,3 +69,28 @@ def test_runs_against_a_walk_over_the_bars(hours: set[int]) -> None:
             expected.append([hour, hour + 1])
     stamps = np.array(missing, dtype=np.int64) * HOUR
     assert runs(HOURS.cells(stamps), HOURS) == Coverage((a * HOUR, b * HOUR) for a, b in expected)
+
+
+ALWAYS = Grid(Timeframe.parse("1m"))
+bars = st.sets(st.integers(0, 4 * BRIDGE_STEPS), max_size=40)
+
+
+@given(bars, bars)
+def test_refused_bars_share_a_question_where_they_lie_near_each_other(
+    refused: set[int], others: set[int]
+) -> None:
+    """Oracle: walk the missing bars; a gap between refused runs is crossed if it is narrow."""
+    missing = sorted(refused | others)
+    exact: list[list[int]] = []
+    for minute in missing:
+        if exact and exact[-1][1] == minute:
+            exact[-1][1] = minute + 1
+        else:
+            exact.append([minute, minute + 1])
+    expected = Coverage((a * MINUTE, b * MINUTE) for a, b in exact)
+    spoilt = [run for run in exact if refused & set(range(*run))]
+    for before, after in zip(spoilt, spoilt[1:], strict=False):
+        if after[0] - before[1] <= BRIDGE_STEPS:
+            expected |= Coverage.of(Span(before[1] * MINUTE, after[0] * MINUTE))
+    cells = [ALWAYS.cells(np.array(sorted(m), dtype=np.int64) * MINUTE) for m in (refused | others, refused)]
+    assert questions(*cells, ALWAYS) == expected

@@ -51,7 +51,7 @@ def test_quiet_minutes_of_an_exchange_are_answered_once(make: Make, value: float
     }
     assert_frame_equal(first.frame, bars.filter(~is_quiet()))
     (finding,) = first.report.findings
-    assert (finding.rule, finding.severity, finding.count) == ("schema.empty_row", "info", 823)
+    assert (finding.rule, finding.severity, finding.count) == ("temporal.empty_row", "info", 823)
     provider.fetch(SERIES, *DAY)
     assert [call.span for call in vendor.calls] == [DAY], "nothing is left to ask for"
 
@@ -79,4 +79,4 @@ def test_empty_rows_of_a_file_are_answers_and_lines_that_are_not_there_are_not(
     assert (result.rows, result.added, result.quarantined) == (90, 40, 0)
     assert result.counts["unknown"] == unknown
     assert result.counts["no_trade"] == 50 + (30 - unknown)
-    assert [(one.rule, one.count) for one in result.findings] == [("schema.empty_row", 50)]
+    assert [(one.rule, one.count) for one in result.findings] == [("temporal.empty_row", 50)]

@@ -213,3 +213,70 @@ def test_a_program_ends_although_a_thread_hangs(tmp_path: Path) -> None:
     )
     assert (done.stdout, done.returncode) == ("backfill_wait\n", 0), done.stderr
     assert time.monotonic() - began < 30
+
+
+ABANDONED = """
+import asyncio, sys
+import qmtl
+from qmtl.runtime.io.rates import RateBudget
+from qmtl.runtime.io.vendors.ccxt import CcxtVendor
+from qmtl.runtime.testing import SimulatedExchange
+from qmtl.runtime.testing.exchange import NoAnswer
+
+class Web:
+    name = "web"
+
+    async def pages(self, series, span):
+        import aiohttp
+        while True:
+            try:
+                async with aiohttp.ClientSession() as session:
+                    await session.get(exchange.url + "/api/v3/klines?symbol=BTCUSDT&interval=1m")
+            except asyncio.CancelledError:
+                pass
+        yield
+
+class Deaf:
+    name = "deaf"
+
+    def __init__(self, vendor):
+        self.vendor = vendor
+
+    async def pages(self, series, span):
+        pages = self.vendor.pages(series, span)
+        while True:
+            page = asyncio.ensure_future(anext(pages))
+            while not page.done():
+                try:
+                    await asyncio.shield(page)
+                except asyncio.CancelledError:
+                    pass
+            yield page.result()
+
+folder, kind = sys.argv[1:]
+with SimulatedExchange() as exchange:
+    exchange.fail(NoAnswer(), times=99)
+    budget = RateBudget("sim", per_second=1e6, path=folder + "/rates.sqlite")
+    vendor = Web() if kind == "web" else Deaf(CcxtVendor("binance", urls=exchange.url, budget=budget))
+    with qmtl.SeamlessDataProvider(folder + "/bars", vendors=vendor) as provider:
+        try:
+            policy = qmtl.SLAPolicy(backfill_wait=0.5 if kind == "web" else 5.0)
+            provider.fetch("ohlcv:binance:BTC/USDT:1m", "2024-01-01", "2024-01-02", sla=policy)
+        except qmtl.SeamlessSLAExceeded as error:
+            print(error.ledger["abandoned"], "left behind" in str(error))
+print("closed")
+"""
+
+
+@pytest.mark.parametrize("kind", ["web", "deaf"])
+def test_closing_says_nothing_of_a_vendor_that_was_abandoned(tmp_path: Path, kind: str) -> None:
+    pytest.importorskip("ccxt", reason="needs qmtl[ccxt]")
+    pytest.importorskip("aiohttp", reason="needs qmtl[testing]")
+    done = subprocess.run(
+        [sys.executable, "-W", "default", "-c", ABANDONED, str(tmp_path), kind],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.stdout, done.returncode) == (f"('{kind}',) True\nclosed\n", 0)
+    assert done.stderr == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -302,3 +303,28 @@ def test_a_large_file_is_one_commit(store, tmp_path):
     rows = [change for change in store.changes(0) if change.series == SERIES]
     assert len(rows) == 1
     assert store.read(SERIES, Span(START - n * MINUTE, START)).frame.equals(frame)
+
+
+KAGGLE = """Timestamp,Open,High,Low,Close,Volume_(BTC)
+1325412060.0,100.0,100.2,99.9,100.1,81.5
+1325412120.0,NaN,NaN,NaN,NaN,NaN
+1325412180.0,NaN,NaN,NaN,NaN,NaN
+1325412300.0,100.1,100.3,100.0,100.2,4.5
+"""
+
+
+@pytest.mark.parametrize(("holes", "unknown"), [("unknown", 1), ("no_trade", 0)])
+def test_rows_without_any_price_are_minutes_without_a_trade(
+    store: EmbeddedStore, tmp_path: Path, holes: Any, unknown: int
+) -> None:
+    """The file speaks of such a bar, whatever its silence proves elsewhere."""
+    path = tmp_path / "bitstamp.csv"
+    path.write_text(KAGGLE)
+    columns = "ts=Timestamp,open=Open,high=High,low=Low,close=Close,volume=Volume_(BTC)"
+    result = import_file(store, path, SERIES, unit="s", columns=columns, holes=holes, clock=FakeClock(NOW))
+    counts = result.counts
+    assert (counts["present"], counts["no_trade"], counts["unknown"]) == (2, 3 - unknown, unknown)
+    assert result.quarantined == 0
+    assert [(f.rule, f.severity, f.count) for f in result.findings] == [("temporal.empty_row", "info", 2)]
+    again = import_file(store, path, SERIES, unit="s", columns=columns, holes=holes, clock=FakeClock(NOW))
+    assert (again.added, again.counts) == (0, counts)

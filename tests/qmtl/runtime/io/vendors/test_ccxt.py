@@ -28,14 +28,19 @@ from qmtl.runtime.io.vendors.ccxt_client import ccxt_exchanges, replaced, retry_
 from qmtl.runtime.testing import FakeClock, Known, SimulatedExchange, VendorSuite
 from qmtl.runtime.testing.exchange import (
     Altered,
+    Cached,
     Cut,
+    Elsewhere,
     Fault,
     NoAnswer,
     Outage,
     ShortPage,
+    SinceIgnored,
     Status,
     doubled,
     high_below_low,
+    in_microseconds,
+    in_seconds,
     negative_price,
     not_a_number,
     shifted,
@@ -304,6 +309,84 @@ def test_an_exchange_that_contradicts_itself_is_not_believed(
         collect(new_vendor())
 
 
+YEAR = 365 * 24 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Elsewhere(-YEAR), "1,000 rows from 2023-01-01"),
+        (Cached(START - 3 * HOUR, 60), "60 rows from 2023-12-31T21:00:00Z to 2023-12-31T21:59:00Z"),
+        (Cached(START + 100 * HOUR, 60), "60 rows from 2024-01-05T04:00:00Z"),
+        (SinceIgnored(), "1,000 rows from 2024-01-31T07:21:00Z"),
+        (SinceIgnored(1), "1 row from 2024-02-01"),
+        (Altered(in_seconds), "the stamps fit if they are seconds, where milliseconds are expected"),
+        (
+            Altered(in_microseconds),
+            "the stamps fit if they are microseconds, where milliseconds are expected",
+        ),
+    ],
+    ids=["another year", "cached, older", "cached, newer", "newest", "newest bar", "seconds", "microseconds"],
+)
+def test_rows_beside_the_question_prove_nothing_and_are_an_error(
+    exchange: SimulatedExchange, new_vendor: Callable[[], CcxtVendor], fault: Fault, words: str
+) -> None:
+    exchange.fail(fault, times=99)
+    pages: list[Page] = []
+
+    async def scene(vendor: CcxtVendor) -> None:
+        async for page in vendor.pages(SERIES, SPAN):
+            pages.append(page)
+
+    with pytest.raises(SourceUnavailableError) as failed:
+        play(new_vendor(), scene)
+    assert not pages
+    assert words in str(failed.value.why)
+    assert "none of them within [2024-01-01, 2024-01-0" in str(failed.value.why)
+    assert exchange.count() <= 5
+
+
+def test_rows_of_a_later_year_are_contradictions_or_the_truth(
+    exchange: SimulatedExchange, new_vendor: Callable[[], CcxtVendor]
+) -> None:
+    # Whatever is asked, it answers for a week later: dense rows, none of them ever the same.
+    exchange.fail(Elsewhere(7 * 24 * HOUR), times=99)
+    with pytest.raises(SourceUnavailableError, match="contradict"):
+        collect(new_vendor())
+
+
+def test_a_page_from_a_cache_proves_what_lies_between_its_rows(
+    exchange: SimulatedExchange, new_vendor: Callable[[], CcxtVendor]
+) -> None:
+    exchange.fail(Cached(START + 10 * HOUR, 60), times=99)
+    pages: list[Page] = []
+
+    async def scene(vendor: CcxtVendor) -> None:
+        async for page in vendor.pages(SERIES, SPAN):
+            pages.append(page)
+
+    with pytest.raises(SourceUnavailableError, match="60 rows"):
+        play(new_vendor(), scene)
+    assert answered(pages) == Coverage.of(Span(START + 10 * HOUR, START + 11 * HOUR))
+    assert rows(pages).equals(exchange.bars(SERIES, Span(START + 10 * HOUR, START + 11 * HOUR)))
+
+
+@pytest.mark.parametrize("after", range(4))
+@pytest.mark.parametrize(
+    "fault",
+    [Elsewhere(-YEAR), Elsewhere(2 * HOUR), Cached(START, 60), Cached(START + 5 * HOUR, 60), SinceIgnored()],
+    ids=str,
+)
+def test_one_answer_to_another_question_is_overcome(
+    exchange: SimulatedExchange, new_vendor: Callable[[], CcxtVendor], fault: Fault, after: int
+) -> None:
+    exchange.fail(ShortPage(9999), times=after)
+    exchange.fail(fault)
+    pages = collect(new_vendor())
+    assert answered(pages) == Coverage.of(SPAN)
+    assert rows(pages).equals(exchange.bars(SERIES, SPAN))
+
+
 @pytest.mark.parametrize("change", [doubled, shuffled])
 def test_twice_and_unsorted_rows_are_the_same_rows(
     exchange: SimulatedExchange, new_vendor: Callable[[], CcxtVendor], change: Any
@@ -457,7 +540,7 @@ def test_an_exchange_that_cannot_tell_its_first_bar_leaves_silence(
     exchange: SimulatedExchange, new_vendor: Callable[[], CcxtVendor], fault: Fault
 ) -> None:
     span = Span(LISTED - HOUR, LISTED + HOUR)
-    questions = 2  # for what was asked; the next is about the first bar of all
+    questions = 3  # for what was asked, and whether `since` is heeded; the next is about the first bar of all
     exchange.fail(ShortPage(9999), times=questions)
     exchange.fail(fault, times=20)
     found = collect(new_vendor(), span)

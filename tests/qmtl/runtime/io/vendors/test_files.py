@@ -181,3 +181,16 @@ def test_reading_options_apply(tmp_path):
     assert page.answered == minutes(0, 1)
     assert page.frame.row(0)[1:] == (1.0, 2.0, 0.5, 1.5, None)
     assert page.frame.schema == empty_bars().schema
+
+
+def test_a_file_of_another_year_proves_nothing(tmp_path: Path) -> None:
+    for holes in ("unknown", "no_trade"):
+        bars = synthetic_bars("ohlcv:mine:A:1m", Span(to_ns("2023-01-01"), to_ns("2023-01-02")))
+        bars.write_csv(tmp_path / "A.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ")
+        vendor = FilesVendor(str(tmp_path / "{symbol}.csv"), holes=holes)
+
+        async def pages(vendor: FilesVendor = vendor) -> list[Page]:
+            asked = Span(to_ns("2024-01-01"), to_ns("2024-02-01"))
+            return [page async for page in vendor.pages(SeriesId.parse("ohlcv:mine:A:1m"), asked)]
+
+        assert asyncio.run(pages()) == []
