@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,7 +91,7 @@ def test_refused_bars_share_a_question_where_they_lie_near_each_other(
             exact.append([minute, minute + 1])
     expected = Coverage((a * MINUTE, b * MINUTE) for a, b in exact)
     spoilt = [run for run in exact if refused & set(range(*run))]
-    for before, after in zip(spoilt, spoilt[1:], strict=False):
+    for before, after in itertools.pairwise(spoilt):
         if after[0] - before[1] <= BRIDGE_STEPS:
             expected |= Coverage.of(Span(before[1] * MINUTE, after[0] * MINUTE))
     cells = [ALWAYS.cells(np.array(sorted(m), dtype=np.int64) * MINUTE) for m in (refused | others, refused)]
