@@ -177,6 +177,7 @@ class _Job:
     def __post_init__(self) -> None:
         self.total = self.grid.count(self.wanted)
         self._left = self.wanted
+        self.stored = EMPTY
         self.refused = EMPTY  # missing, because their rows were impossible
         self.bridged = EMPTY  # known, and asked for with what lies around it
 
@@ -246,6 +247,7 @@ class _Job:
         """
         store, series, grid, now = self.on.store, self.series, self.grid, self.on.clock.now()
         states = await in_thread(partial(survey, store, series, cells.hull, grid, now=now))
+        self.stored |= states.present
         known = (states.present | states.no_trade | states.absent) & cells
         again = again & known
         if not again:
@@ -407,9 +409,12 @@ class _Chunk:
             source=job.filling.source,
             facts=job.facts,
         )
+        # A bar that has a row keeps it, and the answer that brought it, if this row for it is impossible.
+        retracted = write.retracted - job.stored
         write = replace(
             write,
-            refused=write.retracted & job.refused,
+            retracted=retracted,
+            refused=retracted & job.refused,
             refused_until=now + int(job.on.rules.absent_expiry * SECOND),
         )
         self._saving = submitted(job.on.store.commit, job.series, write)

@@ -100,7 +100,9 @@ def test_an_impossible_answer_to_refresh_changes_no_row(make: Make) -> None:
     result = provider.refresh(SERIES, *HOUR)
     assert (result.quarantined, result.unconfirmed, result.corrections.height) == (1, Coverage(), 0)
     assert [finding.severity for finding in result.findings] == ["error"]
-    assert_frame_equal(ask(provider), before)
+    again = provider.fetch(SERIES, *HOUR)
+    assert_frame_equal(again.frame, before)
+    assert [served.cells for served in again.receipt.served] == [Coverage.of(HOUR)], "with who brought it"
 
 
 def test_a_refresh_that_fails_keeps_all(make: Make) -> None:
@@ -148,7 +150,7 @@ def test_who_waits_for_a_claim_takes_an_answer_that_was_asked_for_after_its_own_
             time.sleep(0.01)
         clock.advance(1)
         one.store.commit(SERIES, Write("x", opened + 1, answered=Coverage.of(minutes(0, 30))))
-        one.store.commit(SERIES, Write("x", opened - 1, answered=Coverage.of(minutes(30, 60))))
+        one.store.commit(SERIES, Write("y", opened - 1, answered=Coverage.of(minutes(30, 60))))
     waiting.result(30)
     assert [call.span for call in vendor.calls] == [minutes(30, 60)]
 

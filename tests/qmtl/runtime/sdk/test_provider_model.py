@@ -200,7 +200,7 @@ def after_page(past: Past, told: Told, ts: int, end: int) -> Past:
             return Past(past.row, "absent", told.at)
         return Past(past.row, "answered", told.at) if end <= told.at - SETTLE else past
     if len(rows) > 1 or not is_possible(next(iter(rows))):
-        return Past(past.row)
+        return past if past.row is not None else Past()
     return Past(next(iter(rows)), "answered", told.at)
 
 
