@@ -528,6 +528,6 @@ def test_a_file_that_holds_no_bars_of_the_series_is_refused(tmp_path: Path) -> N
             import_file(store, funding, "ohlcv:x:XRP:8h")
         rules = {finding.rule for finding in caught.value.report.findings}
         assert "temporal.off_grid" in rules, "funding is stamped some milliseconds late"
-        with pytest.raises(InvalidRequestError, match="JSON array"):
+        with pytest.raises(InvalidRequestError, match="holds no bars"):
             import_file(store, DATA / FREQTRADE / "NOPAIR_XXX-4m.json", "ohlcv:x:NOPAIR:4m")
         assert store.last_tx() == 0
