@@ -60,7 +60,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     try:
         with _part_of(path) as file:
             yield file
-    except Exception as error:
+    except Exception as error:  # each library that writes a format has its own error for a full disk
         failure = disk_error(error, path)
         if failure is None:
             raise
