@@ -35,6 +35,20 @@ FORMATS = {
 }
 
 
+# What the libraries raise for a file that is damaged, cut, or packed in a way that is not known. zipfile says
+# RuntimeError of an encrypted member, NotImplementedError of an unknown packing.
+UNPACKING_ERRORS = (
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    zstandard.ZstdError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+)
+
+
 class PlainFile(NamedTuple):
     """A file without packing: where it lies for the while, what to call it, and the suffix of its content."""
 
@@ -82,17 +96,7 @@ def plain_file(path: Path, member: str | None = None) -> Iterator[PlainFile]:
         content = Path(folder, "content")
         try:
             inside = _unpack(path, member, content)
-        except (
-            OSError,
-            zipfile.BadZipFile,
-            zlib.error,
-            lzma.LZMAError,
-            zstandard.ZstdError,
-            EOFError,
-            RuntimeError,
-            NotImplementedError,
-        ) as error:
-            # zipfile says RuntimeError of an encrypted member, NotImplementedError of an unknown packing.
+        except UNPACKING_ERRORS as error:
             raise InvalidRequestError(
                 f"{path} cannot be unpacked",
                 why=str(error),

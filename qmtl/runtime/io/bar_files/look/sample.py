@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import lzma
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import zstandard
-
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.runtime.io.bar_files.unpacking import FORMATS, STREAMS
+from qmtl.runtime.io.bar_files.unpacking import FORMATS, STREAMS, UNPACKING_ERRORS
 
 HEAD = 1 << 16
 TAIL = 1 << 15
@@ -59,17 +55,7 @@ def take_sample(path: Path, *, most: int = HEAD) -> Sample:
         raise InvalidRequestError(f"{path} cannot be looked at", why=why, next_step="check the path")
     try:
         return _sample(path, most)
-    except (
-        OSError,
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        zstandard.ZstdError,
-        EOFError,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:
-        # zipfile says RuntimeError of an encrypted member, NotImplementedError of an unknown packing.
+    except UNPACKING_ERRORS as error:
         raise InvalidRequestError(
             f"{path} cannot be looked at",
             why=getattr(error, "strerror", None) or str(error),
