@@ -7,7 +7,7 @@ READY := .venv/.ready
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench soak docs services lock wheel format clean
+.PHONY: help setup demo test quick bench soak docs services lock wheel format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,11 +34,18 @@ test: $(READY)  ## the whole ritual: format, lint, types, layering, tests, docs
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n auto -rs
 
+quick: $(READY)  ## format, lint, types, layering and unit tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n auto -m "not slow and not process and not service"
+
 bench: $(READY)  ## measure what docs/benchmarks.md reports
 	$(BIN)/python -m benchmarks
 
-soak: $(READY)  ## the crash tests, 1,000 rounds, and an import of 10 million lines
-	QMTL_TEST_CRASH_ROUNDS=1000 QMTL_TEST_IMPORT_ROWS=10000000 \
+soak: $(READY)  ## the crash tests, 1,000 rounds; an import of 10 million lines; stores of up to 10 GB
+	QMTL_TEST_CRASH_ROUNDS=1000 QMTL_TEST_IMPORT_ROWS=10000000 QMTL_TEST_GROWTH=full \
 		$(BIN)/python -m pytest -n auto -rs tests -k "crash or soak"
 
 docs: $(READY)  ## build the documentation; a warning is an error
@@ -54,7 +61,7 @@ lock:  ## pin every dependency again, with hashes
 wheel: $(READY)  ## build the wheel into dist/
 	$(BIN)/uv build --wheel --quiet
 
-format: $(READY)  ## let ruff format and mend what it can
+format: $(READY)  ## let ruff format and fix what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import catalogue, machine, table
+from benchmarks import arctic_environment, catalogue, machine, table
 from benchmarks.figures import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,9 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := sorted(set(asked.cases) - set(catalogue.NAMES)):
         parser.error(f"no such case: {', '.join(unknown)}; there are {', '.join(catalogue.NAMES)}")
     console = Console(stderr=True)
-    facts = machine.facts()
+    if not asked.quick:
+        with console.status("install ArcticDB, unless that was done before"):
+            arctic_environment.install()
+    facts = machine.facts() | {"ArcticDB": arctic_environment.version()}
     loads = [machine.load()]
     results: dict[str, list[Figure]] = {}
+    skipped: dict[str, str] = {}
     broken: list[str] = []
     for name in asked.cases or catalogue.NAMES:
         title = catalogue.title(name)
@@ -35,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             figures = _measure(name, "tiny" if asked.quick else "full")
         if figures is None:
             broken.append(name)
+        elif isinstance(figures, str):
+            skipped[title] = figures
         else:
             results[title] = figures
         loads.append(machine.load())
@@ -42,17 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if machine.is_too_busy(loads):
         facts["CAUTION"] = "others were at work on this machine; whether a goal is kept is not decided"
     if asked.json:
-        asked.json.write_text(_as_json(results, facts, quick=asked.quick), encoding="utf-8")
+        asked.json.write_text(_as_json(results, skipped, facts, quick=asked.quick), encoding="utf-8")
     if asked.markdown:
-        table.update_document(asked.markdown, table.for_markdown(results, facts))
+        table.update_document(asked.markdown, table.for_markdown(results, skipped, facts))
     # A file or a pipe has no width of its own; eighty columns would break every line of the table.
     out = Console() if sys.stdout.isatty() else Console(width=150)
     out.print("; ".join(f"{key} {value}" for key, value in facts.items()), soft_wrap=True)
-    out.print(table.for_terminal(results))
+    out.print(table.for_terminal(results, skipped))
     if asked.quick:
         out.print("These are quick runs of tiny sizes: they prove that the cases run, and nothing else.")
     for name in broken:
-        console.print(f"[red]{name} broke; what it said stands above")
+        console.print(f"[red]{name} failed; its output stands above")
     return 1 if broken else 0
 
 
@@ -65,22 +72,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _measure(name: str, size: str) -> list[Figure] | None:
-    """The figures of a case, measured by a process of its own; None if it broke."""
+def _measure(name: str, size: str) -> list[Figure] | str | None:
+    """The figures of a case, measured by a process of its own; why it was skipped; None if it broke."""
     with tempfile.TemporaryDirectory(prefix="qmtl-bench-") as temporary:
-        folder, told = Path(temporary) / "work", Path(temporary) / "figures.json"
+        folder, figures_path = Path(temporary) / "work", Path(temporary) / "figures.json"
         folder.mkdir()
+        # Whole processes are measured with compiled files, as they are where the package is installed.
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         ended = subprocess.run(
-            [sys.executable, "-m", "benchmarks.child", name, size, str(folder), str(told)], cwd=ROOT
+            [sys.executable, "-m", "benchmarks.child", name, size, str(folder), str(figures_path)],
+            cwd=ROOT,
+            env=environment,
         )
         if ended.returncode:
             return None
-        return [Figure.from_json(values) for values in json.loads(told.read_text(encoding="utf-8"))]
+        outcome = json.loads(figures_path.read_text(encoding="utf-8"))
+        return outcome if isinstance(outcome, str) else [Figure.from_json(values) for values in outcome]
 
 
-def _as_json(results: dict[str, list[Figure]], facts: dict[str, str], *, quick: bool) -> str:
+def _as_json(
+    results: dict[str, list[Figure]], skipped: dict[str, str], facts: dict[str, str], *, quick: bool
+) -> str:
     figures = {title: [figure.to_json() for figure in rows] for title, rows in results.items()}
-    return json.dumps({"machine": facts, "quick": quick, "cases": figures}, indent=2) + "\n"
+    document = {"machine": facts, "quick": quick, "cases": figures, "skipped": skipped}
+    return json.dumps(document, indent=2) + "\n"
 
 
 if __name__ == "__main__":

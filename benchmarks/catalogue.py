@@ -12,11 +12,15 @@ NAMES = (
     "stored_year",
     "stored_window",
     "cache_hit",
+    "cache_hit_warned",
+    "panel",
     "conformance",
+    "conformance_illiquid",
     "spans",
     "bulk_write",
     "upsert",
     "append",
+    "one_bar_each",
     "cold_backfill",
     "schema_cached",
     "schema_over_http",
@@ -24,6 +28,7 @@ NAMES = (
     "schema_verdict",
     "schema_validation",
     "start_up",
+    "cli_warm",
 )
 
 # Read without importing the case: the parent process stays small.

@@ -1,4 +1,4 @@
-"""What one measurement says: a number, its goal, and what it is to be compared with."""
+"""The result of one measurement: a number, its goal, and what it is to be compared with."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from benchmarks.stopwatch import Times
 
+# The peers, as the figures name them.
+DUCKDB, PARQUET, ARCTIC = "DuckDB", "Parquet", "ArcticDB"
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6}
 
 
@@ -18,8 +20,8 @@ class Figure:
     what: what was done, in a few words.
     measured: how much of `unit` it took: a median, unless `what` says p99.
     goal: the bound it should keep, in `unit`; None where the number only explains another.
-    floor: what the machine needs for the least conceivable work, in `unit`; `floor_is` says which work.
-    peers: the same raw work done by other tools, in `unit`, by name.
+    floor: what the machine needs for the minimal work, in `unit`; `floor_is` says which work.
+    peers: the same raw work done by other tools, in `unit`, by name; None for one that is not installed.
     spread: what 10 % and what 90 % of the rounds did not pass, in `unit`. Far apart, they say that the
         median is no typical round.
     faults: the median of page faults in a round; None where it was not counted.
@@ -32,7 +34,7 @@ class Figure:
     goal: float | None = None
     floor: float | None = None
     floor_is: str = ""
-    peers: Mapping[str, float] = field(default_factory=dict)
+    peers: Mapping[str, float | None] = field(default_factory=dict)
     spread: tuple[float, float] | None = None
     faults: float | None = None
     more_is_better: bool = False
@@ -63,13 +65,17 @@ class Figure:
         return cls(**fields)
 
 
-class Beside(NamedTuple):
+class Skipped(Exception):
+    """A case cannot be measured here; the message says what it lacks, and stands in the table for it."""
+
+
+class Comparison(NamedTuple):
     """What figures of one run are compared with; `unit` is s, ms or us."""
 
     unit: str
     floor: Times
     floor_is: str
-    peers: Mapping[str, Times] = {}
+    peers: Mapping[str, Times | None] = {}
 
     def in_unit(self, seconds: float) -> float:
         return seconds * _PER_SECOND[self.unit]
@@ -89,7 +95,10 @@ class Beside(NamedTuple):
             goal=goal,
             floor=self.in_unit(self.floor.percentile(50)),
             floor_is=self.floor_is,
-            peers={name: self.in_unit(taken.percentile(percent)) for name, taken in self.peers.items()},
+            peers={
+                name: None if taken is None else self.in_unit(taken.percentile(percent))
+                for name, taken in self.peers.items()
+            },
             spread=(low, high),
             faults=float(sorted(times.faults)[len(times.faults) // 2]),
         )

@@ -1,10 +1,10 @@
-"""A load on a server: some connections, each of which asks for the next answer when it has the last.
+"""A load on a server: some connections, each of which sends its next request when it has the last answer.
 
 python -m benchmarks.http_load URL PATH SECONDS CONNECTIONS
 python -m benchmarks.http_load --serve BYTES
 
 Prints, as JSON, how many answers came in a second, and the seconds that each took. With --serve it is the
-least conceivable server: it answers every request with so many bytes, and prints its address first.
+minimal server: it answers every request with so many bytes, and prints its address first.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import time
 from urllib.parse import urlsplit
 
 
-class _Asking(asyncio.Protocol):
+class _ClientConnection(asyncio.Protocol):
     """One connection. An answer has a content-length, as those of a registry have."""
 
     def __init__(self, request: bytes, ends: float, seconds: list[float]) -> None:
         self._request = request
         self._ends = ends
         self._seconds = seconds
-        self._told = b""
+        self._output = b""
         self.done = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -36,8 +36,8 @@ class _Asking(asyncio.Protocol):
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        self._told += data
-        head, border, body = self._told.partition(b"\r\n\r\n")
+        self._output += data
+        head, border, body = self._output.partition(b"\r\n\r\n")
         if not border:
             return
         length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
@@ -45,10 +45,10 @@ class _Asking(asyncio.Protocol):
             return
         now = time.perf_counter()
         if not head.startswith(b"HTTP/1.1 200 "):
-            self.done.set_exception(RuntimeError(self._told.decode(errors="replace")))
+            self.done.set_exception(RuntimeError(self._output.decode(errors="replace")))
             return
         self._seconds.append(now - self._began)
-        self._told = b""
+        self._output = b""
         if now < self._ends:
             self._ask()
         else:
@@ -67,7 +67,7 @@ async def load(url: str, path: str, seconds: float, connections: int) -> dict[st
     began = time.perf_counter()
     made = [
         await loop.create_connection(
-            lambda: _Asking(request, began + seconds, taken), where.hostname, where.port
+            lambda: _ClientConnection(request, began + seconds, taken), where.hostname, where.port
         )
         for _ in range(connections)
     ]
@@ -75,7 +75,7 @@ async def load(url: str, path: str, seconds: float, connections: int) -> dict[st
     return {"rate": len(taken) / (time.perf_counter() - began), "seconds": taken}
 
 
-class _Answering(asyncio.Protocol):
+class _ServerConnection(asyncio.Protocol):
     """Whatever comes up to an empty line is a request."""
 
     def __init__(self, answer: bytes) -> None:
@@ -91,7 +91,7 @@ class _Answering(asyncio.Protocol):
 
 async def serve(size: int) -> None:
     answer = f"HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n".encode() + b" " * size
-    server = await asyncio.get_running_loop().create_server(lambda: _Answering(answer), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(lambda: _ServerConnection(answer), "127.0.0.1", 0)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 

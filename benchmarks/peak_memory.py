@@ -1,4 +1,4 @@
-"""A process that backfills a year once, and tells by how much its memory peaked.
+"""A process that backfills a year once, and prints by how much its memory peaked.
 
 python -m benchmarks.peak_memory ROWS FOLDER
 
@@ -36,8 +36,8 @@ def main(rows: int, folder: Path) -> None:
     _fetch(folder / "small", frame.head(5_000))
     _FORGET.write_text("5")
     before = _resident("VmRSS")
-    held = _fetch(folder / "year", frame)
-    print(_resident("VmHWM") - before, held)
+    answered = _fetch(folder / "year", frame)
+    print(_resident("VmHWM") - before, answered)
 
 
 def _fetch(folder: Path, frame: pl.DataFrame) -> int:

@@ -11,9 +11,6 @@ import polars as pl
 
 from qmtl.foundation.timeline import Span
 
-DUCKDB = "DuckDB"
-PARQUET = "Parquet"
-
 _COLUMNS = "ts, open, high, low, close, volume"
 
 
@@ -36,6 +33,12 @@ class Duck:
         self.connection.execute(f"INSERT INTO bars SELECT '{series}', {_COLUMNS} FROM fresh")
         self.connection.unregister("fresh")
 
+    def insert_many(self, frame: pl.DataFrame) -> None:
+        """Rows of several series, with the column `series`, in one durable transaction."""
+        self.connection.register("fresh", _plain(frame).to_arrow())
+        self.connection.execute(f"INSERT INTO bars SELECT series, {_COLUMNS} FROM fresh")
+        self.connection.unregister("fresh")
+
     def append(self, row: tuple[Any, ...], series: str = "bench") -> None:
         """One row (ts in ns, then the values), one durable transaction."""
         self.connection.execute("INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?)", (series, *row))
@@ -54,6 +57,14 @@ class Duck:
         found = self.connection.sql(
             f"SELECT {_COLUMNS} FROM bars WHERE series = ? AND ts >= ? AND ts < ? ORDER BY ts",
             params=(series, span.start, span.end),
+        )
+        return pl.DataFrame(found.pl())
+
+    def read_many(self, span: Span) -> pl.DataFrame:
+        """The rows of a span of all series, by series and time, as a frame."""
+        found = self.connection.sql(
+            f"SELECT series, {_COLUMNS} FROM bars WHERE ts >= ? AND ts < ? ORDER BY series, ts",
+            params=tuple(span),
         )
         return pl.DataFrame(found.pl())
 
@@ -82,16 +93,25 @@ def write_parquet(frame: pl.DataFrame, path: Path) -> None:
 
 def read_parquet(path: Path, span: Span) -> pl.DataFrame:
     """The rows of a span, found by the statistics of the row groups."""
+    return _within(path, span).collect()
+
+
+def read_parquet_of_many(folder: Path, span: Span) -> pl.DataFrame:
+    """The rows of a span of all series in the files of a folder, by series and time."""
+    return _within(folder, span).sort("series", "ts").collect()
+
+
+def _within(path: Path, span: Span) -> pl.LazyFrame:
     from qmtl.foundation.frames import TS
 
     start, end = (pl.lit(bound).cast(TS) for bound in span)
-    return pl.scan_parquet(path).filter(pl.col("ts") >= start, pl.col("ts") < end).collect()
+    return pl.scan_parquet(path).filter(pl.col("ts") >= start, pl.col("ts") < end)
 
 
 def upsert_parquet(path: Path, frame: pl.DataFrame) -> None:
     """Read a file, lay newer rows over it, and write it anew."""
-    held = pl.read_parquet(path)
-    write_parquet(pl.concat([held.join(frame.select("ts"), on="ts", how="anti"), frame]).sort("ts"), path)
+    stored = pl.read_parquet(path)
+    write_parquet(pl.concat([stored.join(frame.select("ts"), on="ts", how="anti"), frame]).sort("ts"), path)
 
 
 def _plain(frame: pl.DataFrame) -> pl.DataFrame:

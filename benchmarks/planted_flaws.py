@@ -2,16 +2,13 @@
 
 Real bars, one flaw at a time in one bar of them, the rules of the package: how many of the flaws raise a
 warning at the very bar, and which bars raise one as they are. The shares come with `bokeh_sampledata`; the
-other series lie outside this project, in the folder that `QMTL_TEST_DATA` names, or in `../shared/data`.
+other series lie outside this project, see `real_data`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import re
-import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,23 +20,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from benchmarks.real_data import DATA, OCTOBOT, recorded
 from qmtl.foundation.calendars import calendar_named
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.frames import PRICES, bars, stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Int64Array
-from qmtl.foundation.times import SECOND
+from qmtl.runtime.conformance.context_window import CONTEXT
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.rules import PRICE_JUMP, PRICE_SPIKE
-from qmtl.runtime.conformance.stretch import CONTEXT
-from qmtl.runtime.io.store.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.sdk.importing import import_file
 
-DATA = Path(os.environ.get("QMTL_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 # Bars of each series that get a flaw, spread evenly.
 SAMPLES = 100
-# A flaw this near to one that is there anyway is another question.
+# A flaw this near to an existing one is not counted.
 _BESIDE = 8
 _BEGIN, _END = "<!-- planted: begin -->", "<!-- planted: end -->"
 
@@ -186,7 +182,6 @@ FILES: Sequence[tuple[str, str, str, Mapping[str, Any]]] = (
         {},
     ),
 )
-OCTOBOT = "crypto/OctoBot/octobot/strategy_optimizer/optimizer_data_files/AbstractExchangeHistoryCollector_"
 RECORDED = (
     ("ETH/USDT 1d", f"{OCTOBOT}1581776676.5721796.data"),
     ("ADA/BTC 1d", f"{OCTOBOT}1581775117.1713624.data"),
@@ -214,15 +209,9 @@ def _imported(
 
 
 def _recorded(name: str, path: Path) -> Market:
-    """One timeframe of an SQLite file that keeps candles as JSON lists; the last was still forming."""
     symbol, timeframe = name.split()
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        query = "select candle from ohlcv where symbol = ? and time_frame = ? order by timestamp"
-        candles = [json.loads(candle) for (candle,) in connection.execute(query, (symbol, timeframe))][:-1]
-    rows = np.unique(np.array(candles, dtype=float), axis=0)
-    values = {column: rows[:, place] for place, column in enumerate((*PRICES, "volume"), start=1)}
-    frame = bars((rows[:, 0] * SECOND).astype(np.int64), values)
-    return Market(name, "coins", frame, Grid(SeriesId.parse(f"ohlcv:x:{symbol}:{timeframe}").timeframe))
+    grid = Grid(SeriesId.parse(f"ohlcv:x:{symbol}:{timeframe}").timeframe)
+    return Market(name, "coins", recorded(path, symbol, timeframe), grid)
 
 
 # -- the table ------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from qmtl.foundation.frames import stamps
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import MINUTE, to_ns
-from qmtl.runtime.io.store.base import Write
-from qmtl.runtime.io.store.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.io.vendors.base import Page
 from qmtl.runtime.testing.bars import synthetic_bars
 

@@ -1,4 +1,4 @@
-"""How much is measured: the sizes that the goals speak of, and tiny ones that only prove that a case runs."""
+"""How much is measured: the sizes that the goals are for, and tiny ones that only prove that a case runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ class Sizes:
     """Row counts and repetitions.
 
     year: rows of one stored year. window: rows of a short read. many: rows of the largest series.
-    series: how many series of a year are written in bulk. upsert: rows changed at once.
+    series: how many series of a year are written in bulk. panel: how many are fetched at once.
+    upsert: rows changed at once.
     spans: how many are merged. fields: of a large schema. versions: of a subject. seconds: how long a server
         is under load.
     rounds: repetitions of what takes milliseconds; twice as many would not move a median. quick_rounds:
@@ -21,6 +22,7 @@ class Sizes:
     window: int
     many: int
     series: int
+    panel: int
     upsert: int
     spans: int
     fields: int
@@ -36,6 +38,7 @@ FULL = Sizes(
     window=1_000,
     many=10_000_000,
     series=8,
+    panel=1_000,
     upsert=10_000,
     spans=200_000,
     fields=200,
@@ -50,6 +53,7 @@ TINY = Sizes(
     window=1_000,
     many=60_000,
     series=2,
+    panel=5,
     upsert=1_000,
     spans=2_000,
     fields=5,

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.figures import Figure
+from benchmarks.figures import ARCTIC, DUCKDB, PARQUET, Figure
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-HEADINGS = ("", "measured", "p10 - p90", "faults", "goal", "met", "floor", "x floor", "DuckDB", "polars")
-_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
+HEADINGS = (
+    *("", "measured", "p10 - p90", "faults", "goal", "met", "floor", "x floor"),
+    *("DuckDB raw", "polars raw", "ArcticDB raw"),
+)
+NOT_INSTALLED = "not installed"
 _KEPT = {True: "yes", False: "NO", None: ""}
 
 
@@ -30,6 +33,7 @@ class Row(NamedTuple):
     ratio: str
     duckdb: str
     polars: str
+    arctic: str
 
 
 def row_of(figure: Figure) -> Row:
@@ -45,14 +49,15 @@ def row_of(figure: Figure) -> Row:
         _KEPT[figure.is_met],
         number(figure.floor),
         "" if figure.ratio is None else number(figure.ratio),
-        number(peers.get("DuckDB")),
-        number(peers.get("Parquet", peers.get("polars"))),
+        number(peers.get(DUCKDB)),
+        number(peers.get(PARQUET, peers.get("polars"))),
+        NOT_INSTALLED if ARCTIC in peers and peers[ARCTIC] is None else number(peers.get(ARCTIC)),
     )
 
 
 def floors_of(figures: Iterable[Figure]) -> str:
     """What the floors of a case are, each named once."""
-    return "; ".join(dict.fromkeys(figure.floor_is for figure in figures))
+    return "; ".join(dict.fromkeys(figure.floor_is for figure in figures if figure.floor_is))
 
 
 def number(value: float | None) -> str:
@@ -64,7 +69,7 @@ def number(value: float | None) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
 
 
-def for_terminal(results: Mapping[str, list[Figure]]) -> Table:
+def for_terminal(results: Mapping[str, list[Figure]], skipped: Mapping[str, str]) -> Table:
     """A rich table with one section per case."""
     from rich.markup import escape
     from rich.table import Table
@@ -80,15 +85,26 @@ def for_terminal(results: Mapping[str, list[Figure]]) -> Table:
             colour = {True: "green", False: "red", None: ""}[figure.is_met]
             table.add_row(f"  {escape(row.what)}", *row[1:], style=colour)
         table.add_row(f"  [dim]floor: {escape(floors_of(figures))}")
+    for title, reason in skipped.items():
+        table.add_section()
+        table.add_row(f"[bold]{escape(title)}")
+        table.add_row(f"  [yellow]skipped: {escape(reason)}")
     return table
 
 
-def for_markdown(results: Mapping[str, list[Figure]], facts: Mapping[str, str]) -> str:
-    """The facts of the machine in one line, then each case under a heading: its floor, and its table."""
-    return "\n".join(_markdown_lines(results, facts))
+def for_markdown(
+    results: Mapping[str, list[Figure]], skipped: Mapping[str, str], facts: Mapping[str, str]
+) -> str:
+    """The facts of the machine in one line, then each case under a heading: its floor, and its table.
+
+    What was skipped stands at the end, with what it lacked.
+    """
+    return "\n".join(_markdown_lines(results, skipped, facts))
 
 
-def _markdown_lines(results: Mapping[str, list[Figure]], facts: Mapping[str, str]) -> Iterator[str]:
+def _markdown_lines(
+    results: Mapping[str, list[Figure]], skipped: Mapping[str, str], facts: Mapping[str, str]
+) -> Iterator[str]:
     yield "; ".join(f"{name} {value}" for name, value in facts.items()) + "."
     for title, figures in results.items():
         rows = [row_of(figure) for figure in figures]
@@ -99,16 +115,19 @@ def _markdown_lines(results: Mapping[str, list[Figure]], facts: Mapping[str, str
         yield "| --- |" + " ---: |" * (len(shown) - 1)
         for row in rows:
             yield _line(row[column] for column in shown)
+    for title, reason in skipped.items():
+        yield from ("", f"### {title}", "", f"Skipped: {reason}.")
 
 
 def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def update_document(path: Path, content: str) -> None:
-    """Put the content between the markers of a document. Raises `ValueError` if it has none."""
+def update_document(path: Path, content: str, *, of: str = "figures") -> None:
+    """Put the content between the markers named so. Raises `ValueError` if the document has none."""
+    begin, end = f"<!-- {of}: begin -->", f"<!-- {of}: end -->"
     document = path.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(_BEGIN)}.*{re.escape(_END)}", re.DOTALL)
+    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
     if not pattern.search(document):
-        raise ValueError(f"{path} has no lines {_BEGIN} and {_END}; add them where the table belongs")
-    path.write_text(pattern.sub(lambda _: f"{_BEGIN}\n\n{content}\n\n{_END}", document), encoding="utf-8")
+        raise ValueError(f"{path} has no lines {begin} and {end}; add them where the table belongs")
+    path.write_text(pattern.sub(lambda _: f"{begin}\n\n{content}\n\n{end}", document), encoding="utf-8")

@@ -74,10 +74,12 @@ def _help(*words: str) -> str:
 
     from qmtl.interfaces.cli.main import app
 
-    said = CliRunner(env={"COLUMNS": "96", "NO_COLOR": "1"}).invoke(app, [*words, "--help"], prog_name="qmtl")
-    if said.exit_code:
-        raise RuntimeError(f"qmtl {' '.join(words)} --help ended with {said.exit_code}: {said.output}")
-    return f"```text\n{said.output.strip()}\n```\n"
+    shown = CliRunner(env={"COLUMNS": "96", "NO_COLOR": "1"}).invoke(
+        app, [*words, "--help"], prog_name="qmtl"
+    )
+    if shown.exit_code:
+        raise RuntimeError(f"qmtl {' '.join(words)} --help ended with {shown.exit_code}: {shown.output}")
+    return f"```text\n{shown.output.strip()}\n```\n"
 
 
 def exit_codes() -> str:
@@ -105,7 +107,7 @@ def exit_codes() -> str:
     return table(("code", "meaning", "error"), rows)
 
 
-# -- catalogues ------------------------------------------------------------------------------------------
+# -- catalogs ------------------------------------------------------------------------------------------
 
 
 CHANGES = """What can be said of a change from one schema to another. Each problem comes with an instance
@@ -123,7 +125,7 @@ def _of_change(language: str) -> str:
 
 
 def rules() -> str:
-    """The rule catalogue and its thresholds."""
+    """The rule catalog and its thresholds."""
     import inspect
     from dataclasses import fields
 
@@ -158,7 +160,7 @@ def rules() -> str:
 
 
 def metrics() -> str:
-    """The metric catalogue and the log fields."""
+    """The metric catalog and the log fields."""
     from qmtl.foundation.observability.catalog import CATALOG, LOG_FIELDS
 
     rows = (
@@ -175,9 +177,9 @@ def metrics() -> str:
             "The loggers are `seamless.backfill` and `seamless.sla`, of the standard library; `qmtl -v` "
             f"shows them. Every event tells {fields}: the series, its timeframe, and the range as ISO 8601 "
             "UTC, its end open.\n",
-            "`backfill.close_failed` is told where a vendor, a feed or its pages could not be closed, with "
+            "`backfill.close_failed` is logged where a vendor, a feed or its pages could not be closed, with "
             "`source` and `error`: data are not concerned. Where all of a provider is closed it tells of no "
-            "series, and of a feed no range. `backfill.left_behind` (`thread`, `seconds`) is told where "
+            "series, and of a feed no range. `backfill.left_behind` (`thread`, `seconds`) is logged where "
             "something blocked the provider's loop so long that `close()` did not wait for it.\n",
         ]
     )

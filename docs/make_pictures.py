@@ -1,4 +1,4 @@
-"""Makes the pictures of the documentation: terminals from real runs, diagrams from lists of boxes.
+"""Makes the pictures of the documentation: terminals from real runs, diagrams, a chart from a table.
 
     python docs/make_pictures.py [FOLDER]
 
@@ -13,10 +13,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from html import escape
 from pathlib import Path
-from typing import NamedTuple
 
+from drawing import BLUE, GREY, ROSE, SAND, TEAL, Arrow, Box, diagram
+from growth_picture import growth
+from lease_picture import leases
 from rich.console import Console, RenderableType
 from rich.text import Text
 
@@ -28,7 +29,6 @@ from qmtl.runtime.testing import ScriptedVendor
 FOLDER = Path(__file__).parent / "en" / "pictures"
 COLUMNS = 96
 MONOSPACE = "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace"
-SANS = "system-ui, 'DejaVu Sans', Helvetica, Arial, sans-serif"
 
 
 # -- terminal pictures -----------------------------------------------------------------------------------
@@ -107,67 +107,6 @@ def healed() -> str:
 # -- diagrams --------------------------------------------------------------------------------------------
 
 
-class Box(NamedTuple):
-    """A rectangle with a bold first line; x, y, w, h in pixels."""
-
-    x: int
-    y: int
-    w: int
-    h: int
-    lines: tuple[str, ...]
-    fill: str = "#ffffff"
-
-
-class Arrow(NamedTuple):
-    """A line through points, with a head at its end and words beside its middle."""
-
-    points: tuple[tuple[int, int], ...]
-    words: str = ""
-    dashed: bool = False
-    at: tuple[int, int] | None = None
-
-
-BOLD, PLAIN = 'font-weight="600" fill="#112"', 'font-size="12" fill="#334"'
-TEAL, SAND, BLUE, ROSE, GREY = "#d5f0ec", "#fff3d6", "#dfeafb", "#fde2e0", "#f2f2f2"
-
-
-def diagram(width: int, height: int, title: str, parts: list[Box | Arrow]) -> str:
-    """Boxes and arrows as an SVG on a white ground, readable on light and dark pages."""
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(title)}" font-family="{SANS}" font-size="13">\n'
-        '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-        'orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="#334"/></marker></defs>\n'
-        f'<rect width="{width}" height="{height}" rx="8" fill="#fdfdfd"/>\n'
-    )
-    return head + "".join(line + "\n" for part in parts for line in _drawn(part)) + "</svg>\n"
-
-
-def _drawn(part: Box | Arrow) -> Iterator[str]:
-    if isinstance(part, Box):
-        yield (
-            f'<rect x="{part.x}" y="{part.y}" width="{part.w}" height="{part.h}" rx="6" '
-            f'fill="{part.fill}" stroke="#445"/>'
-        )
-        middle, step = part.x + part.w // 2, 17
-        top = part.y + part.h // 2 - (len(part.lines) - 1) * step // 2 + 5
-        for number, line in enumerate(part.lines):
-            look = BOLD if number == 0 else PLAIN
-            yield _text(middle, top + number * step, line, look)
-        return
-    path = " L".join(f"{x} {y}" for x, y in part.points)
-    dash = ' stroke-dasharray="5 4"' if part.dashed else ""
-    yield f'<path d="M{path}" fill="none" stroke="#334" stroke-width="1.4"{dash} marker-end="url(#head)"/>'
-    if part.words:
-        (ax, ay), (bx, by) = part.points[0], part.points[1]
-        x, y = part.at or ((ax + bx) // 2, (ay + by) // 2 - 6)
-        yield _text(x, y, part.words, PLAIN)
-
-
-def _text(x: int, y: int, words: str, look: str) -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="middle" {look}>{escape(words)}</text>'
-
-
 def request() -> str:
     """The walk of one request."""
     y, h = 130, 62
@@ -182,7 +121,7 @@ def request() -> str:
                 900,
                 62,
                 (
-                    "planner: next_step(session), advance(session, event)",
+                    "planner: next_step(state), advance(state, event)",
                     "pure: decides which tier is asked next, and when it is over; never waits or reads",
                 ),
                 TEAL,
@@ -225,25 +164,26 @@ def request() -> str:
     )
 
 
-def house() -> str:
-    """The rooms and who may call whom."""
+def layers() -> str:
+    """The packages, and which may import which."""
     return diagram(
         940,
-        450,
+        502,
         "The layers of the package; imports go only downward",
         [
             Box(20, 20, 900, 52, ("interfaces", "cli, demo"), SAND),
-            Box(20, 100, 900, 226, (" ",), GREY),
-            Box(40, 115, 560, 40, ("sdk: provider, shell, answers, receipts, importing",), BLUE),
-            Box(40, 167, 560, 40, ("coordination: backfill, claims, shards, live tail",), BLUE),
-            Box(40, 219, 560, 40, ("io: cache, store, vendors, bar files",), BLUE),
-            Box(40, 271, 270, 40, ("planning: pure",), TEAL),
-            Box(330, 271, 270, 40, ("conformance: pure",), TEAL),
+            Box(20, 100, 900, 278, (" ",), GREY),
+            Box(40, 115, 560, 40, ("sdk: provider, executor, answers, receipts, importing",), BLUE),
+            Box(40, 167, 560, 40, ("ingest: pages, files and feeds become writes",), BLUE),
+            Box(40, 219, 560, 40, ("coordination: who works on which shard",), BLUE),
+            Box(40, 271, 560, 40, ("io: cache, store, vendors, bar files",), BLUE),
+            Box(40, 323, 270, 40, ("planning: pure",), TEAL),
+            Box(330, 323, 270, 40, ("conformance: pure",), TEAL),
             Box(
                 640,
                 115,
                 260,
-                196,
+                248,
                 (
                     "testing",
                     "simulated exchange, scripted",
@@ -254,23 +194,30 @@ def house() -> str:
             ),
             Box(
                 20,
-                354,
+                406,
                 900,
                 80,
                 (
                     "foundation",
                     "spans and coverage, series and timeframes, grid, calendars, states",
-                    "times, clock, errors, settings, metric catalogue: pure, or nearly",
+                    "times, clock, errors, settings, metric catalog: pure, or nearly",
                 ),
                 TEAL,
             ),
             Arrow(((470, 72), (470, 100))),
-            Arrow(((470, 326), (470, 354))),
+            Arrow(((470, 378), (470, 406))),
         ],
     )
 
 
-PICTURES = {"coverage": coverage, "healed": healed, "request": request, "house": house}
+PICTURES = {
+    "coverage": coverage,
+    "healed": healed,
+    "request": request,
+    "layers": layers,
+    "leases": leases,
+    "growth": growth,
+}
 
 
 def make(folder: Path) -> None:

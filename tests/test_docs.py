@@ -124,9 +124,9 @@ class Reader:
             self.renamed += [value for name, value in before.items() if self.names.get(name) is not value]
         return stdout.getvalue()
 
-    def run_shell(self, block: Block, told: list[tuple[str, str]]) -> None:
-        told = [(command, shown) for command, shown in told if not self.is_target(block, command)]
-        script = "".join(f'{command}\n__mark "$?"\n' for command, _ in told) + 'printf %s "$PWD"'
+    def run_shell(self, block: Block, reported: list[tuple[str, str]]) -> None:
+        reported = [(command, shown) for command, shown in reported if not self.is_target(block, command)]
+        script = "".join(f'{command}\n__mark "$?"\n' for command, _ in reported) + 'printf %s "$PWD"'
         done = subprocess.run(
             ["bash", "-c", f"__mark() {{ printf '{_MARK}%s{_MARK}' \"$1\"; return $1; }}\n{script}"],
             cwd=self.shell_folder,
@@ -138,10 +138,10 @@ class Reader:
         )
         parts = done.stdout.split(_MARK)
         outputs, codes = parts[0:-1:2], parts[1::2]
-        assert len(codes) == len(told), f"{self.place(block)}: the shell ended early\n{done.stdout}"
+        assert len(codes) == len(reported), f"{self.place(block)}: the shell ended early\n{done.stdout}"
         self.shell_folder = Path(parts[-1])
-        for number, (command, shown) in enumerate(told):
-            asked_for_code = number + 1 < len(told) and told[number + 1][0] == "echo $?"
+        for number, (command, shown) in enumerate(reported):
+            asked_for_code = number + 1 < len(reported) and reported[number + 1][0] == "echo $?"
             assert codes[number] == "0" or asked_for_code, (
                 f"{self.place(block)}: {command}\nended with {codes[number]}:\n{outputs[number]}"
             )
@@ -195,11 +195,11 @@ def like(line: str) -> re.Pattern[str]:
     """A pattern for lines that look like this one."""
     parts = []
     for part in " ".join(line.split()).split("..."):
-        place, said = 0, ""
+        place, message = 0, ""
         for found in _FORM.finditer(part):
-            said += re.escape(part[place : found.start()]) + f"(?:{_FORMS[(found.lastindex or 1) - 1]})"
+            message += re.escape(part[place : found.start()]) + f"(?:{_FORMS[(found.lastindex or 1) - 1]})"
             place = found.end()
-        parts.append(said + re.escape(part[place:]))
+        parts.append(message + re.escape(part[place:]))
     return re.compile(".*".join(parts))
 
 
@@ -331,6 +331,14 @@ def test_what_the_readme_links_to_is_there() -> None:
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
 
 
+def test_the_readme_leads_to_what_stands_in_for_the_site_where_it_is_not_built() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (paragraph,) = [text for text in readme.split("\n\n") if text.startswith("`make docs` builds")]
+    links = re.findall(r"\]\(([^)#]+)", paragraph)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
 def test_the_libraries_of_the_decisions_are_those_in_use() -> None:
     page = (ROOT / "docs/en/architecture/decisions.md").read_text(encoding="utf-8")
     listed = re.sub(r"\([^)]*\)", "", page.partition("## Libraries")[2].partition("By hand")[0])
@@ -370,8 +378,8 @@ def test_every_public_name_is_in_the_reference() -> None:
     # The page of errors is made from the error tree when the site is built.
     errors = {name for name in qmtl.__all__ if name.endswith("Error") or name == "SeamlessSLAExceeded"}
     reference = (ROOT / "docs/en/reference/python.md").read_text(encoding="utf-8")
-    told = set(re.findall(r"^::: qmtl\.(\w+)$", reference, re.MULTILINE))
-    assert set(qmtl.__all__) - told - errors == {"__version__"}
+    reported = set(re.findall(r"^::: qmtl\.(\w+)$", reference, re.MULTILINE))
+    assert set(qmtl.__all__) - reported - errors == {"__version__"}
 
 
 def test_the_links_of_readme_lead_somewhere() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from benchmarks import scene
-from benchmarks.figures import Beside, Figure
-from benchmarks.peers import DUCKDB, PARQUET, Duck, write_parquet
+from benchmarks.arctic import opened
+from benchmarks.figures import ARCTIC, DUCKDB, PARQUET, Comparison, Figure
+from benchmarks.peers import Duck, write_parquet
 from benchmarks.sizes import Sizes
-from benchmarks.stopwatch import calls_of, take_turns
-from qmtl.runtime.io.store.embedded import EmbeddedStore
+from benchmarks.stopwatch import Contestant, calls_of, take_turns
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 
 
 def run(sizes: Sizes, folder: Path) -> list[Figure]:
@@ -29,9 +31,16 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
         EmbeddedStore(folder / "store") as store,
         Duck(folder / "bars.duckdb") as duck,
         (folder / "bare").open("wb") as bare,
+        opened(folder / "arctic") as arctic,
     ):
         duck.insert(frame.head(sizes.year))
         duck.checkpoint()
+        others: dict[str, Contestant] = {}
+        if arctic is not None:
+            arctic.load(frame.head(sizes.year), "stored")
+            arctic.load(frame.tail(calls), "rows")
+            arctic.write("bench", "stored")
+            others[ARCTIC] = partial(arctic.append, "bench", "rows")
 
         def write_and_sync(_: int) -> None:
             bare.write(bytes(48))
@@ -45,14 +54,15 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
                 "store": lambda number: store.commit(scene.SERIES, writes[number]),
                 DUCKDB: lambda number: duck.append(values[number]),
                 PARQUET: lambda number: write_parquet(rows[number], folder / f"{number}.parquet"),
+                **others,
             },
             warm_up=warm_up,
         )
-    beside = Beside(
+    beside = Comparison(
         "ms",
         times["floor"],
         "bare write + fdatasync, p50",
-        {DUCKDB: times[DUCKDB], PARQUET: times[PARQUET]},
+        {peer: times.get(peer) for peer in (DUCKDB, PARQUET, ARCTIC)},
     )
     floor = beside.in_unit(times["floor"].percentile(50))
     return [

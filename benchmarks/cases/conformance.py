@@ -8,8 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks import scene
-from benchmarks.figures import Beside, Figure
-from benchmarks.peers import DUCKDB, PARQUET
+from benchmarks.figures import DUCKDB, PARQUET, Comparison, Figure
 from benchmarks.sizes import Sizes
 from benchmarks.stopwatch import take_turns
 from qmtl.foundation.facts import SeriesFacts
@@ -19,7 +18,7 @@ from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.row_rules import rules_for
 from qmtl.runtime.conformance.rules import DEFAULT_THRESHOLDS
 
-# The row rules, as another tool would be asked.
+# The row rules, as SQL for another tool.
 _IN_SQL = """
 SELECT bool_or(open IS NULL OR high IS NULL OR low IS NULL OR close IS NULL),
        bool_or(volume IS NULL OR NOT isfinite(volume)),
@@ -49,9 +48,9 @@ def _against_the_row_before(grid: Grid) -> list[pl.Expr]:
 
 
 def run(sizes: Sizes, folder: Path) -> list[Figure]:
-    """All rules over one series, against one bare select of the same questions as expressions.
+    """All rules over one series, against one bare select with the same checks as expressions.
 
-    The select asks for impossible rows, and for gaps, jumps and loud volumes against the row before. The
+    The select finds impossible rows, and gaps, jumps and large volumes against the row before. The
     pipeline also looks closer at each candidate, and for silences, stale runs and padding.
     """
     import duckdb
@@ -76,7 +75,7 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
         },
     )
     duck.close()
-    beside = Beside(
+    beside = Comparison(
         "ms",
         times["floor"],
         "sum of the same columns",

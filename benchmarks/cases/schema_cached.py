@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import registries
-from benchmarks.figures import Beside, Figure
+from benchmarks.figures import Comparison, Figure
 from benchmarks.sizes import Sizes
 from benchmarks.stopwatch import Times, take_turns
-from qmtl.foundation.schema.client import SchemaRegistryClient
-from qmtl.foundation.schema.remote import RemoteSchemaRegistryClient
+from qmtl.foundation.schema.registry.client import SchemaRegistryClient
+from qmtl.foundation.schema.registry.remote import RemoteSchemaRegistryClient
 
 _AT_ONCE = 1_000
 
@@ -41,7 +41,7 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
         name: Times(tuple(seconds / _AT_ONCE for seconds in taken.seconds), taken.faults)
         for name, taken in times.items()
     }
-    beside = Beside("us", each["floor"], "look into a dict")
+    beside = Comparison("us", each["floor"], "look into a dict")
     return [
         beside.figure("by id, in this process", each["local"], goal=2.0),
         beside.figure("by id, of a remote registry", each["remote"], goal=2.0),

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import registries
-from benchmarks.figures import Beside, Figure
+from benchmarks.figures import Comparison, Figure
 from benchmarks.sizes import Sizes
 from benchmarks.stopwatch import Times, take_turns
-from qmtl.foundation.schema.remote import RemoteSchemaRegistryClient
+from qmtl.foundation.schema.registry.remote import RemoteSchemaRegistryClient
 
 _CONNECTIONS = 8
 _PATH = "/schemas/ids/1"
@@ -39,7 +39,7 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
         rate, many = _load(url, _PATH, sizes.seconds, _CONNECTIONS)
         floor_rate, _ = _load(floor_url, _PATH, sizes.seconds, _CONNECTIONS)
         health_rate, _ = _load(url, "/healthz", sizes.seconds, _CONNECTIONS)
-    beside = Beside("ms", floor, "bare asyncio, the same bytes")
+    beside = Comparison("ms", floor, "bare asyncio, the same bytes")
     per_second = "requests/s"
     return [
         beside.figure("p50, bare sockets", one, goal=1.5),
@@ -69,7 +69,7 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
 
 @contextmanager
 def _least(size: int) -> Iterator[str]:
-    """The address of the least conceivable server."""
+    """The address of a minimal server."""
     command = [*_LOAD, "--serve", str(size)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -81,5 +81,5 @@ def _least(size: int) -> Iterator[str]:
 
 def _load(url: str, path: str, seconds: float, connections: int) -> tuple[float, Times]:
     command = [*_LOAD, url, path, str(seconds), str(connections)]
-    told = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-    return told["rate"], Times(tuple(told["seconds"]), (0,) * len(told["seconds"]))
+    output = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    return output["rate"], Times(tuple(output["seconds"]), (0,) * len(output["seconds"]))

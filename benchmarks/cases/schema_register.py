@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import registries, scene
-from benchmarks.figures import Beside, Figure
+from benchmarks.figures import Comparison, Figure
 from benchmarks.sizes import Sizes
 from benchmarks.stopwatch import calls_of, take_turns
-from qmtl.foundation.schema.client import SchemaRegistryClient
-from qmtl.foundation.schema.remote import RemoteSchemaRegistryClient
+from qmtl.foundation.schema.registry.client import SchemaRegistryClient
+from qmtl.foundation.schema.registry.remote import RemoteSchemaRegistryClient
 from qmtl.services.registry.sqlite import SqliteStorage
 
 
@@ -48,7 +48,7 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
             raise AssertionError("not every schema has become a version")
         remote.close()
     local.close()
-    beside = Beside("ms", times["floor"], "bare write of the text + fdatasync")
+    beside = Comparison("ms", times["floor"], "bare write of the text + fdatasync")
     return [
         beside.figure("p50, new subjects", times["subjects"], goal=5.0),
         beside.figure("p99, new subjects", times["subjects"], percent=99),

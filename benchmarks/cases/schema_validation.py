@@ -1,15 +1,15 @@
-"""Hold frames of bars to the registered schema."""
+"""Check frames of bars against the registered schema."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from benchmarks import scene
-from benchmarks.figures import Beside, Figure
+from benchmarks.figures import Comparison, Figure
 from benchmarks.sizes import Sizes
 from benchmarks.stopwatch import take_turns
-from qmtl.runtime.conformance.registered import check
-from qmtl.runtime.sdk.schemas import own
+from qmtl.runtime.conformance.registered_schema import check
+from qmtl.runtime.sdk.schema_enforcer import own
 
 
 def run(sizes: Sizes, folder: Path) -> list[Figure]:
@@ -28,10 +28,10 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
         },
     )
     return [
-        Beside("ms", times["floor of a year"], "the extremes of two columns", {}).figure(
+        Comparison("ms", times["floor of a year"], "the extremes of two columns", {}).figure(
             f"{sizes.year:,} rows", times["year"], goal=5.0
         ),
-        Beside("us", times["floor of a window"], "the extremes of two columns", {}).figure(
+        Comparison("us", times["floor of a window"], "the extremes of two columns", {}).figure(
             f"{sizes.window:,} rows", times["window"], goal=100.0
         ),
     ]

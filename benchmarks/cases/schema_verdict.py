@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import registries
-from benchmarks.figures import Beside, Figure
+from benchmarks.figures import Comparison, Figure
 from benchmarks.sizes import Sizes
 from benchmarks.stopwatch import calls_of, take_turns
-from qmtl.foundation.schema.client import SchemaRegistryClient
 from qmtl.foundation.schema.documents import Schema, SchemaType
+from qmtl.foundation.schema.registry.client import SchemaRegistryClient
 
 
 def run(sizes: Sizes, folder: Path) -> list[Figure]:
@@ -62,7 +62,7 @@ def _figures(
 
     registry.set_level("BACKWARD_TRANSITIVE")
     times = take_turns(rounds, {"floor": floor, "backward": backward, "refused": refused})
-    beside = Beside("ms", times["floor"], _FLOORS[language])
+    beside = Comparison("ms", times["floor"], _FLOORS[language])
     return [
         beside.figure(f"{language}, compatible", times["backward"], goal=100.0),
         beside.figure(f"{language}, incompatible, with counterexamples", times["refused"], goal=100.0),

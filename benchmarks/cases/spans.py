@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benchmarks.figures import Beside, Figure
-from benchmarks.peers import DUCKDB
+from benchmarks.figures import DUCKDB, Comparison, Figure
 from benchmarks.sizes import Sizes
 from benchmarks.stopwatch import take_turns
 from qmtl.foundation.timeline import Coverage, Int64Array
@@ -53,13 +52,13 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
     duck.close()
     if _in_polars(table).height != len(left | right):
         raise AssertionError("the contestants disagree on the merged spans")
-    merging = Beside(
+    merging = Comparison(
         "ms",
         times["floor"],
         "sort the same numbers",
         {DUCKDB: times[DUCKDB], "polars": times["polars"]},
     )
-    missing = Beside("ms", times["floor"], merging.floor_is)
+    missing = Comparison("ms", times["floor"], merging.floor_is)
     return [
         merging.figure("merge two sorted halves", times["merge"], goal=20.0),
         merging.figure("merge spans in any order", times["loose"], goal=20.0),

@@ -10,14 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import scene
-from benchmarks.figures import Beside, Figure
-from benchmarks.peers import DUCKDB, PARQUET, Duck, read_parquet, write_parquet
+from benchmarks.arctic import opened
+from benchmarks.arctic_environment import is_installed
+from benchmarks.figures import ARCTIC, DUCKDB, PARQUET, Comparison, Figure
+from benchmarks.peers import Duck, read_parquet, write_parquet
 from benchmarks.sizes import Sizes
 from benchmarks.stopwatch import Contestant, take_turns_apart
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.conformance.stretch import CONTEXT
-from qmtl.runtime.io.store.embedded import EmbeddedStore
+from qmtl.runtime.conformance.context_window import CONTEXT
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
+
+_PEERS = (DUCKDB, PARQUET, ARCTIC)
+# So many answers are made room for in a process of ArcticDB, as `take_turns_apart` does for the others.
+_ROOM = 16
 
 
 def run(sizes: Sizes, folder: Path) -> list[Figure]:
@@ -41,26 +47,40 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
         DUCKDB: partial(_reading_duck, folder, span),
         PARQUET: partial(_reading_parquet, folder, span),
     }
+    in_memory = 48 * sizes.year
+    arctic = {}
+    if is_installed():
+        with opened(folder / "arctic") as peer:
+            assert peer is not None
+            peer.load(frame, "year")
+            peer.write("bench", "year")
+        # Its memory is got and kept in its own process.
+        reading_arctic = partial(_reading_arctic, folder, span, in_memory)
+        arctic = {ARCTIC: reading_arctic, f"kept {ARCTIC}": partial(reading_arctic, keep=True)}
     kept = {f"kept {name}": maker for name, maker in reading.items()} | {"copy": partial(_copying, folder)}
-    makers = {"floor": partial(_touching, folder), **reading, **kept}
-    times = take_turns_apart(sizes.rounds, makers, keep=kept, answer_bytes=48 * sizes.year)
-    again = Beside(
+    makers = {"floor": partial(_touching, folder), **reading, **kept, **arctic}
+    times = take_turns_apart(sizes.rounds, makers, keep=kept, answer_bytes=in_memory)
+    again = Comparison(
         "ms",
         times["floor"],
         "map the same bytes and touch them",
-        {DUCKDB: times[DUCKDB], PARQUET: times[PARQUET]},
+        {peer: times.get(peer) for peer in _PEERS},
     )
-    fresh = Beside(
+    fresh = Comparison(
         "ms",
         times["copy"],
         "for kept answers, read the same bytes into fresh memory",
-        {DUCKDB: times[f"kept {DUCKDB}"], PARQUET: times[f"kept {PARQUET}"]},
+        {peer: times.get(f"kept {peer}") for peer in _PEERS},
     )
+    raw = [times[f"kept {peer}"] for peer in (DUCKDB, PARQUET)]
+    bound = fresh.in_unit(min(2.2 * times["copy"].percentile(50), *(peer.percentile(50) for peer in raw)))
     return [
-        again.figure("fetch, answer let go", times["fetch"], goal=45.0),
-        again.figure("of which the store", times["store"], goal=20.0),
-        fresh.figure("fetch, answer kept", times["kept fetch"], goal=45.0),
-        fresh.figure("of which the store", times["kept store"], goal=20.0),
+        again.figure("fetch, answer let go", times["fetch"]),
+        again.figure("of which the store", times["store"]),
+        fresh.figure(
+            "fetch, answer kept (goal: 2.2 x the floor, and the raw reads)", times["kept fetch"], goal=bound
+        ),
+        fresh.figure("of which the store", times["kept store"]),
         fresh.figure("fetch, then read fingerprint, report, coverage; kept", times["kept all"]),
     ]
 
@@ -107,3 +127,11 @@ def _reading_duck(folder: Path, span: Span) -> Iterator[Contestant]:
 @contextmanager
 def _reading_parquet(folder: Path, span: Span) -> Iterator[Contestant]:
     yield lambda _: read_parquet(folder / "bars.parquet", span)
+
+
+@contextmanager
+def _reading_arctic(folder: Path, span: Span, size: int, *, keep: bool = False) -> Iterator[Contestant]:
+    with opened(folder / "arctic") as arctic:
+        assert arctic is not None
+        arctic.touch(_ROOM * size)
+        yield lambda _: arctic.read("bench", span, keep=keep)

@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 
 from benchmarks import scene
-from benchmarks.figures import Beside, Figure
-from benchmarks.peers import DUCKDB, PARQUET, Duck, upsert_parquet, write_parquet
+from benchmarks.figures import DUCKDB, PARQUET, Comparison, Figure
+from benchmarks.peers import Duck, upsert_parquet, write_parquet
 from benchmarks.sizes import Sizes
 from benchmarks.stopwatch import calls_of, take_turns
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import MINUTE
-from qmtl.runtime.io.store.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 
 _PAGE = bytes(4096)
 
@@ -72,7 +72,7 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
             warm_up=2,
         )
     bare.close()
-    beside = Beside(
+    beside = Comparison(
         "ms",
         times["floor"],
         "write one page + fdatasync",

@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from qmtl.foundation.compiled import zone_digest
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.exchanges import EXCHANGES
-from qmtl.foundation.schedules import LIBRARY, Schedule, schedules
+from qmtl.foundation.schedules import LIBRARY, Schedule, compiled_key, schedules
 from qmtl.foundation.spelling import near
 from qmtl.foundation.timeline import Coverage, Int64Array, Span
 from qmtl.foundation.times import EARLIEST, LATEST, SECOND, WEEK, to_ns
@@ -30,7 +30,7 @@ class Calendar(Protocol):
 
 @runtime_checkable
 class DatedCalendar(Calendar, Protocol):
-    """A calendar whose sessions bear dates of their own (Sydney's Monday opens on Sunday, UTC)."""
+    """A calendar whose sessions have dates of their own (Sydney's Monday opens on Sunday, UTC)."""
 
     def dates(self, span: Span) -> Int64Array:
         """UTC midnights of the session dates within `span`, ascending, int64 nanoseconds."""
@@ -116,7 +116,7 @@ def _weeks(calendar: WeeklyCalendar, block: int) -> tuple[Int64Array, Int64Array
 
 
 def _instant(local: datetime, zone: ZoneInfo) -> int:
-    """Nanoseconds UTC; the last week that int64 can tell is cut short."""
+    """Nanoseconds UTC; the last week that int64 can represent is cut short."""
     seconds = int(local.replace(tzinfo=zone).timestamp())
     return max(EARLIEST, min(LATEST, seconds * SECOND))
 
@@ -163,8 +163,13 @@ class ExchangeCalendar:
         return dates[first:last]
 
     @property
+    def zone(self) -> str:
+        """The time zone of the exchange, an IANA name."""
+        return schedules().of(self.mic).zone
+
+    @property
     def known(self) -> Span:
-        """The range in which this calendar can tell, as of today."""
+        """The range that this calendar covers, as of today."""
         return schedules().of(self.mic).known
 
     def _schedule(self, span: Span) -> Schedule:
@@ -200,10 +205,26 @@ def _named(name: str | None, also: tuple[str, ...]) -> Calendar:
     return ExchangeCalendar(name)
 
 
+def has_identity(calendar: Calendar) -> bool:
+    """Whether `identity_of` knows of a calendar when it changes: of an object of the user's it does not."""
+    return isinstance(calendar, AlwaysOpen | WeeklyCalendar | ExchangeCalendar)
+
+
+def identity_of(calendar: Calendar) -> str:
+    """A text that differs whenever the sessions of a calendar may: its name, versions, rules of its zone."""
+    if isinstance(calendar, ExchangeCalendar):
+        return f"{calendar.mic} {compiled_key()} {zone_digest(calendar.zone)}"
+    if isinstance(calendar, WeeklyCalendar):
+        return f"{calendar} {zone_digest(calendar.zone)}"
+    return repr(calendar)
+
+
 def _unknown(name: str, also: tuple[str, ...] = ()) -> InvalidRequestError:
+    from qmtl.foundation.exchanges import EXCHANGES  # needed only to explain a slip
+
     names = schedules().names
     # Another exchange has other days, however alike the names are: XNSE is Mumbai, one letter from Toronto's
-    # XTSE. Only capitals are a slip for certain.
+    # XTSE. Only a difference in capitals is certainly a typing error.
     meant = [each for each in (*names.calendars, *names.aliases) if each.casefold() == str(name).casefold()]
     meant = meant or near(str(name), (*also, "24x7", "FX"))
     exchange = EXCHANGES.get(str(name).upper())

@@ -33,7 +33,7 @@ class Compiled:
         return self._folder / f"{quote(name, safe='')}-{self._key}.bin"
 
     def read(self, name: str) -> bytes | None:
-        """What was kept under this name, if its checksum still holds."""
+        """What was stored under this name, if its checksum matches."""
         try:
             whole = self.path(name).read_bytes()
         except OSError:  # not there, or not to be read: it is computed then
@@ -70,8 +70,8 @@ def cache_folder() -> Path:
 def zone_digest(zone: str) -> str:
     """A digest of the rules of a time zone, as `zoneinfo` finds them: the system's file, else `tzdata`'s.
 
-    Empty where neither has the zone. The version of the package `tzdata` alone would not tell: most systems
-    have rules of their own, which go first.
+    Empty where neither has the zone. The version of the package `tzdata` alone would not show it: most
+    systems have rules of their own, which go first.
     """
     for folder in TZPATH:
         path = Path(folder, zone)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import yaml
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qmtl.foundation.errors import SettingsError
+
+if TYPE_CHECKING:
+    import yaml
 
 Keys = tuple[str | int, ...]
 
@@ -67,7 +68,7 @@ class ConfigText:
         value = text if literal else _parsed(text, by)[0]
         current = self.data.get(section, {})
         if not isinstance(current, dict):
-            return self  # the section is no mapping, which is told later
+            return self  # the section is no mapping, which is reported later
         data = {**self.data, section: {**current, key: value}}
         lines = {at: line for at, line in self._lines.items() if at[: len(keys)] != keys}
         return ConfigText(data, self.path, lines, {**self._variables, keys: by})
@@ -95,7 +96,16 @@ class ConfigText:
 
 
 def _parsed(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
-    loader = yaml.SafeLoader(text)
+    import yaml  # needed only where there is something to read
+
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise SettingsError(
+            f"{name}:{line}: this is not YAML",
+            why=f"it holds the control character #x{ord(text[error.position]):02x}",
+        ) from error
     try:
         node = loader.get_single_node()
         if node is None:
@@ -114,11 +124,21 @@ def _parsed(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
             why="an anchor holds itself" if isinstance(error, RecursionError) else "a key is no text",
             next_step="write sections with keys, such as `seamless:`",
         ) from error
+    except SettingsError:  # which is a ValueError, too
+        raise
+    except ValueError as error:  # a date such as 2024-13-01
+        raise SettingsError(
+            f"{name}: a value cannot be read",
+            why=str(error),
+            next_step="write a text that looks like a date in quotes",
+        ) from error
     finally:
         loader.dispose()
 
 
 def _lines_of(node: yaml.Node, keys: Keys, name: str) -> Iterable[tuple[Keys, int]]:
+    import yaml
+
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:

@@ -12,99 +12,30 @@ QmtlError
 │   ├── IncompatibleSchemaError           the schema would break readers or writers
 │   └── RegistryUnavailableError (ConnectionError)  it cannot be reached: nothing was checked
 ├── MissingDependencyError (ImportError)  an optional package is not installed
+├── LeaseError                            a claim on a shard does not hold, or cannot be made
 ├── GovernanceError                       a step in the life of a schema is refused
-│   ├── PromotionRefusedError             the observations do not bear it
+│   ├── PromotionRefusedError             the observations do not support it
 │   ├── TombstonedError                   this version is not for new readers
 │   └── AuditLogError                     the log was changed, cut or torn
 └── StoreError                            the store cannot be used
     ├── StoreCorruptError                 its bytes are damaged or foreign
-    └── StoreLockedError                  another process holds it for too long
+    ├── StoreLockedError                  another process holds it for too long
+    └── StaleFenceError                   a write comes under a token that was overtaken
 """
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING, Any
+
+from qmtl.foundation.base_error import InvalidRequestError as InvalidRequestError
+from qmtl.foundation.base_error import QmtlError as QmtlError
+from qmtl.foundation.base_error import first_of as first_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from qmtl.foundation.schema.compatibility.levels import Comparison
-    from qmtl.foundation.timeline import Coverage, Span
-
-
-class QmtlError(Exception):
-    """Base of all errors of this package.
-
-    `what` is one sentence fragment; `series`, `span`, `why` and `next_step` complete it. `others` are errors
-    that apply as well, in the order in which they would have been raised: this one is the first of them.
-    `str()` gives the whole message, ready for a person. Options and verbs of the Python API stand in
-    backquotes, as `partial_ok=True` and `backfill(...)`, so that other faces can put it in their own words.
-    """
-
-    def __init__(
-        self,
-        what: str,
-        *,
-        series: object = None,
-        span: Span | None = None,
-        why: str | None = None,
-        next_step: str | None = None,
-        others: Iterable[QmtlError] = (),
-    ) -> None:
-        super().__init__(what)
-        self.what = what
-        self.series = None if series is None else str(series)
-        self.span = span
-        self.why = why
-        self.next_step = next_step
-        self.others = tuple(others)
-
-    def __str__(self) -> str:
-        text = self.what
-        if self.series is not None:
-            text += f"\n  series: {self.series}"
-        if self.span is not None:
-            text += f"\n  range:  {self.span}"
-        if self.why is not None:
-            text += f"\n  why:    {self.why}"
-        if self.next_step is not None:
-            text += f"\n  next:   {self.next_step}"
-        for other in self.others:
-            whose = "" if other.series in (None, self.series) else f"{other.series}: "
-            text += f"\n  also:   {whose}{other.what}"
-        return text
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        from qmtl.foundation.pickled import pickled
-
-        # Exceptions cross process borders in test runners and pools; the default only keeps `args`.
-        return pickled(_restored, type(self), self.args, self.__dict__)
-
-
-def _restored(kind: type[QmtlError], args: tuple[Any, ...], facts: dict[str, Any]) -> QmtlError:
-    error = kind.__new__(kind, *args)
-    error.args = args
-    error.__dict__.update(facts)
-    return error
-
-
-def first_of(errors: Iterable[QmtlError]) -> QmtlError:
-    """The first of these errors (at least one), which lists the rest of them as its `others`.
-
-    It is a copy where there are others: the same error may have been raised to somebody else, too.
-    """
-    first, *rest = errors
-    if not rest:
-        return first
-    whole = copy(first)
-    whole.others = (*first.others, *rest)
-    whole.__cause__ = first.__cause__
-    return whole
-
-
-class InvalidRequestError(QmtlError, ValueError):
-    """A request, a file or a value that cannot be used as it is."""
+    from qmtl.foundation.timeline import Coverage
 
 
 class SettingsError(InvalidRequestError):
@@ -203,7 +134,7 @@ class IncompatibleSchemaError(SchemaRegistryError):
 
 
 class RegistryUnavailableError(SchemaRegistryError, ConnectionError):
-    """The registry at `url` cannot be reached: whatever was asked could not be checked."""
+    """The registry at `url` cannot be reached: the check could not be made."""
 
     def __init__(self, what: str, *, url: str, code: int = 503, **facts: Any) -> None:
         super().__init__(what, code=code, **facts)
@@ -242,7 +173,7 @@ class PromotionRefusedError(GovernanceError):
 
 
 class TombstonedError(GovernanceError):
-    """This version of a schema is refused to new readers; `reason` is what was said of it."""
+    """This version of a schema is refused to new readers; `reason` is the reason recorded with it."""
 
     def __init__(self, what: str, *, version: int, reason: str, **facts: Any) -> None:
         super().__init__(what, **facts)
@@ -259,8 +190,20 @@ class AuditLogError(GovernanceError):
         self.problems = tuple(problems)
 
 
+class LeaseError(QmtlError):
+    """A claim on a shard of a backfill does not hold (any more). `lease_key` is
+    `<store>/<series>/<shard>`."""
+
+    def __init__(self, what: str, *, lease_key: str, **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.lease_key = lease_key
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n  lease:  {self.lease_key}"
+
+
 class StoreError(QmtlError):
-    """The store cannot be used as asked. `path` is its directory."""
+    """The store cannot be used as requested. `path` is its directory."""
 
     def __init__(self, what: str, *, path: object = None, **facts: Any) -> None:
         super().__init__(what, **facts)
@@ -284,3 +227,14 @@ class StoreCorruptError(StoreError):
 
 class StoreLockedError(StoreError):
     """Another process has held the store's lock for too long."""
+
+
+class StaleFenceError(StoreError):
+    """A write came under a fencing token that is not the newest one of its shard; nothing of it was kept.
+
+    `stale` are the tokens that were refused, by shard.
+    """
+
+    def __init__(self, what: str, *, stale: Mapping[int, int], **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.stale = dict(stale)

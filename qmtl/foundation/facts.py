@@ -1,4 +1,4 @@
-"""What is declared of a series: facts that its bars alone cannot tell."""
+"""What is declared of a series: facts that its bars alone do not show."""
 
 from __future__ import annotations
 
@@ -39,9 +39,8 @@ class SeriesFacts:
             raise InvalidRequestError(f"anchor {facts.anchor!r} is neither 'clock' nor 'session'")
         return facts
 
-    @property
-    def said(self) -> dict[str, Any]:
-        """What is declared, by name; a default that is said aloud is declared too."""
+    def to_mapping(self) -> dict[str, Any]:
+        """What is declared, by name; a default that somebody has written down is declared too."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -62,18 +61,18 @@ NOTHING_DECLARED = SeriesFacts()
 def agreed(series: object, places: Iterable[tuple[str, SeriesFacts | None]]) -> SeriesFacts:
     """What several places declare together. Raises `InvalidRequestError`, with both, where two disagree."""
     together: dict[str, Any] = {}
-    said_by: dict[str, str] = {}
+    declared_by: dict[str, str] = {}
     for place, facts in places:
-        for name, value in (NOTHING_DECLARED if facts is None else facts).said.items():
+        for name, value in (NOTHING_DECLARED if facts is None else facts).to_mapping().items():
             if together.setdefault(name, value) != value:
                 raise InvalidRequestError(
                     f"two declarations disagree about the {name} of a series",
                     series=series,
-                    why=f"{said_by[name]} says {together[name]!r}, {place} says {value!r}",
+                    why=f"{declared_by[name]} says {together[name]!r}, {place} says {value!r}",
                     next_step=f"make them agree; to change the store: qmtl store declare {series} "
                     + _option(name, value),
                 )
-            said_by.setdefault(name, place)
+            declared_by.setdefault(name, place)
     return SeriesFacts(**together)
 
 

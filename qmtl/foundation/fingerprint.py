@@ -58,7 +58,8 @@ def _add_column(hasher: blake3, column: pl.Series) -> None:
         hasher.update(_bytes(texts.str.len_bytes().to_numpy()))
         hasher.update(str(texts.str.join("").item()).encode() if len(texts) else b"")
         return
-    physical = column.to_physical()
+    # `to_physical` is a whole query, and changes nothing of numbers.
+    physical = column if column.dtype.is_numeric() else column.to_physical()
     if physical.dtype == pl.Boolean:
         physical = physical.cast(pl.UInt8)
     if nulls:
@@ -69,7 +70,8 @@ def _add_column(hasher: blake3, column: pl.Series) -> None:
 
 def _canonical(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The same values, with one NaN and one zero."""
-    if values.dtype.kind == "f":
+    # One pass says of most columns that they have neither: the least of some values is NaN if any of them is.
+    if values.dtype.kind == "f" and not (values.size and values.min() > 0):
         zero = values == 0
         if np.signbit(values[zero]).any():
             values = np.where(zero, values.dtype.type(0), values)

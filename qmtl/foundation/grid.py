@@ -39,7 +39,7 @@ class Grid:
     anchor: Anchor = "clock"
     series: object = field(default=None, compare=False, repr=False)
 
-    # Asked for several times on every fetch, and never another for the same grid.
+    # Used several times in every fetch, and always the same for one grid.
     @cached_property
     def step(self) -> int:
         return self.timeframe.step
@@ -80,9 +80,11 @@ class Grid:
         return np.where(floors == ts, ts, ends)
 
     def align(self, span: Span) -> Span:
-        """The cells of the bars that open within `span`; none that int64 nanoseconds cannot tell whole."""
+        """The cells of the bars that open within `span`, as far as they fit into int64 nanoseconds."""
         last = LATEST - self.step + 1
-        start, end = min(span.start, last), min(span.end, last)
+        start, end = span
+        if end > last:
+            start, end = min(start, last), last
         if self.is_uniform:
             origin, step = self.timeframe.origin, self.step
             aligned = (start + (origin - start) % step, end + (origin - end) % step)
@@ -126,7 +128,7 @@ class Grid:
         if self.is_always_open or span.is_empty:
             return Coverage.of(span)
         if not self.timeframe.is_intraday and isinstance(self.calendar, DatedCalendar):
-            dates = self._asked(self.calendar.dates, span, np.ndarray)
+            dates = self._call_calendar(self.calendar.dates, span, np.ndarray)
             sessions = Coverage.from_arrays(dates, dates + DAY)
         else:
             sessions = self.sessions(span)
@@ -138,40 +140,40 @@ class Grid:
 
     def sessions(self, span: Span) -> Coverage:
         """When the venue is open, at least within `span`; `InvalidRequestError` where its calendar fails."""
-        return self._asked(self.calendar.sessions, span, Coverage)
+        return self._call_calendar(self.calendar.sessions, span, Coverage)
 
     def try_calendar(self, span: Span) -> None:
-        """Ask the calendar now for all that it is asked when bars of `span` are read and judged.
+        """Query the calendar now for all that is needed when bars of `span` are read and judged.
 
-        Raises `InvalidRequestError` if it cannot tell, so that nothing is begun that cannot be ended.
+        Raises `InvalidRequestError` if it fails, so that no work is started that cannot be finished.
         """
         if self.is_always_open or span.is_empty:
             return
         self.expected(self.align(span))
         if self.timeframe.is_intraday:
-            # Bars beside a session are told from those of closed days by the sessions around them.
+            # Bars outside a session and those of closed days are distinguished by the sessions around them.
             self.sessions(Span(max(span.start - DAY, EARLIEST), min(span.end + DAY, LATEST)))
 
-    def _asked(self, question: Callable[[Span], T], span: Span, kind: type[T]) -> T:
-        """What the calendar says; a user's own is foreign code, and may fail or say anything."""
+    def _call_calendar(self, question: Callable[[Span], T], span: Span, kind: type[T]) -> T:
+        """The answer of the calendar. A user's own calendar may fail or return anything."""
         try:
-            said = question(span)
+            answer = question(span)
         except QmtlError as error:
             error.series = error.series or (None if self.series is None else str(self.series))
             raise
-        except Exception as cause:  # whatever it raises is its own failure, told with its name
-            raise self._useless(f"{type(cause).__name__}: {cause}", span) from cause
-        if not isinstance(said, kind):
-            raise self._useless(f"it gave a {type(said).__name__}, not a {kind.__name__}", span)
-        return said
+        except Exception as cause:  # whatever it raises is its own failure, and is named in the error
+            raise self._unusable(f"{type(cause).__name__}: {cause}", span) from cause
+        if not isinstance(answer, kind):
+            raise self._unusable(f"it gave a {type(answer).__name__}, not a {kind.__name__}", span)
+        return answer
 
-    def _useless(self, why: str, span: Span) -> InvalidRequestError:
+    def _unusable(self, why: str, span: Span) -> InvalidRequestError:
         return InvalidRequestError(
             f"the calendar {type(self.calendar).__name__} cannot be used",
             series=self.series,
             span=span,
             why=why,
-            next_step="mend its sessions(span): a Coverage of the times at which the venue is open",
+            next_step="correct its sessions(span): a Coverage of the times at which the venue is open",
         )
 
     def _cells_of(self, ts: Int64Array) -> tuple[Int64Array, Int64Array]:

@@ -11,6 +11,8 @@ from qmtl.foundation.errors import InvalidRequestError
 # One letter is a drive of Windows. A `Path` has lost the second slash by the time it gets here.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
+_BEGINS_AS_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?!/)")
+
 
 def is_address(text: str) -> bool:
     """Whether it begins with a scheme, as s3://bucket does."""
@@ -35,6 +37,26 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
         if scheme.lower() == "file"
         else "name a path such as ./bars, and copy to or from elsewhere with other tools",
     )
+
+
+def folder_path(path: str | os.PathLike[str], what: str) -> Path:
+    """The path of a folder that may be made: as `local_path`, and a text must look like a path.
+
+    A text such as mem: or file:x is meant as an address, and would become a folder of that name. A `Path` is
+    taken by its word.
+    """
+    text = os.fspath(path)
+    if not text.strip() or "\0" in text:
+        raise InvalidRequestError(
+            f"{what} needs a path, and {text!r} is none", next_step="name a folder such as ./bars"
+        )
+    if isinstance(path, str) and (found := _BEGINS_AS_ADDRESS.match(text)):
+        raise InvalidRequestError(
+            f"{without_password(text)!r} is not served: {what} is a path of this machine",
+            why=f"{found[0]} begins an address",
+            next_step=f"write ./{text} for a folder of that name",
+        )
+    return local_path(path, what)
 
 
 def web_address(url: str) -> str:

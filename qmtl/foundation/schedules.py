@@ -46,7 +46,7 @@ class Schedule(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """Why a calendar cannot be built here: what the library said, in one line."""
+    """Why a calendar cannot be built here: the error of the library, in one line."""
 
     why: str
 
@@ -54,7 +54,7 @@ class Failure(NamedTuple):
 class Summary(NamedTuple):
     """One line about a calendar. first, last: UTC midnights of its first and last date; zone: its local time.
 
-    why: what the library said, where it cannot be built here; then the others are None.
+    why: the error of the library, where it cannot be built here; then the others are None.
     """
 
     zone: str | None
@@ -83,29 +83,29 @@ class _Entry:
 
 
 class Schedules:
-    """Schedules by the name of their calendar, kept in memory and in `kept`.
+    """Schedules by the name of their calendar, kept in memory and in `cached`.
 
-    The library computes sessions up to about a year after the day on which it is asked. So what was computed
+    The library computes sessions up to about a year after the day of the call. So what was computed
     on an earlier day holds for the ranges within it, and is computed anew for a range beyond.
     """
 
-    def __init__(self, kept: Compiled) -> None:
-        self._kept = kept
+    def __init__(self, cached: Compiled) -> None:
+        self._cached = cached
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
 
     @cached_property
     def names(self) -> Names:
         """The names that the library comes with, without those that this process has registered with it."""
-        body = self._kept.read(_INDEX)
+        body = self._cached.read(_INDEX)
         if body is not None:
             return Names(**json.loads(body))
         names = _own_names()
-        self._kept.write(_INDEX, json.dumps(names._asdict()).encode())
+        self._cached.write(_INDEX, json.dumps(names._asdict()).encode())
         return names
 
     def knows(self, name: str) -> bool:
-        """Whether there is a calendar of this name, or alias; the library itself has the last word."""
+        """Whether there is a calendar of this name, or alias; the library itself decides."""
         return self.names.has(name) or _is_registered(name)
 
     def of(self, name: str, span: Span | None = None) -> Schedule:
@@ -132,14 +132,14 @@ class Schedules:
 
     def summary(self, name: str) -> Summary:
         """For a list of calendars: what was found when it was last computed, a failure included."""
-        body = self._kept.read(self.names.aliases.get(name, name))
+        body = self._cached.read(self.names.aliases.get(name, name))
         if body is not None and _is_current(head := _head(body)):
             return Summary(**head["summary"])
         return _summary(self._find(name, lambda entry: True))
 
     def _find(self, name: str, is_enough: Callable[[_Entry], bool]) -> Schedule | Failure:
         name = self.names.aliases.get(name, name)
-        with self._lock:  # computed once, although threads ask at once
+        with self._lock:  # computed once, although several threads may need it
             entry = self._entries.get(name) or self._read(name)
             if entry is None or not is_enough(entry):
                 entry = self._compute(name, _today())
@@ -154,15 +154,15 @@ class Schedules:
         except Exception as error:  # noqa: BLE001 - whatever a foreign library raises is its own failure
             entry = _Entry(Failure(_in_one_line(error)), today)
             if name in self.names.calendars:
-                self._kept.write(name, _encoded(entry))
+                self._cached.write(name, _encoded(entry))
             return entry
         entry = _Entry(schedule, today)
         if is_public:
-            self._kept.write(name, _encoded(entry))
+            self._cached.write(name, _encoded(entry))
         return entry
 
     def _read(self, name: str) -> _Entry | None:
-        body = self._kept.read(name)
+        body = self._cached.read(name)
         return None if body is None else _decoded(body)
 
 
@@ -182,6 +182,7 @@ def schedules() -> Schedules:
     return Schedules(Compiled(cache_folder() / "calendars", compiled_key()))
 
 
+@cache
 def compiled_key() -> dict[str, str]:
     """The versions of all that a kept schedule depends on."""
     return {"format": _FORMAT, **{name: _version(name) for name in _PACKAGES}}

@@ -1,4 +1,4 @@
-"""qmtl.yml and QMTL_ variables as one frozen value; a slip is told with file, line and the nearest key."""
+"""qmtl.yml and QMTL_ variables as one frozen value; a mistake is reported with file, line and nearest key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pydantic.fields import FieldInfo
 from qmtl.foundation.config_text import ConfigText, Place
 from qmtl.foundation.errors import InvalidRequestError, SettingsError
 from qmtl.foundation.facts import Anchor, SeriesFacts
-from qmtl.foundation.local_paths import is_address, local_path
+from qmtl.foundation.local_paths import folder_path, is_address
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.foundation.times import to_seconds
 
@@ -42,7 +42,7 @@ _VARIABLES = {
     ("connectors", f"schema_registry_{key}"): f"QMTL_SCHEMA_REGISTRY_{key}".upper()
     for key in ("url", "user", "password", "token")
 }
-# Taken letter by letter: YAML would read the password 007 as 7.
+# Taken literally: YAML would read the password 007 as 7.
 _LITERAL = {f"QMTL_SCHEMA_REGISTRY_{key}" for key in ("USER", "PASSWORD", "TOKEN")}
 
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|KiB|MiB|GiB)?")
@@ -77,7 +77,7 @@ def _text(value: object) -> object:
 
 def _folder(value: object) -> object:
     text = _text(value)
-    return local_path(text, "a store") if isinstance(text, str) else text
+    return folder_path(text, "a store") if isinstance(text, str) else text
 
 
 def _url(value: str | None) -> str | None:
@@ -94,7 +94,8 @@ Folder = Annotated[Path, BeforeValidator(_folder), AfterValidator(Path.expanduse
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    # What checks values is built when there are values: most calls of `qmtl` have neither file nor variable.
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 
 
 class SeriesSettings(_Section):
@@ -173,7 +174,7 @@ class PythonSettings(_Section):
         """The folder of the file that holds this entry; None for one from a variable."""
         return self._folder
 
-    def beside(self, folder: Path) -> PythonSettings:
+    def with_folder(self, folder: Path) -> PythonSettings:
         """The same entry, of a file in `folder`."""
         entry = self.model_copy()
         entry._folder = folder
@@ -196,9 +197,9 @@ class SeamlessSettings(_Section):
 
     store: the folder of the store; `~` is the home folder. A relative path in a file starts at the folder of
         that file, as the paths of `files` vendors do.
-    cache_bytes: bound of the range cache in bytes. settle, absent_expiry: seconds after which silence is an
-        answer, and an absence is asked again. retention: seconds for which old versions are kept; None is
-        for ever.
+    cache_bytes: bound of the range cache in bytes. settle, absent_expiry: seconds after which a bar without a
+        row counts as answered, and after which an absence is queried again. retention: seconds for which old
+        versions are kept; None is for ever.
     """
 
     store: Folder = Field(default_factory=_default_store)
@@ -266,10 +267,10 @@ class SchemaSettings(_Section):
 class Settings(_Section):
     """All settings."""
 
-    seamless: SeamlessSettings = Field(default_factory=SeamlessSettings)
-    connectors: ConnectorsSettings = Field(default_factory=ConnectorsSettings)
+    seamless: SeamlessSettings = Field(default_factory=SeamlessSettings.model_construct)
+    connectors: ConnectorsSettings = Field(default_factory=ConnectorsSettings.model_construct)
     # Models of pydantic have a method `schema` already.
-    schemas: SchemaSettings = Field(default_factory=SchemaSettings, alias="schema")
+    schemas: SchemaSettings = Field(default_factory=SchemaSettings.model_construct, alias="schema")
     _text: ConfigText = PrivateAttr(default_factory=ConfigText.nothing)
 
     @classmethod
@@ -283,11 +284,11 @@ class Settings(_Section):
         text = ConfigText.read(Path(path)) if path is not None else _of_current_folder()
         values = _with_variables(text, os.environ if env is None else env)
         try:
-            settings = cls.model_validate(values.data)
+            settings = cls.model_validate(values.data) if values.data else cls.model_construct()
         except ValidationError as error:
-            raise _told(error, values) from None
+            raise _settings_error(error, values) from None
         settings._text = values
-        return settings if text.path is None else _beside(settings, values, text.path.parent)
+        return settings if text.path is None else _resolve_paths(settings, values, text.path.parent)
 
     def place(self, *steps: str | int) -> Place:
         """Where a value was written; for what turns out to be unusable only when it is used."""
@@ -318,8 +319,8 @@ def _with_variables(text: ConfigText, env: Mapping[str, str]) -> ConfigText:
     return text
 
 
-def _told(error: ValidationError, text: ConfigText) -> SettingsError:
-    """What pydantic found first, in our words; but a mistyped key explains one that is missing."""
+def _settings_error(error: ValidationError, text: ConfigText) -> SettingsError:
+    """The first problem that pydantic found, in our words; a mistyped key comes before a missing one."""
     problems = error.errors(include_url=False)
     problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
     place = text.place(problem["loc"])
@@ -371,7 +372,7 @@ def _fields(annotation: Any) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in found.items()}
 
 
-def _beside(settings: Settings, text: ConfigText, folder: Path) -> Settings:
+def _resolve_paths(settings: Settings, text: ConfigText, folder: Path) -> Settings:
     """Relative paths of the file start at its folder; those of variables where the process runs."""
     seamless = settings.seamless
     store = seamless.store
@@ -379,14 +380,14 @@ def _beside(settings: Settings, text: ConfigText, folder: Path) -> Settings:
         store = folder / store
     vendors = seamless.vendors
     if not text.is_from_variable(("seamless", "vendors")):
-        vendors = tuple(_vendor_beside(one, folder) for one in vendors)
+        vendors = tuple(_resolve_vendor_path(one, folder) for one in vendors)
     seamless = seamless.model_copy(update={"store": store, "vendors": vendors})
     return settings.model_copy(update={"seamless": seamless})
 
 
-def _vendor_beside(entry: VendorSettings, folder: Path) -> VendorSettings:
+def _resolve_vendor_path(entry: VendorSettings, folder: Path) -> VendorSettings:
     if isinstance(entry, PythonSettings):
-        return entry.beside(folder)
+        return entry.with_folder(folder)
     if isinstance(entry, FilesSettings) and not is_address(entry.path):
         return entry.model_copy(update={"path": str(folder / Path(entry.path).expanduser())})
     return entry

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from difflib import get_close_matches
 from typing import Any, Literal
 
 from qmtl.foundation.errors import InvalidRequestError
@@ -68,6 +67,8 @@ class SLAPolicy:
         known = [field.name for field in fields(cls)]
         for key in values:
             if key not in known:
+                from difflib import get_close_matches  # needed only to explain a slip
+
                 near = get_close_matches(str(key), known, n=1)
                 raise InvalidRequestError(
                     f"{key!r} is not a key of an SLA",

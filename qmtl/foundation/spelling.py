@@ -1,4 +1,4 @@
-"""Whether a name may be a slip of the pen for another, where a wrong guess would cost data."""
+"""Whether a name may be a typing error for another, where a wrong guess would cost data."""
 
 from __future__ import annotations
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from html import escape
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from qmtl.foundation.times import iso
+from qmtl.foundation.instants import Span, iso
+from qmtl.foundation.timeline import Coverage
+from qmtl.foundation.words import counted
 
-if TYPE_CHECKING:
-    from qmtl.foundation.states import BarStates
-    from qmtl.foundation.timeline import Coverage
+
+class StatesOfRange(Protocol):
+    """What is drawn: a range, the cells of each state in it, and the number of bars in each."""
+
+    @property
+    def span(self) -> Span: ...
+
+    @property
+    def counts(self) -> dict[str, int]: ...
+
+    def items(self) -> Iterator[tuple[str, Coverage]]: ...
+
 
 Nanoseconds = npt.NDArray[np.uint64]
 
@@ -35,7 +47,7 @@ COLOURS = {
 PARTS = 200
 
 
-def states_html(states: BarStates) -> str:
+def states_html(states: StatesOfRange) -> str:
     """The bar as inline SVG, its ends, and a legend with the number of bars in each state. No script."""
     start, end = states.span
     ends = f"<span>{iso(start)}</span><span>{iso(end)}</span>"
@@ -43,7 +55,7 @@ def states_html(states: BarStates) -> str:
     return f"<div style='max-width:50em'>{_svg(states)}{axis}</div>{_legend(states)}"
 
 
-def _svg(states: BarStates) -> str:
+def _svg(states: StatesOfRange) -> str:
     if states.span.is_empty:
         return ""
     at, rects = 0, []
@@ -61,13 +73,13 @@ def _svg(states: BarStates) -> str:
     )
 
 
-def _legend(states: BarStates) -> str:
+def _legend(states: StatesOfRange) -> str:
     counts = states.counts
     total = max(sum(counts.values()), 1)
     rows = "".join(
         f"<tr><td style='text-align:left'><span style='display:inline-block;width:0.9em;height:0.9em;"
         f"background:{colour}'></span> {name}</td>"
-        f"<td style='text-align:right'>{counts[name]:,} bars</td>"
+        f"<td style='text-align:right'>{counted(counts[name], 'bar')}</td>"
         f"<td style='text-align:right'>{percent(counts[name], total)}</td>"
         f"<td style='text-align:left'>{meaning}</td></tr>"
         for name, (colour, meaning) in COLOURS.items()
@@ -75,7 +87,7 @@ def _legend(states: BarStates) -> str:
     return f"<table style='color:inherit'>{rows}</table>"
 
 
-def shown_states(states: BarStates, width: int) -> list[str]:
+def shown_states(states: StatesOfRange, width: int) -> list[str]:
     """The state that each of `width` equal parts of the range shows.
 
     That is `unknown` or `absent` if any of its time is, else the state that takes most of it.

@@ -25,7 +25,7 @@ class BarStates:
     no_trade: the source answered for the bar, and there was none.
     closed: the calendar expects no bar.
     absent: the source says that it has none; asked again only after an expiry.
-    unknown: nobody has answered.
+    unknown: no source has answered.
 
     damaged: those unknown bars whose rows or answers the store has lost; no state of its own.
     """
@@ -80,8 +80,9 @@ def bar_states(
     """Sort the cells of `span` into states.
 
     `present_ts` are the stamps of the rows within the span (ascending, unique); `answered` and `absent` are
-    what sources said, in any cut. A bar is answered only if its whole cell was. A row beats a word, an answer
-    beats an absence, and the calendar is asked about the rest. `damaged` is what the store has lost.
+    what sources answered, in any partition. A bar is answered only if its whole cell was. A row takes
+    precedence over an answer without one, an answer over an absence; the calendar decides the rest. `damaged`
+    is what the store has lost.
     """
     return states_of_cells(span, grid, grid.cells(present_ts), answered, absent, damaged)
 
@@ -109,12 +110,12 @@ def states_of_cells(
     return BarStates(span, grid, present, no_trade, closed, absent_cells, unknown, damaged & unknown)
 
 
-def whole_cells(said: Coverage, grid: Grid, span: Span) -> Coverage:
-    """Those cells of `span` that lie wholly within `said`."""
-    said = said.clip(span)
-    if said.spans == (span,):
-        return said
-    starts = grid.ceils(said.starts)
-    ends = np.where(said.ends < span.end, grid.floors(said.ends), said.ends)
+def whole_cells(answered: Coverage, grid: Grid, span: Span) -> Coverage:
+    """Those cells of `span` that lie wholly within `answered`."""
+    answered = answered.clip(span)
+    if answered.spans == (span,):
+        return answered
+    starts = grid.ceils(answered.starts)
+    ends = np.where(answered.ends < span.end, grid.floors(answered.ends), answered.ends)
     whole = starts < ends
     return Coverage.from_arrays(starts[whole], ends[whole])

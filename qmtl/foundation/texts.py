@@ -1,4 +1,4 @@
-"""Texts that fit a screen: long lines and long lists are cut, and say so."""
+"""Texts that fit a screen: long lines and long lists are cut, and the text says so."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WIDEST = 100
 def on_screen(lines: Iterable[str], *, most: int = MOST_LINES, width: int = WIDEST) -> str:
     """The lines as one text of at most `most` lines (at least 2) and `width` columns.
 
-    What was left out is told in the last line; a line that was cut ends with an ellipsis.
+    The last line counts what was left out; a line that was cut ends with an ellipsis.
     """
     whole = [part for line in lines for part in line.splitlines() or [""]]
     if len(whole) > most:

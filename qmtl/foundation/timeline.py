@@ -1,4 +1,4 @@
-"""Which instants we hold, and their algebra.
+"""Sets of instants as sorted, disjoint spans, and their algebra.
 
 Everything is int64 nanoseconds since 1970-01-01 UTC; every span is half-open, `[start, end)`.
 """
@@ -6,55 +6,18 @@ Everything is int64 nanoseconds since 1970-01-01 UTC; every span is half-open, `
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from qmtl.foundation.html import table, title
+from qmtl.foundation.instants import Span as Span
+from qmtl.foundation.instants import iso
 from qmtl.foundation.pickled import pickled
-from qmtl.foundation.times import iso
+from qmtl.foundation.words import counted
 
 Int64Array = npt.NDArray[np.int64]
-
-
-class _Span(NamedTuple):
-    start: int
-    end: int
-
-
-class Span(_Span):
-    """A half-open range of time `[start, end)`, in int nanoseconds UTC; `start <= end`."""
-
-    __slots__ = ()
-
-    def __new__(cls, start: SupportsIndex, end: SupportsIndex) -> Span:
-        # Plain ints only: numpy integers would overflow silently in later arithmetic.
-        first, last = start.__index__(), end.__index__()
-        if first > last:
-            raise ValueError(f"a span cannot end before it starts: {iso(first)} > {iso(last)}")
-        return tuple.__new__(cls, (first, last))
-
-    @property
-    def length(self) -> int:
-        """Nanoseconds between start and end."""
-        return self.end - self.start
-
-    @property
-    def is_empty(self) -> bool:
-        return self.start == self.end
-
-    def contains(self, other: Span) -> bool:
-        """Whether every instant of `other` lies in this span."""
-        return other.is_empty or (self.start <= other.start and other.end <= self.end)
-
-    def clip(self, other: Span) -> Span:
-        """The part inside `other`; where they do not meet, an empty span at the nearer edge."""
-        start = min(max(self.start, other.start), other.end)
-        return Span(start, max(start, min(self.end, other.end)))
-
-    def __str__(self) -> str:
-        return f"[{iso(self.start)}, {iso(self.end)})"
 
 
 class Coverage:
@@ -86,7 +49,7 @@ class Coverage:
         if len(spans) == 1 and isinstance(spans[0], Span) and not spans[0].is_empty:
             # The commonest set of all, made on every fetch, keeps the laws as it is.
             self = cls._normal(np.array(spans[0][:1], dtype=np.int64), np.array(spans[0][1:], dtype=np.int64))
-            self._spans = spans  # type: ignore[assignment]  # a 1-tuple of Span, as was just asked
+            self._spans = spans  # type: ignore[assignment]  # a 1-tuple of Span, as was just tested
             return self
         return cls(spans)
 
@@ -216,7 +179,7 @@ class Coverage:
         ]
         more = len(self) - len(rows)
         left = title(f"and {more:,} more, up to {iso(self.hull.end)}") if more else ""
-        return title(f"{len(self):,} spans") + table(("start", "end"), rows) + left
+        return title(counted(len(self), "span")) + table(("start", "end"), rows) + left
 
     def __reduce__(self) -> tuple[Any, ...]:
         return pickled(Coverage.from_arrays, self.starts, self.ends)
@@ -232,7 +195,7 @@ def spans_text(cells: Coverage) -> str:
         text = " ".join(map(str, cells.spans))
         if len(text) <= _LINE:
             return text
-    return f"{len(cells):,} spans in {cells.hull}"
+    return f"{counted(len(cells), 'span')} in {cells.hull}"
 
 
 # Two spans of whole days or minutes fit; texts of a receipt stand behind a name of a few characters.

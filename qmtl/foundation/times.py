@@ -9,16 +9,14 @@ from functools import lru_cache
 from typing import Any
 
 from qmtl.foundation.errors import InvalidRequestError
-
-SECOND = 1_000_000_000
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
-WEEK = 7 * DAY
-
-# What int64 nanoseconds can tell, cut to whole days: pandas and polars share the same bounds.
-EARLIEST = -106_751 * DAY
-LATEST = 106_751 * DAY
+from qmtl.foundation.instants import DAY as DAY
+from qmtl.foundation.instants import EARLIEST as EARLIEST
+from qmtl.foundation.instants import HOUR as HOUR
+from qmtl.foundation.instants import LATEST as LATEST
+from qmtl.foundation.instants import MINUTE as MINUTE
+from qmtl.foundation.instants import SECOND as SECOND
+from qmtl.foundation.instants import WEEK as WEEK
+from qmtl.foundation.instants import iso as iso
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FRACTION = re.compile(r"[.,](\d{7,})(?=$|[Zz+-])")
@@ -42,7 +40,7 @@ class SmallIntWarning(UserWarning):
 
 
 def warn_of_small_ints(*given: Any) -> None:
-    """Warn if all ints of a request lie in the first months of 1970, where nobody looks for bars.
+    """Warn if all ints of a request lie in the first months of 1970, where there are no bars.
 
     They are read as nanoseconds all the same: a unit is never guessed from a magnitude.
     """
@@ -137,19 +135,16 @@ def _warn_naive(moment: datetime) -> None:
 
 
 def _unusable(value: object, name: str) -> InvalidRequestError:
+    why = None
+    if isinstance(value, str) and value.strip().isdecimal():
+        why = "a text of digits is read as a date such as 20240101; nanoseconds of our days have 19 digits"
+    elif isinstance(value, float):
+        why = "a float has no unit, and cannot hold the nanoseconds of our days exactly"
     return InvalidRequestError(
         f"{name} {value!r} is not a time",
+        why=why,
         next_step="give a date, a datetime, an ISO text such as 2024-01-01T09:30:00Z, or int nanoseconds",
     )
-
-
-def iso(instant: int) -> str:
-    """ISO 8601 in UTC with a Z: the shortest that says it all, from the date to the nanosecond."""
-    seconds, nanos = divmod(int(instant), SECOND)
-    moment = _EPOCH + timedelta(seconds=seconds)
-    if nanos:
-        return f"{moment:%Y-%m-%dT%H:%M:%S}.{f'{nanos:09d}'.rstrip('0')}Z"
-    return f"{moment:%Y-%m-%d}" if instant % DAY == 0 else f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def to_seconds(value: Any, *, name: str = "duration") -> float:

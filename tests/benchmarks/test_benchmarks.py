@@ -3,36 +3,87 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks import arctic_environment, real_data
+from benchmarks.table import NOT_INSTALLED
+
 ROOT = Path(__file__).resolve().parents[2]
+# What needs more than this repository, and says so where it is lacking.
+NEEDS_DATA = "Conformance of 10 million rows of real illiquid minutes, tiled"
 
 pytest.importorskip("duckdb", reason="the benchmarks compare with DuckDB: pip install 'qmtl[bench]'")
 pytest.importorskip("psutil", reason="the benchmarks tell the machine's memory by psutil")
 
 
-def test_all_cases_run_and_fill_the_table(tmp_path: Path) -> None:
-    document, figures = tmp_path / "benchmarks.md", tmp_path / "figures.json"
+def run_quickly(folder: Path, *cases: str, **environment: str) -> dict[str, Any]:
+    """The figures of a quick run, whose table is renewed in `folder`/benchmarks.md."""
+    document, figures = folder / "benchmarks.md", folder / "figures.json"
     document.write_text(
         "before\n<!-- figures: begin -->an earlier table<!-- figures: end -->\nafter\n", encoding="utf-8"
     )
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--json", figures, "--markdown", document]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "--quick",
+        *cases,
+        "--json",
+        figures,
+        "--markdown",
+        document,
+    ]
+    ended = subprocess.run(
+        list(map(str, command)), cwd=ROOT, env=os.environ | environment, capture_output=True, text=True
+    )
     assert ended.returncode == 0, ended.stderr
-    told = json.loads(figures.read_text(encoding="utf-8"))
+    reported: dict[str, Any] = json.loads(figures.read_text(encoding="utf-8"))
+    return reported
+
+
+def test_all_cases_run_and_fill_the_table(tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    # A folder without data and without ArcticDB, whatever this machine has.
+    reported = run_quickly(tmp_path, QMTL_TEST_DATA=str(tmp_path), TMPDIR=str(tmp_path / "temporary"))
     cases = sorted(path.stem for path in (ROOT / "benchmarks" / "cases").glob("[!_]*.py"))
-    assert len(told["cases"]) == len(cases), "a case is not in the catalogue"
-    measured = [figure for case in told["cases"].values() for figure in case]
+    assert list(reported["skipped"]) == [NEEDS_DATA]
+    assert len(reported["cases"]) + 1 == len(cases), "a case is not in the catalogue"
+    measured = [figure for case in reported["cases"].values() for figure in case]
     assert all(figure["measured"] > 0 for figure in measured if "beyond" not in figure["what"])
-    table = document.read_text(encoding="utf-8")
+    table = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
     assert "an earlier table" not in table
     assert table.startswith("before\n")
     assert table.endswith("\nafter\n")
     assert all(figure["what"] in table for figure in measured)
+    assert f"### {NEEDS_DATA}\n\nSkipped: no real market data in {tmp_path}; set QMTL_TEST_DATA." in table
+    assert table.count(NOT_INSTALLED) > 5
+
+
+@pytest.mark.skipif(
+    not real_data.is_there(), reason=f"no real market data in {real_data.DATA}; set QMTL_TEST_DATA"
+)
+def test_real_bars_are_measured_where_there_are_some(tmp_path: Path) -> None:
+    reported = run_quickly(tmp_path, "conformance_illiquid")
+    assert reported["skipped"] == {}
+    assert len(reported["cases"][NEEDS_DATA]) == 6
+
+
+@pytest.mark.skipif(
+    not arctic_environment.is_installed(), reason="ArcticDB is not installed; `make bench` does that once"
+)
+def test_arcticdb_does_the_same_work(tmp_path: Path) -> None:
+    cases = ("stored_year", "stored_window", "panel", "bulk_write", "append")
+    reported = run_quickly(tmp_path, *cases)
+    assert reported["machine"]["ArcticDB"] == arctic_environment.version()
+    with_peers = [figure for case in reported["cases"].values() for figure in case if figure["peers"]]
+    assert len(with_peers) > len(cases)
+    assert all(figure["peers"]["ArcticDB"] > 0 for figure in with_peers)
 
 
 def test_an_unknown_case_is_refused_by_name() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.planted_flaws import DATA, Measured, in_document, measure, others, shares, table
+from benchmarks.planted_flaws import Measured, in_document, measure, others, shares, table
+from benchmarks.real_data import DATA
 
 PAGE = Path(__file__).parents[2] / "docs" / "en" / "how-to" / "conformance.md"
 CERTAIN = ("high x10", "bar x10", "bar x100", "jump x10", "jump x100")

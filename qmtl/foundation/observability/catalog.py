@@ -39,7 +39,7 @@ COMPLETION = Metric(
     "gauge",
     "ratio",
     ("node_id", "interval", "lease_key"),
-    "Bars answered for, of the bars that a running backfill was asked for; gone when its work ends.",
+    "Bars of a shard that are known, of those that a running backfill wants; gone when the shard is free.",
 )
 FLAGS = Metric(
     "seamless_conformance_flag_total",
@@ -128,6 +128,6 @@ CATALOG = (
     REQUEST_SECONDS,
 )
 
-# What every event of `seamless.backfill` and `seamless.sla` tells: the series, its timeframe, and the range
-# as ISO 8601 UTC, its end open. Only where a provider is closed no series is concerned.
+# The fields of every event of `seamless.backfill` and `seamless.sla`: the series, its timeframe, and the
+# range as ISO 8601 UTC, its end open. Only where a provider is closed no series is concerned.
 LOG_FIELDS = ("node_id", "interval", "start", "end")

@@ -94,7 +94,7 @@ class JsonLines(logging.Formatter):
 
 
 def _plain(value: Any) -> Any:
-    """As JSON can say it: a number that is none, and whatever else, becomes its text."""
+    """A JSON value: NaN, infinities and all other types become their text."""
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -122,7 +122,7 @@ def written_to(stream: TextIO, formatter: logging.Formatter, level: int) -> Iter
             logger.setLevel(was)
 
 
-# Without a handler of our own, Python would print warnings to stderr where nobody has configured logging.
+# Without a handler of our own, Python would print warnings to stderr where logging is not configured.
 logging.getLogger(_NAMESPACE).addHandler(logging.NullHandler())
 
 backfill_log = cast("BoundLogger", _WhenUsed(f"{_NAMESPACE}.backfill"))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from qmtl.foundation.observability import catalog
 from qmtl.foundation.observability.catalog import CATALOG, PHASES
@@ -26,14 +27,23 @@ class CountedFinding(Protocol):
     def count(self) -> int: ...
 
 
+class Unread:
+    """In place of a registry that nothing reads: what is counted is dropped."""
+
+
 class Metrics:
     """What a provider counts and measures. Providers that share a registry share its metrics.
 
-    `registry` is a `prometheus_client.CollectorRegistry`; None is `prometheus_client.REGISTRY`.
+    `registry` is a `prometheus_client.CollectorRegistry`; None is `prometheus_client.REGISTRY`. In a process
+    that has not loaded prometheus_client the metrics are made when the first of them is used.
     """
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self._families, self._children = _objects_of(registry)
+    def __init__(self, registry: CollectorRegistry | Unread | None = None) -> None:
+        self._families: dict[str, Any] = {}
+        self._children: dict[tuple[str, ...], Any] = {}
+        # Nobody has looked at a default registry that is not loaded, and loading it takes a while.
+        if registry is not None or "prometheus_client" in sys.modules:
+            self._make(registry)
 
     def observe_phases(self, series: SeriesId, seconds: Mapping[str, float]) -> None:
         """Seconds per phase of one fetch; phases that took no time, and other names, are left out."""
@@ -44,12 +54,12 @@ class Metrics:
     def completion(self, series: SeriesId, *, lease_key: str) -> Gauge:
         """The gauge of one backfill's progress; `completion_done` takes it away."""
         labels = (series.text, series.timeframe.text, lease_key)
-        gauge: Gauge = self._families[catalog.COMPLETION.name].labels(*labels)
+        gauge: Gauge = self._family(catalog.COMPLETION.name).labels(*labels)
         return gauge
 
     def completion_done(self, series: SeriesId, *, lease_key: str) -> None:
         """The backfill has ended, whichever way. Taking the gauge away twice is no error."""
-        gauges = self._families[catalog.COMPLETION.name]
+        gauges = self._family(catalog.COMPLETION.name)
         gauges.remove_by_labels(
             {"node_id": series.text, "interval": series.timeframe.text, "lease_key": lease_key}
         )
@@ -88,11 +98,39 @@ class Metrics:
         # `labels()` takes a lock and rebuilds its key each time; an answer from the cache has no time for it.
         child = self._children.get(key)
         if child is None:
-            child = self._children[key] = self._families[key[0]].labels(*key[1:])
+            child = self._family(key[0]).labels(*key[1:])
+            self._children[key] = child
         return child
+
+    def _family(self, name: str) -> Any:
+        if not self._families:
+            self._make(None)
+        return self._families[name]
+
+    def _make(self, registry: CollectorRegistry | Unread | None) -> None:
+        objects = _DROPPED if isinstance(registry, Unread) else _objects_of(registry)
+        # In this order: another thread that finds families has their children as well.
+        self._children, self._families = objects[1], objects[0]
+
+
+class _Dropped:
+    """A metric, and a child of it, of `Unread`."""
+
+    def labels(self, *_: str) -> Self:
+        return self
+
+    def remove_by_labels(self, _: Mapping[str, str]) -> None: ...
+
+    def inc(self, _: float = 1.0) -> None: ...
+
+    def set(self, _: float) -> None: ...
+
+    def observe(self, _: float) -> None: ...
 
 
 _Objects = tuple[dict[str, Any], dict[tuple[str, ...], Any]]
+
+_DROPPED: _Objects = ({metric.name: _Dropped() for metric in CATALOG}, {})
 
 _registries: weakref.WeakKeyDictionary[CollectorRegistry, _Objects] = weakref.WeakKeyDictionary()
 _registries_lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""A schema as it is sent and kept, and as it is understood: text, language, references."""
+"""A schema as it is sent and stored, and as it is parsed: text, language, references."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class SchemaType(StrEnum):
-    """The languages that are really read: Avro 1.12, and JSON Schema of draft-07 and 2020-12."""
+    """The languages that are read: Avro 1.12, and JSON Schema of draft-07 and 2020-12."""
 
     AVRO = "AVRO"
     JSON = "JSON"
@@ -28,7 +28,7 @@ class Reference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A schema as it is sent and kept. Nothing is said about whether its text can be read."""
+    """A schema as it is sent and stored. Its text may be no schema at all."""
 
     text: str
     type: SchemaType = SchemaType.AVRO

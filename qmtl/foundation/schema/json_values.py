@@ -8,7 +8,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-# Values are walked by recursion, here and in the libraries that judge schemas. So deep a value is no
+# Values are walked by recursion, here and in the libraries that check schemas. So deep a value is no
 # schema that a person wrote, and still leaves room on the stack of an ordinary thread.
 MAX_DEPTH = 100
 
@@ -51,7 +51,7 @@ def in_order(value: Any) -> Any:
 def ordered(value: Any) -> str:
     """Without space outside of strings, the names of each object in the order of their code points.
 
-    The order of names means nothing in JSON; that of an array does, and is kept. A number keeps its kind: 1
+    The order of names has no meaning in JSON; that of an array has, and is kept. A number keeps its kind: 1
     and 1.0 are two values here.
     """
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
@@ -78,8 +78,8 @@ def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON value")
+def _no_constant(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON value")
 
 
 def _finite(text: str) -> float:

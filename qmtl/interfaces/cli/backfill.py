@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qmtl.interfaces.cli.guard import DEFECT, error_json, tell
+from qmtl.interfaces.cli.guard import DEFECT, error_json, report_error
 from qmtl.interfaces.cli.session import JsonToo, instant, session_of
 
 if TYPE_CHECKING:
     from qmtl.foundation.errors import QmtlError
     from qmtl.foundation.states import BarStates
+    from qmtl.runtime.io.coverage_scan import Refused
 
 
 def backfill(
@@ -30,11 +31,13 @@ def backfill(
     Ctrl-C ends it at any time; what was committed stays, and the next run resumes from there. A
     series that fails does not stop the others; the exit code is the first that applies of 5, 7, 3, 6, 4, 2.
     """
+    from qmtl.foundation.clock import SystemClock
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.states import STATES
     from qmtl.interfaces.cli.progress import Bars
     from qmtl.interfaces.cli.showing import states_json
     from qmtl.interfaces.cli.tables import Rows
+    from qmtl.runtime.io.coverage_scan import refused
 
     session = session_of(ctx)
     names = list(series) if partial_ok else [SeriesId.parse(name).text for name in series]
@@ -42,9 +45,16 @@ def backfill(
         result = provider.backfill(
             names, instant(start), instant(end), partial_ok=True, on_progress=bars.backfilled
         )
+        now = SystemClock().now()
+        refused_bars = {
+            name: refused(provider.store, SeriesId.parse(name), states.unknown, states.grid, now=now)
+            for name, states in result.states.items()
+        }
     failures = dict(result.errors)
     if not partial_ok:
-        holes = {name: _holes(name, states) for name, states in result.states.items()}
+        holes = {
+            name: _holes(name, states, refused_bars[name], now) for name, states in result.states.items()
+        }
         failures |= {name: error for name, error in holes.items() if error is not None}
     if result.states:
         session.show(
@@ -56,12 +66,12 @@ def backfill(
                 ),
             )
         )
-    told = {name: failures[name] for name in dict.fromkeys(names) if name in failures}
-    codes = [tell(session, error) for error in told.values()]
+    named = {name: failures[name] for name in dict.fromkeys(names) if name in failures}
+    codes = [report_error(session, error) for error in named.values()]
     session.emit(
         {
             "series": [{"series": name, **states_json(states)} for name, states in result.states.items()],
-            "failures": [error_json(session, error) for error in told.values()],
+            "failures": [error_json(session, error) for error in named.values()],
         }
     )
     if codes:
@@ -72,27 +82,32 @@ def backfill(
 _ORDER = (DEFECT, 5, 7, 3, 6, 4, 2)
 
 
-def _holes(name: str, states: BarStates) -> QmtlError | None:
+def _holes(name: str, states: BarStates, refused_bars: Refused, now: int) -> QmtlError | None:
     """What to say of closed bars that are damaged, or else absent or unknown; None if there are none."""
-    from qmtl.foundation.clock import SystemClock
     from qmtl.foundation.errors import MissingDataError
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.timeline import Span
     from qmtl.runtime.io.store.damage import corrupt
+    from qmtl.runtime.sdk.fetch_errors import describe_resting
 
-    now = states.grid.floor(SystemClock().now())
-    closed = Span(states.span.start, max(states.span.start, min(states.span.end, now)))
+    closed_until = min(states.span.end, states.grid.floor(now))
+    closed = Span(states.span.start, max(states.span.start, closed_until))
     if damaged := states.damaged.clip(closed):
         return corrupt(SeriesId.parse(name), damaged, what="it did not heal", span=states.span)
     holes = {"unknown": states.unknown.clip(closed), "absent": states.absent.clip(closed)}
     counts = [f"{states.grid.count(cells):,} {state}" for state, cells in holes.items() if cells]
     if not counts:
         return None
+    why = "unknown: the source has not answered for them; absent: it says that it has none"
+    next_step = "'qmtl coverage' shows them; run it again later"
+    if refused_bars.until is not None:
+        why += f"; {describe_resting(states.grid, refused_bars.resting, refused_bars.until)}"
+        next_step += "; 'qmtl refresh' asks for refused bars now"
     return MissingDataError(
         f"bars are still missing: {', '.join(counts)}",
         holes=holes,
         series=name,
         span=states.span,
-        why="unknown: the source has not answered for them; absent: it says that it has none",
-        next_step="'qmtl coverage' shows them; run it again later",
+        why=why,
+        next_step=next_step,
     )

@@ -8,9 +8,9 @@ Outcome = Literal["ok", "warn", "fail"]
 
 
 class Check(NamedTuple):
-    """One line of the doctor. `mend` is a command or a hint; empty where all is well."""
+    """One line of the doctor. `fix` is a command or a hint; empty where all is well."""
 
     subject: str
     outcome: Outcome
     detail: str
-    mend: str = ""
+    fix: str = ""

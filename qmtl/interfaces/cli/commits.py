@@ -25,6 +25,7 @@ def commits(
     """
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.times import iso
+    from qmtl.interfaces.cli.known import check_known
     from qmtl.interfaces.cli.showing import rows_json
     from qmtl.interfaces.cli.tables import Rows
     from qmtl.runtime.sdk.corrections import commits_frame
@@ -32,6 +33,7 @@ def commits(
     session = session_of(ctx)
     name = SeriesId.parse(series)
     with session.open_store(read_only=True) as store:
+        check_known(store, name)
         known = store.commits(name)
     if known:
         shown = [
@@ -43,12 +45,14 @@ def commits(
         if len(shown) > limit:
             session.show(f"... {len(shown) - limit:,} earlier commits; --limit {len(shown)} shows all")
     else:
-        session.show(f"{name}: the store has no commit of this series")
+        session.show(f"{name}: all commits are older than the retention")
     if session.json:
         session.emit({"series": str(name), "commits": rows_json(commits_frame(known))})
 
 
 def _range(span: Span) -> str:
-    from qmtl.runtime.io.store.base import ALL_TIME
+    from qmtl.runtime.io.store.values import ALL_TIME
 
+    if span.is_empty:
+        return "no bar"
     return "the whole series" if span == ALL_TIME else str(span)

@@ -12,7 +12,7 @@ from qmtl.interfaces.cli.session import JsonToo, Session, session_of
 from qmtl.interfaces.cli.store import size
 
 if TYPE_CHECKING:
-    from qmtl.runtime.io.store.backup import Copied
+    from qmtl.runtime.io.sql.sqlite.backup import Copied
 
 
 def backup(
@@ -25,7 +25,7 @@ def backup(
     The copy is of one point in time, and is read through. On any error DEST is no store.
     """
     from qmtl.interfaces.cli.progress import Bars
-    from qmtl.runtime.io.store import backup as backups
+    from qmtl.runtime.io.sql.sqlite import backup as backups
 
     session = session_of(ctx)
     with session.open_store(read_only=True) as store, Bars() as bars:
@@ -46,7 +46,7 @@ def restore(
     Refused while anybody has the store open. The copy is read through before anything is replaced.
     """
     from qmtl.interfaces.cli.progress import Bars
-    from qmtl.runtime.io.store import backup as backups
+    from qmtl.runtime.io.sql.sqlite import backup as backups
 
     session = session_of(ctx)
     with Bars() as bars:

@@ -24,6 +24,7 @@ def coverage(
     """What is known of each bar in [START, END); asks no vendor."""
     from rich.text import Text
 
+    from qmtl.foundation.words import counted
     from qmtl.interfaces.cli.coverage_bar import render
     from qmtl.interfaces.cli.showing import states_json
 
@@ -33,7 +34,7 @@ def coverage(
     lines = [Text(f"{series} {states.span}"), render(states, min(session.console().width, WIDEST))]
     for what, cells in (("hole", states.holes), ("damaged", states.damaged)):
         lines += [
-            Text(f"{what}  {span}  {states.grid.count(cells.clip(span)):,} bars")
+            Text(f"{what}  {span}  {counted(states.grid.count(cells.clip(span)), 'bar')}")
             for span in cells.spans[:SHOWN]
         ]
         if len(cells) > SHOWN:

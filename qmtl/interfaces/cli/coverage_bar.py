@@ -10,6 +10,7 @@ from rich.text import Text
 from qmtl.foundation.state_bar import percent, shown_states
 from qmtl.foundation.states import BarStates
 from qmtl.foundation.times import iso
+from qmtl.foundation.words import counted
 
 
 class Look(NamedTuple):
@@ -63,10 +64,10 @@ def _axis(states: BarStates, width: int) -> Text:
 def _legend(states: BarStates) -> list[Text]:
     counts = states.counts
     total = max(sum(counts.values()), 1)
-    digits = max(len(f"{count:,}") for count in counts.values())
+    width = max(len(counted(count, "bar")) for count in counts.values())
     lines = []
     for name, look in LOOKS.items():
-        line = Text.assemble((look.glyph, look.style), f" {name:<8} {counts[name]:>{digits},} bars ")
+        line = Text.assemble((look.glyph, look.style), f" {name:<8} {counted(counts[name], 'bar'):<{width}} ")
         line.append(f"{percent(counts[name], total):>7}  {look.meaning}", "dim")
         lines.append(line)
     return lines

@@ -1,4 +1,4 @@
-"""Declarations of a store that cannot be used any more, as `verify` and the doctor tell them."""
+"""Declarations of a store that cannot be used any more, as `verify` and the doctor report them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from qmtl.foundation.errors import StoreError
 from qmtl.foundation.words import counted
 from qmtl.interfaces.cli.tables import Rows
-from qmtl.runtime.io.store.embedded import EmbeddedStore
-from qmtl.runtime.sdk.declared import Declared
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.sdk.declaring import Broken, broken_declarations
+from qmtl.runtime.sdk.series_declarations import SeriesDeclarations
 
 
 def broken_in(store: EmbeddedStore) -> list[Broken]:
     """The series of a store whose declared calendar cannot be used for their bars."""
     names = [one.series for one in store.list_series()]
-    return broken_declarations(store, names, Declared(store, {}).grid)
+    return broken_declarations(store, names, SeriesDeclarations(store).grid)
 
 
 def in_one_line(broken: Broken) -> str:

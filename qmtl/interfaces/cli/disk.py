@@ -1,4 +1,4 @@
-"""What a disk that is full, or may not be written, says to whoever writes a file."""
+"""Errors for a disk that is full, or that may not be written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, e
 def disk_error(error: BaseException, path: Path | None = None) -> StoreError | None:
     """The error for a person, if it is the disk's and not one of ours.
 
-    path: the file that was asked for, where the caller knows it; what is written is a part beside it.
+    path: the requested file, where the caller knows it; what is written is a part beside it.
     """
     if isinstance(error, QmtlError) or _fault(error) not in _FAULTS:
         return None

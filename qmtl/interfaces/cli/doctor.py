@@ -1,4 +1,4 @@
-"""`qmtl doctor`: what is installed, reachable and writable, and how to mend what is not."""
+"""`qmtl doctor`: what is installed, reachable and writable, and how to fix what is not."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def doctor(
     ctx: typer.Context,
     venues: Annotated[
         list[str] | None,
-        typer.Argument(metavar="VENUE", help="Exchanges to knock at, such as binance.", show_default=False),
+        typer.Argument(metavar="VENUE", help="Exchanges to contact, such as binance.", show_default=False),
     ] = None,
     json: JsonToo = False,
 ) -> None:
-    """What is installed, reachable and writable, and how to mend it."""
+    """What is installed, reachable and writable, and how to fix it."""
     from qmtl.interfaces.cli.examination import examine
     from qmtl.interfaces.cli.progress import Bars
     from qmtl.interfaces.cli.tables import Rows
@@ -29,8 +29,8 @@ def doctor(
     with Bars() as bars:
         bars.advance("looking", 0, None)
         checks = list(examine(session, venues or ()))
-    rows = ((check.outcome, check.subject, check.detail, check.mend) for check in checks)
-    session.show(Rows(("outcome", "what", "found", "to mend it"), rows, prose=("found", "to mend it")))
+    rows = ((check.outcome, check.subject, check.detail, check.fix) for check in checks)
+    session.show(Rows(("outcome", "what", "found", "to fix it"), rows, prose=("found", "to fix it")))
     session.emit([check._asdict() for check in checks])
     if any(check.outcome == "fail" for check in checks):
         raise typer.Exit(UNAVAILABLE)

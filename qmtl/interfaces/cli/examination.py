@@ -1,4 +1,4 @@
-"""What the doctor looks at: each check says what was found, and the command that mends it."""
+"""What the doctor looks at: each check says what was found, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from qmtl.foundation.errors import InvalidRequestError, QmtlError
 from qmtl.foundation.times import SECOND, iso
 from qmtl.foundation.words import counted
 from qmtl.interfaces.cli.check import Check
-from qmtl.interfaces.cli.reach import vendors
 from qmtl.interfaces.cli.session import Session
 from qmtl.interfaces.cli.store import size
+from qmtl.interfaces.cli.vendor_checks import vendors
 
 if TYPE_CHECKING:
     from qmtl.foundation.settings import Settings
-    from qmtl.runtime.io.store.embedded import EmbeddedStore
+    from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 
 # Extras that users need; the others are for the people who write this package.
 EXTRAS = ("ccxt", "testing", "demo")
@@ -49,8 +49,8 @@ def examine(session: Session, venues: Sequence[str]) -> Iterator[Check]:
     try:
         settings = session.settings()
     except QmtlError as error:
-        mend = error.next_step or f"mend {session.config or 'qmtl.yml'}"
-        yield Check("settings", "fail", error.what + (f": {error.why}" if error.why else ""), mend)
+        fix = error.next_step or f"correct {session.config or 'qmtl.yml'}"
+        yield Check("settings", "fail", error.what + (f": {error.why}" if error.why else ""), fix)
         return
     yield Check("settings", "ok", _settings_file(session))
     yield from store(session, settings)
@@ -121,7 +121,7 @@ def cache() -> Check:
 
 
 def certificates() -> Check:
-    """Whose word is taken for the servers that are asked."""
+    """Which certificate authorities are trusted for the servers that are contacted."""
     try:
         known = len(trusted_context().get_ca_certs())
     except InvalidRequestError as error:
@@ -234,14 +234,14 @@ def declared(settings: Settings) -> Iterator[Check]:
 
 def registry(settings: Settings) -> Iterator[Check]:
     """Whether the schema registry answers, if one is configured."""
-    from qmtl.foundation.schema.client import SchemaRegistryClient
+    from qmtl.foundation.schema.registry.client import SchemaRegistryClient
 
     url = settings.connectors.schema_registry_url
     if url is None:
         return
     try:
-        with closing(SchemaRegistryClient.from_settings(settings)) as asked:
-            found = asked.subjects()
+        with closing(SchemaRegistryClient.from_settings(settings)) as free_bytes:
+            found = free_bytes.subjects()
         yield Check("registry", "ok", f"{url} answers, with {counted(len(found), 'subject')}")
     except QmtlError as error:
         why = f"{error.what}: {error.why}" if error.why else error.what
@@ -263,7 +263,8 @@ def _sound(found: Any) -> Check:
     return Check(
         "store",
         "fail",
-        f"{len(found.damage):,} damaged parts, {len(found.problems):,} problems of the file, "
+        f"{counted(len(found.damage), 'damaged part')}, "
+        f"{counted(len(found.problems), 'problem')} of the file, "
         f"{counted(len(found.lost), 'range')} lost to earlier damage",
         "qmtl store verify --repair" if found.damage or found.problems else "qmtl store verify",
     )

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.timeline import Span
     from qmtl.interfaces.cli.progress import Bars
-    from qmtl.runtime.io.store.base import Snapshot
-    from qmtl.runtime.io.store.embedded import EmbeddedStore
+    from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+    from qmtl.runtime.io.store.values import Snapshot
 
-# Bars that are held in memory at once.
+# Bars that are in memory at once.
 PIECE = 500_000
 
 
@@ -48,10 +48,10 @@ def export(
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.timeline import EMPTY
     from qmtl.foundation.times import iso, to_ns
+    from qmtl.foundation.words import counted
     from qmtl.interfaces.cli.bar_output import check_target, write_frames
     from qmtl.interfaces.cli.progress import Bars
     from qmtl.runtime.io.store.damage import corrupt
-    from qmtl.runtime.sdk.outcome import first_spans
 
     session = session_of(ctx)
     name = SeriesId.parse(series)
@@ -63,7 +63,7 @@ def export(
         at = store.read(name, span.clip(span._replace(end=span.start)), as_of=point).as_of
         with Bars() as bars:
 
-            def counted() -> Iterator[pl.DataFrame]:
+            def counted_frames() -> Iterator[pl.DataFrame]:
                 nonlocal rows, damaged
                 for piece in _pieces(store, name, span, at if point is None else point, bars):
                     rows += piece.count
@@ -75,9 +75,11 @@ def export(
                 if damaged and not partial_ok:
                     raise corrupt(name, damaged, what="nothing was written", span=span, path=store.path)
 
-            write_frames(output, counted())
-    session.show(f"{rows:,} bars of {name} in {span}, as of {iso(at)}, written to {output}")
+            write_frames(output, counted_frames())
+    session.show(f"{counted(rows, 'bar')} of {name} in {span}, as of {iso(at)}, written to {output}")
     if damaged:
+        from qmtl.runtime.sdk.fetch_errors import first_spans
+
         session.show(f"left out, for it is damaged: {first_spans(damaged)}")
     session.emit(
         {
@@ -94,7 +96,7 @@ def export(
 
 
 def _span(store: EmbeddedStore, series: SeriesId, start: str | None, end: str | None) -> Span:
-    """What was asked for; ends that were left out are those of the stored bars, lost ones among them."""
+    """The requested span; ends that were left out are those of the stored bars, lost ones among them."""
     from qmtl.foundation.errors import InvalidRequestError
     from qmtl.foundation.timeline import Coverage, Span
     from qmtl.foundation.times import iso, to_ns
@@ -148,6 +150,7 @@ def diff(
     from qmtl.foundation.timeline import EMPTY
     from qmtl.foundation.times import iso, to_ns
     from qmtl.interfaces.cli.bar_output import check_target, write_frames
+    from qmtl.interfaces.cli.known import check_known
     from qmtl.interfaces.cli.showing import frame_text, rows_json
 
     session = session_of(ctx)
@@ -155,6 +158,7 @@ def diff(
     check_target(output)
     points = (to_ns(instant(as_of_a), name="AS_OF_A"), to_ns(instant(as_of_b), name="AS_OF_B"))
     with session.open_store(read_only=True) as store:
+        check_known(store, name)
         try:
             changes, damaged = store.diff(name, *points), EMPTY
         except StoreCorruptError as error:
@@ -164,8 +168,8 @@ def diff(
     if output is not None:
         write_frames(output, [changes])
     counts = dict(changes.group_by("change", maintain_order=True).len().iter_rows())
-    told = ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items())) or "nothing changed"
-    session.show(*([frame_text(changes)] if changes.height else []), f"{name}: {told}")
+    summary = ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items())) or "nothing changed"
+    session.show(*([frame_text(changes)] if changes.height else []), f"{name}: {summary}")
     for span in damaged:
         session.show(f"left out, for it is damaged: {span}")
     if session.json:

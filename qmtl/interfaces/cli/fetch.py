@@ -92,7 +92,7 @@ def read_sla(path: Path) -> SLAPolicy:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidRequestError(f"the SLA file {path} cannot be read", why=error.strerror) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date such as 2024-13-01
         why = " ".join(str(error).split())
         raise InvalidRequestError(f"the SLA file {path} is not YAML", why=why) from error
     if not isinstance(values, dict):

@@ -20,6 +20,7 @@ from qmtl.foundation.errors import (
     GovernanceError,
     IncompatibleSchemaError,
     InvalidRequestError,
+    LeaseError,
     MissingDataError,
     MissingDependencyError,
     QmtlError,
@@ -49,6 +50,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (SourceUnavailableError, 7),
     (MissingDependencyError, 7),
     (StoreError, 7),
+    (LeaseError, 7),
 )
 DEFECT = 1
 # As shells report a command that a signal ended: 128 + SIGINT, 128 + SIGPIPE.
@@ -77,7 +79,7 @@ def guarded(command: Command) -> Command:
 
         try:
             with warnings.catch_warnings(), session.logging():
-                _tell_warnings(session)
+                _show_warnings(session)
                 code = _run(session, work)
             sys.stdout.flush()
         except BrokenPipeError:
@@ -107,15 +109,15 @@ def _run(session: Session, work: Callable[[], None]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever else goes wrong is a defect of ours, and is told so
+    except Exception as error:  # noqa: BLE001 - whatever else goes wrong is a defect of ours, and is reported as one
         error = disk_error(error) or error
-        code = tell(session, error)
+        code = report_error(session, error)
         session.emit({"error": error_json(session, error)})
         return code
     return 0
 
 
-def tell(session: Session, error: Exception) -> int:
+def report_error(session: Session, error: Exception) -> int:
     """Say on stderr what went wrong and what to do next; the exit code that belongs to it."""
     code = exit_code(error)
     if session.log is Log.json:
@@ -127,7 +129,7 @@ def tell(session: Session, error: Exception) -> int:
     if session.verbose:
         traceback.print_exception(error)
     session.note(
-        _confession(session, error)
+        _defect_text(session, error)
         if code == DEFECT
         else f"error: {in_words_of(session.options, str(error))}"
     )
@@ -136,7 +138,7 @@ def tell(session: Session, error: Exception) -> int:
     return code
 
 
-def _confession(session: Session, error: Exception) -> str:
+def _defect_text(session: Session, error: Exception) -> str:
     what = f"{type(error).__name__}: {' '.join(str(error).split())}"
     how = (
         "please report the lines above" if session.verbose else "'qmtl -v ...' shows where; please report it"
@@ -163,6 +165,8 @@ def error_json(session: Session, error: Exception) -> dict[str, Any]:
         facts |= {name: getattr(error, name) for name in names}
     elif isinstance(error, SourceUnavailableError):
         facts["source"] = error.source
+    elif isinstance(error, LeaseError):
+        facts["lease_key"] = error.lease_key
     elif isinstance(error, StoreError):
         facts["store"] = error.path
         if isinstance(error, StoreCorruptError):
@@ -187,10 +191,10 @@ def _ends(span: tuple[int, int]) -> list[str]:
     return [iso(span[0]), iso(span[1])]
 
 
-def _tell_warnings(session: Session) -> None:
+def _show_warnings(session: Session) -> None:
     """Our own warnings are notes of one line; those of libraries are shown with -v only."""
 
-    def tell(
+    def show(
         message: Warning | str,
         category: type[Warning],
         filename: str,
@@ -202,7 +206,7 @@ def _tell_warnings(session: Session) -> None:
             session.note(f"note: {message}")
 
     warnings.simplefilter("default", UserWarning)
-    warnings.showwarning = tell
+    warnings.showwarning = show
 
 
 def _drop_stdout() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -14,8 +13,7 @@ from qmtl.interfaces.cli.session import JsonToo, instant, session_of
 from qmtl.interfaces.cli.wording import in_words_of
 
 if TYPE_CHECKING:
-    from qmtl.foundation.timeline import Span
-    from qmtl.runtime.sdk.importing import ImportResult
+    from qmtl.runtime.sdk.import_commit import ImportResult
 
 
 class Holes(StrEnum):
@@ -87,7 +85,9 @@ def import_bars(
     null: Annotated[str | None, typer.Option(metavar="WORDS", help="Words for no value: N/A,null,-")] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(metavar="COL=VALUE", help="Only rows of which this holds; COL=* allows any."),
+        typer.Option(
+            metavar="COL=VALUE", help='Only rows of which this holds; COL=* allows any, COL="A, B" a comma.'
+        ),
     ] = None,
     encoding: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of a text file, such as cp1252; else UTF-8.")
@@ -116,19 +116,12 @@ def import_bars(
     json: JsonToo = False,
 ) -> None:
     """Check the bars of FILE and commit them, all at once."""
-    from qmtl.foundation.clock import SystemClock
     from qmtl.foundation.errors import ConformancePipelineError, InvalidRequestError
-    from qmtl.foundation.series import SeriesId
     from qmtl.interfaces.cli.look import add_look, show_look
     from qmtl.interfaces.cli.progress import Bars
     from qmtl.interfaces.cli.showing import facts_text, report_parts
-    from qmtl.runtime.conformance.pipeline import ConformancePipeline
-    from qmtl.runtime.coordination.backfill import Rules
     from qmtl.runtime.io.bar_files import ReadingOptions
-    from qmtl.runtime.sdk.declared import Declared, NothingStored
-    from qmtl.runtime.sdk.importing import commit_file
-    from qmtl.runtime.sdk.judging import judge_file
-    from qmtl.runtime.sdk.wiring import schemas_from_settings
+    from qmtl.runtime.sdk.importing import import_file
 
     session = session_of(ctx)
     reading = ReadingOptions(
@@ -143,7 +136,7 @@ def import_bars(
         decimal=decimal,
         thousands=thousands,
         null=null,
-        where=[part for text in where or () for part in text.split(",")],
+        where=",".join(where or ()),
         encoding=encoding,
         skip_head=skip_head,
         skip_foot=skip_foot,
@@ -159,64 +152,38 @@ def import_bars(
             "no series is named",
             next_step="add --series ohlcv:VENUE:SYMBOL:TIMEFRAME, or --look to look at the file",
         )
-    name, claimed = SeriesId.parse(series), _span(answered)
-    settings, pipeline = session.settings(), ConformancePipeline()
-    seamless = settings.seamless
-    with ExitStack() as held, Bars() as bars:
+    reads = True  # what fails once the file has been read is not about how it is read
+    with Bars() as bars:
 
-        def tell(stage: str, done: int, total: int | None) -> None:
+        def show(stage: str, done: int, total: int | None) -> None:
+            nonlocal reads
+            reads = reads and stage == "reading"
             bars.advance(f"{stage} {file.name}", done, total)
 
-        # A store that is not there is made only once the file has passed: a refusal leaves no trace.
-        store = held.enter_context(session.open_store()) if session.has_store() else None
-        stored = store or NothingStored()
         try:
-            judged = judge_file(
-                stored,
+            result = import_file(
+                session.settings(),
                 file,
-                name,
-                **reading,
+                series,
                 calendar=calendar,
                 anchor=None if anchor is None else anchor.value,
-                answered=claimed,
+                answered=answered and [instant(time) for time in answered],
                 holes=holes.value,
                 partial_ok=partial_ok,
-                declared=Declared(stored, {}, [(one.match, one.facts) for one in seamless.series]),
-                pipeline=pipeline,
-                rules=Rules(settle=seamless.settle, absent_expiry=seamless.absent_expiry),
-                now=SystemClock().now(),
-                held=held.enter_context(closing(schemas_from_settings(settings, store))).of(name),
-                on_stage=tell,
+                on_stage=show,
+                **reading,
             )
         except (InvalidRequestError, ConformancePipelineError) as error:
-            add_look(session, error, file, series, declared, reading)
+            if reads:
+                add_look(session, error, file, series, declared, reading)
             raise
-        store = store or held.enter_context(session.open_store(make=True))
-        schemas = held.enter_context(closing(schemas_from_settings(settings, store)))
-        result = commit_file(store, judged, pipeline=pipeline, schemas=schemas, on_stage=tell)
     result = replace(result, notes=tuple(in_words_of(session.options, note) for note in result.notes))
     session.show(facts_text(_lines(result)), *report_parts(result.report))
     session.emit(result.to_json())
 
 
-def _span(ends: tuple[str, str] | None) -> Span | None:
-    """`--answered START END`. Raises `InvalidRequestError`."""
-    from qmtl.foundation.errors import InvalidRequestError
-    from qmtl.foundation.timeline import Span
-    from qmtl.foundation.times import iso, to_ns
-
-    if ends is None:
-        return None
-    start, end = (to_ns(instant(text), name="--answered") for text in ends)
-    if start > end:
-        raise InvalidRequestError(
-            f"--answered starts at {iso(start)}, after its end {iso(end)}", next_step="exchange them"
-        )
-    return Span(start, end)
-
-
 def _lines(result: ImportResult) -> list[tuple[str, str]]:
-    from qmtl.runtime.sdk.outcome import first_spans
+    from qmtl.runtime.sdk.fetch_errors import first_spans
 
     counts = ", ".join(f"{state} {count:,}" for state, count in result.counts.items() if count)
     became = {"added": result.added, "unchanged": result.unchanged, "replaced": result.replaced}

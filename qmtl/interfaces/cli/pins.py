@@ -10,7 +10,7 @@ from qmtl.interfaces.cli.arguments import AsOf
 from qmtl.interfaces.cli.session import JsonToo, session_of
 
 if TYPE_CHECKING:
-    from qmtl.runtime.io.store.pins import Pin
+    from qmtl.runtime.io.sql.pins import Pin
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What the point in time is called.")]
 
@@ -25,47 +25,47 @@ def pin(ctx: typer.Context, name: Name, as_of: AsOf = None, json: JsonToo = Fals
 
     session = session_of(ctx)
     with session.open_store() as store:
-        held = store.pin(name, as_of=None if as_of is None else to_ns(instant(as_of), name="--as-of"))
-    session.show(f"{held.name} holds {iso(held.as_of)}; read it with --as-of {held.as_of}")
-    session.emit(_json(held))
+        pinned = store.pin(name, as_of=None if as_of is None else to_ns(instant(as_of), name="--as-of"))
+    session.show(f"{pinned.name} holds {iso(pinned.as_of)}; read it with --as-of {pinned.as_of}")
+    session.emit(_json(pinned))
 
 
 def unpin(ctx: typer.Context, name: Name, json: JsonToo = False) -> None:
     """Let go of a point in time.
 
-    The next compaction sweeps what it alone held.
+    The next compaction sweeps what it alone kept.
     """
     from qmtl.foundation.times import iso
 
     session = session_of(ctx)
     with session.open_store() as store:
-        held = store.unpin(name)
-    session.show(f"{held.name} holds {iso(held.as_of)} no longer")
-    session.emit(_json(held))
+        pinned = store.unpin(name)
+    session.show(f"{pinned.name} holds {iso(pinned.as_of)} no longer")
+    session.emit(_json(pinned))
 
 
 def pins(ctx: typer.Context, json: JsonToo = False) -> None:
-    """All held points in time."""
+    """All pinned points in time."""
     from qmtl.foundation.times import iso
     from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
     with session.open_store(read_only=True) as store:
-        held = store.pins()
-    if held:
-        rows = ((one.name, iso(one.as_of), str(one.as_of), iso(one.pinned_at)) for one in held)
+        pinned = store.pins()
+    if pinned:
+        rows = ((one.name, iso(one.as_of), str(one.as_of), iso(one.pinned_at)) for one in pinned)
         session.show(Rows(("name", "as of", "--as-of", "pinned"), rows))
     else:
         session.show("nothing is pinned")
-    session.emit([_json(one) for one in held])
+    session.emit([_json(one) for one in pinned])
 
 
-def _json(held: Pin) -> dict[str, Any]:
+def _json(pinned: Pin) -> dict[str, Any]:
     from qmtl.foundation.times import iso
 
     return {
-        "name": held.name,
-        "as_of": held.as_of,
-        "as_of_iso": iso(held.as_of),
-        "pinned_at": iso(held.pinned_at),
+        "name": pinned.name,
+        "as_of": pinned.as_of,
+        "as_of_iso": iso(pinned.as_of),
+        "pinned_at": iso(pinned.pinned_at),
     }

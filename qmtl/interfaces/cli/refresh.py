@@ -10,53 +10,53 @@ from qmtl.interfaces.cli.arguments import End, Series, Start
 from qmtl.interfaces.cli.session import JsonToo, instant, session_of
 
 if TYPE_CHECKING:
+    from qmtl.foundation.errors import MissingDataError
     from qmtl.runtime.sdk.corrections import RefreshResult
 
 
 def refresh(ctx: typer.Context, series: Series, start: Start, end: End = None, json: JsonToo = False) -> None:
-    """Ask the vendor again for bars that have an answer.
+    """Ask the vendor again for bars that it has answered for.
 
-    Changed bars are corrections: the new values win, the old ones stay readable with --as-of. A bar that the
-    vendor no longer has is kept and named.
+    Bars whose rows were refused are asked for too. Changed bars are corrections: the new values win, the old
+    ones stay readable with --as-of. A bar that the vendor no longer has is kept and named.
     """
+    from qmtl.foundation.series import SeriesId
+    from qmtl.interfaces.cli.guard import report_error
+    from qmtl.interfaces.cli.known import check_known
     from qmtl.interfaces.cli.progress import Bars
-    from qmtl.interfaces.cli.showing import facts_text, frame_text, rows_json
+    from qmtl.interfaces.cli.showing import facts_text, findings_table, frame_text, rows_json
 
     session = session_of(ctx)
     with session.provider(make=False) as provider, Bars() as bars:
+        check_known(provider.store, SeriesId.parse(series))
         result = provider.refresh(series, instant(start), instant(end), on_progress=bars.backfilled)
-    parts = [facts_text(_lines(result))]
+    lines = dict(result.lines())
+    if result.unconfirmed:
+        lines["unconfirmed"] += "; 'qmtl retract' takes them away"
+    lines["before"] += f"; read it with --as-of {result.before}"
+    session.show(facts_text(lines.items()))
     if result.corrections.height:
-        parts.append(frame_text(result.corrections))
-    session.show(*parts)
+        session.show(frame_text(result.corrections))
+    if result.findings:
+        session.show(findings_table([found.to_json() for found in result.findings], {}))
     if session.json:
         session.emit({**result.to_json(), "changes": rows_json(result.corrections)})
+    if result.unanswered:
+        raise typer.Exit(report_error(session, _unanswered(result)))
 
 
-def _lines(result: RefreshResult) -> list[tuple[str, str]]:
-    from qmtl.foundation.times import iso
-    from qmtl.runtime.sdk.outcome import first_spans
+def _unanswered(result: RefreshResult) -> MissingDataError:
+    from qmtl.foundation.errors import MissingDataError
+    from qmtl.foundation.timeline import spans_text
+    from qmtl.foundation.words import counted
 
-    count = result.states.grid.count
-    by_change = dict(result.corrections.group_by("change", maintain_order=True).len().iter_rows())
-    corrected = ", ".join(f"{n:,} {change}" for change, n in sorted(by_change.items())) or "none"
-    lines = [
-        ("series", str(result.series)),
-        ("range", str(result.span)),
-        ("asked again", f"{count(result.asked):,} bars, {count(result.answered):,} answered"),
-        ("corrections", corrected),
-    ]
-    if result.unconfirmed:
-        lines.append(
-            (
-                "unconfirmed",
-                f"{first_spans(result.unconfirmed)}: the vendor no longer has these bars; they are kept. "
-                "'qmtl retract' takes them away",
-            )
-        )
-    if result.quarantined:
-        rules = ", ".join(sorted({finding.rule for finding in result.findings}))
-        lines.append(
-            ("quarantined", f"{result.quarantined:,} impossible rows ({rules}); the old ones are kept")
-        )
-    return [*lines, ("before", f"{iso(result.before)}; read it with --as-of {result.before}")]
+    count = result.states.grid.count(result.unanswered)
+    refused = f", and {counted(result.quarantined, 'row')} refused" if result.quarantined else ""
+    return MissingDataError(
+        f"{counted(count, 'bar')} asked for again and not answered: {spans_text(result.unanswered)}",
+        holes={"unanswered": result.unanswered},
+        series=result.series,
+        span=result.span,
+        why=f"the vendor answered without them{refused}; what was stored is kept",
+        next_step="run it again later; 'qmtl doctor' asks the vendor whether it can be reached",
+    )

@@ -13,7 +13,7 @@ from qmtl.interfaces.cli.session import JsonToo, instant, session_of
 if TYPE_CHECKING:
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.timeline import Span
-    from qmtl.runtime.io.store.embedded import EmbeddedStore
+    from qmtl.runtime.io.store.contract import Store
 
 
 def list_reports(
@@ -34,8 +34,9 @@ def list_reports(
             "number": one["number"],
             "series": one["series"],
             "archived_at": iso(one["archived_at"]),
-            **{key: one["report"][key] for key in ("address", "span", "errors", "warnings")},
-            "rules": [finding["rule"] for finding in one["report"]["findings"]],
+            # A report of an older version may lack something: it is shown with what is there.
+            **{key: one["report"].get(key) for key in ("address", "span", "errors", "warnings")},
+            "rules": [finding["rule"] for finding in one["report"].get("findings", ())],
         }
         for one in archived
     ]
@@ -44,7 +45,10 @@ def list_reports(
         session.show(
             Rows(
                 (*shown, "rules"),
-                ([*(one[key] for key in shown), ", ".join(one["rules"])] for one in lines),
+                (
+                    [*("" if one[key] is None else one[key] for key in shown), ", ".join(one["rules"])]
+                    for one in lines
+                ),
                 prose=("rules",),
             )
         )
@@ -75,25 +79,36 @@ def show(
             "no report is archived for this series", series=series, next_step="'qmtl reports list' names all"
         )
     session.show(facts_text(_lines(report)))
-    if report["findings"]:
-        session.show(findings_table(report["findings"], report["digest"]))
+    if report.get("findings"):
+        session.show(findings_table(report["findings"], report.get("digest", {})))
     session.emit(report)
 
 
 def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     from qmtl.interfaces.cli.showing import not_judged
 
-    verdict = f"{counted(report['errors'], 'error')}, {counted(report['warnings'], 'warning')}"
+    def verdict() -> str:
+        errors, warnings = report["errors"], report["warnings"]
+        counts = f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
+        return counts if errors or warnings else "passes"
+
+    lines = (
+        ("series", ("series",), lambda: report["series"]),
+        ("range", ("span",), lambda: f"[{report['span']['start']}, {report['span']['end']})"),
+        ("verdict", ("errors", "warnings"), verdict),
+        ("as of", ("as_of",), lambda: str(report["as_of"])),
+        ("fingerprint", ("fingerprint",), lambda: report["fingerprint"]),
+        ("rules", ("ruleset",), lambda: report["ruleset"]),
+        ("schema", ("schema_id",), lambda: report["schema_id"]),
+        ("address", ("address",), lambda: report["address"]),
+    )
+    # A report of an older version may lack something: it is shown with what is there.
+    stored = [(name, text()) for name, keys, text in lines if all(key in report for key in keys)]
+    lacking = [name for name, keys, _ in lines if not all(key in report for key in keys)]
     return [
-        ("series", report["series"]),
-        ("range", f"[{report['span']['start']}, {report['span']['end']})"),
-        ("verdict", verdict if report["errors"] or report["warnings"] else "passes"),
-        *map(not_judged, report["could_not_check"]),
-        ("as of", str(report["as_of"])),
-        ("fingerprint", report["fingerprint"]),
-        ("rules", report["ruleset"]),
-        ("schema", report["schema_id"]),
-        ("address", report["address"]),
+        *stored,
+        *map(not_judged, report.get("could_not_check", ())),
+        *([("not stored", ", ".join(lacking))] if lacking else []),
     ]
 
 
@@ -123,7 +138,9 @@ def accept(
         accepted = provider.accept(name, span.start, span.end, rules=rule or ())
     rows = [(rule, f"{found:,}", f"{new:,}") for rule, (found, new) in accepted.items()]
     session.show(
-        Rows(("rule", "bars or spans", "newly accepted"), rows) if rows else f"no warnings in {span}"
+        Rows(("rule", "bars or spans", "newly accepted"), rows)
+        if rows
+        else f"no warnings{' of ' + ', '.join(rule) if rule else ''} in {span}"
     )
     session.emit(
         {
@@ -135,7 +152,7 @@ def accept(
     )
 
 
-def _range(store: EmbeddedStore, series: SeriesId, start: str | None, end: str | None) -> Span:
+def _range(store: Store, series: SeriesId, start: str | None, end: str | None) -> Span:
     from qmtl.foundation.errors import InvalidRequestError
     from qmtl.foundation.timeline import Span
     from qmtl.foundation.times import iso, to_ns
@@ -154,9 +171,11 @@ def _range(store: EmbeddedStore, series: SeriesId, start: str | None, end: str |
             "--start and --end go together", series=series, next_step="give both, or none"
         )
     report = store.newest_report(series)
-    if report is None:
+    if report is None or "span" not in report:
         raise InvalidRequestError(
-            "no report is archived for this series",
+            "no report is archived for this series"
+            if report is None
+            else "the newest report of this series does not say its range",
             series=series,
             next_step="name the range with --start and --end",
         )

@@ -22,21 +22,15 @@ def retract(
 
     Their rows and answers no longer count. They stay readable with --as-of. The next fetch asks the vendor.
     """
-    from qmtl.foundation.times import iso
+    from qmtl.foundation.series import SeriesId
+    from qmtl.interfaces.cli.known import check_known
     from qmtl.interfaces.cli.showing import facts_text
 
     session = session_of(ctx)
     with session.provider(make=False) as provider:
+        check_known(provider.store, SeriesId.parse(series))
         result = provider.retract(series, instant(start), instant(end), reason=reason)
-    taken = f"{result.rows:,} rows and the answers of the range" if result.changed else "nothing was known"
-    session.show(
-        facts_text(
-            [
-                ("series", str(result.series)),
-                ("range", str(result.span)),
-                ("retracted", taken),
-                ("before", f"{iso(result.before)}; read it with --as-of {result.before}"),
-            ]
-        )
-    )
+    lines = dict(result.lines())
+    lines["before"] += f"; read it with --as-of {result.before}"
+    session.show(facts_text(lines.items()))
     session.emit(result.to_json())

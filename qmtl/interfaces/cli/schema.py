@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qmtl.foundation.words import counted
-from qmtl.interfaces.cli.guard import tell
-from qmtl.interfaces.cli.schema_desk import BundleFolder, Desk, LogFile, Subject
+from qmtl.interfaces.cli.guard import report_error
+from qmtl.interfaces.cli.schema_context import BundleFolder, LogFile, SchemaContext, Subject
 from qmtl.interfaces.cli.session import JsonToo, session_of
 
 if TYPE_CHECKING:
@@ -38,21 +38,22 @@ def check(
     with the bundle that this package brings, at the level BACKWARD. Exit 6 if it is incompatible.
     """
     from qmtl.foundation.errors import IncompatibleSchemaError
-    from qmtl.foundation.schema.bundle import OWN, Bundle
-    from qmtl.foundation.schema.registry import Version
+    from qmtl.foundation.schema.builtin import BUILTIN
+    from qmtl.foundation.schema.governance.bundle import Bundle
+    from qmtl.foundation.schema.registry.contract import Version
     from qmtl.interfaces.cli.schema_showing import comparisons_json, comparisons_text
 
     session = session_of(ctx)
-    desk = Desk(ctx, bundle, None)
-    schema = desk.schema(subject, file)
+    context = SchemaContext(ctx, bundle, None)
+    schema = context.schema(subject, file)
     version: Version | None = None
     if against is not None and (against == "latest" or against.isdecimal()):
-        registry = desk.remote("--against VERSION")
+        registry = context.remote("--against VERSION")
         version = "latest" if against == "latest" else int(against)
     elif against is not None:
-        registry = desk.registry(of=Bundle.read(against))
+        registry = context.registry(of=Bundle.read(against))
     else:
-        registry = desk.registry(of=Bundle.read(OWN) if desk.url is None else None)
+        registry = context.registry(of=Bundle.read(BUILTIN) if context.url is None else None)
     comparisons = registry.check(subject, schema, version=version)
     level = registry.level(subject, or_global=True)
     broken = [one for one in comparisons if not one.verdict.is_compatible]
@@ -68,12 +69,12 @@ def check(
     if broken:
         problems = sum(len(one.verdict.problems) for one in broken)
         raise typer.Exit(
-            tell(
+            report_error(
                 session,
                 IncompatibleSchemaError(
                     f"the schema of {subject} would break what is there ({counted(problems, 'problem')})",
                     comparisons=comparisons,
-                    next_step="mend the schema, or register it under another subject",
+                    next_step="correct the schema, or register it under another subject",
                 ),
             )
         )
@@ -95,21 +96,21 @@ def register(
     is incompatible.
     """
     from qmtl.foundation.errors import IncompatibleSchemaError
-    from qmtl.foundation.schema.audit import Event
-    from qmtl.foundation.schema.rollout import said_of
+    from qmtl.foundation.schema.governance.audit import Event
+    from qmtl.foundation.schema.governance.rollout import with_bundle
     from qmtl.interfaces.cli.schema_showing import comparisons_text
     from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
-    desk = Desk(ctx, bundle, log)
-    registry, audit = desk.remote("to register"), desk.log()
-    # A log that does not hold is told before anything is done that it could not record.
+    context = SchemaContext(ctx, bundle, log)
+    registry, audit = context.remote("to register"), context.log()
+    # A broken log is reported before anything is done that it could not record.
     audit.refuse_broken()
-    in_force = desk.bundle()
+    in_force = context.bundle()
     wanted: list[tuple[str, Schema]] = (
         [(one.subject, one.schema) for one in in_force.in_order()]
         if subject is None
-        else [(subject, desk.schema(subject, file))]
+        else [(subject, context.schema(subject, file))]
     )
     rows: list[dict[str, Any]] = []
     for name, schema in wanted:
@@ -121,8 +122,10 @@ def register(
             raise
         entry = None
         if done.version not in before:
-            event = Event("register", name, done.version, evidence={"id": done.id, "url": _shown(desk.url)})
-            entry = audit.append(said_of(in_force, event)).number
+            event = Event(
+                "register", name, done.version, evidence={"id": done.id, "url": _shown(context.url)}
+            )
+            entry = audit.append(with_bundle(in_force, event)).number
         rows.append({"subject": name, "version": done.version, "id": done.id, "entry": entry})
     names = ("subject", "version", "id")
     session.show(Rows((*names, "audit"), ([*(row[n] for n in names), _entry(row["entry"])] for row in rows)))
@@ -145,22 +148,24 @@ def compat(
 
     It says what new versions must be able to do: BACKWARD, FORWARD, FULL, each also _TRANSITIVE, or NONE.
     """
-    from qmtl.foundation.schema.audit import Event
-    from qmtl.foundation.schema.rollout import said_of
+    from qmtl.foundation.schema.governance.audit import Event
+    from qmtl.foundation.schema.governance.rollout import with_bundle
 
     session = session_of(ctx)
-    desk = Desk(ctx, bundle, log)
-    registry = desk.remote("a compatibility level")
-    held = registry.level(subject, or_global=True)
+    context = SchemaContext(ctx, bundle, log)
+    registry = context.remote("a compatibility level")
+    in_force = registry.level(subject, or_global=True)
     if level is not None:
-        audit = desk.log()
+        audit = context.log()
         audit.refuse_broken()
-        before, held = held, registry.set_level(level.upper(), subject)
+        before, in_force = in_force, registry.set_level(level.upper(), subject)
         audit.append(
-            said_of(desk.bundle(), Event("level", subject, evidence={"level": held, "before": before}))
+            with_bundle(
+                context.bundle(), Event("level", subject, evidence={"level": in_force, "before": before})
+            )
         )
-    session.show(f"{subject or 'the registry'}: {held}")
-    session.emit({"subject": subject, "level": held.value})
+    session.show(f"{subject or 'the registry'}: {in_force}")
+    session.emit({"subject": subject, "level": in_force.value})
 
 
 def show(
@@ -177,16 +182,16 @@ def show(
 
     One that is tombstoned is refused with the reason, unless --tombstoned is given.
     """
-    from qmtl.foundation.schema.governance import in_force
+    from qmtl.foundation.schema.governance.decisions import in_force
     from qmtl.interfaces.cli.schema_showing import pretty
 
     session = session_of(ctx)
-    desk = Desk(ctx, bundle, None)
-    registry = desk.remote("a version")
-    with desk.records() as records:
+    context = SchemaContext(ctx, bundle, None)
+    registry = context.remote("a version")
+    with context.records() as records:
         governed = in_force(records.decisions(subject))
         wanted = _wanted(version)
-        number = wanted or desk.version(governed, subject, None)
+        number = wanted or context.version(governed, subject, None)
     if not tombstoned:
         governed.refuse_tombstoned(subject, number)
     found = registry.version(subject, number, deleted=tombstoned)
@@ -218,8 +223,8 @@ def diff(
     from qmtl.interfaces.cli.schema_showing import changes, pretty, side_by_side
 
     session = session_of(ctx)
-    desk = Desk(ctx, None, None)
-    texts = [_side(desk, subject, side) for side in (old, new)]
+    context = SchemaContext(ctx, None, None)
+    texts = [_side(context, subject, side) for side in (old, new)]
     found = changes(*texts)
     if found:
         session.show(side_by_side(old, new, *map(pretty, texts)))
@@ -228,11 +233,11 @@ def diff(
     session.emit({"subject": subject, "old": old, "new": new, "changes": found})
 
 
-def _side(desk: Desk, subject: str, side: str) -> str:
+def _side(context: SchemaContext, subject: str, side: str) -> str:
     number = _wanted(side)
     if side == "latest" or number is not None:
-        return desk.remote("a version").version(subject, number or "latest", deleted=True).schema.text
-    return desk.schema(subject, Path(side)).text
+        return context.remote("a version").version(subject, number or "latest", deleted=True).schema.text
+    return context.schema(subject, Path(side)).text
 
 
 def _wanted(version: str) -> int | None:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qmtl.interfaces.cli.guard import tell
-from qmtl.interfaces.cli.schema_desk import BundleFolder, Desk, LogFile
+from qmtl.interfaces.cli.guard import report_error
+from qmtl.interfaces.cli.schema_context import BundleFolder, LogFile, SchemaContext
 from qmtl.interfaces.cli.session import JsonToo, session_of
 
 if TYPE_CHECKING:
-    from qmtl.foundation.schema.audit import Entry, Verification
+    from qmtl.foundation.schema.governance.audit import Entry, Verification
     from qmtl.interfaces.cli.session import Session
 
 Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="What people should know of it.")]
@@ -24,15 +24,15 @@ def append(
 
     Its SHA-256 is computed. The schemas of the bundle are read first: one that is no schema is refused.
     """
-    from qmtl.foundation.schema.audit import Event
-    from qmtl.foundation.schema.rollout import said_of
+    from qmtl.foundation.schema.governance.audit import Event
+    from qmtl.foundation.schema.governance.rollout import with_bundle
 
     session = session_of(ctx)
-    desk = Desk(ctx, bundle, log)
-    in_force = desk.bundle()
-    desk.registry(of=in_force)
+    context = SchemaContext(ctx, bundle, log)
+    in_force = context.bundle()
+    context.registry(of=in_force)
     subjects = {"subjects": [file.subject for file in in_force.files]}
-    entry = desk.log().append(said_of(in_force, Event("note", note=note, evidence=subjects)))
+    entry = context.log().append(with_bundle(in_force, Event("note", note=note, evidence=subjects)))
     _appended(session, entry)
 
 
@@ -47,19 +47,19 @@ def verify(
 ) -> None:
     """Find any edit, cut, insertion or move in the log. Exit 6 if it does not hold.
 
-    The end is held against the anchor in this user's state folder, and against --head.
+    The end is compared with the anchor in this user's state folder, and against --head.
     """
-    from qmtl.foundation.schema.audit import Anchor
+    from qmtl.foundation.schema.governance.audit import Anchor
 
     session = session_of(ctx)
-    audit = Desk(ctx, None, log).log()
+    audit = SchemaContext(ctx, None, log).log()
     found = audit.verify(None if head is None else Anchor.parse(head))
     session.show(*found.problems, f"{len(found.entries):,} entries; {found.conclusion}")
     if found.is_intact and found.head is not None:
         session.show(f"head {found.head}")
     session.emit(_verification_json(found) | {"log": str(audit.path)})
     if not found.is_intact:
-        raise typer.Exit(tell(session, audit.broken(found)))
+        raise typer.Exit(report_error(session, audit.broken(found)))
 
 
 def show(ctx: typer.Context, log: LogFile = None, json: JsonToo = False) -> None:
@@ -67,7 +67,7 @@ def show(ctx: typer.Context, log: LogFile = None, json: JsonToo = False) -> None
     from qmtl.interfaces.cli.tables import Rows
 
     session = session_of(ctx)
-    found = Desk(ctx, None, log).log().verify()
+    found = SchemaContext(ctx, None, log).log().verify()
     rows = (
         (
             one.number,
@@ -81,18 +81,18 @@ def show(ctx: typer.Context, log: LogFile = None, json: JsonToo = False) -> None
     )
     session.show(Rows(("number", "at", "action", "subject", "bundle", "note"), rows))
     session.show(found.conclusion)
-    if found.is_intact:  # the head of a broken log is nothing to keep
+    if found.is_intact:  # the head of a broken log is not worth keeping
         session.show(f"head {found.head}")
     session.emit([entry.to_json() for entry in found.entries])
 
 
-def mend(ctx: typer.Context, note: Note = "", log: LogFile = None, json: JsonToo = False) -> None:
+def repair(ctx: typer.Context, note: Note = "", log: LogFile = None, json: JsonToo = False) -> None:
     """Replace a last line that broke off.
 
     The entry in its place quotes it.
     """
     session = session_of(ctx)
-    entry = Desk(ctx, None, log).log().mend(note)
+    entry = SchemaContext(ctx, None, log).log().repair(note)
     if entry is None:
         session.show("nothing is torn")
         session.emit(None)
@@ -109,7 +109,7 @@ def _appended(session: Session, entry: Entry) -> None:
 
 def appended_lines(entry: Entry) -> list[tuple[str, str]]:
     """What is shown of a new entry; the head is for keeping elsewhere."""
-    from qmtl.foundation.schema.audit import Anchor
+    from qmtl.foundation.schema.governance.audit import Anchor
 
     lines = [("entry", f"{entry.number}, {entry.action}"), ("at", entry.at)]
     if entry.bundle is not None:

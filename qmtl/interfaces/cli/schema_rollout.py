@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qmtl.interfaces.cli.schema_desk import BundleFolder, Desk, LogFile, Reason, Subject, VersionOption
+from qmtl.interfaces.cli.schema_context import (
+    BundleFolder,
+    LogFile,
+    Reason,
+    SchemaContext,
+    Subject,
+    VersionOption,
+)
 from qmtl.interfaces.cli.session import JsonToo, session_of
 
 if TYPE_CHECKING:
-    from qmtl.foundation.schema.audit import Entry
-    from qmtl.foundation.schema.governance import GovernanceRecords
-    from qmtl.foundation.schema.rollout import Rollout
+    from qmtl.foundation.schema.governance.audit import Entry
+    from qmtl.foundation.schema.governance.decisions import GovernanceRecords
+    from qmtl.foundation.schema.governance.rollout import Rollout
     from qmtl.interfaces.cli.session import Session
 
 Window = Annotated[str, typer.Option(metavar="DURATION", help="How far back observations count.")]
@@ -34,27 +41,27 @@ def observe(
     force. As a canary does: a failure is shown and counted, and is no error.
     """
     from qmtl.foundation.clock import SystemClock
-    from qmtl.foundation.schema.governance import Observation, hour_of, in_force
-    from qmtl.interfaces.cli.schema_judging import broken_rows, questions
+    from qmtl.foundation.schema.governance.decisions import Observation, hour_of, in_force
+    from qmtl.interfaces.cli.schema_checks import broken_rows, checked_columns
     from qmtl.interfaces.cli.schema_rows import rows_of
 
     session = session_of(ctx)
-    desk = Desk(ctx, bundle, None)
-    with desk.records(make=True) as records:
-        number = desk.version(in_force(records.decisions(subject)), subject, version)
+    context = SchemaContext(ctx, bundle, None)
+    with context.records(make=True) as records:
+        number = context.version(in_force(records.decisions(subject)), subject, version)
         schema = (
-            desk.schema(subject, None)
-            if desk.url is None
-            else desk.registry().version(subject, number).schema
+            context.schema(subject, None)
+            if context.url is None
+            else context.registry().version(subject, number).schema
         )
-        asked = questions(subject, number, schema)
-        rows = rows_of(file, asked)
-        failed, first = broken_rows(rows, asked, most=5)
+        requested = checked_columns(subject, number, schema)
+        rows = rows_of(file, requested)
+        failed, first = broken_rows(rows, requested, most=5)
         records.observe(subject, Observation(number, hour_of(SystemClock.now()), rows.count, failed))
     session.show(f"{subject} version {number}: {rows.count:,} rows checked, {failed:,} failed")
     for place, why in first.items():
         session.show(f"  row {place}: {why}")
-    for what in asked.unchecked:
+    for what in requested.unchecked:
         session.show(f"  could not be asked: {what}")
     session.emit(
         {
@@ -63,7 +70,7 @@ def observe(
             "checked": rows.count,
             "failed": failed,
             "first": [{"row": place, "why": why} for place, why in first.items()],
-            "could_not_ask": list(asked.unchecked),
+            "could_not_ask": list(requested.unchecked),
         }
     )
 
@@ -79,23 +86,23 @@ def status(
 ) -> None:
     """The mode of a subject, and what was observed.
 
-    A decision that has no entry in the audit log is told: somebody made it by other means.
+    A decision that has no entry in the audit log is named: somebody made it by other means.
     """
     from qmtl.foundation.clock import SystemClock
-    from qmtl.foundation.schema.governance import evidence, in_force, window_start
+    from qmtl.foundation.schema.governance.decisions import evidence, in_force, window_start
     from qmtl.foundation.times import iso
     from qmtl.interfaces.cli.showing import facts_text
 
     session = session_of(ctx)
-    desk = Desk(ctx, bundle, log)
+    context = SchemaContext(ctx, bundle, log)
     seconds = _seconds(window)
-    with desk.records() as records:
+    with context.records() as records:
         decisions = records.decisions(subject)
         governed = in_force(decisions)
-        number = version or governed.newest(desk.known(subject)) or max(desk.known(subject))
+        number = version or governed.newest(context.known(subject)) or max(context.known(subject))
         now = SystemClock.now()
         observed = records.observed(subject, window_start(now, seconds))
-    logged = desk.logged()
+    logged = context.logged()
     unlogged = [one for one in decisions if logged is not None and one.entry not in logged]
     found = evidence(observed, number, now=now, window_s=seconds)
     lines = [
@@ -139,13 +146,13 @@ def promote(
 
     Wants at least one observation in the window, and no failure; else exit 6.
     """
-    from qmtl.foundation.schema.governance import in_force
+    from qmtl.foundation.schema.governance.decisions import in_force
 
     seconds = _seconds(window)
 
-    def step(rollout: Rollout, records: GovernanceRecords, desk: Desk) -> Entry:
+    def step(rollout: Rollout, records: GovernanceRecords, context: SchemaContext) -> Entry:
         governed = in_force(records.decisions(subject))
-        number = desk.version(governed, subject, version)
+        number = context.version(governed, subject, version)
         governed.refuse_tombstoned(subject, number)
         return rollout.promote(subject, number, window_s=seconds, override=override, reason=reason)
 
@@ -162,9 +169,9 @@ def rollback(
 ) -> None:
     """Back to canary: failures are counted and raise no more. Readers follow within 5 s."""
 
-    def step(rollout: Rollout, records: GovernanceRecords, desk: Desk) -> Entry:
+    def step(rollout: Rollout, records: GovernanceRecords, context: SchemaContext) -> Entry:
         if not records.decisions(subject):
-            desk.known(subject)  # a slip in its name must not look like a rollback
+            context.known(subject)  # a slip in its name must not look like a rollback
         return rollout.rollback(subject, reason=reason)
 
     _take(ctx, bundle, log, step, f"{subject} is canary now")
@@ -180,24 +187,24 @@ def tombstone(
     json: JsonToo = False,
 ) -> None:
     """Refuse a version to new readers, with the reason. Who must can still read it."""
-    from qmtl.foundation.schema.governance import in_force
+    from qmtl.foundation.schema.governance.decisions import in_force
 
-    def step(rollout: Rollout, records: GovernanceRecords, desk: Desk) -> Entry:
-        desk.version(in_force(records.decisions(subject)), subject, version)
+    def step(rollout: Rollout, records: GovernanceRecords, context: SchemaContext) -> Entry:
+        context.version(in_force(records.decisions(subject)), subject, version)
         return rollout.tombstone(subject, version, reason=reason)
 
     _take(ctx, bundle, log, step, f"version {version} of {subject} is tombstoned")
 
 
 def _take(ctx: typer.Context, bundle: Path | None, log: Path | None, step: Any, done: str) -> None:
-    from qmtl.foundation.schema.rollout import Rollout
+    from qmtl.foundation.schema.governance.rollout import Rollout
     from qmtl.interfaces.cli.schema_audit import appended_lines
     from qmtl.interfaces.cli.showing import facts_text
 
     session: Session = session_of(ctx)
-    desk = Desk(ctx, bundle, log)
-    with desk.records(make=True) as records:
-        entry = step(Rollout(records, desk.log(), desk.bundle()), records, desk)
+    context = SchemaContext(ctx, bundle, log)
+    with context.records(make=True) as records:
+        entry = step(Rollout(records, context.log(), context.bundle()), records, context)
     session.show(done, facts_text(appended_lines(entry)))
     session.emit(entry.to_json())
 

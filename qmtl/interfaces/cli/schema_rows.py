@@ -14,18 +14,18 @@ import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.timeline import Int64Array
-from qmtl.runtime.conformance.registered import NO_BOUNDS, Column, RegisteredSchema
+from qmtl.runtime.conformance.registered_schema import NO_BOUNDS, Column, RegisteredSchema
 
 _TYPED: dict[str, Callable[[Path], pl.DataFrame]] = {".parquet": pl.read_parquet, ".arrow": pl.read_ipc}
 # What a value may be where its schema names no type.
-_GUESSES = (pl.Int64(), pl.Float64(), pl.Boolean(), pl.String())
-_TOLD = 80
+_UNTYPED = (pl.Int64(), pl.Float64(), pl.Boolean(), pl.String())
+_MOST_CHARACTERS = 80
 _FLAGS = {"true": True, "True": True, "false": False, "False": False}
 
 _NUMBER = "number of the row"  # a name that no column bears
 
 # Values as a column that a schema can be asked of, and where they cannot stand in it.
-_Held = tuple[pl.Series, npt.NDArray[np.bool_]]
+_Converted = tuple[pl.Series, npt.NDArray[np.bool_]]
 
 
 @dataclass
@@ -67,14 +67,14 @@ def rows_of(file: Path, schema: RegisteredSchema) -> Rows:
     return rows
 
 
-def told(values: Any, place: int) -> str:
+def value_text(values: Any, place: int) -> str:
     """One of some values, for people; cut where it is long."""
     if isinstance(values, pl.Series) and values.dtype.is_temporal():
         # Python has no such dates, or no nanoseconds.
         text = str(values[place : place + 1].cast(pl.String).item())
     else:
         text = repr(values[place])
-    return text if len(text) <= _TOLD else f"{text[:_TOLD]}..."
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."
 
 
 def _numbers(frame: pl.DataFrame) -> Int64Array:
@@ -86,29 +86,29 @@ def _add(
     columns: Mapping[str, Any],
     numbers: Int64Array,
     schema: RegisteredSchema,
-    hold: Callable[[Any, Column], _Held],
+    hold: Callable[[Any, Column], _Converted],
 ) -> None:
-    """One more part, without the rows that cannot be held."""
+    """One more part, without the rows that cannot be stored."""
     known = {column.name: column for column in schema.columns}
-    held = []
+    converted = []
     fits = np.ones(len(numbers), dtype=bool)
     for name, values in columns.items():
         series, cannot = hold(values, known.get(name, Column(name)))
         for place in np.flatnonzero(cannot).tolist():
-            why = f"{name}: {told(values, place)} cannot stand in a column of {series.dtype}"
+            why = f"{name}: {value_text(values, place)} cannot stand in a column of {series.dtype}"
             rows.refused.setdefault(int(numbers[place]), why)
-        held.append(series.alias(name))
+        converted.append(series.alias(name))
         fits &= ~cannot
     rows.count += len(numbers)
     # A row without any column is still a row: the numbers hold the place.
-    frame = pl.DataFrame([pl.Series(_NUMBER, numbers), *held]).filter(pl.Series(fits))
+    frame = pl.DataFrame([pl.Series(_NUMBER, numbers), *converted]).filter(pl.Series(fits))
     rows.parts.append((frame.drop(_NUMBER), numbers[fits]))
 
 
 # -- typed columns ---------------------------------------------------------------------------------------
 
 
-def _of_typed(values: pl.Series, column: Column) -> _Held:
+def _of_typed(values: pl.Series, column: Column) -> _Converted:
     """As it is; but a time in another unit, and a column of nulls alone, which has no type of its own yet."""
     everywhere = np.zeros(len(values), dtype=bool)
     if not column.dtypes or any(values.dtype == dtype for dtype in column.dtypes):
@@ -126,7 +126,7 @@ def _of_typed(values: pl.Series, column: Column) -> _Held:
 # -- text ------------------------------------------------------------------------------------------------
 
 
-def _of_text(values: pl.Series, column: Column) -> _Held:
+def _of_text(values: pl.Series, column: Column) -> _Converted:
     def parsed(dtype: Any) -> pl.Series:
         if dtype == pl.Boolean:
             return values.replace_strict(_FLAGS, default=None, return_dtype=pl.Boolean)
@@ -165,7 +165,7 @@ def _json_lines(file: Path) -> Iterator[tuple[int, Any]]:
                 ) from failure
 
 
-def _of_json(values: list[Any], column: Column) -> _Held:
+def _of_json(values: list[Any], column: Column) -> _Converted:
     def made(dtype: Any) -> pl.Series:
         return pl.Series([_plain(value, dtype) for value in values], dtype=dtype, strict=False)
 
@@ -190,14 +190,14 @@ def _plain(value: Any, dtype: Any) -> Any:
     return int(value) if -(2**63) <= value < 2**64 else None
 
 
-def _best(convert: Callable[[Any], pl.Series], is_null: npt.NDArray[np.bool_], column: Column) -> _Held:
+def _best(convert: Callable[[Any], pl.Series], is_null: npt.NDArray[np.bool_], column: Column) -> _Converted:
     """The first type that the schema allows and all values have, or the one that most of them have."""
     if not column.dtypes and column.allowed is None and column.bounds is NO_BOUNDS:
         # Nothing is asked but whether it is there.
         there = pl.Series(~is_null)
         return there.replace({False: None}), np.zeros(len(is_null), dtype=bool)
     tried = []
-    for dtype in column.dtypes or _GUESSES:
+    for dtype in column.dtypes or _UNTYPED:
         series = convert(dtype() if isinstance(dtype, type) else dtype)
         cannot = series.is_null().to_numpy() & ~is_null
         tried.append((series, cannot))

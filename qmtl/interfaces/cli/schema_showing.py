@@ -1,4 +1,4 @@
-"""How verdicts and schemas are shown to people, and how they are told to machines."""
+"""How verdicts and schemas are shown to people, and how machines get them."""
 
 from __future__ import annotations
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from qmtl.foundation.settings import Settings
-    from qmtl.runtime.io.store.embedded import EmbeddedStore
+    from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
     from qmtl.runtime.sdk.provider import SeamlessDataProvider
 
 
@@ -44,13 +46,14 @@ class Session:
     json: bool
     verbose: bool
     log: Log = Log.text
-    options: Container[str] = ()  # what the command at work can be told
+    options: Container[str] = ()  # the options of the command at work
 
     def settings(self) -> Settings:
         """As qmtl.yml, QMTL_ variables and `--store` say. Raises `SettingsError`."""
-        from qmtl.foundation.settings import Settings
+        with _without_plugins():
+            from qmtl.foundation.settings import Settings
 
-        settings = Settings.load(self.config)
+            settings = Settings.load(self.config)
         if self.store is None:
             return settings
         seamless = settings.seamless.model_copy(update={"store": self.store})
@@ -58,33 +61,31 @@ class Session:
 
     def provider(self, *, make: bool = True) -> SeamlessDataProvider:
         """A provider as the settings say; a context manager."""
-        from qmtl.runtime.sdk.wiring import provider_from_settings
+        settings = self.settings()  # before the provider, which would load the models with plugins
 
-        settings = self.settings()
+        from qmtl.foundation.observability.metrics import Unread
+        from qmtl.runtime.sdk.provider import SeamlessDataProvider
+
         if not make:
             _must_exist(settings.seamless.store)
-        return provider_from_settings(settings, progress=False)  # commands show their own
+        # Commands show their own progress, and end before anybody could read their metrics.
+        return SeamlessDataProvider.from_settings(settings, progress=False, metrics_registry=Unread())
 
     def open_store(
         self, *, make: bool = False, read_only: bool = False, lost_commits_ok: bool = False
     ) -> EmbeddedStore:
         """The store alone. Without `make`, a folder that is not there is an error, not a new store."""
-        from qmtl.foundation.times import SECOND
-        from qmtl.runtime.io.store.embedded import EmbeddedStore
+        from qmtl.runtime.sdk.stores import embedded_store
 
         seamless = self.settings().seamless
         if not make:
             _must_exist(seamless.store)
-        retention = None if seamless.retention is None else int(seamless.retention * SECOND)
-        return EmbeddedStore(
-            seamless.store, read_only=read_only, retention=retention, lost_commits_ok=lost_commits_ok
+        return embedded_store(
+            seamless.store,
+            read_only=read_only,
+            retention=seamless.retention,
+            lost_commits_ok=lost_commits_ok,
         )
-
-    def has_store(self) -> bool:
-        """Whether a store was ever made where the settings say."""
-        from qmtl.runtime.io.store.schema import DATABASE
-
-        return (self.settings().seamless.store.expanduser() / DATABASE).exists()
 
     def console(self) -> Console:
         """Where people read."""
@@ -104,7 +105,11 @@ class Session:
         """For people."""
         if self.json and self.log is Log.json:
             return
-        self.console().print(*what, sep="\n", markup=False)
+        text = _plain(what)
+        if text is None:
+            self.console().print(*what, sep="\n", markup=False)
+        else:
+            typer.echo(text, err=self.json)
 
     def note(self, text: str) -> None:
         """For people, and always on stderr."""
@@ -138,6 +143,31 @@ class Session:
             yield
 
 
+def _plain(what: Iterable[RenderableType]) -> str | None:
+    """The lines of texts that rich would print as they are, and is not loaded for; None for all others."""
+    lines = [line for one in what if isinstance(one, str) for line in one.split("\n")]
+    plain = all(isinstance(one, str) for one in what) and all(map(str.isprintable, lines))
+    return "\n".join(lines) if plain else None
+
+
+@contextmanager
+def _without_plugins() -> Iterator[None]:
+    """Let pydantic make models without its plugins: it looks for them in every package that is installed.
+
+    typer does so for the parameters of a command.
+    """
+    name = "PYDANTIC_DISABLE_PLUGINS"
+    before = os.environ.get(name)
+    os.environ[name] = "__all__"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
 def _must_exist(store: Path) -> None:
     from qmtl.foundation.errors import StoreError
 
@@ -165,6 +195,9 @@ def _json_too(ctx: typer.Context, wanted: bool) -> bool:
 JsonToo = Annotated[bool, typer.Option("--json", callback=_json_too, help="As before the command.")]
 
 
+_NANOSECONDS = re.compile(r"-[0-9]+|[0-9]{9,}")
+
+
 def instant(text: str | None) -> str | int | None:
-    """A time as it is written on a command line: nanoseconds are digits, more than any date has."""
-    return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) > 8 else text
+    """A time as it is written on a command line: ints are nanoseconds, negative or of nine digits on."""
+    return int(text) if text is not None and _NANOSECONDS.fullmatch(text) else text

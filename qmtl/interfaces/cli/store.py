@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qmtl.foundation.words import counted
-from qmtl.interfaces.cli.guard import tell
+from qmtl.interfaces.cli.guard import report_error
 from qmtl.interfaces.cli.session import JsonToo, session_of
 
 if TYPE_CHECKING:
     from qmtl.foundation.errors import StoreError
     from qmtl.interfaces.cli.session import Session
+    from qmtl.runtime.io.sql.sqlite.verify import Verification
     from qmtl.runtime.io.store.damage import Damage
-    from qmtl.runtime.io.store.inventory import SeriesInfo
-    from qmtl.runtime.io.store.verify import Verification
+    from qmtl.runtime.io.store.values import SeriesInfo
 
 
 def info(ctx: typer.Context, json: JsonToo = False) -> None:
@@ -75,11 +75,11 @@ def declare(
     from qmtl.foundation.errors import InvalidRequestError
     from qmtl.foundation.facts import SeriesFacts
     from qmtl.foundation.series import SeriesId
-    from qmtl.runtime.sdk.declared import Declared
     from qmtl.runtime.sdk.declaring import try_declaration
+    from qmtl.runtime.sdk.series_declarations import SeriesDeclarations
 
     session, name = session_of(ctx), SeriesId.parse(series)
-    said: dict[str, Any] = {
+    declared: dict[str, Any] = {
         key: value
         for key, value in (
             ("calendar", calendar),
@@ -89,13 +89,13 @@ def declare(
         )
         if value is not None
     }
-    if not said:
+    if not declared:
         raise InvalidRequestError(
             "nothing is declared", series=name, next_step="give --calendar, --anchor, ..."
         )
     with session.open_store() as store:
-        facts = SeriesFacts.from_mapping({**(store.facts(name) or SeriesFacts()).said, **said})
-        try_declaration(store, name, Declared(store, {}).grid(name, facts), facts)
+        facts = SeriesFacts.from_mapping({**(store.facts(name) or SeriesFacts()).to_mapping(), **declared})
+        try_declaration(store, name, SeriesDeclarations(store).grid(name, facts), facts)
         store.declare(name, facts)
     session.show(f"{name}: calendar {facts.calendar_name}, anchor {facts.anchor or 'clock'}")
     session.emit({"series": str(name), **asdict(facts)})
@@ -169,20 +169,46 @@ def verify(
     _show_damage(session, found)
     if broken:
         session.show(declarations_table(broken))
-    declarations = [{"series": str(one.series), **one.facts.said, "why": in_one_line(one)} for one in broken]
+    declarations = [
+        {"series": str(one.series), **one.facts.to_mapping(), "why": in_one_line(one)} for one in broken
+    ]
     document = {**_verification_json(found, path), "acknowledged": acknowledged}
     session.emit({**document, "declarations": declarations})
     if found.is_sound and broken:
-        raise typer.Exit(tell(session, declarations_error(broken, path)))
+        raise typer.Exit(report_error(session, declarations_error(broken, path)))
     if found.is_sound:
+        _verify_flags(session, repair=repair)
         session.show("all is sound")
         return
     if acknowledged:
         session.show(f"{counted(acknowledged, 'lost range')} will be reported no more; they stay unknown")
     if (found.damage and not found.repaired) or found.problems or (found.lost and not writes):
-        raise typer.Exit(tell(session, _damage_error(found, path)))
+        raise typer.Exit(report_error(session, _damage_error(found, path)))
     if found.repaired:
         session.show("what was damaged is unknown now; the next fetch asks for it again")
+
+
+def _verify_flags(session: Session, *, repair: bool) -> None:
+    """Exit 7 where flags that were kept differ from what the rules find."""
+    from qmtl.foundation.errors import StoreCorruptError
+
+    with session.provider(make=False) as provider:
+        found = provider.verify_flags(repair=repair)
+    if found.ranges:
+        session.show(f"the flags of {counted(found.ranges, 'kept range')} were found again")
+    if found.differing and not repair:
+        series, span = found.differing[0]
+        raise typer.Exit(
+            report_error(
+                session,
+                StoreCorruptError(
+                    f"the flags of {counted(len(found.differing), 'kept range')} are not what the rules find",
+                    series=series,
+                    span=span,
+                    next_step="`qmtl store verify --repair` keeps the right ones; bars are sound",
+                ),
+            )
+        )
 
 
 def _show_damage(session: Session, found: Verification) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table
+    from rich.text import Text
 
 STYLES = {
     "error": "bold red",
@@ -40,6 +41,8 @@ class Rows:
         self._prose = prose
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.measure import Measurement  # what shows no rows does not wait for rich
+
         table = self._table()
         needed = Measurement.get(console, options.update(max_width=BOUNDLESS), table).minimum
         if needed <= options.max_width:
@@ -48,6 +51,9 @@ class Rows:
             yield from self._blocks(options.max_width)
 
     def _table(self) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
         made = Table(box=None, pad_edge=False, header_style="bold")
         for number, column in enumerate(self._columns):
             cells = [row[number] for row in self._rows]
@@ -64,6 +70,8 @@ class Rows:
         return made
 
     def _blocks(self, width: int) -> Iterable[Text]:
+        from rich.text import Text
+
         indent = max(map(len, self._columns)) + 2
         for number, row in enumerate(self._rows):
             if number:

@@ -13,7 +13,8 @@ from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import DAY, to_ns
 from qmtl.interfaces.demo.stage import Stage
 from qmtl.runtime.conformance.rules import PRICE_JUMP
-from qmtl.runtime.sdk.importing import ImportResult, import_file
+from qmtl.runtime.sdk.import_commit import ImportResult
+from qmtl.runtime.sdk.importing import import_file
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 
 SERIES = "ohlcv:demo:AAPL:1d"

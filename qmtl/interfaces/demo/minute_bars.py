@@ -35,7 +35,7 @@ def minute_bars(stage: Stage, provider: SeamlessDataProvider, exchange: Simulate
     )
     exchange.begin(Outage(MARCH))
     _cold(stage, provider)
-    exchange.mend()
+    exchange.recover()
     whole = _heal(stage, provider, exchange)
     _warm(stage, provider, whole)
     _corrupted(stage, provider, exchange)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from qmtl.foundation.errors import IncompatibleSchemaError, MissingDependencyError, SchemaValidationError
-from qmtl.foundation.schema.audit_file import AuditLog
-from qmtl.foundation.schema.bundle import OWN, Bundle
-from qmtl.foundation.schema.client import SchemaRegistryClient
+from qmtl.foundation.schema.builtin import BUILTIN
 from qmtl.foundation.schema.documents import Schema, SchemaType
-from qmtl.foundation.schema.governance_rows import RegistryRecords
-from qmtl.foundation.schema.rollout import Rollout
+from qmtl.foundation.schema.governance.audit_file import AuditLog
+from qmtl.foundation.schema.governance.bundle import Bundle
+from qmtl.foundation.schema.governance.rollout import Rollout
+from qmtl.foundation.schema.registry.client import SchemaRegistryClient
+from qmtl.foundation.schema.registry.records import RegistryRecords
 from qmtl.interfaces.demo.daily_bars import SERIES
 from qmtl.interfaces.demo.stage import Stage
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
@@ -24,7 +25,7 @@ SUBJECT = "ohlcv"
 def schema_change(stage: Stage, folder: Path) -> None:
     """Judge two changes of what a bar is, watch the canary over AAPL, and promote."""
     stage.act("Act three: a schema changes, and nobody is surprised")
-    bundle = Bundle.read(OWN)
+    bundle = Bundle.read(BUILTIN)
     registry = SchemaRegistryClient()
     for file in bundle.in_order():
         registry.register(file.subject, file.schema)
@@ -44,7 +45,7 @@ def schema_change(stage: Stage, folder: Path) -> None:
         result = canary.fetch(SERIES, "2000-03-01", "2013-03-02", strategy="FAIL_FAST")
     rows = result.frame.height
     broken = [finding for finding in result.report.findings if finding.rule.startswith("schema.")]
-    stage.say(f"  The canary held {rows:,} bars of AAPL to {result.receipt.schema_id}.")
+    stage.say(f"  The canary checked {rows:,} bars of AAPL against {result.receipt.schema_id}.")
     stage.check("none of them breaks it", not broken)
 
     entry = rollout.promote(SUBJECT, added.version)

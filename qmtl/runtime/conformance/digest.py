@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import to_ns
+from qmtl.runtime.conformance.finding_summaries import FindingSummary
 from qmtl.runtime.conformance.findings import Finding
 
 Trend = Literal["new", "worsened", "improved", "resolved", "unchanged"]
@@ -21,34 +22,34 @@ def digest(
     """Each rule's trend against the JSON of an earlier report; without one, everything is new.
 
     Over the same span counts are compared, otherwise fractions, unless the finding is a part of the earlier
-    one. A rule that is found no more is resolved
-    only if the bars it named lie within `span`, and it is none of those that could not be checked (a rule,
-    or a group such as `schema`): what was not looked at is left out.
+    one. A rule that no longer has a finding is
+    resolved only if the bars it named lie within `span`, and the rule could be checked: `unchecked` has
+    rules, or groups such as `schema`, that could not, and they are left out.
     """
-    now = {finding.rule: finding for finding in findings}
+    current = {finding.rule: finding for finding in findings}
     if previous is None:
-        return dict.fromkeys(now, "new")
-    then = {finding["rule"]: finding for finding in previous["findings"]}
+        return dict.fromkeys(current, "new")
+    earlier_by_rule = {finding["rule"]: finding for finding in previous["findings"]}
     same_span = Span(to_ns(previous["span"]["start"]), to_ns(previous["span"]["end"])) == span
     trends: dict[str, Trend] = {}
-    for rule, finding in now.items():
-        if rule not in then:
+    for rule, finding in current.items():
+        if rule not in earlier_by_rule:
             trends[rule] = "new"
         elif same_span:
-            trends[rule] = _trend(finding.count - then[rule]["count"])
-        elif _is_part_of(finding, then[rule]):
+            trends[rule] = _trend(finding.count - earlier_by_rule[rule]["count"])
+        elif _is_part_of(finding, earlier_by_rule[rule]):
             trends[rule] = "unchanged"
         else:
-            trends[rule] = _trend(finding.fraction - then[rule]["fraction"])
-    for rule, earlier in then.items():
+            trends[rule] = _trend(finding.fraction - earlier_by_rule[rule]["fraction"])
+    for rule, earlier in earlier_by_rule.items():
         first, last = to_ns(earlier["first_ts"]), to_ns(earlier["last_ts"])
         is_checked = rule not in unchecked and rule.partition(".")[0] not in unchecked
-        if rule not in now and is_checked and span.start <= first and last < span.end:
+        if rule not in current and is_checked and span.start <= first and last < span.end:
             trends[rule] = "resolved"
     return trends
 
 
-def _is_part_of(finding: Finding, earlier: Mapping[str, Any]) -> bool:
+def _is_part_of(finding: Finding | FindingSummary, earlier: Mapping[str, Any]) -> bool:
     """Whether an earlier finding of the same rule may have named all these bars."""
     return (
         finding.count <= earlier["count"]
@@ -57,11 +58,14 @@ def _is_part_of(finding: Finding, earlier: Mapping[str, Any]) -> bool:
     )
 
 
-def says_more(findings: Iterable[Finding], previous: Mapping[str, Any] | None) -> bool:
-    """Whether something is found that the earlier report lacks: a rule, more of its bars, or others."""
-    then = {finding["rule"]: finding for finding in previous["findings"]} if previous else {}
+def has_new_findings(
+    findings: Iterable[Finding | FindingSummary], previous: Mapping[str, Any] | None
+) -> bool:
+    """Whether there are findings that the earlier report lacks: of another rule, or of more or other bars."""
+    earlier_by_rule = {finding["rule"]: finding for finding in previous["findings"]} if previous else {}
     return any(
-        finding.rule not in then or not _is_part_of(finding, then[finding.rule]) for finding in findings
+        finding.rule not in earlier_by_rule or not _is_part_of(finding, earlier_by_rule[finding.rule])
+        for finding in findings
     )
 
 

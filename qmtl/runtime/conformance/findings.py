@@ -1,4 +1,4 @@
-"""A finding: one rule, how often it was broken, where, and what that looked like."""
+"""A finding: one rule, how often it was broken, where, and a sample of the rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAMPLE_ROWS = 5
 class Finding:
     """What one rule found.
 
-    count: bars (for rules of frequency: cells). fraction: of the rows (cells) that were looked at.
+    count: bars (for rules of frequency: cells). fraction: of the rows (cells) that were checked.
     first_ts, last_ts: int nanoseconds UTC of the first and last bar named. sample: up to 5 rows of
     BAR_SCHEMA columns, or `start`, `end` for spans. accepted: how many of `count` no longer raise.
     """
@@ -82,14 +82,14 @@ class Finding:
         return f"{self.severity:<8}{self.rule}: {self.count:,}{share} at {where}{accepted}"
 
 
-def of_rows(rule: str, rows: pl.DataFrame, *, among: int, accepted: int = 0) -> Finding:
-    """A finding about some rows (with `ts`, sorted, at least one) among so many."""
+def row_finding(rule: str, rows: pl.DataFrame, *, total: int, accepted: int = 0) -> Finding:
+    """The finding of one rule about some rows (with `ts`, sorted, at least one) of `total` rows."""
     ts = stamps(rows)
     return Finding(
         rule,
         RULES[rule].severity,
         rows.height,
-        rows.height / max(among, 1),
+        rows.height / max(total, 1),
         int(ts[0]),
         int(ts[-1]),
         rows.head(SAMPLE_ROWS),
@@ -97,56 +97,56 @@ def of_rows(rule: str, rows: pl.DataFrame, *, among: int, accepted: int = 0) -> 
     )
 
 
-def of_cells(rule: str, cells: Coverage, grid: Grid, *, among: int, accepted: int = 0) -> Finding:
-    """A finding about some cells (not empty) among so many bars."""
+def cell_finding(rule: str, cells: Coverage, grid: Grid, *, total: int, accepted: int = 0) -> Finding:
+    """The finding of one rule about some cells (not empty) of `total` bars."""
     count = grid.count(cells)
     bounds = cells.spans[:SAMPLE_ROWS]
     sample = pl.DataFrame(
         {"start": [s for s, _ in bounds], "end": [e for _, e in bounds]},
         schema={"start": pl.Int64, "end": pl.Int64},
     ).cast(TS)
-    final = grid.floor(cells.hull.end - 1)
+    last_ts = grid.floor(cells.hull.end - 1)
     return Finding(
-        rule, RULES[rule].severity, count, count / max(among, 1), cells.hull.start, final, sample, accepted
+        rule, RULES[rule].severity, count, count / max(total, 1), cells.hull.start, last_ts, sample, accepted
     )
 
 
-def of_replaced(replaced: pl.DataFrame, *, among: int) -> list[Finding]:
-    """What to say of the rows of a `Commit.replaced`: nothing if it is empty."""
-    return [of_rows(REPLACED, replaced.sort("ts"), among=among)] if replaced.height else []
+def replaced_findings(replaced: pl.DataFrame, *, total: int) -> list[Finding]:
+    """The finding about the rows of a `Commit.replaced`; none if it is empty."""
+    return [row_finding(REPLACED, replaced.sort("ts"), total=total)] if replaced.height else []
 
 
-def of_damage(damaged: Coverage, grid: Grid, span: Span) -> list[Finding]:
-    """What to say of bars of `span` that the store has lost: nothing if there are none."""
-    return [of_cells(DAMAGED, damaged, grid, among=grid.count(Coverage.of(span)))] if damaged else []
+def damage_findings(damaged: Coverage, grid: Grid, span: Span) -> list[Finding]:
+    """The finding about bars of `span` that the store has lost; none if it lost none."""
+    return [cell_finding(DAMAGED, damaged, grid, total=grid.count(Coverage.of(span)))] if damaged else []
 
 
-def of_quarantine(quarantine: pl.DataFrame, *, among: int) -> list[Finding]:
+def quarantine_findings(quarantine: pl.DataFrame, *, total: int) -> list[Finding]:
     """One finding per `rule` of quarantined rows."""
     return [
-        of_rows(rule, quarantine.filter(pl.col("rule") == rule).sort("ts"), among=among)
+        row_finding(rule, quarantine.filter(pl.col("rule") == rule).sort("ts"), total=total)
         for rule in RULE_IDS
         if (quarantine["rule"] == rule).any()
     ]
 
 
-def combined(findings: Iterable[Finding]) -> list[Finding]:
-    """One finding per rule, where several parts of one answer each had their own."""
+def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
+    """One finding per rule, merged from the findings of several parts of one answer."""
     by_rule: dict[str, Finding] = {}
     for new in findings:
         old = by_rule.get(new.rule)
-        by_rule[new.rule] = new if old is None else _joined(*sorted((old, new), key=lambda f: f.first_ts))
+        by_rule[new.rule] = new if old is None else _merge_pair(*sorted((old, new), key=lambda f: f.first_ts))
     return list(by_rule.values())
 
 
-def _joined(first: Finding, second: Finding) -> Finding:
+def _merge_pair(first: Finding, second: Finding) -> Finding:
     count = first.count + second.count
-    among = first.count / first.fraction + second.count / second.fraction
+    total = first.count / first.fraction + second.count / second.fraction
     return Finding(
         first.rule,
         first.severity,
         count,
-        count / among,
+        count / total,
         first.first_ts,
         max(first.last_ts, second.last_ts),
         pl.concat([first.sample, second.sample], how="diagonal").head(SAMPLE_ROWS),
@@ -154,7 +154,7 @@ def _joined(first: Finding, second: Finding) -> Finding:
     )
 
 
-def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Errors first, then warnings, then infos: the order of the catalogue."""
     return tuple(sorted(findings, key=lambda finding: RULE_IDS.index(finding.rule)))
 
@@ -163,13 +163,13 @@ def _rows_to_json(sample: pl.DataFrame) -> list[dict[str, Any]]:
     times = [name for name, dtype in sample.schema.items() if isinstance(dtype, pl.Datetime)]
     plain = sample.with_columns(pl.col(name).to_physical() for name in times)
     rows = plain.to_dicts()
-    return [{name: _plain(value, name in times) for name, value in row.items()} for row in rows]
+    return [{name: _json_value(value, name in times) for name, value in row.items()} for row in rows]
 
 
-def _plain(value: Any, is_time: bool) -> Any:
+def _json_value(value: Any, is_time: bool) -> Any:
     if is_time:
         return None if value is None else iso(value)
-    # JSON has no NaN and no infinity; their names survive it.
+    # JSON has no NaN and no infinity; they are written by name.
     if isinstance(value, float) and value - value != 0:
         return str(value)
     return value

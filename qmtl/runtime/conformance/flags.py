@@ -1,4 +1,4 @@
-"""Which bars of a stretch are flagged, and by which rule: sparse, sorted, cheap to cut."""
+"""Which bars of a range are flagged, and by which rule: sparse, sorted, cheap to cut."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qmtl.foundation.timeline import Coverage, Int64Array, Span
+from qmtl.foundation.words import counted
 from qmtl.runtime.conformance.rules import CODE_OF, RULE_IDS
 
 Codes = npt.NDArray[np.int16]
@@ -22,7 +23,7 @@ class Flags:
     ts: int64 nanoseconds of the flagged bars, ascending; a bar that breaks two rules is there twice.
     codes: int16, as long as `ts`: the rule of each flag, as its place in `RULE_IDS`.
     spans: for rules of frequency (silence), the cells that the rule names.
-    unchecked: per rule, the cells that could not be judged for want of neighbours.
+    unchecked: per rule, the cells that could not be judged because neighbours are missing.
     """
 
     __slots__ = ("codes", "spans", "ts", "unchecked")
@@ -46,31 +47,31 @@ class Flags:
         spans: Mapping[str, Coverage] = _NO_SPANS,
         unchecked: Mapping[str, Coverage] = _NO_SPANS,
     ) -> Flags:
-        """From the flagged stamps of each rule. Nothing at all gives `EMPTY_FLAGS`."""
-        hit = {rule: ts for rule, ts in found.items() if len(ts)}
+        """From the flagged stamps of each rule. `EMPTY_FLAGS` if there are none at all."""
+        non_empty = {rule: ts for rule, ts in found.items() if len(ts)}
         spans = {rule: cells for rule, cells in spans.items() if cells}
         unchecked = {rule: cells for rule, cells in unchecked.items() if cells}
-        if not hit and not spans and not unchecked:
+        if not non_empty and not spans and not unchecked:
             return EMPTY_FLAGS
-        ts = np.concatenate([_NO_TS, *hit.values()])
+        ts = np.concatenate([_NO_TS, *non_empty.values()])
         codes = np.repeat(
-            np.array([CODE_OF[rule] for rule in hit], dtype=np.int16),
-            [len(stamps) for stamps in hit.values()],
+            np.array([CODE_OF[rule] for rule in non_empty], dtype=np.int16),
+            [len(stamps) for stamps in non_empty.values()],
         )
         order = np.lexsort((codes, ts))
         return cls(ts[order], codes[order], spans, unchecked)
 
     @classmethod
     def joined(cls, parts: Iterable[Flags]) -> Flags:
-        """The flags of stretches that follow one another."""
-        full = [part for part in parts if part is not EMPTY_FLAGS]
-        if len(full) < 2:
-            return full[0] if full else EMPTY_FLAGS
+        """The flags of ranges that follow one another."""
+        non_empty = [part for part in parts if part is not EMPTY_FLAGS]
+        if len(non_empty) < 2:
+            return non_empty[0] if non_empty else EMPTY_FLAGS
         return cls(
-            np.concatenate([part.ts for part in full]),
-            np.concatenate([part.codes for part in full]),
-            _united([part.spans for part in full]),
-            _united([part.unchecked for part in full]),
+            np.concatenate([part.ts for part in non_empty]),
+            np.concatenate([part.codes for part in non_empty]),
+            _union([part.spans for part in non_empty]),
+            _union([part.unchecked for part in non_empty]),
         )
 
     def clip(self, span: Span) -> Flags:
@@ -94,8 +95,8 @@ class Flags:
         chosen: Int64Array = self.ts[self.codes == CODE_OF[rule]]
         return chosen
 
-    def only(self, keep: npt.NDArray[np.bool_], spans: Mapping[str, Coverage]) -> Flags:
-        """The flags where `keep` (one per flag) is true, with other spans."""
+    def filter(self, keep: npt.NDArray[np.bool_], spans: Mapping[str, Coverage]) -> Flags:
+        """The flags where `keep` (one boolean per flag) is true, and `spans` in place of these spans."""
         spans = {rule: cells for rule, cells in spans.items() if cells}
         return Flags(self.ts[keep], self.codes[keep], spans, self.unchecked)
 
@@ -116,12 +117,14 @@ class Flags:
             and dict(self.unchecked) == dict(other.unchecked)
         )
 
-    __hash__ = None  # type: ignore[assignment]  # holds arrays; nobody keys by it
+    __hash__ = None  # type: ignore[assignment]  # holds arrays, and is never a key
 
     def __repr__(self) -> str:
         counts = {rule: int((self.codes == CODE_OF[rule]).sum()) for rule in self.rules()}
         shown = [
-            f"{rule} in {len(self.spans[rule])} spans" if rule in self.spans else f"{rule} {count:,}"
+            f"{rule} in {counted(len(self.spans[rule]), 'span')}"
+            if rule in self.spans
+            else f"{rule} {count:,}"
             for rule, count in counts.items()
         ]
         return f"Flags({', '.join(shown) or 'none'})"
@@ -138,9 +141,9 @@ def _clipped(spans: Mapping[str, Coverage], span: Span) -> Mapping[str, Coverage
     return {rule: cells for rule, cells in cut.items() if cells} or _NO_SPANS
 
 
-def _united(parts: list[Mapping[str, Coverage]]) -> Mapping[str, Coverage]:
-    together: dict[str, Coverage] = {}
+def _union(parts: list[Mapping[str, Coverage]]) -> Mapping[str, Coverage]:
+    union: dict[str, Coverage] = {}
     for part in parts:
         for rule, cells in part.items():
-            together[rule] = together[rule] | cells if rule in together else cells
-    return together or _NO_SPANS
+            union[rule] = union[rule] | cells if rule in union else cells
+    return union or _NO_SPANS

@@ -1,4 +1,4 @@
-"""All rules over a stretch of bars, and what they mean for an answer."""
+"""All rules over a range of bars, and what they mean for an answer."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import polars as pl
 
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.grid import Grid
+from qmtl.foundation.parallel import in_parallel
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import BarStates
 from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array
-from qmtl.runtime.conformance import on_the_grid, outliers, rhythm, row_rules, runs
+from qmtl.runtime.conformance import grid_rules, outliers, rhythm, row_rules, runs
 from qmtl.runtime.conformance.acceptance import Accepted, unaccepted
+from qmtl.runtime.conformance.context_window import CONTEXT, ContextWindow
 from qmtl.runtime.conformance.findings import Finding
 from qmtl.runtime.conformance.flags import EMPTY_FLAGS, Flags
 from qmtl.runtime.conformance.report import ConformanceReport, Heal, Unchecked, build_report
 from qmtl.runtime.conformance.rules import DEFAULT_THRESHOLDS, IS_ERROR, IS_WARNING, SILENCE, Thresholds
-from qmtl.runtime.conformance.stretch import CONTEXT, Stretch
 
-# Rows judged at once: bounds memory, and keeps the columns within the processor's caches.
-_BLOCK = 1 << 17
+# Rows judged at a time: bounds memory. So few that the allocator reuses the memory of each step instead of
+# asking the system for cleared pages, which took half of the time.
+_BLOCK_ROWS = 1 << 16
 
 
 class Verdict(NamedTuple):
@@ -40,7 +42,7 @@ PASSED = Verdict(0, 0)
 
 
 class ConformancePipeline:
-    """The three stages (schema, temporal, quality) as one judge of bars. Pure; holds only its thresholds."""
+    """The three stages of checks on bars: schema, temporal, quality. Pure; holds only its thresholds."""
 
     def __init__(self, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> None:
         self.thresholds = thresholds
@@ -56,41 +58,47 @@ class ConformancePipeline:
     ) -> Flags:
         """Every rule that a row, or the gap after it, breaks.
 
-        rows: BAR_SCHEMA, sorted by `ts`, unique; with `CONTEXT` rows on either side of what was asked, or
-        `reach` rows where `is_cut` asks for more (clip the answer to what was asked). A flag depends on a
-        bar, on its 64 neighbours and on the run that it belongs to, never on the range asked.
-        answered: what sources have answered for, from the first row to the last; None: for all of it.
-        answered_behind: what they answered for behind the last row, if no other follows it in the store.
+        rows: BAR_SCHEMA, sorted by `ts`, unique; with `CONTEXT` rows on either side of what was requested,
+        or `max_context` rows where `needs_more_context` says so (clip the flags to what was requested). A
+        flag depends on a bar, on its 64 neighbours and on the run it belongs to, never on the range
+        requested.
+        answered: the spans that sources answered, from the first row to the last; None: all of it.
+        answered_behind: the spans that they answered after the last row, if none follows it in the store.
         """
         height = rows.height
-        return Flags.joined(
-            self._flag_stretch(
-                self._block(rows, start, min(start + _BLOCK, height), grid, answered),
+
+        def of_block(start: int) -> Flags:
+            return self._flag_window(
+                self._block(rows, start, min(start + _BLOCK_ROWS, height), grid, answered),
                 facts,
-                answered_behind if start + _BLOCK >= height else EMPTY,
+                answered_behind if start + _BLOCK_ROWS >= height else EMPTY,
             )
-            for start in range(0, height, _BLOCK)
-        )
+
+        starts = range(0, height, _BLOCK_ROWS)
+        # A calendar may be foreign code, which expects one caller at a time.
+        return Flags.joined(in_parallel(of_block, starts) if grid.is_always_open else map(of_block, starts))
 
     @property
-    def reach(self) -> int:
+    def max_context(self) -> int:
         """How many rows on either side are enough for every rule, however long the runs are."""
         return self.thresholds.run_always + CONTEXT
 
-    def is_cut(self, rows: pl.DataFrame, first: int, last: int, grid: Grid) -> bool:
+    def needs_more_context(self, rows: pl.DataFrame, first: int, last: int, grid: Grid) -> bool:
         """Whether the rows `[first, last)` can only be judged with more than `CONTEXT` rows around them."""
         low, high = max(first - CONTEXT, 0), min(last + CONTEXT, rows.height)
-        return runs.is_cut(
-            Stretch(rows.slice(low, high - low), grid, first - low, last - low), self.thresholds
+        return runs.crosses_an_edge(
+            ContextWindow(rows.slice(low, high - low), grid, first - low, last - low), self.thresholds
         )
 
     def _block(
         self, rows: pl.DataFrame, start: int, end: int, grid: Grid, answered: Coverage | None
-    ) -> Stretch:
-        """The rows `[start, end)` among as many others as they depend on."""
-        around = self.reach if self.is_cut(rows, start, end, grid) else CONTEXT
-        low, high = max(start - around, 0), min(end + around, rows.height)
-        return Stretch(rows.slice(low, high - low), grid, start - low, end - low, answered)
+    ) -> ContextWindow:
+        """The rows `[start, end)` with the rows around them that their flags depend on."""
+        if end - start == rows.height:
+            return ContextWindow(rows, grid, 0, end, answered)
+        context = self.max_context if self.needs_more_context(rows, start, end, grid) else CONTEXT
+        low, high = max(start - context, 0), min(end + context, rows.height)
+        return ContextWindow(rows.slice(low, high - low), grid, start - low, end - low, answered)
 
     def verdict(
         self,
@@ -99,9 +107,9 @@ class ConformancePipeline:
         accepted: Iterable[Accepted] = (),
         frame: pl.DataFrame | None = None,
     ) -> Verdict:
-        """Whether an answer may be given without raising. Silence counts only where a source said `no_trade`.
+        """Whether an answer may be given without raising. Silence counts only in cells that are `no_trade`.
 
-        With `accepted`, `frame` must hold the flagged rows, for what was accepted may have changed since.
+        With `accepted`, `frame` must contain the flagged rows: an accepted bar may have changed since.
         """
         if not flags:
             return PASSED
@@ -133,9 +141,9 @@ class ConformancePipeline:
         """The whole report of one answer.
 
         frame: the rows of the answer. flags: clipped to the span of `states`. previous: the JSON of the
-        report to compare with. findings: more of them, from screening, from replaced rows, and so on; those
-        of one rule become one. schema_id: of the schema that the rows were held to. unchecked: what could
-        not be checked.
+        report to compare with. findings: others to include, from screening, from replaced rows, and so on;
+        those of one rule are merged. schema_id: of the schema that the rows were checked against. unchecked:
+        what could not be checked.
         """
         return build_report(
             series=series,
@@ -153,40 +161,41 @@ class ConformancePipeline:
             unchecked=tuple(unchecked),
         )
 
-    def _flag_stretch(self, stretch: Stretch, facts: SeriesFacts, answered_behind: Coverage) -> Flags:
-        rows = stretch.rows
+    def _flag_window(self, window: ContextWindow, facts: SeriesFacts, answered_behind: Coverage) -> Flags:
+        rows = window.rows
         if rows.height == 0:
             return EMPTY_FLAGS
-        limits = self.thresholds
+        thresholds = self.thresholds
         found: dict[str, list[Int64Array]] = {}
 
         def add(rule: str, ts: Int64Array) -> None:
-            found.setdefault(rule, []).append(ts)
+            if len(ts):
+                found.setdefault(rule, []).append(ts)
 
-        if not row_rules.all_clear(rows, facts):
+        if not row_rules.all_clear(rows, facts, window.columns):
             for rule, broken in _rows_where(rows, row_rules.rules_for(facts)).items():
-                add(rule, stretch.stamps_of(broken))
+                add(rule, window.stamps_of(broken))
         add(
             "temporal.off_grid",
-            stretch.stamps_of(on_the_grid.off_grid(stretch.ts, stretch.gaps, stretch.grid)),
+            window.stamps_of(grid_rules.off_grid(window.ts, window.gaps, window.grid)),
         )
-        for rule, ts in on_the_grid.outside_sessions(stretch, limits).items():
+        for rule, ts in grid_rules.outside_sessions(window, thresholds).items():
             add(rule, ts)
-        silent = rhythm.silences(stretch, limits)
+        silent = rhythm.silences(window, thresholds)
         if answered_behind:
-            silent = silent.joined(rhythm.last_silence(stretch, answered_behind, limits))
-        add("temporal.other_timeframe", rhythm.other_timeframe(stretch, limits))
-        odd = outliers.candidates(stretch, limits)
-        if len(odd.spikes):
-            add("quality.price_spike", outliers.spikes(stretch, odd.spikes, limits))
-        if len(odd.jumps):
-            for rule, ts in outliers.jumps(stretch, odd.jumps, stretch.missing, limits).items():
+            silent = silent.joined(rhythm.last_silence(window, answered_behind, thresholds))
+        add("temporal.other_timeframe", rhythm.other_timeframe(window, thresholds))
+        candidates = outliers.candidates(window, thresholds)
+        if len(candidates.spikes):
+            add("quality.price_spike", outliers.spikes(window, candidates.spikes, thresholds))
+        if len(candidates.jumps):
+            for rule, ts in outliers.jumps(window, candidates.jumps, window.missing, thresholds).items():
                 add(rule, ts)
-        if len(odd.volumes):
-            add("quality.volume_spike", outliers.volume_spikes(stretch, odd.volumes, limits))
-        add("quality.stale_run", runs.stale_runs(stretch, limits))
-        if (stretch.columns["volume"] == 0).any():
-            add("quality.zero_volume_padding", runs.padded_bars(stretch, limits))
+        if len(candidates.volumes):
+            add("quality.volume_spike", outliers.volume_spikes(window, candidates.volumes, thresholds))
+        add("quality.stale_run", runs.stale_runs(window, thresholds))
+        if not np.minimum.reduce(window.columns["volume"]) > 0:  # also if any is NaN
+            add("quality.zero_volume_padding", runs.padded_bars(window, thresholds))
         return Flags.of(
             {rule: np.unique(np.concatenate(ts)) for rule, ts in found.items()},
             {SILENCE: silent.implausible},
@@ -194,7 +203,7 @@ class ConformancePipeline:
         )
 
 
-def _rows_where(rows: pl.DataFrame, asked: Mapping[str, pl.Expr]) -> dict[str, Any]:
+def _rows_where(rows: pl.DataFrame, rules: Mapping[str, pl.Expr]) -> dict[str, Any]:
     """Row numbers where each expression is true."""
-    masks = rows.select(mask.fill_null(False).alias(name) for name, mask in asked.items())
-    return {name: np.flatnonzero(masks[name].to_numpy()) for name in asked}
+    masks = rows.select(mask.fill_null(False).alias(name) for name, mask in rules.items())
+    return {name: np.flatnonzero(masks[name].to_numpy()) for name in rules}

@@ -1,4 +1,4 @@
-"""What was found in one answer, bound to the very data, schema and rules that were looked at."""
+"""What was found in one answer, bound to the data, schema and rules that were checked."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import iso, to_ns
 from qmtl.foundation.words import counted
 from qmtl.runtime.conformance.acceptance import Accepted, unaccepted
-from qmtl.runtime.conformance.digest import Trend, digest, says_more
+from qmtl.runtime.conformance.digest import Trend, digest
 from qmtl.runtime.conformance.findings import Finding as Finding
-from qmtl.runtime.conformance.findings import combined, in_order, of_cells, of_rows
+from qmtl.runtime.conformance.findings import cell_finding, merge_findings, row_finding, sort_findings
 from qmtl.runtime.conformance.flags import Flags
 from qmtl.runtime.conformance.rollup import Rollup, rollup
-from qmtl.runtime.conformance.rules import NO_VOLUME, RULES, Thresholds, ruleset
+from qmtl.runtime.conformance.rules import MISSING_VOLUME, NO_VOLUME, RULES, Thresholds, ruleset
 
-# What could not be checked where a registered schema, or a part of it, could not be asked.
+# The name of what could not be checked, where a registered schema or a part of it could not be applied.
 SCHEMA = "schema"
 
 _WHY_UNCHECKED = "too few rows around to know their rhythm, or a holiday that the calendar may not know"
@@ -41,7 +41,7 @@ class Unchecked(NamedTuple):
 
 
 class Heal(NamedTuple):
-    """Cells that were asked for again within one request, and those of them that no longer are suspicious."""
+    """Cells that were requested again within one fetch, and those of them that are no longer suspicious."""
 
     asked: Coverage
     healed: Coverage
@@ -56,8 +56,9 @@ class ConformanceReport:
     """The findings of one answer, errors first.
 
     span: of the answer, aligned to the grid. digest: rule to trend against the report compared with.
-    fingerprint: of the rows looked at. as_of: commit time in ns, None for rows that are not in a store.
-    ruleset: which rules and thresholds. schema_id: subject and version of the schema that rows were held to.
+    fingerprint: of the rows checked. as_of: commit time in ns, None for rows that are not in a store.
+    ruleset: which rules and thresholds. schema_id: subject and version of the schema rows were checked
+    against.
     """
 
     series: SeriesId
@@ -74,7 +75,7 @@ class ConformanceReport:
 
     @property
     def address(self) -> str:
-        """Where the newest report of this series is found."""
+        """The address that resolves to the newest report of this series."""
         return self.series.address
 
     @property
@@ -99,10 +100,6 @@ class ConformanceReport:
     def __reduce__(self) -> tuple[Any, ...]:
         return pickled(ConformanceReport, *(getattr(self, part.name) for part in fields(self)))
 
-    def says_more_than(self, previous: Mapping[str, Any] | None) -> bool:
-        """Whether this report finds something that the JSON of an earlier one lacks."""
-        return says_more(self.findings, previous)
-
     def _raising(self, severity: str) -> int:
         return sum(finding.raises for finding in self.findings if finding.severity == severity)
 
@@ -111,7 +108,7 @@ class ConformanceReport:
         return {
             "address": self.address,
             "series": self.series.text,
-            "span": _span_json(self.span),
+            "span": _span_to_json(self.span),
             "errors": self.errors,
             "warnings": self.warnings,
             "findings": [finding.to_json() for finding in self.findings],
@@ -121,7 +118,7 @@ class ConformanceReport:
             "heal": None
             if self.heal is None
             else {
-                name: [_span_json(s) for s in getattr(self.heal, name)] for name in (*Heal._fields, "left")
+                name: [_span_to_json(s) for s in getattr(self.heal, name)] for name in (*Heal._fields, "left")
             },
             "fingerprint": self.fingerprint,
             "as_of": None if self.as_of is None else iso(self.as_of),
@@ -131,11 +128,11 @@ class ConformanceReport:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ConformanceReport:
-        """The report of what `to_json` gave."""
+        """The report that `to_json` was called on."""
         heal, as_of = values["heal"], values["as_of"]
         return cls(
             series=SeriesId.parse(values["series"]),
-            span=_span_of(values["span"]),
+            span=_span_from_json(values["span"]),
             rollup=Rollup.from_json(values["rollup"]),
             findings=tuple(map(Finding.from_json, values["findings"])),
             digest=dict(values["digest"]),
@@ -146,7 +143,7 @@ class ConformanceReport:
             could_not_check=tuple(Unchecked(**item) for item in values["could_not_check"]),
             heal=None
             if heal is None
-            else Heal(*(Coverage(map(_span_of, heal[name])) for name in Heal._fields)),
+            else Heal(*(Coverage(map(_span_from_json, heal[name])) for name in Heal._fields)),
         )
 
     def __repr__(self) -> str:
@@ -180,15 +177,15 @@ class ConformanceReport:
         return f" [{self.digest[rule]}]" if rule in self.digest else ""
 
     def _table(self) -> Iterator[tuple[object, ...]]:
-        for found in self.findings:
+        for finding in self.findings:
             yield (
-                found.severity,
-                found.rule,
-                f"{found.count:,}",
-                iso(found.first_ts),
-                iso(found.last_ts),
-                self.digest.get(found.rule, ""),
-                RULES[found.rule].meaning,
+                finding.severity,
+                finding.rule,
+                f"{finding.count:,}",
+                iso(finding.first_ts),
+                iso(finding.last_ts),
+                self.digest.get(finding.rule, ""),
+                RULES[finding.rule].meaning,
             )
 
 
@@ -211,13 +208,17 @@ def build_report(
     """The report of an answer; the arguments are those of `ConformancePipeline.report`."""
     grid = states.grid
     silent = {rule: cells & states.no_trade for rule, cells in flags.spans.items()}
-    unjudged = {rule: cells & states.no_trade for rule, cells in flags.unchecked.items()}
-    flags = flags.only(np.ones(len(flags.ts), dtype=bool), silent)
-    left = unaccepted(flags, accepted, frame) if accepted else flags
-    found = [*_of_flags(frame, flags, left, states), *_of_volume(frame, flags), *more]
-    findings = in_order(combined(found))
+    unchecked_cells = {rule: cells & states.no_trade for rule, cells in flags.unchecked.items()}
+    flags = flags.filter(np.ones(len(flags.ts), dtype=bool), silent)
+    raising = unaccepted(flags, accepted, frame) if accepted else flags
+    found = [*_flag_findings(frame, flags, raising, states), *_volume_findings(frame, flags), *more]
+    findings = sort_findings(merge_findings(found))
     could_not_check = (
-        *(Unchecked(rule, grid.count(cells), _WHY_UNCHECKED) for rule, cells in unjudged.items() if cells),
+        *(
+            Unchecked(rule, grid.count(cells), _WHY_UNCHECKED)
+            for rule, cells in unchecked_cells.items()
+            if cells
+        ),
         *unchecked,
     )
     return ConformanceReport(
@@ -235,31 +236,33 @@ def build_report(
     )
 
 
-def _of_flags(frame: pl.DataFrame, flags: Flags, left: Flags, states: BarStates) -> Iterator[Finding]:
+def _flag_findings(frame: pl.DataFrame, flags: Flags, raising: Flags, states: BarStates) -> Iterator[Finding]:
     ts = stamps(frame)
     for rule in flags.rules():
         if rule in flags.spans:
             cells = flags.spans[rule]
-            among = states.grid.count(states.present | states.no_trade)
-            taken = states.grid.count(cells) - states.grid.count(left.spans.get(rule, EMPTY))
-            yield of_cells(rule, cells, states.grid, among=among, accepted=taken)
+            total = states.grid.count(states.present | states.no_trade)
+            accepted = states.grid.count(cells) - states.grid.count(raising.spans.get(rule, EMPTY))
+            yield cell_finding(rule, cells, states.grid, total=total, accepted=accepted)
         else:
-            named = flags.stamps(rule)
+            flagged = flags.stamps(rule)
             # Flags hold unique stamps per rule, in order, and each has its row.
-            rows = frame[np.searchsorted(ts, named)]
-            yield of_rows(rule, rows, among=frame.height, accepted=len(named) - len(left.stamps(rule)))
+            rows = frame[np.searchsorted(ts, flagged)]
+            yield row_finding(
+                rule, rows, total=frame.height, accepted=len(flagged) - len(raising.stamps(rule))
+            )
 
 
-def _of_volume(frame: pl.DataFrame, flags: Flags) -> Iterable[Finding]:
+def _volume_findings(frame: pl.DataFrame, flags: Flags) -> Iterable[Finding]:
     # A null that is not flagged was declared.
-    if not frame["volume"].null_count() or "schema.missing_volume" in flags.rules():
+    if not frame["volume"].null_count() or MISSING_VOLUME in flags.rules():
         return []
-    return [of_rows(NO_VOLUME, frame.filter(pl.col("volume").is_null()), among=frame.height)]
+    return [row_finding(NO_VOLUME, frame.filter(pl.col("volume").is_null()), total=frame.height)]
 
 
-def _span_json(span: Span) -> dict[str, str]:
+def _span_to_json(span: Span) -> dict[str, str]:
     return {"start": iso(span.start), "end": iso(span.end)}
 
 
-def _span_of(values: Mapping[str, str]) -> Span:
+def _span_from_json(values: Mapping[str, str]) -> Span:
     return Span(to_ns(values["start"]), to_ns(values["end"]))

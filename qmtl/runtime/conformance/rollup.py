@@ -1,4 +1,4 @@
-"""What a stretch of bars amounts to, in counts and extremes that merge without a rescan."""
+"""What a range of bars amounts to, in counts and extremes that merge without a rescan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is checked: every rule with a stable id; the thresholds they share are beside it."""
+"""What is checked: every rule with its stable id, severity, meaning and advice."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ Stage = Literal["storage", "schema", "temporal", "quality"]
 
 SILENCE = "temporal.silence"
 EMPTY_ROW = "temporal.empty_row"
+MISSING_VOLUME = "schema.missing_volume"
 NO_VOLUME = "quality.no_volume"
 REPLACED = "quality.replaced"
 PRICE_SPIKE = "quality.price_spike"
@@ -29,7 +30,8 @@ DAMAGED = "storage.damaged"
 class Rule(NamedTuple):
     """One thing that can be wrong, or worth knowing, about bars.
 
-    error: impossible data, never stored. warning: suspicious, stored and raised until accepted. info: told.
+    error: impossible data, never stored. warning: suspicious, stored and raised until accepted. info:
+    reported only.
     """
 
     id: str
@@ -55,7 +57,7 @@ _CATALOGUE = (
         "ask the source again; a bar without trades has no price at all",
     ),
     Rule(
-        "schema.missing_volume",
+        MISSING_VOLUME,
         "error",
         "schema",
         "volume is null, NaN or infinite, and the series is not declared has_volume: false",
@@ -280,9 +282,9 @@ IS_WARNING = np.array([rule.severity == "warning" for rule in _CATALOGUE])
 
 def ruleset(thresholds: Thresholds) -> str:
     """16 hex characters that change whenever an id, a severity or a threshold does."""
-    words = [f"{rule.id}={rule.severity}" for rule in _CATALOGUE]
-    words += [f"{name}={value!r}" for name, value in asdict(thresholds).items()]
-    return blake3("\n".join(words).encode()).hexdigest()[:16]
+    lines = [f"{rule.id}={rule.severity}" for rule in _CATALOGUE]
+    lines += [f"{name}={value!r}" for name, value in asdict(thresholds).items()]
+    return blake3("\n".join(lines).encode()).hexdigest()[:16]
 
 
 RULESET = ruleset(DEFAULT_THRESHOLDS)

@@ -15,37 +15,37 @@ from qmtl.foundation.frames import BAR_SCHEMA, TS, VALUES, stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 from qmtl.foundation.times import EARLIEST, LATEST, SECOND, iso
-from qmtl.runtime.conformance.findings import Finding, in_order, of_quarantine, of_rows
-from qmtl.runtime.conformance.on_the_grid import off_grid
-from qmtl.runtime.conformance.row_rules import WITHOUT_ANYTHING, all_clear, rules_for
+from qmtl.runtime.conformance.findings import Finding, quarantine_findings, row_finding, sort_findings
+from qmtl.runtime.conformance.grid_rules import off_grid
+from qmtl.runtime.conformance.row_rules import IS_EMPTY_ROW, all_clear, rules_for
 from qmtl.runtime.conformance.rules import EMPTY_ROW, RULE_IDS
 
 _PER_SECOND = {"ms": 1_000, "us": 1_000_000}
 _DUPLICATE = "temporal.duplicate"
-# Fewer rows say nothing about how they follow one another.
-_FEW = 4
+# With fewer rows than this, the median step between them proves nothing.
+_MIN_ROWS_FOR_STEPS = 4
 
 QUARANTINE_SCHEMA = pl.Schema([*BAR_SCHEMA.items(), ("rule", pl.String())])
-_NOTHING = pl.DataFrame(schema=QUARANTINE_SCHEMA)
+_EMPTY_QUARANTINE = pl.DataFrame(schema=QUARANTINE_SCHEMA)
 
 
 @dataclass(frozen=True)
 class Screened:
-    """One page, sorted out.
+    """One page, split into what may be stored and what may not.
 
     clean: BAR_SCHEMA, sorted by `ts`, unique, nothing impossible.
     quarantine: QUARANTINE_SCHEMA (and the columns asked to be kept), sorted by `ts`: impossible rows, each
         once, with the first rule in catalogue order that it breaks.
     findings: one per rule, errors first; duplicates that were dropped are an info.
-    retracted: the cells of quarantined rows: their bars are unknown, whatever the page said.
-    silent: the cells of rows without any price: the page says that nothing was traded in them.
+    retracted: the cells of quarantined rows: their bars are unknown, whatever the page answered.
+    no_trade: the cells of rows without any price: the page says that nothing was traded in them.
     """
 
     clean: pl.DataFrame
     quarantine: pl.DataFrame
     findings: tuple[Finding, ...]
     retracted: Coverage
-    silent: Coverage = EMPTY
+    no_trade: Coverage = EMPTY
 
 
 def screen(
@@ -62,18 +62,17 @@ def screen(
     frame: at least the columns of BAR_SCHEMA, rows in any order; `ts` a UTC datetime column of any unit (cast
         to nanoseconds exactly), the others Float64. Other columns are ignored, but those named in `keep`
         go along into quarantine and samples (line numbers of a file).
-    within: where its rows may lie. now: bars that close later are still forming; None if all are final.
-    Exact duplicates are kept once; of two different rows for one bar none is kept. A row without any price,
-    and without volume, is an answer, and no bar.
-    Raises `InvalidRequestError` for missing columns, other types, rows without a time, or outside `within`,
-    and for rows of a shorter timeframe.
+    within: the span that its rows may lie in. now: bars that close later are still forming; None if all are
+    final. Exact duplicates are kept once; of two different rows for one bar none is kept. A row without any
+    price, and without volume, is an answer, and no bar. Raises `InvalidRequestError` for missing columns,
+    other types, rows without a time, or outside `within`, and for rows of a shorter timeframe.
     """
     bars = _checked(frame, keep)
     ts = stamps(bars)
     if len(ts) == 0:
-        return _passed(bars)
+        return _all_clean(bars)
     _refuse_outside(ts, within)
-    # Most pages are fine as they are; then one pass over them is all it takes.
+    # Most pages are clean; then one pass over them is enough.
     steps = np.diff(ts)
     if (
         (steps > 0).all()
@@ -81,57 +80,60 @@ def screen(
         and len(off_grid(ts, np.flatnonzero(steps != grid.step), grid)) == 0
         and all_clear(bars, facts)
     ):
-        return _passed(bars)
+        return _all_clean(bars)
     _refuse_finer(ts, grid)
-    return _sorted_out(bars, grid, facts, now)
+    return _split(bars, grid, facts, now)
 
 
-def _passed(bars: pl.DataFrame) -> Screened:
-    return Screened(bars.select(BAR_SCHEMA.names()), _NOTHING, (), EMPTY)
+def _all_clean(bars: pl.DataFrame) -> Screened:
+    clean = bars if bars.width == len(BAR_SCHEMA) else bars.select(BAR_SCHEMA.names())
+    return Screened(clean, _EMPTY_QUARANTINE, (), EMPTY)
 
 
-def _sorted_out(bars: pl.DataFrame, grid: Grid, facts: SeriesFacts, now: int | None) -> Screened:
+def _split(bars: pl.DataFrame, grid: Grid, facts: SeriesFacts, now: int | None) -> Screened:
     received = bars.height
     bars = bars.sort("ts", maintain_order=True)
-    # All ways to write "nothing" are one, so that two of them do not contradict each other.
-    alike = bars.with_columns(pl.when(~WITHOUT_ANYTHING).then(pl.col(VALUES)))
-    is_first = alike.select(pl.struct(BAR_SCHEMA.names()).is_first_distinct()).to_series()
-    doubles, bars = bars.filter(~is_first), bars.filter(is_first)
-    rules, fault = _first_fault(bars, grid, facts, now)
-    bad, empty = pl.Series(fault >= 0), bars.select(WITHOUT_ANYTHING).to_series()
+    # Empty rows can be written in several ways (null, NaN, zero volume); they must not count as conflicts.
+    normalized = bars.with_columns(pl.when(~IS_EMPTY_ROW).then(pl.col(VALUES)))
+    is_first = normalized.select(pl.struct(BAR_SCHEMA.names()).is_first_distinct()).to_series()
+    duplicates, bars = bars.filter(~is_first), bars.filter(is_first)
+    rules, broken = _first_broken_rule(bars, grid, facts, now)
+    bad, empty = pl.Series(broken >= 0), bars.select(IS_EMPTY_ROW).to_series()
     clean = bars.filter(~bad & ~empty).select(BAR_SCHEMA.names())
-    silent = bars.filter(~bad & empty)
-    quarantine = bars.filter(bad).with_columns(rules.gather(fault[fault >= 0]).alias("rule"))
-    findings = of_quarantine(quarantine, among=received)
-    if doubles.height:
-        findings.append(of_rows(_DUPLICATE, doubles, among=received))
-    if silent.height:
-        findings.append(of_rows(EMPTY_ROW, silent, among=received))
+    empty_rows = bars.filter(~bad & empty)
+    quarantine = bars.filter(bad).with_columns(rules.gather(broken[broken >= 0]).alias("rule"))
+    findings = quarantine_findings(quarantine, total=received)
+    if duplicates.height:
+        findings.append(row_finding(_DUPLICATE, duplicates, total=received))
+    if empty_rows.height:
+        findings.append(row_finding(EMPTY_ROW, empty_rows, total=received))
     return Screened(
         clean=clean,
         quarantine=quarantine.select(*QUARANTINE_SCHEMA, pl.exclude(*QUARANTINE_SCHEMA)),
-        findings=in_order(findings),
-        # A row astray in the cell of a good one takes nothing from it.
-        retracted=_cells(stamps(quarantine), grid) - grid.cells(stamps(clean)) - grid.cells(stamps(silent)),
-        silent=grid.cells(stamps(silent)),
+        findings=sort_findings(findings),
+        # An off-grid row does not retract the bar of a clean row in the same cell.
+        retracted=_cells(stamps(quarantine), grid)
+        - grid.cells(stamps(clean))
+        - grid.cells(stamps(empty_rows)),
+        no_trade=grid.cells(stamps(empty_rows)),
     )
 
 
-def _first_fault(
+def _first_broken_rule(
     bars: pl.DataFrame, grid: Grid, facts: SeriesFacts, now: int | None
 ) -> tuple[pl.Series, npt.NDArray[np.intp]]:
     """Rule ids in catalogue order, and for each row (sorted by `ts`) the first that it breaks, or -1."""
     ts = stamps(bars)
-    astray = np.zeros(len(ts), dtype=bool)
-    astray[off_grid(ts, np.flatnonzero(np.diff(ts) != grid.step), grid)] = True
-    twice = ts[1:] == ts[:-1]
+    is_off_grid = np.zeros(len(ts), dtype=bool)
+    is_off_grid[off_grid(ts, np.flatnonzero(np.diff(ts) != grid.step), grid)] = True
+    repeats = ts[1:] == ts[:-1]
     broken = bars.select(
-        (mask.fill_null(False) & ~WITHOUT_ANYTHING).alias(rule) for rule, mask in rules_for(facts).items()
+        (mask.fill_null(False) & ~IS_EMPTY_ROW).alias(rule) for rule, mask in rules_for(facts).items()
     )
     masks = {
-        "temporal.off_grid": astray,
-        "temporal.forming_bar": _forming(ts, astray, grid, now),
-        "temporal.conflicting_rows": np.append(twice, False) | np.insert(twice, 0, False),
+        "temporal.off_grid": is_off_grid,
+        "temporal.forming_bar": _forming(ts, is_off_grid, grid, now),
+        "temporal.conflicting_rows": np.append(repeats, False) | np.insert(repeats, 0, False),
         **{rule: broken[rule].to_numpy() for rule in broken.columns},
     }
     rules = [rule for rule in RULE_IDS if rule in masks]
@@ -140,12 +142,12 @@ def _first_fault(
 
 
 def _forming(
-    ts: Int64Array, astray: npt.NDArray[np.bool_], grid: Grid, now: int | None
+    ts: Int64Array, is_off_grid: npt.NDArray[np.bool_], grid: Grid, now: int | None
 ) -> npt.NDArray[np.bool_]:
     """Which bars on the grid close after `now`."""
     forming = np.zeros(len(ts), dtype=bool)
     if now is not None:
-        for place in np.flatnonzero((ts > now - grid.step) & ~astray).tolist():
+        for place in np.flatnonzero((ts > now - grid.step) & ~is_off_grid).tolist():
             forming[place] = grid.after(int(ts[place])) > now
     return forming
 
@@ -171,7 +173,7 @@ def _refuse_finer(ts: Int64Array, grid: Grid) -> None:
     """Raise where most rows lie within bars: those on the grid would pass for bars that are much longer."""
     ordered = np.unique(ts)
     steps = np.diff(ordered)
-    if len(ordered) < _FEW or np.median(steps) >= grid.step:
+    if len(ordered) < _MIN_ROWS_FOR_STEPS or np.median(steps) >= grid.step:
         return
     astray = int(np.count_nonzero(~grid.on_grid(ordered)))
     if 2 * astray >= len(ordered):
@@ -187,32 +189,33 @@ def _checked(frame: pl.DataFrame, keep: Sequence[str]) -> pl.DataFrame:
     """The columns of BAR_SCHEMA, then those to keep; `ts` in nanoseconds."""
     missing = [name for name in (*BAR_SCHEMA, *keep) if name not in frame.columns]
     if missing:
-        raise _unusable(f"columns are missing: {', '.join(missing)}", frame)
-    kind = frame.schema["ts"]
-    if not isinstance(kind, pl.Datetime) or kind.time_zone != "UTC":
-        raise _unusable(f"ts is {kind}, not a UTC datetime", frame)
+        raise _unusable_frame(f"columns are missing: {', '.join(missing)}", frame)
+    dtype = frame.schema["ts"]
+    if not isinstance(dtype, pl.Datetime) or dtype.time_zone != "UTC":
+        raise _unusable_frame(f"ts is {dtype}, not a UTC datetime", frame)
     # A column of nothing but nulls has no type of its own yet.
     untyped = [name for name in VALUES if frame.schema[name] == pl.Null]
     wrong = [name for name in VALUES if frame.schema[name] not in (pl.Float64, pl.Null)]
     if wrong:
-        kinds = ", ".join(f"{name} is {frame.schema[name]}" for name in wrong)
-        raise _unusable(f"{kinds}; expected Float64", frame)
+        wrong_types = ", ".join(f"{name} is {frame.schema[name]}" for name in wrong)
+        raise _unusable_frame(f"{wrong_types}; expected Float64", frame)
     if frame["ts"].null_count():
-        raise _unusable(f"{frame['ts'].null_count():,} rows have no ts", frame)
-    bars = frame.select(*BAR_SCHEMA, *keep)
-    if kind.time_unit != "ns" and bars.height:
-        # Beyond this range nanoseconds would wrap around in silence.
-        tick = SECOND // _PER_SECOND[kind.time_unit]
+        raise _unusable_frame(f"{frame['ts'].null_count():,} rows have no ts", frame)
+    wanted = [*BAR_SCHEMA, *keep]
+    bars = frame if frame.columns == wanted else frame.select(wanted)
+    if dtype.time_unit != "ns" and bars.height:
+        # Beyond this range nanoseconds would overflow silently.
+        unit_ns = SECOND // _PER_SECOND[dtype.time_unit]
         times = frame["ts"].to_physical().to_numpy()
-        if int(times.min()) * tick < EARLIEST or int(times.max()) * tick > LATEST:
-            raise _unusable("ts reaches outside 1677-09-22 to 2262-04-11", frame)
-    if kind.time_unit != "ns":
+        if int(times.min()) * unit_ns < EARLIEST or int(times.max()) * unit_ns > LATEST:
+            raise _unusable_frame("ts reaches outside 1677-09-22 to 2262-04-11", frame)
+    if dtype.time_unit != "ns":
         bars = bars.with_columns(pl.col("ts").cast(TS))
     return bars.with_columns(pl.col(untyped).cast(pl.Float64)) if untyped else bars
 
 
-def _unusable(why: str, frame: pl.DataFrame) -> InvalidRequestError:
-    columns = ", ".join(f"{name} {kind}" for name, kind in frame.schema.items())
+def _unusable_frame(why: str, frame: pl.DataFrame) -> InvalidRequestError:
+    columns = ", ".join(f"{name} {dtype}" for name, dtype in frame.schema.items())
     return InvalidRequestError(
         "a frame of bars cannot be used",
         why=f"{why} (it has {columns})",

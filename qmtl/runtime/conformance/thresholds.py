@@ -42,8 +42,8 @@ class Thresholds:
         before the open repeat 30 times.
     run_always: a run as long as this is a finding whatever lies around it, so no more of it need be read.
     padded_share: made-up bars are a finding where they are at least this share of the bars around (63 on
-        either side, and the bar itself). Each bar of a run of 32 among bars that trade sees so many.
-    padded_rows: so many bars around must exist to know the share.
+        either side, and the bar itself). Each bar of a run of 32 among bars that trade reaches it.
+    padded_rows: how many bars around must exist to know the share.
     silence_chance: a silence is implausible if the local rhythm gives it less than this chance; so is a run.
     silence_times_gap: and if it is this many times the third longest of the gaps (runs) around it.
     silence_rows: neighbours that must exist on a side for that side to have a rhythm.

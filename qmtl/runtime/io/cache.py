@@ -7,13 +7,13 @@ from collections import OrderedDict
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.holding import Holding
+from qmtl.runtime.io.evaluated_range import EvaluatedRange
 
-_NOTHING: dict[Span, Holding] = {}
+_NOTHING: dict[Span, EvaluatedRange] = {}
 
 
 class RangeCache:
-    """Holdings by series and range; any sub-range of one is a slice of it.
+    """Evaluated ranges by series; any sub-range of one is a slice of it.
 
     Least recently used ranges leave first when the sum of bytes passes `max_bytes`; a range larger than
     that is not kept.
@@ -24,37 +24,37 @@ class RangeCache:
         self.max_bytes = max_bytes
         self.bytes = 0
         self._lock = threading.Lock()
-        self._by_series: dict[str, dict[Span, Holding]] = {}  # by node id
-        self._used: OrderedDict[Holding, int] = OrderedDict()  # bytes, the longest unused first
+        self._by_series: dict[str, dict[Span, EvaluatedRange]] = {}  # by node id
+        self._used: OrderedDict[EvaluatedRange, int] = OrderedDict()  # bytes, the longest unused first
         self._newest: dict[str, int] = {}
 
-    def get(self, series: SeriesId, span: Span, now: int) -> Holding | None:
-        """The holding cut to `span`, if one range covers it whole and is still valid at `now` (ns)."""
+    def get(self, series: SeriesId, span: Span, now: int) -> EvaluatedRange | None:
+        """The range cut to `span`, if one that is kept covers it whole and is still valid at `now` (ns)."""
         with self._lock:
-            for holding in self._by_series.get(series.text, _NOTHING).values():
-                if holding.span.start <= span.start and span.end <= holding.span.end:
-                    if holding.valid_until is not None and now >= holding.valid_until:
+            for evaluated in self._by_series.get(series.text, _NOTHING).values():
+                if evaluated.span.start <= span.start and span.end <= evaluated.span.end:
+                    if evaluated.valid_until is not None and now >= evaluated.valid_until:
                         continue
-                    self._used.move_to_end(holding)
+                    self._used.move_to_end(evaluated)
                     break
             else:
                 return None
-        return holding.cut(span)
+        return evaluated.cut(span)
 
-    def put(self, holding: Holding) -> None:
+    def put(self, evaluated: EvaluatedRange) -> None:
         """Keep a range; ranges within it are let go, since it serves what they served."""
-        size = holding.nbytes
-        if size > self.max_bytes or holding.span.is_empty:
+        size = evaluated.nbytes
+        if size > self.max_bytes or evaluated.span.is_empty:
             return
         with self._lock:
-            name = holding.series.text
-            if holding.tx < self._newest.get(name, 0):
+            name = evaluated.series.text
+            if evaluated.tx < self._newest.get(name, 0):
                 return
-            for held in list(self._by_series.get(name, _NOTHING).values()):
-                if holding.span.contains(held.span):
-                    self._drop(held)
-            self._by_series.setdefault(name, {})[holding.span] = holding
-            self._used[holding] = size
+            for covered in list(self._by_series.get(name, _NOTHING).values()):
+                if evaluated.span.contains(covered.span):
+                    self._drop(covered)
+            self._by_series.setdefault(name, {})[evaluated.span] = evaluated
+            self._used[evaluated] = size
             self.bytes += size
             while self.bytes > self.max_bytes:
                 self._drop(next(iter(self._used)))
@@ -63,9 +63,9 @@ class RangeCache:
         """Let go of what was read of a series before commit `tx`, or is being read just now."""
         with self._lock:
             self._newest[series.text] = tx
-            for holding in list(self._by_series.get(series.text, _NOTHING).values()):
-                if holding.tx < tx:
-                    self._drop(holding)
+            for evaluated in list(self._by_series.get(series.text, _NOTHING).values()):
+                if evaluated.tx < tx:
+                    self._drop(evaluated)
 
     def clear(self) -> None:
         """Let go of everything."""
@@ -74,9 +74,9 @@ class RangeCache:
             self._used.clear()
             self.bytes = 0
 
-    def _drop(self, holding: Holding) -> None:
-        ranges = self._by_series[holding.series.text]
-        del ranges[holding.span]
+    def _drop(self, evaluated: EvaluatedRange) -> None:
+        ranges = self._by_series[evaluated.series.text]
+        del ranges[evaluated.span]
         if not ranges:
-            del self._by_series[holding.series.text]
-        self.bytes -= self._used.pop(holding)
+            del self._by_series[evaluated.series.text]
+        self.bytes -= self._used.pop(evaluated)

@@ -8,14 +8,15 @@ from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
+from qmtl.runtime.conformance.context_window import CONTEXT
 from qmtl.runtime.conformance.flags import Flags
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
-from qmtl.runtime.conformance.stretch import CONTEXT
-from qmtl.runtime.io.store.base import Snapshot, Store
+from qmtl.runtime.io.store.contract import BarReader
+from qmtl.runtime.io.store.values import Snapshot
 
 
 def read_judged(
-    store: Store,
+    store: BarReader,
     pipeline: ConformancePipeline,
     series: SeriesId,
     span: Span,
@@ -23,19 +24,35 @@ def read_judged(
     grid: Grid,
     facts: SeriesFacts,
     as_of: int | None = None,
-    check: Callable[[], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> tuple[Snapshot, Flags]:
     """What the store holds of `span` (aligned to the grid), and the flags within it.
 
     Of rows around the span, 64 on either side are read. Where a long run of repeated bars reaches over an end
-    of the span, all is read once more with `pipeline.reach` rows on either side, so that what is read is
-    bounded, however long the run is. For `as_of` and `check`, and for what is raised, see `Store.read`.
+    of the span, all is read once more with `pipeline.max_context` rows on either side, so that what is read
+    is bounded, however long the run is. For `as_of`, `cancelled` and what is raised, see `BarReader.read`.
     """
-    snapshot = store.read(series, span, as_of=as_of, context=CONTEXT, check=check)
-    if pipeline.is_cut(snapshot.rows, snapshot.first, snapshot.first + snapshot.count, grid):
+    snapshot = store.read(series, span, as_of=as_of, context=CONTEXT, cancelled=cancelled)
+    return judged(store, pipeline, series, snapshot, grid=grid, facts=facts, as_of=as_of, cancelled=cancelled)
+
+
+def judged(
+    store: BarReader,
+    pipeline: ConformancePipeline,
+    series: SeriesId,
+    snapshot: Snapshot,
+    *,
+    grid: Grid,
+    facts: SeriesFacts,
+    as_of: int | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> tuple[Snapshot, Flags]:
+    """A snapshot that was read with `CONTEXT` rows around it, or that with more, and its flags."""
+    span = snapshot.span
+    if pipeline.needs_more_context(snapshot.rows, snapshot.first, snapshot.first + snapshot.count, grid):
         # Read as a whole, for there may be a commit between the two; and never both in memory at once.
         del snapshot
-        snapshot = store.read(series, span, as_of=as_of, context=pipeline.reach, check=check)
+        snapshot = store.read(series, span, as_of=as_of, context=pipeline.max_context, cancelled=cancelled)
     flags = pipeline.flag(
         snapshot.rows,
         grid=grid,

@@ -42,7 +42,7 @@ async def retried(
     """The answer of `ask()`, asked up to `attempts` times.
 
     judge: what an error means; None lets it through at once.
-    on_retry: told of the error and of the seconds until the next attempt, before they pass.
+    on_retry: called with the error and the seconds until the next attempt, before they pass.
 
     Pauses double from half a second, with jitter between half of it and the whole, so that processes which
     failed together do not come back together. What the source asks for comes on top of the jitter.

@@ -1,4 +1,4 @@
-"""How long each phase took, and how much of its budget is left."""
+"""How long each phase took, how much of its budget is left, and what it means that nothing is."""
 
 from __future__ import annotations
 
@@ -16,12 +16,27 @@ PHASE_OF = {
 }
 
 
+class Breach(NamedTuple):
+    """A budget that is spent (`budget_s`, `elapsed_s`) or a bound that is passed (`limit`, `observed`)."""
+
+    phase: str
+    budget_s: float | None = None
+    elapsed_s: float | None = None
+    limit: float | None = None
+    observed: float | None = None
+
+
 class Budget(NamedTuple):
     """The budget that ends a phase first: its name, its size, and the seconds that are left of it."""
 
     phase: str
     budget_s: float
     left_s: float
+
+    def breach(self, *, seconds: float, elapsed: float) -> Breach:
+        """It is spent, `seconds` after the step began and `elapsed` seconds after the request."""
+        spent = elapsed if self.phase == "total" else self.budget_s - self.left_s + seconds
+        return Breach(self.phase, budget_s=self.budget_s, elapsed_s=spent)
 
 
 class Ledger(NamedTuple):
@@ -32,9 +47,14 @@ class Ledger(NamedTuple):
     live_wait: float = 0.0
 
     def spend(self, phase: str, seconds: float) -> Ledger:
-        spent = list(self)
-        spent[self._fields.index(phase)] += seconds
-        return Ledger(*spent)
+        storage, backfill, live = self
+        match phase:
+            case "storage_wait":
+                return Ledger(storage + seconds, backfill, live)
+            case "backfill_wait":
+                return Ledger(storage, backfill + seconds, live)
+            case _:
+                return Ledger(storage, backfill, live + seconds)
 
     @property
     def spent(self) -> float:

@@ -7,9 +7,11 @@ from enum import StrEnum
 from typing import Literal, NamedTuple
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.foundation.timeline import Span
+from qmtl.foundation.times import iso
 
 Fill = Literal["flat", "null"]
 
@@ -25,12 +27,16 @@ class Tier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """Which tiers are asked, and what holes at the end mean."""
+    """Which tiers are asked, and what holes at the end mean.
+
+    reads_rows: whether rows are wanted, or only what is known of each bar: that needs little memory.
+    """
 
     name: str
     tiers: tuple[Tier, ...]
     holes_raise: bool = True
     asks_behind: bool = False
+    reads_rows: bool = True
 
 
 STRATEGIES = {
@@ -42,6 +48,9 @@ STRATEGIES = {
         Strategy("SEAMLESS", (Tier.CACHE, Tier.STORAGE, Tier.BACKFILL, Tier.LIVE)),
     )
 }
+
+# Of a backfill, which fills the store and answers with states alone; nobody fetches by it.
+FILL_STORE = Strategy("BACKFILL", (Tier.STORAGE, Tier.BACKFILL), holes_raise=False, reads_rows=False)
 
 # A point in time is read from the store as it was: neither the cache nor a vendor knows it.
 AS_OF_TIERS = (Tier.STORAGE,)
@@ -80,3 +89,49 @@ class Request(NamedTuple):
     @property
     def holes_raise(self) -> bool:
         return self.strategy.holes_raise and not self.partial_ok
+
+
+def check_range(first: int, last: int, series: object = None) -> None:
+    """Raise `InvalidRequestError` if the range (ns) ends before it starts."""
+    if first > last:
+        raise InvalidRequestError(
+            f"start {iso(first)} comes after end {iso(last)}",
+            series=series,
+            next_step="exchange them; a range is [start, end)",
+        )
+
+
+def request_of(
+    series: SeriesId,
+    grid: Grid,
+    first: int,
+    last: int | None,
+    *,
+    now: int,
+    strategy: Strategy,
+    sla: SLAPolicy | None,
+    partial_ok: bool,
+    as_of: int | None,
+) -> Request:
+    """The request for the bars that open within `[first, last)` (ns), made at `now` (ns).
+
+    last: None is the last closed bar. Raises `InvalidRequestError` for a range that ends before it starts, or
+    that lies wholly in the future.
+    """
+    last_closed = grid.floor(now)
+    if last is None:
+        last = max(first, last_closed)
+    if first > last:
+        check_range(first, last, series)
+    if first >= now:
+        raise InvalidRequestError(
+            f"the range [{iso(first)}, {iso(last)}) lies wholly in the future",
+            series=series,
+            why=f"it is {iso(now)} now",
+            next_step="ask for a range that has begun",
+        )
+    span = grid.align(Span(first, last))
+    closed = span
+    if last_closed < span.end:
+        closed = Span(span.start, max(span.start, last_closed))
+    return Request(series, span, closed, strategy, now, sla, partial_ok, as_of)

@@ -1,4 +1,4 @@
-"""A declaration is tried on what is stored before anything rests on it, and found out if it works no more."""
+"""A declaration is tried on the stored bars before it is kept, and found where it no longer works."""
 
 from __future__ import annotations
 
@@ -14,30 +14,20 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import EARLIEST, LATEST, SECOND, iso
-from qmtl.runtime.io.store.base import Snapshot
-from qmtl.runtime.io.survey import WINDOW_STEPS
-from qmtl.runtime.sdk.declared import StoredFacts
+from qmtl.runtime.io.coverage_scan import WINDOW_STEPS
+from qmtl.runtime.io.store.contract import BarReader
+from qmtl.runtime.sdk.series_declarations import StoredFacts
 
 # Without bars, a calendar is asked for a day that all of them know: 2024-01-02.
 ANY_DAY = Span(1_704_153_600 * SECOND, 1_704_240_000 * SECOND)
 
 
-class StoredBars(StoredFacts, Protocol):
-    """The part of a store that tells what it holds of a series."""
-
-    def read(
-        self,
-        series: SeriesId,
-        span: Span,
-        *,
-        as_of: int | None = None,
-        context: int = 0,
-        check: Callable[[], None] | None = None,
-    ) -> Snapshot: ...
+class StoredBars(StoredFacts, BarReader, Protocol):
+    """The part of a store that knows bars and facts of a series."""
 
 
 class Broken(NamedTuple):
-    """A stored declaration that cannot be used: every command on the series says `why`."""
+    """A stored declaration that cannot be used: every command on the series fails with `why`."""
 
     series: SeriesId
     facts: SeriesFacts

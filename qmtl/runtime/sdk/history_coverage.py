@@ -1,4 +1,4 @@
-"""What is held of a history and what is missing of it, for people who come with spans."""
+"""What there is of a history and what is missing of it, for people who come with spans."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def compute_missing_ranges(
     asked = Coverage.from_arrays(grid.ceils(wanted.starts), grid.ceils(wanted.ends))
     if not asked:
         return EMPTY
-    held = whole_cells(have, grid, asked.hull)
-    return (grid.expected(asked.hull) & asked) - held
+    there = whole_cells(have, grid, asked.hull)
+    return (grid.expected(asked.hull) & asked) - there
 
 
 def _coverage(spans: Spans) -> Coverage:

@@ -1,98 +1,180 @@
-"""Where an import goes: a provider, a store, or the folder of one, with all that judges the rows."""
+"""Where an import goes: a provider, a store, a folder, or settings, with all that judges the rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from qmtl.foundation.clock import Clock, SystemClock
-from qmtl.foundation.local_paths import local_path
-from qmtl.foundation.schema.governance import GovernanceRecords, ValidationMode
-from qmtl.foundation.schema.governance_rows import RegistryRecords
-from qmtl.foundation.schema.memory import MemoryStorage
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.local_paths import folder_path
+from qmtl.foundation.schema.governance.decisions import GovernanceRecords, ValidationMode
+from qmtl.foundation.schema.registry.memory_storage import MemoryStorage
+from qmtl.foundation.schema.registry.records import RegistryRecords
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
-from qmtl.runtime.coordination.backfill import Rules
-from qmtl.runtime.io.store.base import SeriesStore
-from qmtl.runtime.io.store.embedded import EmbeddedStore
-from qmtl.runtime.io.store.schema import DATABASE
-from qmtl.runtime.sdk.declared import Declared, NothingStored, StoredFacts
-from qmtl.runtime.sdk.provider import SeamlessDataProvider
-from qmtl.runtime.sdk.schemas import Schemas
+from qmtl.runtime.ingest.settlement import SettlementPolicy
+from qmtl.runtime.io.store.contract import Store
+from qmtl.runtime.sdk.profile_table import profile_table
+from qmtl.runtime.sdk.schema_enforcer import SchemaEnforcer
+from qmtl.runtime.sdk.schema_wiring import schemas_from_settings
+from qmtl.runtime.sdk.series_declarations import NothingStored, SeriesDeclarations, StoredFacts
+from qmtl.runtime.sdk.stores import is_store, opened_store
 
-Into: TypeAlias = SeamlessDataProvider | SeriesStore | str | Path
+if TYPE_CHECKING:
+    from qmtl.foundation.settings import Settings
+
+
+class ImportParts(NamedTuple):
+    """How a provider judges rows that are imported."""
+
+    declared: SeriesDeclarations
+    pipeline: ConformancePipeline
+    settlement: SettlementPolicy
+    clock: Clock
+    schemas: SchemaEnforcer
+
+
+@runtime_checkable
+class ImportsItself(Protocol):
+    """A provider, as far as an import needs it; so that an import loads no provider."""
+
+    @property
+    def store(self) -> Store: ...
+    @property
+    def import_parts(self) -> ImportParts: ...
+
+
+Into: TypeAlias = "ImportsItself | Store | str | Path | Settings"
 
 
 class Given(NamedTuple):
-    """What a caller hands over; None is what the target has, or the default."""
+    """What a caller gives; None is what the target has, or the default."""
 
-    declared: Declared | None
+    declared: SeriesDeclarations | None
     pipeline: ConformancePipeline | None
-    rules: Rules | None
+    settlement: SettlementPolicy | None
     clock: Clock | None
-    schemas: Schemas | None
+    schemas: SchemaEnforcer | None
 
 
 @dataclass(frozen=True)
 class Target:
-    """stored: tells what is declared. schemas: what rows are held to while they are judged.
+    """stored: knows what is declared. schemas: what checks rows while they are judged.
 
-    opened: the store to commit to, made if it is not there, and where its observations go.
+    opened: gives the store to commit to, made if it is not there, and where observations of its rows go.
     """
 
     stored: StoredFacts
-    declared: Declared
+    declared: SeriesDeclarations
     pipeline: ConformancePipeline
-    rules: Rules
+    settlement: SettlementPolicy
     clock: Clock
-    schemas: Schemas
-    opened: Callable[[], tuple[SeriesStore, Schemas]]
+    schemas: SchemaEnforcer
+    opened: Callable[[], tuple[Store, SchemaEnforcer]]
 
 
 @contextmanager
 def opened_target(into: Into, given: Given) -> Iterator[Target]:
     """A folder is opened for the while; one without a store becomes one only when `opened` is called."""
-    if isinstance(into, SeamlessDataProvider):
-        parts = into.import_parts
-        clock, schemas = given.clock or parts.clock, given.schemas or parts.schemas
-        yield Target(
-            into.store,
-            given.declared or parts.declared,
-            given.pipeline or parts.pipeline,
-            given.rules or parts.rules,
-            clock,
-            schemas,
-            lambda: (into.store, schemas),
-        )
+    if isinstance(into, ImportsItself):
+        yield _of_provider(into, given)
         return
-    clock = given.clock or SystemClock()
     with ExitStack() as stack:
-
-        def opened(folder: Path) -> EmbeddedStore:
-            return stack.enter_context(closing(EmbeddedStore(folder, clock=clock)))
-
-        def commit_to(store: SeriesStore) -> tuple[SeriesStore, Schemas]:
-            return store, given.schemas or _schemas(store, clock)
-
-        there: SeriesStore | None
         if isinstance(into, str | Path):
-            folder = local_path(into, "a store").expanduser()
-            there = opened(folder) if (folder / DATABASE).exists() else None
+            folder = folder_path(into, "a store").expanduser()
+            yield _of_folder(folder, given, stack)
+            return
+        from qmtl.foundation.settings import Settings  # its models take a while to load
+
+        if isinstance(into, Settings):
+            yield _of_settings(into, given, stack)
         else:
-            folder, there = Path(), into
-        stored: StoredFacts = there or NothingStored()
-        yield Target(
-            stored,
-            given.declared or Declared(stored, {}),
-            given.pipeline or ConformancePipeline(),
-            given.rules or Rules(),
-            clock,
-            given.schemas or _schemas(there or RegistryRecords(MemoryStorage()), clock),
-            lambda: commit_to(there or opened(folder)),
-        )
+            yield _of_store(into, given)
 
 
-def _schemas(records: GovernanceRecords, clock: Clock) -> Schemas:
-    return Schemas(None, records, mode=None, default=ValidationMode.CANARY, clock=clock)
+def _of_provider(provider: ImportsItself, given: Given) -> Target:
+    parts = provider.import_parts
+    schemas = given.schemas or parts.schemas
+    return Target(
+        provider.store,
+        given.declared or parts.declared,
+        given.pipeline or parts.pipeline,
+        given.settlement or parts.settlement,
+        given.clock or parts.clock,
+        schemas,
+        lambda: (provider.store, schemas),
+    )
+
+
+def _of_store(store: Store, given: Given) -> Target:
+    clock = given.clock or SystemClock()
+    schemas = given.schemas or _own_schemas(clock, store)
+    return Target(
+        store,
+        given.declared or SeriesDeclarations(store),
+        given.pipeline or ConformancePipeline(),
+        given.settlement or SettlementPolicy(),
+        clock,
+        schemas,
+        lambda: (store, schemas),
+    )
+
+
+def _of_settings(settings: Settings, given: Given, stack: ExitStack) -> Target:
+    seamless = settings.seamless
+    return _of_folder(
+        seamless.store.expanduser(),
+        given._replace(
+            settlement=given.settlement
+            or SettlementPolicy(settle=seamless.settle, absent_expiry=seamless.absent_expiry)
+        ),
+        stack,
+        declared=[(one.match, one.facts) for one in seamless.series],
+        retention=seamless.retention,
+        schemas_for=partial(schemas_from_settings, settings),
+    )
+
+
+def _of_folder(
+    folder: Path,
+    given: Given,
+    stack: ExitStack,
+    *,
+    declared: list[tuple[str, SeriesFacts]] | None = None,
+    retention: float | None = None,
+    schemas_for: Callable[[GovernanceRecords | None], SchemaEnforcer] | None = None,
+) -> Target:
+    clock = given.clock or SystemClock()
+    schemas_for = schemas_for or partial(_own_schemas, clock)
+
+    def opened() -> Store:
+        return stack.enter_context(closing(opened_store(folder, clock=clock, retention=retention)))
+
+    def schemas_of(store: Store | None) -> SchemaEnforcer:
+        return given.schemas or stack.enter_context(closing(schemas_for(store)))
+
+    def commit_to() -> tuple[Store, SchemaEnforcer]:
+        store = there or opened()
+        return store, schemas_of(store)
+
+    there = opened() if is_store(folder) else None
+    stored: StoredFacts = there or NothingStored()
+    return Target(
+        stored,
+        given.declared or SeriesDeclarations(stored, profile_table(declared=declared or [])),
+        given.pipeline or ConformancePipeline(),
+        given.settlement or SettlementPolicy(),
+        clock,
+        schemas_of(there),
+        commit_to,
+    )
+
+
+def _own_schemas(clock: Clock, records: GovernanceRecords | None) -> SchemaEnforcer:
+    """The schemas that come with this package. records: of a store; None if it is not there yet."""
+    records = records or RegistryRecords(MemoryStorage())
+    return SchemaEnforcer(None, records, mode=None, default=ValidationMode.CANARY, clock=clock)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future, wait
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qmtl.foundation.clock import Clock
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.observability.log import backfill_log
-from qmtl.runtime.coordination.threads import VendorThreads, end_threads
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
+# Each method imports asyncio itself: a provider makes its loop with the first work, and often there is none.
 
 # polars handles SIGINT in a way that restarts system calls: a wait without an end would never notice Ctrl-C.
 _INTERRUPTIBLE_S = 0.1
@@ -51,6 +53,7 @@ class LoopThread:
         self._at_rest = threading.Event()
         self._lock = threading.Lock()
         self._waited_for: set[Future[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -61,6 +64,8 @@ class LoopThread:
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run `work` on the loop. Raises `InvalidRequestError` once the loop is closed."""
+        import asyncio
+
         try:
             future = asyncio.run_coroutine_threadsafe(work, self._start())
         except BaseException:
@@ -88,6 +93,8 @@ class LoopThread:
 
     async def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """`run` for asyncio, from any loop."""
+        import asyncio
+
         try:
             return await asyncio.wrap_future(self.submit(work))
         except asyncio.CancelledError:
@@ -97,12 +104,15 @@ class LoopThread:
             raise
 
     def _start(self) -> asyncio.AbstractEventLoop:
+        from qmtl.runtime.ingest.threads import VendorThreads
+
         with self._lock:
             if self._closed:
                 raise _closed()
             if self._loop is None:
                 loop = self._clock.new_event_loop()
                 loop.set_default_executor(VendorThreads())
+                loop.set_task_factory(self._kept)
                 self._thread = threading.Thread(
                     target=self._live, args=(loop,), name="qmtl-loop", daemon=True
                 )
@@ -110,16 +120,31 @@ class LoopThread:
                 self._loop = loop
             return self._loop
 
+    def _kept(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        """A task that is held until it has ended.
+
+        asyncio holds tasks weakly. One that was left behind, and waits for what only itself knows, would be
+        collected as garbage: its generators would be closed in the midst of their work.
+        """
+        import asyncio
+
+        task = asyncio.Task(work, loop=loop, **options)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     def _live(self, loop: asyncio.AbstractEventLoop) -> None:
+        from qmtl.runtime.ingest.threads import end_threads
+
         while not self._ended:
             try:
                 loop.run_forever()
             except (SystemExit, KeyboardInterrupt):
-                # asyncio has told it to whoever waits for the task, and ends the loop as well: right for a
+                # asyncio has handed it to whoever waits for the task, and ends the loop as well: right for a
                 # program's own loop. Here the one who waits decides, and others have work under way.
                 continue
         end_threads(loop)
-        left = {task for task in asyncio.all_tasks(loop) if not task.done()}
+        left = [task for task in self._tasks if not task.done()]
         if not left:
             loop.close()
         self._at_rest.set()
@@ -128,6 +153,12 @@ class LoopThread:
             # their connections as well. So they stand still, in a thread that nobody waits for.
             threading.Event().wait()
 
+    def close_unused(self) -> bool:
+        """Close the loop if there has been no work; where there has been, it needs `close`."""
+        with self._lock:
+            self._closed = self._closed or self._loop is None
+            return self._loop is None
+
     def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do `last`, cancel what still runs, let it end, and stop the thread.
 
@@ -135,6 +166,8 @@ class LoopThread:
         cancellation, or still blocks the loop after `CLOSED_WITHIN_S`, is left behind, in a thread that does
         not keep the program from ending.
         """
+        import asyncio
+
         loop = self._start()
         with self._lock:
             self._closed = True
@@ -157,6 +190,8 @@ class LoopThread:
 
 
 async def _end(last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    import asyncio
+
     try:
         await last()
     finally:
@@ -165,6 +200,8 @@ async def _end(last: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 async def _end_the_rest(rest: set[asyncio.Task[Any]]) -> None:
     """Cancel tasks, and close the generators that nobody closed; but do not wait for ever."""
+    import asyncio
+
     for task in rest:
         task.cancel()
     if rest:

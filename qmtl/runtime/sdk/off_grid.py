@@ -7,7 +7,7 @@ from qmtl.foundation.timeline import Int64Array
 from qmtl.foundation.times import DAY, iso
 
 _SHOWN = 3
-_LOOKED_AT = 10_000  # the first rows of a file tell how it is written
+_LOOKED_AT = 10_000  # the first rows of a file show how it is written
 
 
 def beside_grid(ts: Int64Array, grid: Grid) -> str:
@@ -24,8 +24,13 @@ def beside_grid(ts: Int64Array, grid: Grid) -> str:
     return "; ".join(between)
 
 
-def advice_off_grid(grid: Grid) -> str:
-    """What to declare, for bars of this grid, if all stamps are off it."""
+def advice_off_grid(grid: Grid, label: str) -> str:
+    """What to declare, for bars of this grid whose stamps were read by `label`, if all are off it."""
+    if not grid.timeframe.is_intraday and label == "close":
+        return (
+            "the close of a day is midnight, or the close of a session of the exchange's `calendar=`; if the "
+            "stamps lie in the sessions of their bars, say `label=session`"
+        )
     if not grid.timeframe.is_intraday:
         return (
             "if the stamps lie in the sessions of their bars, say `label=session`, with the exchange's "
@@ -35,5 +40,5 @@ def advice_off_grid(grid: Grid) -> str:
     if grid.anchor == "clock":
         steps.append("`calendar=` and `anchor=session` if bars are counted from the open of each session")
     if grid.step >= DAY // 48:
-        steps.append("`tz=ZONE` if they are local times")
+        steps.append("`tz=ZONE` if they are local times (`tz=Asia/Kolkata` is 5:30 ahead of UTC)")
     return f"say {', '.join(steps)}; else the timeframe of the series is another"

@@ -6,9 +6,9 @@ from typing import Any, TypedDict
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.sla import SLAPolicy
-from qmtl.foundation.times import iso, to_ns
-from qmtl.runtime.coordination.backfill import OnProgress
-from qmtl.runtime.planning.request import Fill, strategy_named
+from qmtl.foundation.times import to_ns
+from qmtl.runtime.ingest.backfill_result import OnProgress
+from qmtl.runtime.planning.request import Fill, check_range, strategy_named
 
 
 class FetchOptions(TypedDict, total=False):
@@ -38,16 +38,6 @@ def check_policy(policy: object, series: object = None) -> None:
             f"sla {policy!r} is not an SLAPolicy",
             series=series,
             next_step="write SLAPolicy(total='2s', ...), or SLAPolicy.from_mapping({...})",
-        )
-
-
-def check_range(first: int, last: int, series: object = None) -> None:
-    """Raise `InvalidRequestError` if the range ends before it starts."""
-    if first > last:
-        raise InvalidRequestError(
-            f"start {iso(first)} comes after end {iso(last)}",
-            series=series,
-            next_step="exchange them; a range is [start, end)",
         )
 
 

@@ -8,23 +8,14 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
-from qmtl.runtime.coordination.backfill import OnProgress, Progress
+from qmtl.runtime.ingest.backfill_result import OnProgress, Progress
+from qmtl.runtime.sdk.progress_screens import Line, NotebookScreen, TerminalScreen, is_notebook
 
 # What ends within this time shows nothing; what goes on longer is drawn anew so often. In seconds.
 SHOWN_AFTER_S = 1.0
 DRAWN_EVERY_S = 0.2
-
-
-@dataclass(slots=True)
-class Line:
-    """One backfill on show: bars answered for, of bars asked for; a total of None is not known yet."""
-
-    series: str
-    done: int = 0
-    total: int | None = None
 
 
 class Screen(Protocol):
@@ -41,13 +32,11 @@ class Screen(Protocol):
 
 def find_screen() -> Screen | None:
     """The notebook that runs this process, or the terminal behind stderr; None if nobody looks."""
-    from qmtl.runtime.sdk import progress_screens
-
-    if progress_screens.is_notebook():
-        return progress_screens.NotebookScreen()
+    if is_notebook():
+        return NotebookScreen()
     stderr = sys.stderr
     if stderr is not None and not stderr.closed and stderr.isatty():
-        return progress_screens.TerminalScreen()
+        return TerminalScreen()
     return None
 
 

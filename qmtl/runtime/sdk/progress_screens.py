@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from qmtl.foundation.words import counted
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from qmtl.runtime.sdk.progress import Line
-
 # Of many series at once, so many have a line; the others are counted.
 MOST_LINES = 10
+
+
+@dataclass(slots=True)
+class Line:
+    """One backfill on show: bars answered for, of bars asked for; a total of None is not known yet."""
+
+    series: str
+    done: int = 0
+    total: int | None = None
 
 
 class TerminalScreen:
@@ -127,4 +137,4 @@ def lines_text(lines: Sequence[Line]) -> str:
 
 
 def _amount(line: Line) -> str:
-    return "asking" if line.total is None else f"{line.done:,} of {line.total:,} bars"
+    return "asking" if line.total is None else f"{line.done:,} of {counted(line.total, 'bar')}"

@@ -12,16 +12,8 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.texts import fact_lines, on_screen
 from qmtl.foundation.timeline import EMPTY, Coverage, Span, spans_text
 from qmtl.foundation.times import iso
-from qmtl.runtime.planning.request import Tier
-from qmtl.runtime.planning.session import Breach
-
-
-class Served(NamedTuple):
-    """Which sub-ranges came from which tier and source."""
-
-    tier: Tier
-    source: str
-    cells: Coverage
+from qmtl.runtime.planning.attribution import Served
+from qmtl.runtime.planning.ledger import Breach
 
 
 class Later(NamedTuple):
@@ -59,7 +51,7 @@ class Receipt(_Facts):
     phases: seconds of storage_wait, backfill_wait, live_wait and other; they sum to `total`.
     not_closed: bars of the range that had not closed when the request was made.
     as_of: the commit (ns) that the data stands for; pass it back to read the same again.
-    schema_id: subject and version of the schema that the rows were held to.
+    schema_id: subject and version of the schema that the rows were checked against.
     archived: whether the report of this call was archived; None if it says nothing new, False if the store
         cannot be written.
     damaged: bars that the store has lost to damage, and that are holes of the answer.
@@ -70,7 +62,7 @@ class Receipt(_Facts):
 
     # What holds for the whole answer is in `to_json`; `later` is only how some of it is worked out.
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Receipt) and self._told() == other._told()
+        return isinstance(other, Receipt) and self._worked_out() == other._worked_out()
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -81,7 +73,7 @@ class Receipt(_Facts):
         facts = {name: value for name, value in self._asdict().items() if name != "later"}
         return pickled(_restored, facts, self.served, self.fingerprint, self.counts)
 
-    def _told(self) -> tuple[Any, ...]:
+    def _worked_out(self) -> tuple[Any, ...]:
         """All facts, worked out."""
         return (*self._replace(later=_NOTHING_LATER), self.served, self.fingerprint, dict(self.counts))
 

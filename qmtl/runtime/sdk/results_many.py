@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError, QmtlError
-from qmtl.foundation.frames import VALUES, empty_bars
+from qmtl.foundation.frames import VALUES
 from qmtl.foundation.html import table, title
 from qmtl.foundation.pickled import pickled
 from qmtl.foundation.states import STATES, BarStates
 from qmtl.foundation.texts import on_screen
 from qmtl.foundation.words import counted
+from qmtl.runtime.sdk.panel_frames import long_frame, wide_frame
 from qmtl.runtime.sdk.receipt import Receipt
 from qmtl.runtime.sdk.results import FetchResult
 
@@ -40,13 +41,21 @@ class FetchManyResult:
     @cached_property
     def frame(self) -> pl.DataFrame:
         """Long format: a `series` column first; series in the order asked, each sorted by ts."""
-        if not self.results:
-            return empty_bars().select(pl.lit("").alias("series"), pl.all())
-        parts = [
-            result.frame.select(pl.lit(name).alias("series"), pl.all())
-            for name, result in self.results.items()
-        ]
-        return pl.concat(parts)
+        return long_frame({name: result.frame for name, result in self.results.items()})
+
+    def wide(self, column: str) -> pl.DataFrame:
+        """One column of the bars, of all series side by side.
+
+        column: one of open, high, low, close, volume. `ts` (every time at which any of the series has a bar,
+            ascending, unique), then a Float64 column per series with an answer, named by its node id, in the
+            order asked; null where a series has no bar then: nothing is filled. Raises
+            `InvalidRequestError` for any other name.
+        """
+        if column not in VALUES:
+            raise InvalidRequestError(
+                f"{column!r} is no column of bars", next_step=f"use one of {', '.join(VALUES)}"
+            )
+        return wide_frame({name: result.frame for name, result in self.results.items()}, column)
 
     @property
     def receipts(self) -> dict[str, Receipt]:
@@ -59,23 +68,11 @@ class FetchManyResult:
     def to_pandas(self, wide: str | None = None) -> pd.DataFrame:
         """A pandas frame: in long format, or one column of the bars `wide`.
 
-        wide: one of open, high, low, close, volume: the frame is indexed by `ts` (every time at which any of
-            the series has a bar, ascending) and has a column per series with an answer, in the order asked,
-            Float64; NaN where a series has no bar then. Raises `InvalidRequestError` for any other name.
+        wide: as `column` of `wide(...)`; the frame is indexed by `ts`, and NaN where a series has no bar.
         """
         if wide is None:
             return self.frame.to_pandas()
-        if wide not in VALUES:
-            raise InvalidRequestError(
-                f"`wide={wide!r}` is no column of bars", next_step=f"use one of {', '.join(VALUES)}"
-            )
-        pivoted = self.frame.pivot(on="series", index="ts", values=wide).sort("ts")
-        # A series without a row has its column, too.
-        columns = [
-            pl.col(name) if name in pivoted.columns else pl.lit(None, pl.Float64).alias(name)
-            for name in self.results
-        ]
-        frame = pivoted.select("ts", *columns).to_pandas().set_index("ts")
+        frame = self.wide(wide).to_pandas().set_index("ts")
         frame.columns.name = "series"
         return frame
 
@@ -151,7 +148,7 @@ def _errors_html(errors: Mapping[str, QmtlError]) -> str:
         (name, type(error).__name__, error.what, error.why or "", error.next_step or "")
         for name, error in errors.items()
     ]
-    return title(f"{counted(len(errors), 'series')} without an answer") + table(
+    return title(f"{len(errors):,} series without an answer") + table(
         ("series", "error", "what", "why", "next"), rows
     )
 

@@ -3,16 +3,175 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
+from qmtl.foundation.collector import collector_paused
 from qmtl.foundation.errors import InvalidRequestError, QmtlError, first_of
 from qmtl.foundation.series import SeriesId
+from qmtl.foundation.states import BarStates
+from qmtl.foundation.timeline import Span
+from qmtl.foundation.times import to_ns
+from qmtl.runtime.ingest.backfill_result import OnProgress
+from qmtl.runtime.planning.fetch_state import Finish
+from qmtl.runtime.sdk.fetch_context import FetchContext
+from qmtl.runtime.sdk.fetching import Fetcher
+from qmtl.runtime.sdk.options import FetchOptions, check_common
+from qmtl.runtime.sdk.panel_size import blocks, refuse_too_large
+from qmtl.runtime.sdk.results import FetchResult
+from qmtl.runtime.sdk.results_many import BackfillManyResult, FetchManyResult
 
 T = TypeVar("T")
 
 # How many series are under way at once.
 AT_ONCE = 8
+
+
+def read_stored(
+    fetcher: Fetcher, series: Iterable[str | SeriesId], start: Any, end: Any, options: FetchOptions
+) -> Panel:
+    """Several fetches, as far as the cache and the store take them; their rows are read together.
+
+    Raises `InvalidRequestError` for what is wrong for all of them alike, for more rows than `max_bytes` has
+    room for, and without `partial_ok` the first error.
+    """
+    # A thousand answers are tens of thousands of objects: the collector would look through the whole program.
+    with collector_paused():
+        return _read_stored(fetcher, series, start, end, options)
+
+
+def _read_stored(
+    fetcher: Fetcher, series: Iterable[str | SeriesId], start: Any, end: Any, options: FetchOptions
+) -> Panel:
+    fetcher.refuse_unusable()
+    names = names_of(series, face="fetch")
+    check_common(start, end, options)
+    fetcher.begin()
+    panel = Panel(fetcher, names, is_partial=fetcher.is_partial(options.get("partial_ok")))
+    opened: dict[str, tuple[FetchContext, Finish | None]] = {}
+    for name in names:
+        with panel.failing(name):
+            opened[name] = fetcher.opened_cached(name, start, end, options)
+    refuse_too_large(
+        ((context.profile.grid, context.state.request.closed) for context, _ in opened.values()),
+        fetcher.parts.max_bytes,
+    )
+    fetcher.parts.executor.read_stored(context for context, finish in opened.values() if finish is None)
+    for name, (context, finish) in opened.items():
+        with panel.failing(name):
+            finish = finish or fetcher.parts.executor.drive_local(context)
+            if finish is None:
+                panel.waiting[name] = context
+            else:
+                panel.results[name] = fetcher.answer(context, finish)
+    panel.raise_first()
+    return panel
+
+
+def scan(
+    fetcher: Fetcher,
+    series: Iterable[str | SeriesId],
+    start: Any,
+    end: Any,
+    options: FetchOptions,
+    fetch_many: Callable[[list[str], int, Any], FetchManyResult],
+) -> Iterator[FetchManyResult]:
+    """The answers of `fetch_many` for one range of time after the other.
+
+    What is wrong for all series alike is raised here, not by the first answer.
+    """
+    fetcher.refuse_unusable()
+    names = names_of(series, face="fetch")
+    check_common(start, end, options)
+    first, now = to_ns(start, name="start"), fetcher.parts.clock.now()
+    last = now if end is None else min(now, to_ns(end, name="end"))
+    timeframes = []
+    for name in names:
+        with suppress(InvalidRequestError):  # of its own fetch, which raises or keeps it
+            timeframes.append(SeriesId.parse(name).timeframe)
+    # The caller holds one answer while the next is read.
+    spans = list(blocks(Span(first, max(first, last)), timeframes, fetcher.parts.max_bytes // 2))
+    starts = [span.start for span in spans] or [first]
+    # The last one ends where the caller said: what lies behind now takes no memory.
+    ends = [*starts[1:], end]
+    return (fetch_many(names, *bounds) for bounds in zip(starts, ends, strict=True))
+
+
+class Panel:
+    """Several fetches under way: those that have ended, and those that wait for a vendor or a feed."""
+
+    def __init__(self, fetcher: Fetcher, names: list[str], *, is_partial: bool) -> None:
+        self.results: dict[str, FetchResult] = {}
+        self.errors: dict[str, QmtlError] = {}
+        self.waiting: dict[str, FetchContext] = {}
+        self._fetcher = fetcher
+        self._names = names
+        self._is_partial = is_partial
+
+    @contextmanager
+    def failing(self, name: str) -> Iterator[None]:
+        """What is raised within is the error of that series."""
+        try:
+            yield
+        except QmtlError as error:
+            self.errors[name] = error
+
+    def raise_first(self) -> None:
+        """Without `partial_ok`, raise the first error; the others stand in its `others`."""
+        if self.errors and not self._is_partial:
+            raise first_of(self.errors[name] for name in self._names if name in self.errors)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no fetch waits for a vendor or a feed."""
+        return not self.waiting
+
+    async def finished(self) -> FetchManyResult:
+        """All answers, on the provider's own loop: what is cancelled there has ended when that is known."""
+
+        async def one(name: str) -> FetchResult:
+            context = self.waiting[name]
+            finish = await self._fetcher.driven(context)
+            return await asyncio.to_thread(self._fetcher.answer, context, finish)
+
+        results, errors = await for_each(self.waiting, one, partial_ok=self._is_partial)
+        self.results |= results
+        self.errors |= errors
+        return self.result
+
+    @property
+    def result(self) -> FetchManyResult:
+        """What there is, in the order asked."""
+        return FetchManyResult(
+            {name: self.results[name] for name in self._names if name in self.results},
+            {name: self.errors[name] for name in self._names if name in self.errors},
+        )
+
+
+def backfill_each(
+    fetcher: Fetcher,
+    series: Iterable[str | SeriesId],
+    start: Any,
+    end: Any,
+    partial_ok: bool | None,
+    on_progress: OnProgress | None,
+    progress: bool | None,
+) -> Coroutine[Any, Any, BackfillManyResult]:
+    """Fill each series, on the provider's own loop."""
+    names = names_of(series, face="backfill")
+    check_common(start, end, {})
+
+    async def one(name: str) -> BarStates:
+        context, finish = await asyncio.to_thread(fetcher.to_fill, name, start, end, on_progress, progress)
+        if finish is None:
+            finish = await fetcher.driven(context)
+        return fetcher.states_after(context, finish)
+
+    async def every() -> BackfillManyResult:
+        return BackfillManyResult(*await for_each(names, one, partial_ok=fetcher.is_partial(partial_ok)))
+
+    return every()
 
 
 def names_of(series: Iterable[str | SeriesId], *, face: str) -> list[str]:

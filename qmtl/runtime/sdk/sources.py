@@ -1,24 +1,17 @@
-"""Which vendor and which feed serve a series, and why none does."""
+"""Vendors and feeds as a provider has them: their names, and who serves where none is named."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from functools import partial
 from importlib.util import find_spec
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
-from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.spelling import near
-from qmtl.runtime.coordination.foreign import closed_or_logged
-from qmtl.runtime.io.vendors.base import LiveFeed, Vendor
-from qmtl.runtime.sdk.patterns import first_match
-
-Source = TypeVar("Source", Vendor, LiveFeed)
-
-
-# How long one source may take to close its connections.
-_CLOSE_S = 2.0
+from qmtl.runtime.io.vendors.base import Vendor
+from qmtl.runtime.io.vendors.installed_exchanges import ccxt_exchanges
+from qmtl.runtime.sdk.lazy_vendor import LazyVendor
 
 
 class Unserved(NamedTuple):
@@ -28,113 +21,68 @@ class Unserved(NamedTuple):
     next_step: str
 
 
-class Sources(Generic[Source]):
-    """Patterns of node ids and the sources behind them, in order; a bare source serves all."""
-
-    def __init__(self, sources: Mapping[str, Source] | Source | None) -> None:
-        if sources is None:
-            self._table: list[tuple[str, Source]] = []
-        elif isinstance(sources, Mapping):
-            self._table = list(sources.items())
-        else:
-            self._table = [("*", sources)]
-
-    def find(self, series: SeriesId) -> Source | None:
-        """The first source whose pattern matches."""
-        return first_match(series, self._table)
-
-    def unserved(self, series: SeriesId) -> Unserved:
-        """Why `find` has nothing for a series."""
-        patterns = ", ".join(repr(pattern) for pattern, _ in self._table)
-        entry = f"add {{match: 'ohlcv:{series.venue}:*', kind: ccxt, exchange: {series.venue}}}"
-        return Unserved(
-            _NONE + (f"; there are some for {patterns}" if patterns else ""),
-            f"{entry if series.venue in _exchanges() else 'name a vendor'} {_WHERE}, or import a file",
-        )
-
-    @property
-    def described(self) -> str:
-        """Who serves what, for people; empty if there is nobody."""
-        return ", ".join(f"{pattern} by {name_of(source)}" for pattern, source in self._table)
-
-    @property
-    def made(self) -> list[Source]:
-        """The sources that there are, each once."""
-        return list({id(source): source for _, source in self._table}.values())
+def unserved_by(patterns: Iterable[str], series: SeriesId) -> Unserved:
+    """Why vendors of these patterns do not serve a series."""
+    named = ", ".join(map(repr, patterns))
+    entry = f"add {{match: 'ohlcv:{series.venue}:*', kind: ccxt, exchange: {series.venue}}}"
+    return Unserved(
+        _NO_VENDOR + (f"; there are some for {named}" if named else ""),
+        f"{entry if series.venue in _exchanges() else 'name a vendor'} {_WHERE}, or import a file",
+    )
 
 
-class CcxtByVenue(Sources[Vendor]):
-    """Without a table: ccxt for the exchanges it knows, if it is installed."""
+class CcxtByVenue:
+    """Where no vendors are named: ccxt for the exchanges it knows, if it is installed."""
 
     def __init__(self) -> None:
-        super().__init__(None)
-        self._made: dict[str, Vendor | None] = {}
+        self._made: dict[str, Vendor] = {}
 
-    def find(self, series: SeriesId) -> Vendor | None:
+    def vendor(self, series: SeriesId) -> Vendor | None:
+        """The vendor of the venue. It is not loaded until it is asked, since that takes a while."""
         venue = series.venue
-        if venue not in self._made:
-            self._made[venue] = _ccxt(venue)
-        return self._made[venue]
+        if venue not in self._made and venue in _exchanges():
+            self._made[venue] = LazyVendor(f"ccxt:{venue}", partial(_ccxt, venue))
+        return self._made.get(venue)
 
     def unserved(self, series: SeriesId) -> Unserved:
+        """Why `vendor` has nothing for a series."""
         known, venue = _exchanges(), series.venue
         if not known:
             return Unserved(
-                f"{_NONE}, and ccxt is not installed",
+                f"{_NO_VENDOR}, and ccxt is not installed",
                 f"pip install 'qmtl[ccxt]', name a vendor {_WHERE}, or import a file",
             )
         alike = near(venue, known)
         return Unserved(
-            f"{_NONE}, and ccxt has no exchange {venue!r}",
+            f"{_NO_VENDOR}, and ccxt has no exchange {venue!r}",
             (f"did you mean {' or '.join(alike)}? else " if alike else "")
             + f"name a vendor {_WHERE}, or import a file",
         )
 
     @property
     def described(self) -> str:
+        """For people; empty if ccxt is not installed."""
         return "the exchanges of ccxt" if _exchanges() else ""
 
     @property
     def made(self) -> list[Vendor]:
-        return [vendor for vendor in self._made.values() if vendor is not None]
+        """The vendors that some series has had."""
+        return list(self._made.values())
 
 
-_NONE = "no vendor is configured for this series"
+_NO_VENDOR = "no vendor is configured for this series"
 _WHERE = "in qmtl.yml (seamless.vendors)"
 
 
 def _exchanges() -> frozenset[str]:
     """Those that ccxt knows; none if it is not installed."""
-    if find_spec("ccxt") is None:
-        return frozenset()
-    from qmtl.runtime.io.vendors.ccxt_client import ccxt_exchanges
-
-    return ccxt_exchanges()
+    return ccxt_exchanges() if find_spec("ccxt") else frozenset()
 
 
-def _ccxt(venue: str) -> Vendor | None:
-    if venue not in _exchanges():
-        return None
+def _ccxt(venue: str) -> Vendor:
     from qmtl.runtime.io.vendors.ccxt import CcxtVendor
 
     return CcxtVendor(venue)
-
-
-async def close_each(sources: Iterable[object]) -> None:
-    """Close the sources that can be closed, whatever one of them does: a failure is logged.
-
-    One that does not come to an end is left. A wish to end the program is raised once all are closed.
-    """
-    leave: SystemExit | KeyboardInterrupt | None = None
-    for source in sources:
-        try:
-            async with asyncio.timeout(_CLOSE_S):
-                leave = await closed_or_logged(source, source=name_of(source)) or leave
-        except TimeoutError:
-            error = f"it takes more than {_CLOSE_S:g} s"
-            backfill_log.warning("backfill.close_failed", source=name_of(source), error=error)
-    if leave is not None:
-        raise leave
 
 
 def name_of(source: object) -> str:

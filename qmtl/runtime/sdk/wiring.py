@@ -1,106 +1,135 @@
-"""The single place that turns settings into a provider."""
+"""The single place that puts a provider together."""
 
 from __future__ import annotations
 
-import re
-from functools import partial
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from os import PathLike
+from typing import TYPE_CHECKING
 
-from qmtl.foundation.clock import SystemClock
-from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError, SettingsError
-from qmtl.foundation.schema.client import SchemaRegistryClient
-from qmtl.foundation.schema.governance import GovernanceRecords, ValidationMode
-from qmtl.foundation.schema.governance_rows import RegistryRecords
-from qmtl.foundation.schema.memory import MemoryStorage
-from qmtl.foundation.settings import Settings, VendorSettings
-from qmtl.runtime.coordination.backfill import Rules
-from qmtl.runtime.io.vendors.base import Vendor
-from qmtl.runtime.sdk.deferred import Deferred
-from qmtl.runtime.sdk.provider import SeamlessDataProvider
-from qmtl.runtime.sdk.schemas import Schemas, records_of
+from qmtl.foundation.calendars import Calendar
+from qmtl.foundation.clock import Clock, SystemClock
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.observability.metrics import Metrics, Unread
+from qmtl.foundation.schema.governance.decisions import ValidationMode
+from qmtl.foundation.sla import SLAPolicy
+from qmtl.runtime.conformance.pipeline import ConformancePipeline
+from qmtl.runtime.ingest.settlement import SettlementPolicy
+from qmtl.runtime.io.cache import RangeCache
+from qmtl.runtime.io.flag_keeper import FlagKeeper
+from qmtl.runtime.io.store.contract import Store
+from qmtl.runtime.io.vendors.base import LiveFeed, Vendor
+from qmtl.runtime.sdk.commit_watch import CommitWatch
+from qmtl.runtime.sdk.fetch_executor import FetchExecutor
+from qmtl.runtime.sdk.local_tiers import LocalTiers
+from qmtl.runtime.sdk.loop_thread import LoopThread
+from qmtl.runtime.sdk.open_parts import OpenParts
+from qmtl.runtime.sdk.options import check_policy
+from qmtl.runtime.sdk.profile_table import ProfileRow, profile_table
+from qmtl.runtime.sdk.result_builder import ResultBuilder
+from qmtl.runtime.sdk.schema_enforcer import SchemaEnforcer, mode_named, records_of
+from qmtl.runtime.sdk.series_profile import ProfileResolver
+from qmtl.runtime.sdk.stores import opened_store
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from qmtl.foundation.schema.registry.contract import SchemaRegistry
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
 
 
-def provider_from_settings(
-    settings: Settings | str | PathLike[str] | None = None, *, progress: bool = True
-) -> SeamlessDataProvider:
-    """A provider as the settings say; a path or None is loaded first.
+@dataclass(frozen=True, eq=False)
+class ProviderParts:
+    """What a provider works with.
 
-    A vendor is made when it is first asked: what is wrong with its entry is told by what needs that vendor.
+    partial_ok, progress: what holds for calls that do not say. max_bytes: of one answer of several series.
     """
-    if not isinstance(settings, Settings):
-        settings = Settings.load(settings)
-    seamless, url = settings.seamless, settings.connectors.schema_registry_url
-    vendors = {
-        one.match: Deferred(vendor_name(one), partial(vendor_at, settings, number))
-        for number, one in enumerate(seamless.vendors)
-    }
-    return SeamlessDataProvider(
-        seamless.store,
-        vendors=vendors or None,
-        sla=seamless.sla,
-        cache_bytes=seamless.cache_bytes,
-        partial_ok=seamless.partial_ok,
-        declared=[(one.match, one.facts) for one in seamless.series],
-        rules=Rules(settle=seamless.settle, absent_expiry=seamless.absent_expiry),
-        retention=seamless.retention,
-        schemas=None if url is None else SchemaRegistryClient.from_settings(settings),
-        default_validation_mode=settings.schemas.validation_mode,
-        progress=progress,
-    )
+
+    store: Store
+    clock: Clock
+    profiles: ProfileResolver
+    watch: CommitWatch
+    executor: FetchExecutor
+    results: ResultBuilder
+    schemas: SchemaEnforcer
+    loop: LoopThread
+    life: OpenParts
+    partial_ok: bool
+    progress: bool
+    max_bytes: int
 
 
-def schemas_from_settings(settings: Settings, store: GovernanceRecords | None) -> Schemas:
-    """What rows are held to, as the settings say. store: where records are; None if it is not there yet."""
-    registry = None
-    if settings.connectors.schema_registry_url is not None:
-        registry = SchemaRegistryClient.from_settings(settings)
-    return Schemas(
-        registry,
-        records_of(registry, store or RegistryRecords(MemoryStorage())),
-        mode=None,
-        default=ValidationMode(settings.schemas.validation_mode),
-        clock=SystemClock(),
-    )
-
-
-def vendor_at(settings: Settings, number: int) -> Vendor:
-    """The vendor of an entry. Raises `SettingsError` and `MissingDependencyError` that tell the place."""
-    entry = settings.seamless.vendors[number]
+def provider_parts(
+    store: str | PathLike[str] | Store,
+    *,
+    vendors: Mapping[str, Vendor] | Vendor | None,
+    live: Mapping[str, LiveFeed] | LiveFeed | None,
+    calendars: Mapping[str, str | Calendar] | None,
+    declared: Iterable[tuple[str, SeriesFacts]],
+    sla: SLAPolicy | None,
+    profiles: Iterable[ProfileRow],
+    conformance: ConformancePipeline | None,
+    cache_bytes: int,
+    metrics_registry: CollectorRegistry | Unread | None,
+    clock: Clock | None,
+    schemas: SchemaRegistry | None,
+    validation_mode: str | None,
+    default_validation_mode: str | None,
+    rules: SettlementPolicy | None,
+    retention: float | None,
+    partial_ok: bool,
+    progress: bool,
+    max_bytes: int,
+) -> ProviderParts:
+    """The parts of a provider; see `SeamlessDataProvider` for what each parameter means."""
+    clock = clock or SystemClock()
+    check_policy(sla)
+    opened = opened_store(store, clock=clock, retention=retention)
+    closes_store = opened is not store
     try:
-        return vendor(entry)
-    except MissingDependencyError as error:
-        error.why = f"{settings.place('seamless', 'vendors', number)} names a vendor that needs it"
+        table = profile_table(
+            vendors=vendors, live=live, calendars=calendars, declared=declared, sla=sla, rows=profiles
+        )
+        metrics, pipeline = Metrics(metrics_registry), conformance or ConformancePipeline()
+        default = default_validation_mode or os.environ.get("QMTL_SCHEMA_VALIDATION_MODE")
+        enforcer = SchemaEnforcer(
+            schemas,
+            records_of(schemas, opened),
+            mode=mode_named(validation_mode),
+            default=mode_named(default) or ValidationMode.CANARY,
+            clock=clock,
+            subject_of=table.subject,
+        )
+        resolver, cache = ProfileResolver(table, opened, enforcer), RangeCache(cache_bytes)
+        policy = rules or SettlementPolicy()
+        keeper = FlagKeeper(opened, clock, pipeline.max_context)
+        executor = FetchExecutor(
+            store=opened,
+            local=LocalTiers(opened, cache, pipeline, keeper, clock, policy),
+            clock=clock,
+            metrics=metrics,
+            rules=policy,
+            schemas=enforcer,
+        )
+        loop = LoopThread(clock)
+        return ProviderParts(
+            store=opened,
+            clock=clock,
+            profiles=resolver,
+            watch=CommitWatch(opened, cache, resolver),
+            executor=executor,
+            results=ResultBuilder(opened, pipeline, enforcer, metrics, table.unserved, clock),
+            schemas=enforcer,
+            loop=loop,
+            life=OpenParts(opened, closes_store, keeper, cache, lambda: table.sources, enforcer, loop),
+            partial_ok=partial_ok,
+            progress=progress,
+            max_bytes=max_bytes,
+        )
+    except BaseException:
+        if closes_store:
+            opened.close()
         raise
-    except InvalidRequestError as error:
-        option = re.match(r"`(\w+)=` ", error.what)
-        key = option[1] if option else _MAIN_KEY[entry.kind]
-        place = settings.place("seamless", "vendors", number, key)
-        raise SettingsError(
-            f"{place}: {place.key!r}: {error.what}",
-            why=error.why,
-            next_step=error.next_step,
-        ) from error
-
-
-# What says the most about an entry of each kind.
-_MAIN_KEY = {"ccxt": "exchange", "files": "path", "python": "object"}
-
-
-def vendor_name(settings: VendorSettings) -> str:
-    """What the vendor of an entry calls itself, told before it is made."""
-    return f"{settings.kind}:{getattr(settings, _MAIN_KEY[settings.kind])}"
-
-
-def vendor(settings: VendorSettings) -> Vendor:
-    """The vendor that an entry of `seamless.vendors` describes."""
-    if settings.kind == "ccxt":
-        from qmtl.runtime.io.vendors.ccxt import CcxtVendor
-
-        return CcxtVendor(settings.exchange, urls=settings.urls or None)
-    if settings.kind == "python":
-        from qmtl.runtime.io.vendors.python_object import vendor_of_object
-
-        return vendor_of_object(settings.object, settings.options, settings.folder)
-    from qmtl.runtime.io.vendors.files import FilesVendor
-
-    return FilesVendor(settings.path, **settings.reading)

@@ -1,4 +1,4 @@
-"""Bars that nobody traded: the same for ever, for any series, and cut anywhere."""
+"""Synthetic bars: reproducible for ever, for any series and any range."""
 
 from __future__ import annotations
 

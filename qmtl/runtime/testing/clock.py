@@ -72,7 +72,7 @@ class FakeClock:
         with self._lock:
             loops = list(self._loops)
         for loop in loops:
-            loop.look_at_the_clock()
+            loop.wake()
 
     def __repr__(self) -> str:
         return f"FakeClock({iso(self.now())})"
@@ -83,7 +83,7 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, clock: FakeClock) -> None:
         self._fake_clock = clock
-        self._last_told = 0.0
+        self._last_read = 0.0
         self._jobs: set[object] = set()
         selector = _JumpingSelector()
         selector.idle_until = self._idle_until
@@ -93,25 +93,25 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         self._clock_resolution = 1e-6
 
     def time(self) -> float:
-        self._last_told = self._fake_clock.monotonic()
-        return self._last_told
+        self._last_read = self._fake_clock.monotonic()
+        return self._last_read
 
     def _idle_until(self, timeout: float) -> bool:
         """Jump to the timer that is due in `timeout` seconds, unless a thread is at work; whether it did."""
         if self._jobs:
             return False
-        # The loop computed the timeout from the time it was told last; others may have moved the clock since.
-        self._fake_clock._advance_to(self._last_told + timeout)
+        # The loop computed the timeout from the last time it read; others may have moved the clock since.
+        self._fake_clock._advance_to(self._last_read + timeout)
         return True
 
-    def look_at_the_clock(self) -> None:
+    def wake(self) -> None:
         """Leave a real wait, because timers may be due. From any thread."""
         if self.is_running():  # else it looks by itself when it begins to run
             with suppress(RuntimeError):  # closed since: it has no timers any more
                 self.call_soon_threadsafe(_nothing)
 
     def run_in_executor(self, executor: Any, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        # Done is what the loop has been told, so a job counts until its result is here, or nobody wants it.
+        # A job counts until the loop has its result, or it is cancelled.
         job = super().run_in_executor(executor, func, *args)
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)

@@ -1,10 +1,10 @@
-"""What every home of governance records promises, as tests that an implementation inherits."""
+"""What every store of governance records promises, as tests that an implementation inherits."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from qmtl.foundation.schema.governance import Decision, GovernanceRecords, Observation
+from qmtl.foundation.schema.governance.decisions import Decision, GovernanceRecords, Observation
 from qmtl.foundation.times import HOUR, to_ns
 
 SUBJECT = "ohlcv.suite/1m of 50%"

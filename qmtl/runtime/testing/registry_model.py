@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from qmtl.foundation.errors import SchemaRegistryError
 from qmtl.foundation.schema.documents import Reference, Schema
-from qmtl.foundation.schema.registry import SchemaRegistry
+from qmtl.foundation.schema.registry.contract import SchemaRegistry
 
 SUBJECTS = ("a", "b", "c/d")
 WORDS = ("int", "long", "string")
@@ -166,11 +166,11 @@ class RegistryMachine(RuleBasedStateMachine):
         self.model = ModelRegistry()
 
     def _same(self, real: Callable[[], Any], model: Callable[[], Any]) -> None:
-        told, expected = outcome(real), outcome(model)
+        actual, expected = outcome(real), outcome(model)
         if isinstance(expected, Entry):
-            assert told == (*expected[:4], False), (told, expected)
+            assert actual == (*expected[:4], False), (actual, expected)
         else:
-            assert told == expected, (told, expected)
+            assert actual == expected, (actual, expected)
 
     @rule(subject=subjects, schema=schemas)
     def register(self, subject: str, schema: Schema) -> None:

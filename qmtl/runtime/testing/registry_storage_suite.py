@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
-from qmtl.foundation.schema.storage import (
+from qmtl.foundation.schema.registry.storage import (
     Record,
     RegistryStorage,
     RegistryView,

@@ -13,7 +13,7 @@ import pytest
 from qmtl.foundation.errors import IncompatibleSchemaError, SchemaRegistryError
 from qmtl.foundation.schema.compatibility.levels import Level
 from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
-from qmtl.foundation.schema.registry import Mode, Registered, SchemaRegistry, Usage
+from qmtl.foundation.schema.registry.contract import Mode, Registered, SchemaRegistry, Usage
 
 Field: TypeAlias = Mapping[str, object]
 
@@ -532,7 +532,7 @@ class RegistrySuite:
             registry.register("a", bar(OPEN))
         assert registry.register("a", bar(OPEN), version=3, id=7)[1:3] == (3, 7)
         assert registry.register("a", bar(OPEN), version=3, id=7)[1:3] == (3, 7)
-        # To say again what holds already needs no empty place.
+        # Setting the value that is already set does not need an empty subject.
         assert registry.set_mode("IMPORT", "a") is Mode.IMPORT
         assert registry.register("a", '"string"', version=1, id=5)[1:3] == (1, 5)
         assert registry.versions("a") == (1, 3)

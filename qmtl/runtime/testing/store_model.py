@@ -14,7 +14,8 @@ from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.frames import bars
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
-from qmtl.runtime.io.store.base import Answer, Store, Write
+from qmtl.runtime.io.store.contract import Store
+from qmtl.runtime.io.store.values import CoverageRecord, Write
 
 SERIES = SeriesId.parse("ohlcv:model:BTC/USDT:1m")
 STEP = SERIES.timeframe.step
@@ -28,7 +29,7 @@ class State(NamedTuple):
     """All that is known of one series at one commit: rows by stamp, answers by cell."""
 
     rows: dict[int, Values]
-    cells: dict[int, tuple[str, str, int, int | None]]  # said, source, checked_at, expires_at
+    cells: dict[int, tuple[str, str, int, int | None]]  # outcome, source, checked_at, expires_at
     facts: SeriesFacts | None
 
 
@@ -97,8 +98,8 @@ def _merged(cells: dict[int, tuple[str, str, int, int | None]]) -> dict[int, Any
     for group in groups(cells):
         oldest = min(cells[ts][2] for ts in group)
         for ts in group:
-            said, source, _, expires_at = cells[ts]
-            result[ts] = (said, source, oldest, expires_at)
+            outcome, source, _, expires_at = cells[ts]
+            result[ts] = (outcome, source, oldest, expires_at)
     return result
 
 
@@ -106,22 +107,22 @@ def groups(cells: dict[int, tuple[str, str, int, int | None]]) -> list[list[int]
     """Runs of cells that touch and say the same."""
     runs: list[list[int]] = []
     for ts in sorted(cells):
-        said, source, _, expires_at = cells[ts]
+        outcome, source, _, expires_at = cells[ts]
         if runs and runs[-1][-1] + STEP == ts:
             last = cells[runs[-1][-1]]
-            if (last[0], last[1], last[3]) == (said, source, expires_at):
+            if (last[0], last[1], last[3]) == (outcome, source, expires_at):
                 runs[-1].append(ts)
                 continue
         runs.append([ts])
     return runs
 
 
-def answers_of(cells: dict[int, tuple[str, str, int, int | None]], span: Span) -> list[Answer]:
+def answers_of(cells: dict[int, tuple[str, str, int, int | None]], span: Span) -> list[CoverageRecord]:
     """The answers that meet a span, unclipped."""
     found = []
     for group in groups(cells):
-        said, source, checked_at, expires_at = cells[group[0]]
-        answer = Answer(group[0], group[-1] + STEP, said, source, checked_at, expires_at)  # type: ignore[arg-type]  # one of the two words
+        outcome, source, checked_at, expires_at = cells[group[0]]
+        answer = CoverageRecord(group[0], group[-1] + STEP, outcome, source, checked_at, expires_at)  # type: ignore[arg-type]  # one of the two words
         if answer.start < span.end and answer.end > span.start:
             found.append(answer)
     return found
@@ -232,13 +233,13 @@ class StoreMachine(RuleBasedStateMachine):
             }
             assert commit.as_of >= self.times[-1]
             self.times.append(commit.as_of)
-            assert self.store.last_tx() == commit.tx
+            assert self.store.newest().tx == commit.tx
 
     @rule(calendar=st.sampled_from([None, "XNYS", "FX"]), has_volume=st.booleans())
     def declare(self, calendar: str | None, has_volume: bool) -> None:
         facts = SeriesFacts(calendar=calendar, has_volume=has_volume)
         self.store.declare(SERIES, facts)
-        at = self.store.read(SERIES, Span(0, 0)).as_of
+        at = self.store.newest().as_of
         self.model.declare(facts, at)
         self.times.append(max(at, self.times[-1]))
 
@@ -270,7 +271,7 @@ class StoreMachine(RuleBasedStateMachine):
         around = [*before[max(0, len(before) - context) :], *sorted(within), *after[:context]]
         assert list(frame_rows(snapshot.rows)) == around
         assert list(snapshot.answers) == answers_of(state.cells, span)
-        assert snapshot.facts == state.facts
+        assert self.store.facts(SERIES, as_of=as_of) == state.facts
         assert self.store.read(SERIES, span, as_of=snapshot.as_of).frame.equals(snapshot.frame)
 
     @rule(data=st.data())

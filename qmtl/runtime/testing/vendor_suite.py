@@ -18,7 +18,7 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import iso
-from qmtl.runtime.coordination.backfill import TRIES
+from qmtl.runtime.ingest.asking import TRIES
 from qmtl.runtime.io.vendors.base import Page, Vendor
 
 T = TypeVar("T")

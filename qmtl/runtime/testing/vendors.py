@@ -18,7 +18,7 @@ from qmtl.runtime.io.vendors.base import Page, Update
 from qmtl.runtime.testing.bars import synthetic_bars
 
 
-class Asked(NamedTuple):
+class VendorCall(NamedTuple):
     """One call of a scripted vendor or feed."""
 
     series: SeriesId
@@ -41,7 +41,7 @@ class Hang:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The vendor ends here, without a word about the rest."""
+    """The vendor ends here, and does not answer for the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class ScriptedVendor:
         self.absent = absent
         self.faults = dict(faults or {})
         self.delay = delay
-        self.calls: list[Asked] = []
+        self.calls: list[VendorCall] = []
         self.served = 0
         self.open_calls = 0
         self.most_at_once = 0
@@ -116,7 +116,7 @@ class ScriptedVendor:
 
     async def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
         """Pages in order of time; their `answered` ranges partition `span`."""
-        self.calls.append(Asked(series, span))
+        self.calls.append(VendorCall(series, span))
         self.open_calls += 1
         self.most_at_once = max(self.most_at_once, self.open_calls)
         try:
@@ -185,7 +185,7 @@ def rows_outside(page: Page) -> Page:
 
 
 def partly_answered(page: Page) -> Page:
-    """The first half is told, and nothing is said of the rest: a short page."""
+    """The page answers for its first half alone: a short page."""
     rows = page.frame.head(page.frame.height // 2)
     cut = int(stamps(page.frame)[rows.height]) if page.frame.height else page.answered.start
     answered = Span(page.answered.start, cut)
@@ -209,7 +209,7 @@ def high_below_low(page: Page) -> Page:
     return Page(pl.concat([first, page.frame.slice(1)]), page.answered, page.absent)
 
 
-class Tell(NamedTuple):
+class Deliver(NamedTuple):
     """One line of a feed's script: after `delay` seconds, `frame` (BAR_SCHEMA), final or not."""
 
     delay: float
@@ -219,15 +219,15 @@ class Tell(NamedTuple):
 
 @dataclass
 class ScriptedFeed:
-    """A live feed that tells its script, once per call, and then stays silent.
+    """A live feed that plays its script, once per call, and then stays silent.
 
-    script: `Tell` lines, or exceptions, which are raised where they stand.
+    script: `Deliver` lines, or exceptions, which are raised where they stand.
     ends: whether the feed ends after its script, as a real one never should.
 
     Inspect `calls` (series asked for) and `open_calls` (feeds that are not finished or closed).
     """
 
-    script: Sequence[Tell | BaseException]
+    script: Sequence[Deliver | BaseException]
     ends: bool = False
     calls: list[SeriesId] = field(default_factory=list)
     open_calls: int = 0

@@ -1,1 +1,1 @@
-"""What every service of this package shares on its way to HTTP: who may enter, how much, and how it runs."""
+"""What all services share: roles and credentials, limits, health, metrics, docs page, and how they run."""

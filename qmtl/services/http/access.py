@@ -1,4 +1,4 @@
-"""Who may enter: roles, and the credentials of a file that holds no secrets, only their hashes."""
+"""Roles, and the credentials of a file that holds no secrets, only their hashes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Role(IntEnum):
 
 
 class Entry(NamedTuple):
-    """One who may enter: the hash of the secret, as the file has it, and the role."""
+    """A user or token: the hash of the secret, as the file has it, and the role."""
 
     hashed: str
     role: Role
@@ -70,7 +70,7 @@ class Credentials:
             name, colon, password = base64.b64decode(given, validate=True).decode().partition(":")
         except ValueError:  # no Base64, or no UTF-8
             return None
-        # An unknown name costs as much as a known one, so that time does not tell which names there are.
+        # An unknown name costs as much as a known one, so that time does not reveal which names exist.
         entry = self.users.get(name)
         fits = _fits(password, _nobody() if entry is None else entry.hashed)
         return entry.role if entry is not None and colon and fits else None

@@ -1,4 +1,4 @@
-"""What one connection may take: a place among so many, and time and bytes for the head of each request."""
+"""Limits of one connection: how many there may be, and time and bytes for the head of each request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIMITS = Limits()
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Closes what holds a connection without a request, which the parser alone would wait for for ever."""
+    """Closes a connection that sends no request, for which the parser alone would wait for ever."""
 
     def __init__(self, *, limits: Limits, **given: Any) -> None:
         super().__init__(**given)
@@ -74,7 +74,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._begin_exchange()  # of the next request, which came before this answer had gone
 
     def _unsupported_upgrade_warning(self) -> None:
-        """A wish for another protocol is passed over (RFC 9110); nobody needs to install something."""
+        """An upgrade to another protocol is ignored (RFC 9110); uvicorn would log advice about it."""
 
     def _begin_wait(self) -> None:
         self.waits_since = self.loop.time()
@@ -108,11 +108,11 @@ class BoundedConnection(HttpToolsProtocol):
         self.transport.close()
 
     def _make_room(self) -> None:
-        """Close who has waited longest: a client that means to ask has asked by then.
+        """Close the connection that has waited longest for a request.
 
         Where all others are being answered, that is the newest one itself.
         """
         waiting = [one for one in self.connections if isinstance(one, BoundedConnection)]
         longest = min(waiting, key=lambda one: one.waits_since or float("inf"))
-        self.connections.discard(longest)  # it is told of its end later
+        self.connections.discard(longest)  # its end is reported later
         longest.transport.abort()

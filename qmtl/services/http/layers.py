@@ -1,17 +1,16 @@
-"""What lies around an application, a promise each: raw paths, credentials, bounded bodies, counts."""
+"""Layers around an application, each with one promise: raw paths, credentials, bounded bodies, counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
 
 import anyio
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qmtl.foundation.clock import Clock
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.services.http.access import Credentials, Role
+from qmtl.services.http.wording import Refuse
 
 # Each guess of a password takes 16 MiB for some tens of milliseconds.
 _LOGINS_AT_ONCE = 2
@@ -25,16 +24,8 @@ _CHALLENGES = [
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class Refuse(Protocol):
-    """How the application words its errors."""
-
-    def __call__(
-        self, status: int, message: str, *, headers: Mapping[str, str] | None = None
-    ) -> Response: ...
-
-
 class RawPaths:
-    """Routes see the path as it was sent, so that %2F is no border; a `/` at the end says nothing."""
+    """Routes see the path as it was sent, so that %2F separates no parts; a `/` at the end is ignored."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -47,7 +38,7 @@ class RawPaths:
 
 
 class Authenticated:
-    """Who has no credentials gets 401; whose role is too small, 403. `unguarded` paths are for everybody."""
+    """Without credentials a request gets 401, with a lower role 403. `unguarded` paths are open to all."""
 
     def __init__(
         self,
@@ -135,7 +126,7 @@ class BoundedBodies:
             message = f"the content encoding {packed!r} is not read here; send the body as it is"
             await self._refuse(415, message, headers={"accept-encoding": "identity"})(scope, receive, send)
             return
-        # Whatever it was called, it is JSON: what comes behind need not know all the names.
+        # Under any accepted name it is JSON: the application need not know all the names.
         headers = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
         scope["headers"] = [*headers, (b"content-type", b"application/json")]
         await self._app(scope, _Replayed(body, receive), send)
@@ -162,7 +153,7 @@ class BoundedBodies:
 
 
 class _Gone(Exception):
-    """The client has left in the middle of its request, so what it wanted is not known."""
+    """The client has left in the middle of its request, so the rest of it is unknown."""
 
 
 class _Replayed:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qmtl.services.http.layers import Refuse
+from qmtl.services.http.wording import Refuse
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _RANGE = re.compile(rf"({_TOKEN})/({_TOKEN})")
@@ -18,7 +18,7 @@ def preferred(accept: str, offered: Sequence[str]) -> str | None:
     """The type that is wanted most among those that are `offered`, the best first; None where none fits.
 
     accept: the value of the header; empty, every type is welcome. The most specific range that fits a type
-    tells its weight; parameters of a range are not looked at. What is no range fits nothing.
+    gives its weight; parameters of a range are ignored. What is no range fits no type.
     """
     ranges = [found for part in accept.split(",") if (found := _range(part)) is not None]
     if not accept.strip():
@@ -105,4 +105,4 @@ class HeadAsGet:
         try:
             await self._app(inside, receive, bare)
         finally:
-            scope["route"] = inside.get("route")  # for whoever counts
+            scope["route"] = inside.get("route")  # for the layer that counts

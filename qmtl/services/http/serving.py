@@ -6,7 +6,7 @@ import ipaddress
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.services.http.access import Credentials
 from qmtl.services.http.connections import LIMITS, BoundedConnection, Limits
 
 # Requests that run when a signal comes get so long to end.
@@ -51,6 +52,27 @@ def refuse_exposure(place: Place, *, has_credentials: bool) -> None:
             f"others can reach {place.host}, and the server has no {' and no '.join(missing)}",
             next_step="add that, serve on 127.0.0.1, or say --unprotected if something else protects it",
         )
+
+
+def serve_guarded(
+    open_app: Callable[[Credentials | None], AbstractContextManager[ASGIApp]],
+    place: Place,
+    *,
+    auth: Path | None,
+    unprotected: bool,
+    ready: Callable[[str], None],
+    limits: Limits = LIMITS,
+) -> None:
+    """As `serve`, behind the credentials of the file `auth`, if one is given.
+
+    open_app: gives the application for as long as it serves; called once credentials and address are checked.
+    unprotected: other machines may come in without credentials or TLS; else `InvalidRequestError` is raised.
+    """
+    credentials = None if auth is None else Credentials.read(auth)
+    if not unprotected:
+        refuse_exposure(place, has_credentials=credentials is not None)
+    with open_app(credentials) as app:
+        serve(app, place, ready=ready, limits=limits)
 
 
 def serve(app: ASGIApp, place: Place, *, ready: Callable[[str], None], limits: Limits = LIMITS) -> None:
@@ -96,7 +118,7 @@ def _within_files(limits: Limits) -> Limits:
 
 
 class _Server(uvicorn.Server):
-    """Tells when it is ready, and ends by a signal without dying of it."""
+    """Calls `ready` when it is ready, and ends by a signal without dying of it."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)

@@ -10,15 +10,15 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from qmtl.foundation.errors import SchemaRegistryError
 from qmtl.foundation.schema.compatibility.levels import Level
 from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
-from qmtl.foundation.schema.registry import Mode, SchemaRegistry
+from qmtl.foundation.schema.registry.contract import Mode, SchemaRegistry
 from qmtl.services.registry.wire import LARGEST
 
 
 class _Request(BaseModel):
-    """Fields that nobody knows are passed over, as Confluent's registry does.
+    """Unknown fields are ignored, as in Confluent's registry.
 
-    not_kept: fields that it knows, and that change what is kept or answered. They are refused here unless
-        they say nothing, so that nobody relies on what is not there.
+    not_kept: fields that it knows, and that change what is stored or answered. They are refused here unless
+        they are empty, so that nobody relies on what is missing.
     """
 
     not_kept: ClassVar[tuple[str, ...]] = ()

@@ -1,4 +1,4 @@
-"""The records of governance over HTTP: decisions and observations of a subject, nothing decided here."""
+"""The records of governance over HTTP: decisions and observations of a subject, as they are stored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
-from qmtl.foundation.schema.governance import (
+from qmtl.foundation.schema.governance.decisions import (
     Action,
     Decision,
     GovernanceRecords,
@@ -15,14 +15,14 @@ from qmtl.foundation.schema.governance import (
     ValidationMode,
     in_force,
 )
-from qmtl.foundation.schema.versions import checked_subject
+from qmtl.foundation.schema.registry.rules.versions import checked_subject
 from qmtl.foundation.times import HOUR, SECOND, iso, to_ns
 from qmtl.services.registry.routes import refused
 from qmtl.services.registry.wire import LARGEST, Answer
 
 
 def _an_instant(text: str) -> str:
-    # Pydantic tells a ValueError as a fault of the request.
+    # Pydantic reports a ValueError as a fault of the request.
     return iso(to_ns(text))
 
 
@@ -79,7 +79,7 @@ class GovernedModel(BaseModel):
 
 
 class CountsModel(BaseModel):
-    """All rows held against one version within one hour: `checked`, and those of them that `failed`."""
+    """All rows checked against one version within one hour: `checked`, and those of them that `failed`."""
 
     version: int
     hour: Hour
@@ -88,7 +88,7 @@ class CountsModel(BaseModel):
 
 
 class NewObservation(BaseModel):
-    """Rows held against one version within one hour: `checked`, and those of them that `failed`."""
+    """Rows checked against one version within one hour: `checked`, and those of them that `failed`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -115,7 +115,7 @@ class ObservedModel(BaseModel):
 def governance_routes(records: GovernanceRecords) -> APIRouter:
     """`/governance/...`, to be mounted in the application of the registry.
 
-    Subjects go in the query, so that any text can be one. Reading wants the role read, an observation write,
+    Subjects go in the query, so that any text can be one. Reading needs the role read, an observation write,
     a decision admin.
     """
     router = APIRouter(
@@ -124,7 +124,7 @@ def governance_routes(records: GovernanceRecords) -> APIRouter:
 
     @router.get("/decisions")
     def decisions(subject: Annotated[Subject, Query()]) -> GovernedModel:
-        """What is in force for a subject. One that nobody has decided about has no mode."""
+        """What is in force for a subject. Without a decision it has no mode."""
         found = records.decisions(subject)
         governed = in_force(found)
         return GovernedModel(
@@ -135,10 +135,10 @@ def governance_routes(records: GovernanceRecords) -> APIRouter:
         )
 
     @router.post("/decisions")
-    def decide(said: NewDecision) -> DecisionModel:
+    def decide(sent: NewDecision) -> DecisionModel:
         """Append a decision; it is in force when this answers."""
-        values: dict[str, Any] = said.model_dump(exclude={"subject"})
-        records.decide(said.subject, Decision(**{**values, "at": to_ns(said.at)}))
+        values: dict[str, Any] = sent.model_dump(exclude={"subject"})
+        records.decide(sent.subject, Decision(**{**values, "at": to_ns(sent.at)}))
         return DecisionModel(**values)
 
     @router.get("/observations")
@@ -149,10 +149,10 @@ def governance_routes(records: GovernanceRecords) -> APIRouter:
         return ObservedModel(subject=subject, observations=rows)
 
     @router.post("/observations")
-    def observe(said: NewObservation) -> CountsModel:
+    def observe(sent: NewObservation) -> CountsModel:
         """Add to what was counted for that version and hour."""
-        values: dict[str, Any] = said.model_dump(exclude={"subject"})
-        records.observe(said.subject, Observation(**{**values, "hour": to_ns(said.hour)}))
+        values: dict[str, Any] = sent.model_dump(exclude={"subject"})
+        records.observe(sent.subject, Observation(**{**values, "hour": to_ns(sent.hour)}))
         return CountsModel(**values)
 
     return router

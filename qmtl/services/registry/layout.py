@@ -8,10 +8,10 @@ import sqlite3
 from pathlib import Path
 
 from qmtl.foundation.errors import StoreCorruptError, StoreError
-from qmtl.foundation.schema import canonical
+from qmtl.foundation.schema.canonical_form import forms
 from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
 
-# 1: an identity was that of the text, and unique. 2: it is what tells schemas apart (canonical.py), so that
+# 1: an identity was that of the text, and unique. 2: it is what tells schemas apart (canonical_form), so that
 # several ids of an older file may share one.
 FORMAT = 2
 APPLICATION_ID = 0x716D7472  # "qmtr"
@@ -128,5 +128,5 @@ def _renew(connection: sqlite3.Connection, file: Path) -> None:
 
 def _identity_now(schema: Schema) -> str:
     if schema.type is SchemaType.JSON:
-        return canonical.first_identity(schema)
-    return canonical.identity(canonical.kept(schema))
+        return forms.first_identity(schema)
+    return forms.identity(forms.stored(schema))

@@ -1,4 +1,4 @@
-"""What stands in a path or behind its question mark, read once for all routes."""
+"""Parameters of paths and queries, defined once for all routes."""
 
 from __future__ import annotations
 
@@ -6,33 +6,22 @@ import itertools
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
-from urllib.parse import unquote_to_bytes
 
 from fastapi import Path, Query
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
-from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 
 from qmtl.foundation.errors import SchemaRegistryError
-from qmtl.foundation.schema.registry import Version
+from qmtl.foundation.schema.registry.contract import Version
+from qmtl.services.http.paths import decoded
 from qmtl.services.registry.wire import LARGEST
 
 T = TypeVar("T")
 
 
-class _Segment(StringConvertor):
-    """One part of a path as it was sent, an empty one too: the registry says what is wrong with that."""
-
-    regex = "[^/]*"
-
-
-register_url_convertor("segment", _Segment())
-
-
-def _decoded(sent: Any) -> Any:
-    # Routes see the path as it was sent, so that %2F is no border between its parts.
+def _subject(sent: Any) -> Any:
     try:
-        return unquote_to_bytes(sent).decode()
+        return decoded(sent)
     except UnicodeDecodeError as failure:
         raise SchemaRegistryError(
             "the subject is not UTF-8",
@@ -46,7 +35,7 @@ _NAME = {"type": "string", "minLength": 1, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f
 
 Subject = Annotated[
     str,
-    BeforeValidator(_decoded),
+    BeforeValidator(_subject),
     WithJsonSchema(_NAME),
     Path(description="At most 255 bytes of UTF-8, percent-encoded; no control characters."),
 ]
@@ -114,7 +103,7 @@ Limit = Annotated[
 Prefix = Annotated[
     str,
     AfterValidator(lambda prefix: prefix.removeprefix(":*:")),
-    Query(alias="subjectPrefix", description="`:*:` before it (all contexts) says nothing."),
+    Query(alias="subjectPrefix", description="`:*:` before it (all contexts) is ignored."),
 ]
 
 

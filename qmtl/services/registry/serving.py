@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qmtl.foundation.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from qmtl.services.http.access import Credentials
 
 
 def serve_registry(
@@ -20,7 +26,7 @@ def serve_registry(
     unprotected: bool,
     ready: Callable[[str], None],
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `ready` is told the address once connections are taken.
+    """Serve until SIGTERM or SIGINT; `ready` is called with the address once connections are taken.
 
     unprotected: other machines may come in without credentials or TLS. Needs `qmtl[services]`.
     """
@@ -29,14 +35,14 @@ def serve_registry(
         import uvicorn  # noqa: F401
     except ImportError as missing:
         raise MissingDependencyError(str(missing.name), extra="services") from missing
-    from qmtl.services.http.access import Credentials
-    from qmtl.services.http.serving import Place, refuse_exposure, serve
+    from qmtl.services.http.serving import Place, serve_guarded
     from qmtl.services.registry.app import make_app
     from qmtl.services.registry.sqlite import SqliteStorage
 
+    @contextmanager
+    def open_registry(credentials: Credentials | None) -> Iterator[ASGIApp]:
+        with closing(SqliteStorage(store)) as storage:
+            yield make_app(storage, credentials=credentials)
+
     place = Place(host, port, tls_cert, tls_key)
-    credentials = None if auth is None else Credentials.read(auth)
-    if not unprotected:
-        refuse_exposure(place, has_credentials=credentials is not None)
-    with closing(SqliteStorage(store)) as storage:
-        serve(make_app(storage, credentials=credentials), place, ready=ready)
+    serve_guarded(open_registry, place, auth=auth, unprotected=unprotected, ready=ready)

@@ -10,20 +10,26 @@ from pathlib import Path
 from urllib.parse import quote
 
 from qmtl.foundation.errors import SchemaRegistryError, StoreCorruptError, StoreError
-from qmtl.foundation.local_paths import local_path
-from qmtl.foundation.schema.storage import Record, RegistryView, SchemaRow, Setting, VersionRow
-from qmtl.runtime.io.store.connections import Connections
-from qmtl.runtime.io.store.locks import CommitLock
+from qmtl.foundation.local_paths import folder_path
+from qmtl.foundation.schema.registry.storage import Record, RegistryView, SchemaRow, Setting, VersionRow
+from qmtl.runtime.io.sql.sqlite.connections import Connections
+from qmtl.runtime.io.sql.sqlite.locks import CommitLock, newest_commit
 from qmtl.services.registry.layout import columns_of, lay_out, schema_in
 
 DATABASE = "registry.sqlite"
 LOCK = "registry.lock"
 
-# A registration takes milliseconds; who waits for longer waits for a program that hangs.
+# SQLite keeps what was committed but not yet moved into the main file in this one.
+_LOG = DATABASE + "-wal"
+
+# A registration takes milliseconds; a longer wait means a program that hangs.
 _TURN_S = 10.0
 
 _SCHEMA = "SELECT id, identity, text, type, refs FROM schema WHERE "
 _VERSION = "SELECT subject, version, schema, deleted FROM version WHERE "
+# How many transactions have changed something since the file was made.
+_COUNT = "SELECT value FROM record WHERE kind = 'registry' AND subject = '' AND key = 'transactions'"
+_SET_COUNT = "REPLACE INTO record VALUES ('registry', '', 'transactions', ?)"
 
 
 class SqliteStorage:
@@ -33,7 +39,7 @@ class SqliteStorage:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(os.path.abspath(local_path(path, "a store of schemas")))
+        self.path = Path(os.path.abspath(folder_path(path, "a store of schemas")))
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as failure:
@@ -46,8 +52,9 @@ class SqliteStorage:
         self._lock = CommitLock(self.path / LOCK, timeout_s=_TURN_S)
         self._pool = Connections(self._connect, self._closing)
         try:
-            with self._lock.held(), self._pool.use() as connection:
-                lay_out(connection, self.path / DATABASE)
+            self._refuse_empty_without_lock()
+            with self._lock.acquired():
+                self._open()
         except sqlite3.Error as failure:
             self.close()
             damaged = failure.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
@@ -64,23 +71,69 @@ class SqliteStorage:
             self.close()
             raise
 
+    def _refuse_empty_without_lock(self) -> None:
+        # In this order: others may be making the registry meanwhile, lock first, then the file.
+        if _size(self.path / DATABASE) == 0 and not (self.path / LOCK).exists():
+            raise self._lost(f"{DATABASE} is empty", f"a new one is never made without {LOCK}")
+
+    def _open(self) -> None:
+        """Make or recognise the tables; refuse a file that lost what was durable once. Needs the lock."""
+        # Before SQLite looks: it would take an empty file for a new one, and throw its log away.
+        newest = newest_commit(self.path / LOCK)
+        database = _size(self.path / DATABASE)
+        if not database:
+            state = f"{DATABASE} is {'missing' if database is None else 'empty'}, and was not always"
+            if newest is not None:
+                raise self._lost(state, f"{LOCK} says that {newest:,} transactions were durable")
+            if _size(self.path / _LOG):
+                raise self._lost(state, f"{_LOG} holds transactions that belong to it")
+        with self._pool.use() as connection:
+            is_laid_out = bool(connection.execute("PRAGMA application_id").fetchone()[0])
+            if newest is not None and not is_laid_out:
+                raise self._lost(f"{DATABASE} holds nothing any more", f"{_LOG} is lost")
+            lay_out(connection, self.path / DATABASE)
+            count = _count(connection)
+            if count < (newest or 0):
+                raise self._lost(
+                    "the newest entries of the registry are gone",
+                    f"{newest:,} transactions were durable, and {count:,} are there: {_LOG} is lost, or "
+                    f"{DATABASE} was replaced by an older one",
+                )
+            self._lock.note(count)
+
+    def _lost(self, what: str, why: str) -> StoreCorruptError:
+        return StoreCorruptError(
+            what,
+            path=self.path,
+            why=why,
+            next_step=f"bring {DATABASE} and {_LOG} back, or a backup; to go on without what is lost, remove "
+            f"{LOCK}, and {DATABASE} if it is empty: ids that were given out may then be given out again",
+        )
+
     @contextmanager
     def reading(self) -> Iterator[RegistryView]:
         """See `RegistryStorage.reading`. Never waits for a writer."""
-        with _told(self.path), self._pool.use() as connection:
+        with _as_registry_error(self.path), self._pool.use() as connection:
             connection.execute("BEGIN")
             yield _View(connection)
 
     @contextmanager
     def writing(self) -> Iterator[RegistryView]:
         """See `RegistryStorage.writing`. Waits 10 s at most for another writer."""
-        with _told(self.path), self._pool.use() as connection, self._lock.held():
+        with _as_registry_error(self.path), self._pool.use() as connection, self._lock.acquired():
             connection.execute("BEGIN IMMEDIATE")
+            before = connection.total_changes
             yield _View(connection)
+            if connection.total_changes == before:
+                connection.execute("COMMIT")
+                return
+            count = _count(connection) + 1
+            connection.execute(_SET_COUNT, (str(count),))
             connection.execute("COMMIT")
+            self._lock.note(count)
 
     def close(self) -> None:
-        """Close the file. Closing twice is nothing."""
+        """Close the file; it may be closed more than once."""
         self._pool.close()
         self._lock.close()
 
@@ -101,7 +154,7 @@ class SqliteStorage:
 
     def _closing(self) -> AbstractContextManager[None]:
         # Closing moves the log into the file; SQLite before 3.51.3 may lose a commit that runs beside that.
-        return self._lock.held() if (self.path / LOCK).exists() else nullcontext()
+        return self._lock.acquired() if (self.path / LOCK).exists() else nullcontext()
 
 
 class _View:
@@ -201,6 +254,19 @@ class _View:
         self._ask("REPLACE INTO record VALUES (?, ?, ?, ?)", record)
 
 
+def _count(connection: sqlite3.Connection) -> int:
+    row = connection.execute(_COUNT).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file, or None if it is not there."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
 def _schema_row(row: tuple[int, str, str, str, str]) -> SchemaRow:
     id, identity, text, type_, refs = row
     return SchemaRow(id, identity, schema_in(type_, text, refs))
@@ -226,8 +292,8 @@ _MEANINGS = {
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Turn what SQLite and the lock raise into 50001. Nothing of a write that failed was kept."""
+def _as_registry_error(folder: Path) -> Iterator[None]:
+    """Turn what SQLite and the lock raise into 50001. A write that failed changed nothing."""
     try:
         yield
     except StoreError as failure:

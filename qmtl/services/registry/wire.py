@@ -1,19 +1,18 @@
-"""What goes out over the wire: bodies as Confluent's registry gives them."""
+"""Bodies of answers, as Confluent's registry gives them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from qmtl.foundation.errors import IncompatibleSchemaError, QmtlError, SchemaRegistryError
+from qmtl.foundation.errors import IncompatibleSchemaError, SchemaRegistryError
 from qmtl.foundation.schema.compatibility.levels import Comparison
 from qmtl.foundation.schema.compatibility.verdict import Notice, Problem
 from qmtl.foundation.schema.documents import Schema, SchemaType
-from qmtl.foundation.schema.registry import Registered
+from qmtl.foundation.schema.registry.contract import Registered
+from qmtl.services.http.wording import JSONAnswer, Wording, as_json, sentence
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 # The best first.
@@ -29,18 +28,10 @@ SENTENCE_CHARACTERS = 4 * 1024
 LARGEST = 2**31 - 1
 
 
-class Answer(JSONResponse):
-    """Bytes of JSON, or a value that becomes such."""
+class Answer(JSONAnswer):
+    """In the media type of Confluent's API."""
 
     media_type = MEDIA_TYPE
-
-    def render(self, content: Any) -> bytes:
-        return content if isinstance(content, bytes) else as_json(content)
-
-
-def as_json(value: Any) -> bytes:
-    # In ASCII: a string of JSON may hold half a surrogate pair, which UTF-8 cannot.
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
 # What goes out, for the OpenAPI page.
@@ -55,11 +46,11 @@ class DetailAnswer(BaseModel):
     """One place where a reader cannot read what a writer may write.
 
     `counterexample` is there if one was found: an instance that the writer's schema accepts and the reader's
-    rejects. `undecided` is there, and true, where the engine could not tell.
+    rejects. `undecided` is there, and true, where the engine could not decide.
 
     A `writer`, `reader` or `counterexample` of over 64 KiB of JSON is null, and `writer_bytes`,
-    `reader_bytes` or `counterexample_bytes` is there and tells its size. A `message` of over 4096 characters
-    is cut, and tells how many there were. A comparison that is asked for with `whole=true` tells all.
+    `reader_bytes` or `counterexample_bytes` is there and gives its size. A `message` of over 4096 characters
+    is cut, and says how many there were. A comparison that is asked for with `whole=true` has all.
     """
 
     version: int
@@ -162,12 +153,12 @@ class ModeAnswer(BaseModel):
 
 def schema_json(schema: Schema) -> dict[str, Any]:
     """Of a schema alone."""
-    told: dict[str, Any] = {"schema": schema.text}
+    body: dict[str, Any] = {"schema": schema.text}
     if schema.type is not SchemaType.AVRO:
-        told["schemaType"] = schema.type.value
+        body["schemaType"] = schema.type.value
     if schema.references:
-        told["references"] = [reference._asdict() for reference in schema.references]
-    return told
+        body["references"] = [reference._asdict() for reference in schema.references]
+    return body
 
 
 def version_json(found: Registered) -> dict[str, Any]:
@@ -197,19 +188,19 @@ def comparisons_json(comparisons: Iterable[Comparison], *, whole: bool = False) 
     }
 
 
-def _bounded(told: dict[str, Any]) -> dict[str, Any]:
-    bounded = {**told, "message": _cut(told["message"])}
+def _bounded(body: dict[str, Any]) -> dict[str, Any]:
+    bounded = {**body, "message": _cut(body["message"])}
     for name in ("writer", "reader", "counterexample"):
-        size = len(as_json(told[name])) if name in told else 0
+        size = len(as_json(body[name])) if name in body else 0
         if size > VALUE_BYTES:
             bounded |= {name: None, f"{name}_bytes": size}
     return bounded
 
 
-def _cut(sentence: str) -> str:
-    if len(sentence) <= SENTENCE_CHARACTERS:
-        return sentence
-    return f"{sentence[:SENTENCE_CHARACTERS]}... ({len(sentence)} characters, of which these are the first)"
+def _cut(text: str) -> str:
+    if len(text) <= SENTENCE_CHARACTERS:
+        return text
+    return f"{text[:SENTENCE_CHARACTERS]}... ({len(text)} characters, of which these are the first)"
 
 
 def _problem(problem: Problem) -> dict[str, Any]:
@@ -226,15 +217,15 @@ def _problem(problem: Problem) -> dict[str, Any]:
 
 def compatibility_json(comparisons: tuple[Comparison, ...], *, verbose: bool, whole: bool) -> dict[str, Any]:
     """The verdict, and with `verbose` or `whole` why."""
-    told: dict[str, Any] = {"is_compatible": all(c.verdict.is_compatible for c in comparisons)}
+    body: dict[str, Any] = {"is_compatible": all(c.verdict.is_compatible for c in comparisons)}
     if verbose or whole:
         more = comparisons_json(comparisons, whole=whole)
-        told["messages"] = [
+        body["messages"] = [
             f"version {detail['version']}, {detail['direction']}: {detail['message']}"
             for detail in more["details"]
         ]
-        told |= more
-    return told
+        body |= more
+    return body
 
 
 def _notice(notice: Notice) -> dict[str, str]:
@@ -249,12 +240,19 @@ def refusal(
 
 
 def refusal_of(error: SchemaRegistryError) -> Answer:
-    """What the registry refuses, in its own words."""
-    told: dict[str, Any] = {"error_code": error.code, "message": _cut(_sentence(error))}
+    """What the registry refuses, with its own message."""
+    body: dict[str, Any] = {"error_code": error.code, "message": _cut(sentence(error))}
     if isinstance(error, IncompatibleSchemaError):
-        told |= comparisons_json(error.comparisons)
-    return Answer(told, error.status)
+        body |= comparisons_json(error.comparisons)
+    return Answer(body, error.status)
 
 
-def _sentence(error: QmtlError) -> str:
-    return "; ".join(part for part in (error.what, error.why, error.next_step) if part)
+WORDING = Wording(
+    answer=Answer,
+    offered=OFFERED,
+    accepted=ACCEPTED,
+    refuse=refusal,
+    error_model=ErrorAnswer,
+    error_type=MEDIA_TYPE,
+    failure="The storage failed (50001).",
+)

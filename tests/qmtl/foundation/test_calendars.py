@@ -225,7 +225,7 @@ class TestNames:
         assert not isinstance(mine, DatedCalendar)
 
     @pytest.mark.parametrize(("typed", "meant"), [("xnys", "XNYS"), ("fx", "FX"), ("24x", "24x7")])
-    def test_the_nearest_name_is_told(self, typed: str, meant: str) -> None:
+    def test_the_nearest_name_is_reported(self, typed: str, meant: str) -> None:
         with pytest.raises(InvalidRequestError, match="not known") as caught:
             calendar_named(typed)
         assert caught.value.next_step == f"did you mean '{meant}'?"

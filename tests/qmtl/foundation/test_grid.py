@@ -222,7 +222,7 @@ def test_the_states_are_a_partition_and_say_what_each_bar_says(
     answered, absent = Coverage(data.draw(words)), Coverage(data.draw(words))
     rows = [s for s, _ in bars if data.draw(st.booleans())] if len(bars) < 40 else [s for s, _ in bars][::5]
     states = bar_states(span, grid, np.array(rows, dtype=np.int64), answered, absent)
-    said: dict[str, list[tuple[int, int]]] = {name: [] for name in STATES}
+    message: dict[str, list[tuple[int, int]]] = {name: [] for name in STATES}
     for start, end in bars:
         if start in rows:
             state = "present"
@@ -234,19 +234,19 @@ def test_the_states_are_a_partition_and_say_what_each_bar_says(
             state = "absent"
         else:
             state = "unknown"
-        said[state].append((start, end))
+        message[state].append((start, end))
     assert {name: shown(list(cells.spans)) for name, cells in states.items()} == {
-        name: shown(list(Coverage(cells).spans)) for name, cells in said.items()
+        name: shown(list(Coverage(cells).spans)) for name, cells in message.items()
     }
-    assert states.counts == {name: len(cells) for name, cells in said.items()}
+    assert states.counts == {name: len(cells) for name, cells in message.items()}
     assert sum(states.counts.values()) == len(bars)
 
 
 def test_a_cell_is_answered_only_as_a_whole() -> None:
     grid = Grid(Timeframe.parse("1h"))
     span = Span(0, 10 * HOUR)
-    said = Coverage([(HOUR + 1, 4 * HOUR - 1), (5 * HOUR, 6 * HOUR), (8 * HOUR, 11 * HOUR)])
-    assert whole_cells(said, grid, span) == Coverage(
+    message = Coverage([(HOUR + 1, 4 * HOUR - 1), (5 * HOUR, 6 * HOUR), (8 * HOUR, 11 * HOUR)])
+    assert whole_cells(message, grid, span) == Coverage(
         [(2 * HOUR, 3 * HOUR), (5 * HOUR, 6 * HOUR), (8 * HOUR, 10 * HOUR)]
     )
     assert whole_cells(EMPTY, grid, span) == EMPTY

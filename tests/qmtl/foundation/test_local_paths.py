@@ -8,9 +8,9 @@ import pytest
 
 import qmtl
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.local_paths import local_path, web_address
+from qmtl.foundation.local_paths import folder_path, local_path, web_address
 from qmtl.foundation.settings import Settings, SettingsError
-from qmtl.runtime.io.store.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.vendors.ccxt import CcxtVendor
 from qmtl.runtime.io.vendors.files import FilesVendor
 from qmtl.services.registry.sqlite import SqliteStorage
@@ -58,7 +58,7 @@ def test_paths_are_paths(path: str) -> None:
     assert local_path(path, "a store") == Path(path)
 
 
-def test_what_a_file_url_means_is_said() -> None:
+def test_what_a_file_url_means_is_stated() -> None:
     with pytest.raises(InvalidRequestError) as refused:
         local_path("file:///data/bars", "a store")
     assert refused.value.next_step == "write the path itself, '/data/bars'"
@@ -76,7 +76,7 @@ def test_settings_and_variables_refuse_it_with_their_place(here: Path, address: 
 
 
 def test_an_entry_of_a_vendor_is_refused_with_its_place(here: Path) -> None:
-    from qmtl.runtime.sdk.wiring import vendor_at
+    from qmtl.runtime.sdk.from_settings import vendor_at
 
     (here / "qmtl.yml").write_text(
         "seamless:\n  vendors:\n    - {match: 'a', kind: files, path: 's3://bucket/{symbol}.csv'}\n"
@@ -98,3 +98,25 @@ def test_exchanges_are_asked_over_http_alone(url: str) -> None:
     with pytest.raises(InvalidRequestError, match="is not a URL of HTTP"):
         CcxtVendor("binance", urls={"public": url})
     assert web_address("https://api.example.com/v1") == "https://api.example.com/v1"
+
+
+@pytest.mark.parametrize("text", ["mem:", "file:x", "sqlite:bars", "", " ", "a\0b"])
+@pytest.mark.parametrize("make", [EmbeddedStore, qmtl.SeamlessDataProvider, SqliteStorage])
+def test_a_text_that_is_no_path_makes_no_folder(here: Path, make: type, text: str) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        make(text)
+    assert "./" in str(refused.value.next_step)
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["./mem:", "C:bars", "a:b", "x/mem:"])
+def test_a_folder_of_such_a_name_can_be_named(text: str) -> None:
+    assert folder_path(text, "a store") == Path(text)
+    assert folder_path(Path("mem:"), "a store") == Path("mem:")
+
+
+@pytest.mark.parametrize("store", [7, None, [], object(), b"bars"])
+def test_what_is_neither_a_path_nor_a_store_is_refused(here: Path, store: object) -> None:
+    with pytest.raises(InvalidRequestError, match="not a folder or a store"):
+        qmtl.SeamlessDataProvider(store=store)
+    assert list(here.iterdir()) == []

@@ -114,7 +114,7 @@ def test_what_was_built_earlier_holds_within_its_range(
     assert builds == ["XNYS", "XNYS"]
 
 
-def test_a_fault_of_the_library_is_told_as_such(kept: Compiled, builds: Builds) -> None:
+def test_a_fault_of_the_library_is_reported_as_such(kept: Compiled, builds: Builds) -> None:
     ours = Schedules(kept)
     for _ in range(2):  # never taken from memory or from a file: it is tried again
         with pytest.raises(InvalidRequestError) as caught:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,23 @@ def written(folder: Path, text: str, name: str = "qmtl.yml") -> Path:
     return path
 
 
+def test_defaults_are_what_validation_gives_and_build_nothing_that_checks_values(tmp_path: Path) -> None:
+    """To build what checks values takes longer than all else that a command does with settings."""
+    program = (
+        "from qmtl.foundation.settings import Settings, SeamlessSettings\n"
+        "settings = Settings.load(env={})\n"
+        "print(Settings.__pydantic_complete__, SeamlessSettings.__pydantic_complete__)\n"
+        "checked = Settings.model_validate({})\n"
+        "print(settings == checked, settings.model_dump() == checked.model_dump())\n"
+        "print(Settings.load(env={'QMTL_SEAMLESS_SETTLE': '2m'}).seamless.settle)\n"
+        "print(Settings.__pydantic_complete__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == ["False False", "True True", "120.0", "True"]
+
+
 def test_nothing_set_is_all_defaults(folder: Path) -> None:
     seamless = Settings.load(env={}).seamless
     assert seamless.store.name == "qmtl"
@@ -64,15 +83,15 @@ def test_services_and_schemas(folder: Path) -> None:
         "connectors:\n  schema_registry_url: https://registry.example:8443/a\n"
         "schema: {validation_mode: strict}\n",
     )
-    told = Settings.load(path, {})
-    assert told.connectors.schema_registry_url == "https://registry.example:8443/a"
-    assert told.schemas.validation_mode == "strict"
+    reported = Settings.load(path, {})
+    assert reported.connectors.schema_registry_url == "https://registry.example:8443/a"
+    assert reported.schemas.validation_mode == "strict"
     with pytest.warns(SettingsWarning, match="did you mean QMTL_SCHEMA_REGISTRY_URL?"):
         Settings.load(path, {"QMTL_CONNECTORS_SCHEMA_REGISTRY_URL": "http://127.0.0.1:1"})
     env = {"QMTL_SCHEMA_REGISTRY_URL": "http://127.0.0.1:1", "QMTL_SCHEMA_VALIDATION_MODE": "canary"}
-    told = Settings.load(path, env)
-    assert told.connectors.schema_registry_url == "http://127.0.0.1:1"
-    assert told.schemas.validation_mode == "canary"
+    reported = Settings.load(path, env)
+    assert reported.connectors.schema_registry_url == "http://127.0.0.1:1"
+    assert reported.schemas.validation_mode == "canary"
 
 
 def test_every_key_of_a_file(folder: Path) -> None:
@@ -229,7 +248,7 @@ def test_a_file_that_is_not_there_or_not_text(folder: Path) -> None:
         ("QMTL_SEAMLESS_VENDORS", "[{match: a, kind: ccxt, exchang: x}]", "did you mean 'exchange'?"),
     ],
 )
-def test_slips_in_a_variable_are_told_by_its_name(folder: Path, name: str, value: str, says: str) -> None:
+def test_slips_in_a_variable_are_reported_by_its_name(folder: Path, name: str, value: str, says: str) -> None:
     written(folder, EXAMPLE)
     with pytest.raises(SettingsError) as caught:
         Settings.load(env={name: value})
@@ -258,7 +277,7 @@ def test_settings_are_frozen(folder: Path) -> None:
         ("? [1, 2]\n: 3\n", "a key is no text"),
     ],
 )
-def test_yaml_that_is_no_settings_is_told(folder: Path, text: str, why: str) -> None:
+def test_yaml_that_is_no_settings_is_reported(folder: Path, text: str, why: str) -> None:
     with pytest.raises(SettingsError) as refused:
         Settings.load(written(folder, text), {})
     assert why in str(refused.value)
@@ -270,15 +289,15 @@ SECRETS = {"QMTL_SCHEMA_REGISTRY_URL": "http://127.0.0.1:1", "QMTL_SCHEMA_REGIST
 
 @pytest.mark.parametrize("secret", ["007", "null", "a: b", "{", "no", " x ", "'quoted'"])
 def test_credentials_of_variables_are_taken_letter_by_letter(secret: str) -> None:
-    told = Settings.load(env=SECRETS | {"QMTL_SCHEMA_REGISTRY_PASSWORD": secret})
-    assert told.connectors.schema_registry_auth == ("null", secret)
+    reported = Settings.load(env=SECRETS | {"QMTL_SCHEMA_REGISTRY_PASSWORD": secret})
+    assert reported.connectors.schema_registry_auth == ("null", secret)
     token = {"QMTL_SCHEMA_REGISTRY_URL": "http://127.0.0.1:1", "QMTL_SCHEMA_REGISTRY_TOKEN": secret}
     assert Settings.load(env=token).connectors.schema_registry_auth == secret
 
 
 def test_secrets_are_not_shown() -> None:
-    told = Settings.load(env=SECRETS | {"QMTL_SCHEMA_REGISTRY_PASSWORD": "hunter2"})
-    assert "hunter2" not in f"{told!r} {told} {told.model_dump()} {told.model_dump_json()}"
+    reported = Settings.load(env=SECRETS | {"QMTL_SCHEMA_REGISTRY_PASSWORD": "hunter2"})
+    assert "hunter2" not in f"{reported!r} {reported} {reported.model_dump()} {reported.model_dump_json()}"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def _first_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     [(NEW_YEAR, NEW_YEAR + 60), (NEW_YEAR * 1000, None), (NEW_YEAR * 10**6, None), (0, NEW_YEAR)],
     ids=["seconds", "milliseconds", "microseconds", "from zero"],
 )
-def test_ints_of_another_unit_are_told_once(given: tuple[Any, ...]) -> None:
+def test_ints_of_another_unit_are_reported_once(given: tuple[Any, ...]) -> None:
     with pytest.warns(qmtl.SmallIntWarning, match=r"is nanoseconds, which is 1970-.* \* 10\*\*9"):
         warn_of_small_ints(*given)
     with warnings.catch_warnings():
@@ -43,7 +43,7 @@ def test_ints_of_another_unit_are_told_once(given: tuple[Any, ...]) -> None:
         ("2024-01-01", NEW_YEAR * SECOND),
     ],
 )
-def test_nanoseconds_and_texts_are_not_told(given: tuple[Any, ...]) -> None:
+def test_nanoseconds_and_texts_are_not_reported(given: tuple[Any, ...]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_small_ints(*given)
@@ -53,13 +53,13 @@ def test_the_value_is_what_it_was_whatever_its_size() -> None:
     assert to_ns(NEW_YEAR) == NEW_YEAR
 
 
-def test_a_fetch_of_seconds_is_told_at_the_line_that_asked(tmp_path: Any) -> None:
+def test_a_fetch_of_seconds_is_reported_at_the_line_that_asked(tmp_path: Any) -> None:
     with (
         qmtl.SeamlessDataProvider(tmp_path / "bars", vendors={}) as provider,
-        pytest.warns(qmtl.SmallIntWarning) as told,
+        pytest.warns(qmtl.SmallIntWarning) as reported,
     ):
         provider.fetch("ohlcv:test:X:1m", NEW_YEAR, NEW_YEAR + 600)
-    assert told[0].filename == __file__
+    assert reported[0].filename == __file__
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qmtl.foundation.schema.bundle import Bundle
+from qmtl.foundation.schema.governance.bundle import Bundle
 
 ROOT = Path(__file__).parents[3]
 LINE = ["uv", "run", "python", "scripts/schema/audit_log.py", "--bundle", "schemas/v1"]
@@ -58,7 +58,7 @@ def test_a_bundle_that_is_none_is_exit_2(checkout: Path) -> None:
 
 def test_the_log_of_this_checkout_holds() -> None:
     """Whatever was written down here, nobody has edited it since."""
-    from qmtl.foundation.schema.audit import read
+    from qmtl.foundation.schema.governance.audit import read
 
     log = ROOT / "schemas" / "audit_log.jsonl"
     found = read(log.read_bytes())

@@ -1,1 +1,1 @@
-"""Whether a text that is JSON is a schema, by the rules of its language; every refusal names the place."""
+"""Whether a text that is JSON is a schema, by the rules of its language; every error names the place."""

@@ -64,7 +64,7 @@ def _fits_record(value: Any, node: Any, inside: str, known: Mapping[str, Known])
     return all(
         _fits(value[field["name"]], field["type"], inside, known)
         if field["name"] in value
-        else "default" in field  # which is judged for itself
+        else "default" in field  # which is checked on its own
         for field in node["fields"]
     )
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from qmtl.foundation.errors import MissingDependencyError
+from qmtl.foundation.schema.bounded_cache import BoundedCache
 from qmtl.foundation.schema.documents import Document
-from qmtl.foundation.schema.kept import Kept
 
 if TYPE_CHECKING:
     from referencing import Resource
@@ -19,9 +19,9 @@ DRAFT_2020_12 = "https://json-schema.org/draft/2020-12/schema"
 
 # Where a schema holds others by name, each read as if it stood alone.
 _PARTS = {DRAFT_07: ("properties", "definitions"), DRAFT_2020_12: ("properties", "$defs")}
-# Versions of a schema repeat most of their parts: those that are well formed, by dialect and text. The room
+# Versions of a schema repeat most of their parts: those that are well formed, by dialect and text. The limit
 # is in characters.
-_well_formed: Kept[tuple[str, str], bool] = Kept(4 * 2**20)
+_well_formed: BoundedCache[tuple[str, str], bool] = BoundedCache(4 * 2**20)
 
 
 def check(value: Any, references: Mapping[str, Document]) -> None:
@@ -55,7 +55,7 @@ def _check_metaschema(value: Any, named: str) -> None:
 def _without_known(value: Any, named: str) -> tuple[Any, dict[tuple[str, str], None]]:
     """The schema without parts that are known to be well formed, and those that stay, by dialect and text.
 
-    The metaschema asks the same of such a part as of a schema that stands alone, and nothing of its name.
+    The metaschema requires the same of such a part as of a schema of its own, whatever its name.
     """
     new: dict[tuple[str, str], None] = {}
     if not isinstance(value, dict):
@@ -65,10 +65,10 @@ def _without_known(value: Any, named: str) -> tuple[Any, dict[tuple[str, str], N
         if isinstance(value.get(keyword), dict):
             rest[keyword] = {}
             for name, part in value[keyword].items():
-                told = (named, repr(part))
-                if told not in new and _well_formed.get(told) is None:
+                key = (named, repr(part))
+                if key not in new and _well_formed.get(key) is None:
                     rest[keyword][name] = part
-                    new[told] = None
+                    new[key] = None
     return rest, new
 
 
@@ -79,7 +79,7 @@ def _first_error(value: Any, named: str) -> Any:
     except ImportError:
         raise MissingDependencyError("jsonschema", extra="schemas") from None
     kind = Draft7Validator if named == DRAFT_07 else Draft202012Validator
-    # Of the formats `regex` matters: an expression that cannot be read judges nothing.
+    # Of the formats `regex` matters: an expression that cannot be read cannot be applied.
     validator = kind(kind.META_SCHEMA, format_checker=kind.FORMAT_CHECKER)
     try:
         return best_match(validator.iter_errors(value))

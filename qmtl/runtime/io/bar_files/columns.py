@@ -1,4 +1,4 @@
-"""Which column of a table is which, which rows are meant, and which columns nobody asked for."""
+"""Which column of a table is which, which rows are selected, and which columns are unused."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _SHOWN = 12
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenColumns:
     """Positions of columns in a table.
 
-    stamp: of the stamp; two if date and time stand apart. values: of each bar column that there is, but `ts`.
+    stamp: of the stamp; two if date and time stand apart. values: of each bar column present, without `ts`.
     where: of the conditions, with the value that a row must have. declared: of columns that a condition
-    names, also one that any value meets. unused: of all that were not asked for.
+    names, also one that any value meets. unused: of all others.
     """
 
     stamp: tuple[int, ...]
@@ -38,14 +38,14 @@ class Chosen:
     declared: frozenset[int]
     unused: tuple[int, ...]
 
-    def called(self, name: str, table: Table) -> str:
+    def name_in_file(self, name: str, table: Table) -> str:
         """What a bar column is called in the file."""
         positions = self.stamp if name == "ts" else (self.values[name],)
         return " and ".join(table.header[position] for position in positions)
 
 
-def choose(table: Table, reading: Reading) -> Chosen:
-    """Raises `InvalidRequestError` where a column cannot be told."""
+def choose_columns(table: Table, reading: Reading) -> ChosenColumns:
+    """Raises `InvalidRequestError` where a column cannot be identified."""
     columns = reading.columns
     if columns.order and not table.is_positional:
         raise InvalidRequestError(
@@ -76,7 +76,7 @@ def choose(table: Table, reading: Reading) -> Chosen:
     )
     conditions = {_position(table, column, "where"): value for column, value in reading.where.items()}
     used = {*stamp, *found.values(), *conditions}
-    return Chosen(
+    return ChosenColumns(
         stamp,
         found,
         {position: value for position, value in conditions.items() if value != ANYTHING},
@@ -85,9 +85,9 @@ def choose(table: Table, reading: Reading) -> Chosen:
     )
 
 
-def chosen_rows(table: Table, chosen: Chosen) -> pl.LazyFrame:
+def select_rows(table: Table, chosen: ChosenColumns) -> pl.LazyFrame:
     """`line`, `blank`, `ts` and the bar columns as they are stored, of the rows that meet the conditions."""
-    return meant(table, chosen).select(
+    return matching_rows(table, chosen).select(
         "line",
         "blank",
         _stamp(table, chosen).alias("ts"),
@@ -95,7 +95,7 @@ def chosen_rows(table: Table, chosen: Chosen) -> pl.LazyFrame:
     )
 
 
-def meant(table: Table, chosen: Chosen) -> pl.LazyFrame:
+def matching_rows(table: Table, chosen: ChosenColumns) -> pl.LazyFrame:
     """The rows of the table that meet the conditions."""
     lazy = table.lazy
     for position, value in chosen.where.items():
@@ -107,7 +107,7 @@ def text_of(position: int) -> pl.Expr:
     return pl.col(key(position)).cast(pl.String).str.strip_chars()
 
 
-def _stamp(table: Table, chosen: Chosen) -> pl.Expr:
+def _stamp(table: Table, chosen: ChosenColumns) -> pl.Expr:
     if len(chosen.stamp) == 1:
         return pl.col(key(chosen.stamp[0]))
     return pl.concat_str([text_of(position) for position in chosen.stamp], separator=" ")
@@ -115,12 +115,12 @@ def _stamp(table: Table, chosen: Chosen) -> pl.Expr:
 
 def _usual(table: Table, wanted: str, reading: Reading) -> int:
     header, columns = table.header, reading.columns
-    asked = columns.named.get(wanted)
-    usual = USUAL[wanted] if asked is None else (_plain(asked),)
-    candidates = [i for i, c in enumerate(header) if c == asked] or [
+    given_name = columns.named.get(wanted)
+    usual = USUAL[wanted] if given_name is None else (_plain(given_name),)
+    candidates = [i for i, c in enumerate(header) if c == given_name] or [
         i for i, c in enumerate(header) if _plain(c) in usual
     ]
-    if not candidates and wanted == "ts" and asked is None:
+    if not candidates and wanted == "ts" and given_name is None:
         candidates = _indexes(table)
     if len(candidates) == 1:
         return candidates[0]
@@ -135,7 +135,7 @@ def _usual(table: Table, wanted: str, reading: Reading) -> int:
     raise InvalidRequestError(
         f"{table.name} has {len(candidates) or 'no'} column{'s'[: len(candidates) != 1]}"
         f" for {wanted!r}{': ' + _list(header[i] for i in candidates) if candidates else ''}",
-        why=(f"`columns=` asks for {asked!r}; " if asked is not None else "")
+        why=(f"`columns=` asks for {given_name!r}; " if given_name is not None else "")
         + f"its columns are {_list(header)}",
         next_step=next_step,
     )
@@ -172,7 +172,7 @@ def _list(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name in names)
 
 
-def note_of_unused(table: Table, chosen: Chosen) -> tuple[str, ...]:
+def note_of_unused(table: Table, chosen: ChosenColumns) -> tuple[str, ...]:
     """One sentence that names the columns of a file that were not used."""
     if not chosen.unused:
         return ()

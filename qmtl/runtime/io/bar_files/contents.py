@@ -1,4 +1,4 @@
-"""What a file holds, where it is not what its name says: a page of HTML, or a message of a service."""
+"""Files that are not what their name says: a page of HTML, or an error message of a service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TITLE = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 _HTML = re.compile(r"\s*(?:<!--.*?-->\s*)?<(?:!doctype html|html|head|body|\?xml|!doctype)", re.IGNORECASE)
 _SHOWN = 200
 
-HEAD = 1 << 16  # bytes that are enough to tell
+HEAD = 1 << 16  # bytes that are enough to recognize the content
 
 
 def refuse_page(head: bytes, name: str) -> None:
@@ -23,10 +23,10 @@ def refuse_page(head: bytes, name: str) -> None:
     if not _HTML.match(text):
         return
     found = _TITLE.search(text)
-    said = html.unescape(" ".join((found[2] if found else re.sub(r"<[^>]*>", " ", text)).split()))
+    message = html.unescape(" ".join((found[2] if found else re.sub(r"<[^>]*>", " ", text)).split()))
     raise InvalidRequestError(
         f"{name} is a web page, and no table",
-        why=f"it says: {said[:_SHOWN]!r}",
+        why=f"it says: {message[:_SHOWN]!r}",
         next_step="a server answered with a message in place of the file: fetch it again",
     )
 
@@ -39,7 +39,7 @@ def refuse_json(head: bytes, name: str) -> None:
     try:
         value = parsed(text)
     except ValueError:
-        # A longer text is cut here; a quoted name behind the brace tells it all the same.
+        # A longer text is cut here; a quoted name after the brace is enough to recognize an object.
         if not re.match(r'\{\s*"[^"]*"\s*:|\[\s*[\[{]', text):
             return
         value = None
@@ -58,10 +58,10 @@ def refuse_json(head: bytes, name: str) -> None:
 
 def not_a_table(value: Any, name: str, text: str) -> InvalidRequestError:
     """For JSON that holds no table: what it says instead."""
-    said = text if value is None else json.dumps(value, ensure_ascii=False)
+    message = text if value is None else json.dumps(value, ensure_ascii=False)
     return InvalidRequestError(
         f"{name} holds no table; it is a message",
-        why=f"it says: {said[:_SHOWN]}",
+        why=f"it says: {message[:_SHOWN]}",
         next_step="a service answered with a message in place of bars: ask it again",
     )
 

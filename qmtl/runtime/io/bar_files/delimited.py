@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.runtime.io.bar_files.byte_order import by_zeros
 from qmtl.runtime.io.bar_files.unpacking import PlainFile
 
-# In this order: a file of tabs or semicolons may hold commas in its fields, seldom the other way round.
+# In this order: a file of tabs or semicolons may hold commas in its fields, rarely the other way round.
 _SEPARATORS = ("\t", ";", ",", "|")
 _BLOCK = 1 << 24
 _LONGEST_LINE = 1 << 20
@@ -32,7 +34,7 @@ class Dialect:
 
 
 def dialect_of(file: PlainFile, order: tuple[str, ...], *, skip_head: int, separator: str | None) -> Dialect:
-    """The dialect told by the first line behind those to skip; `order` are names that were given by position.
+    """The dialect of the first line behind those to skip; `order` are names that were given by position.
 
     A first line without any number is a header. Raises `InvalidRequestError` if there is neither a header nor
     an order, or the order does not fit.
@@ -45,10 +47,13 @@ def dialect_of(file: PlainFile, order: tuple[str, ...], *, skip_head: int, separ
     separator = separator or next((s for s in _SEPARATORS if s in line), None)
     if separator is None or separator not in line:
         looked_for = "commas, semicolons, tabs or pipes" if separator is None else repr(separator)
+        further_down = "write the file as CSV; if the table begins further down, say `skip_head=N`"
         raise InvalidRequestError(
             f"{file.name}, line {number}: no separator is found",
             why=f"fields are separated by {looked_for}, and the line is {line[:80]!r}",
-            next_step="write the file as CSV; if the table begins further down, say `skip_head=N`",
+            next_step="name what stands between its fields with `separator=`, such as `separator=' '`"
+            if _looks_like_a_bar(re.split(r"[\s,;|:~^]+", line))
+            else further_down,
         )
     try:
         fields = next(csv.reader([line], delimiter=separator))
@@ -81,10 +86,11 @@ def _first_line(file: PlainFile, skip: int) -> tuple[int, str]:
             except UnicodeDecodeError:
                 _not_utf8(file, number)
             if "\0" in line:
+                likely = by_zeros(raw) if number == 1 else None
                 raise InvalidRequestError(
                     f"{file.name}, line {number}: this is not UTF-8 text",
-                    why="it holds zero bytes, as UTF-16 without a mark does, and files that are no text",
-                    next_step="say how the file is encoded, for example `encoding=utf-16-le`",
+                    why="it holds zero bytes, as UTF-16 and UTF-32 without a mark do, and what is no text",
+                    next_step=f"say how the file is encoded, for example `encoding={likely or 'utf-16-le'}`",
                 )
             if line.strip() and number > skip:
                 return number, line.rstrip("\r\n")
@@ -115,11 +121,11 @@ class Census(NamedTuple):
 def check_records(
     file: PlainFile, dialect: Dialect, census: Census, skipped: int, rows: int, blank: int
 ) -> None:
-    """Refuse short lines and fields that run over lines, which a scan takes without a word.
+    """Refuse short lines and fields that run over lines, which a scan accepts silently.
 
-    Counts tell the usual file: no quotes, one line a row, and the separators that its width demands. (A line
-    with too many fields has stopped the scan already, so that no excess can hide a lack.) Only other files
-    are looked at line by line. Raises `InvalidRequestError` with the line.
+    Counts recognize the usual file: no quotes, one line a row, and the separators that its width demands. (A
+    line with too many fields has stopped the scan already, so that no excess can hide a lack.) Only other
+    files are looked at line by line. Raises `InvalidRequestError` with the line.
     """
     lines, separators, quotes = census
     per_row = dialect.width - 1
@@ -131,30 +137,38 @@ def check_records(
 
 def find_bad_record(file: PlainFile, dialect: Dialect, skipped: int) -> None:
     """Raise `InvalidRequestError` for the first line that is not one record of the right width, if any."""
-    reader = csv.reader(_lines(file), delimiter=dialect.separator)
-    before = 0
-    try:
-        for fields in reader:
-            first, last, before = before + 1, reader.line_num, reader.line_num
-            if last <= skipped or not fields:
-                continue
-            if last != first:
-                _bad_record(
-                    file, first, f"a quoted field runs on to line {last}", "write each bar on one line"
-                )
-            if not any(fields) and len(fields) == dialect.width:
-                _bad_record(file, first, "all its fields are empty", "fill it, or take it out")
-            if len(fields) != dialect.width:
-                plural = "" if len(fields) == 1 else "s"
-                _bad_record(
-                    file,
-                    first,
-                    f"it has {len(fields)} field{plural}, and the first line has {dialect.width}",
-                    "mend the line; if it is the last one, the file is cut short; lines that are no bars"
-                    " are left out with `skip_head=N` and `skip_foot=N`",
-                )
-    except csv.Error as error:
-        _bad_record(file, before + 1, str(error), "mend the line")
+    with closing(_lines(file)) as lines:  # a refusal leaves no file open
+        reader = csv.reader(lines, delimiter=dialect.separator)
+        before = 0
+        try:
+            for fields in reader:
+                first, last, before = before + 1, reader.line_num, reader.line_num
+                if last <= skipped or not fields:
+                    continue
+                if last != first:
+                    _bad_record(
+                        file, first, f"a quoted field runs on to line {last}", "write each bar on one line"
+                    )
+                if not any(fields) and len(fields) == dialect.width:
+                    _bad_record(file, first, "all its fields are empty", "fill it, or take it out")
+                if len(fields) != dialect.width:
+                    plural = "" if len(fields) == 1 else "s"
+                    step = "fix the line; if it is the last one, the file is cut short"
+                    if not _looks_like_a_bar(fields):
+                        step += "; lines that are no bars are left out with `skip_head=N` and `skip_foot=N`"
+                    _bad_record(
+                        file,
+                        first,
+                        f"it has {len(fields)} field{plural}, and the first line has {dialect.width}",
+                        step,
+                    )
+        except csv.Error as error:
+            _bad_record(file, before + 1, str(error), "fix the line")
+
+
+def _looks_like_a_bar(fields: Sequence[str]) -> bool:
+    """Whether a line holds a stamp and some prices, so that leaving it out must not be advised."""
+    return sum(any(map(str.isdigit, field)) for field in fields) > 2
 
 
 def _bad_record(file: PlainFile, line: int, why: str, next_step: str) -> NoReturn:
@@ -174,7 +188,7 @@ def census_of(file: PlainFile, separator: str) -> Census:
     return Census(lines + (last != b"\n"), separators, quotes)
 
 
-def _lines(file: PlainFile) -> Iterator[str]:
+def _lines(file: PlainFile) -> Generator[str]:
     with file.path.open("rb") as stream:
         for number, raw in enumerate(stream, 1):
             try:

@@ -15,13 +15,13 @@ _PLACES = {"ns": 0, "us": 3, "ms": 6, "s": 9}
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 INTEGER = re.compile(r"[+-]?\d+")
 
-# Spreadsheets of the 1900 date system count days since this one; they know milliseconds.
+# Spreadsheets of the 1900 date system count days since this one; their resolution is milliseconds.
 _EXCEL_EPOCH = -25_569 * DAY
 _EXCEL_TICK = 1_000_000
 
 
 def integers(count: pl.Expr, unit: str) -> pl.Expr:
-    """Int64 nanoseconds of whole counts, null beyond what nanoseconds can tell."""
+    """Int64 nanoseconds of whole counts, null beyond the range of nanoseconds."""
     size = UNITS[unit]
     return pl.when(count.is_between(-(-EARLIEST // size), LATEST // size)).then(count * size)
 
@@ -42,10 +42,10 @@ def decimals(text: pl.Expr, unit: str) -> pl.Expr:
     end = parts.struct.field("whole").str.len_bytes().cast(pl.Int64) + power + _PLACES[unit]
     possible = end.is_between(0, 40)
     end = end.clip(0, 40)
-    kept = digits.str.slice(0, end)
+    integral = digits.str.slice(0, end)
     beyond = digits.str.slice(end).str.strip_chars("0")
     zeros = pl.lit("0").repeat_by((end - size).clip(0, 40)).list.join("")
-    value = pl.concat_str(pl.lit("0"), kept, zeros).cast(pl.Int64, strict=False)
+    value = pl.concat_str(pl.lit("0"), integral, zeros).cast(pl.Int64, strict=False)
     signed = pl.when(parts.struct.field("sign") == "-").then(-value).otherwise(value)
     fits = possible & (beyond == "") & signed.is_between(EARLIEST, LATEST)
     nothing = (digits != "") & (digits.str.strip_chars("0") == "")

@@ -40,7 +40,7 @@ _FIELDS: Mapping[str, str] = {
     "B": rf"(?i:{'|'.join(_MONTHS)})",
     "a": rf"(?i:{'|'.join(name[:3] for name in _DAYS)})",
     "A": rf"(?i:{'|'.join(_DAYS)})",
-    "z": r"Z|[+-]\d{2}:?\d{2}",
+    "z": r"Z|[+-]\d{2}(?::?\d{2})?",
 }
 _TWO_DIGITS = frozenset("mdHIMS")
 _SHORTHANDS = {"T": "%H:%M:%S", "F": "%Y-%m-%d", "R": "%H:%M", "D": "%m/%d/%y"}
@@ -50,10 +50,10 @@ _HELP = (
 
 
 class Written(NamedTuple):
-    """What a stamp says.
+    """The parts of a stamp.
 
     wall: naive nanoseconds on the clock that it names or leaves open, null where it is no time.
-    offset: nanoseconds that this clock is ahead of UTC, None if the stamp does not tell.
+    offset: nanoseconds that this clock is ahead of UTC, None if the stamp does not give it.
     """
 
     wall: pl.Expr
@@ -61,6 +61,7 @@ class Written(NamedTuple):
 
 
 class _Pattern(NamedTuple):
+    text: str
     regex: str
     fields: frozenset[str]
 
@@ -77,14 +78,41 @@ class StampFormat:
         return "z" in self.patterns[0].fields
 
     def read(self, text: pl.Expr) -> Written:
-        """The expression is null wherever the text does not fit whole, or a field is out of range.
+        """The expression is null wherever the text fits no format whole, or a field is out of range.
 
-        24:00 is the midnight at the end of its day. No second has the number 60.
+        24:00 is the midnight at the end of its day. No second has the number 60. Null is also a text that two
+        formats read as different times: the order of the formats does not decide which is meant.
         """
         readings = [_read(text, pattern) for pattern in self.patterns]
+        if len(readings) == 1:
+            return readings[0]
         offsets = [reading.offset for reading in readings if reading.offset is not None]
         return Written(
-            pl.coalesce([reading.wall for reading in readings]), pl.coalesce(offsets) if offsets else None
+            _agreed([reading.wall for reading in readings]),
+            # Of a format that does not fit, an offset is none.
+            _agreed([pl.when(r.wall.is_not_null()).then(r.offset) for r in readings]) if offsets else None,
+        )
+
+    def swapped(self, text: str) -> str | None:
+        """This format with day and month exchanged, if a text fits that."""
+        parts = [pattern.text for pattern in self.patterns if {"d", "m"} <= pattern.fields]
+        for part in parts:
+            other = re.sub("%[dm]", lambda match: "%m" if match[0] == "%d" else "%d", part)
+            if parse_format(other).meanings(text):
+                return self.text.replace(part, other)
+        return None
+
+    def meanings(self, text: str) -> tuple[tuple[str, int], ...]:
+        """Each format that fits a text, with the time on its own clock that it reads (ns since 1970)."""
+        column = pl.DataFrame({"text": [text]}, schema={"text": pl.String})
+        read = column.select(
+            _read(pl.col("text"), pattern).wall.cast(pl.Int64).alias(str(place))
+            for place, pattern in enumerate(self.patterns)
+        ).row(0)
+        return tuple(
+            (pattern.text, wall)
+            for pattern, wall in zip(self.patterns, read, strict=True)
+            if wall is not None
         )
 
 
@@ -96,8 +124,14 @@ def parse_format(text: str) -> StampFormat:
     return StampFormat(text, patterns)
 
 
-def _compile(form: str, whole: str) -> _Pattern:
-    form = re.sub(r"%([TFRD])", lambda match: _SHORTHANDS[match[1]], form)
+def _agreed(values: list[pl.Expr]) -> pl.Expr:
+    """The one value of several expressions where all that are not null agree; else null."""
+    least, most = pl.min_horizontal(values), pl.max_horizontal(values)
+    return pl.when(least == most).then(least)
+
+
+def _compile(text: str, text_given: str) -> _Pattern:
+    form = re.sub(r"%([TFRD])", lambda match: _SHORTHANDS[match[1]], text)
     regex, fields, rest = "", set[str](), form
     was_number = False
     while rest:
@@ -112,33 +146,33 @@ def _compile(form: str, whole: str) -> _Pattern:
             regex, was_number = regex + "%", False
             continue
         if letter in fields:
-            raise _unusable(whole, f"%{letter} is there twice")
+            raise _unusable(text_given, f"%{letter} is there twice")
         if letter in _TWO_DIGITS:
-            # Beside another number only the count of digits tells where one ends.
+            # Next to another number only the count of digits shows where one ends.
             joined = was_number or re.match(r"%[YymdHIMSf]", rest) is not None
             digits = r"\d{2}" if joined else r"\d{1,2}"
         elif letter in _FIELDS:
             digits = _FIELDS[letter]
         else:
-            raise _unusable(whole, f"%{letter} is not known")
+            raise _unusable(text_given, f"%{letter} is not known")
         regex += f"(?P<{letter}>{digits})"
         fields.add(letter)
         was_number = letter in _TWO_DIGITS or letter in "Yyf"
-    _check(fields, whole)
-    return _Pattern(f"^(?:{regex})$", frozenset(fields))
+    _check(fields, text_given)
+    return _Pattern(text, f"^(?:{regex})$", frozenset(fields))
 
 
 def _literal(character: str) -> str:
     return "\\" + character if character in r".^$*+?{}[]\()" else character
 
 
-def _check(fields: set[str], whole: str) -> None:
+def _check(fields: set[str], text_given: str) -> None:
     if not fields & set("Yy") or not fields & set("mbB") or "d" not in fields:
-        raise _unusable(whole, "it names no year, month and day")
+        raise _unusable(text_given, "it names no year, month and day")
     if ("I" in fields) != ("p" in fields):
-        raise _unusable(whole, "%I and %p, the hours before and after noon, belong together")
+        raise _unusable(text_given, "%I and %p, the hours before and after noon, belong together")
     if len(fields & set("HI")) > 1 or len(fields & set("Yy")) > 1 or len(fields & set("mbB")) > 1:
-        raise _unusable(whole, "one part of the time is there twice")
+        raise _unusable(text_given, "one part of the time is there twice")
 
 
 def _unusable(text: str, why: str) -> InvalidRequestError:
@@ -174,7 +208,7 @@ def _read(text: pl.Expr, pattern: _Pattern) -> Written:
         nanos = found.struct.field("f").str.pad_end(9, "0").cast(pl.Int64)
     if "H" in fields:
         in_range |= (hour == 24) & (minute == 0) & (second == 0) & (nanos == 0)
-    # From the first of the month, so that a day that the month lacks shows itself by leaving it.
+    # Counted from the first of the month: a day that the month lacks lands in the next one.
     safe_month, safe_year = month.clip(1, 12), year.clip(FIRST_YEAR, LAST_YEAR)
     date = pl.date(safe_year, safe_month, 1).cast(pl.Int32).cast(pl.Int64) + day - 1
     its_month = date.cast(pl.Int32).cast(pl.Date).dt.month()
@@ -203,6 +237,7 @@ def _named(found: pl.Expr, letter: str, names: list[str]) -> pl.Expr:
 
 def _offset(text: pl.Expr) -> pl.Expr:
     digits = text.str.replace(":", "", literal=True)
-    size = digits.str.slice(1, 2).cast(pl.Int64) * HOUR + digits.str.slice(3, 2).cast(pl.Int64) * MINUTE
+    minutes = digits.str.slice(3, 2).cast(pl.Int64, strict=False).fill_null(0)  # +00, as PostgreSQL writes it
+    size = digits.str.slice(1, 2).cast(pl.Int64) * HOUR + minutes * MINUTE
     signed = pl.when(digits.str.starts_with("-")).then(-size).otherwise(size)
     return pl.when(text == "Z").then(pl.lit(0, dtype=pl.Int64)).otherwise(signed)

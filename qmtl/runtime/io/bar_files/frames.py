@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import pyarrow as pa
 
 from qmtl.foundation.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def polars_frame(frame: Any) -> pl.DataFrame:
@@ -19,6 +21,8 @@ def polars_frame(frame: Any) -> pl.DataFrame:
         return frame
     if isinstance(frame, pl.LazyFrame):
         return frame.collect()
+    import pyarrow as pa  # it takes as long to load as polars, and the import of a file has no use for it
+
     try:
         table = frame if isinstance(frame, pa.Table) else _arrow(frame)
         converted = pl.from_arrow(table)
@@ -33,6 +37,8 @@ def polars_frame(frame: Any) -> pl.DataFrame:
 
 
 def _arrow(frame: Any) -> pa.Table:
+    import pyarrow as pa
+
     if isinstance(frame, pa.RecordBatch):
         return pa.Table.from_batches([frame])
     if isinstance(frame, pa.RecordBatchReader):

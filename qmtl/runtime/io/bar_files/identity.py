@@ -1,4 +1,4 @@
-"""Which columns tell instruments apart, so that several series are never taken for one.
+"""Which columns identify the instrument of a row, so that several series are never taken for one.
 
 The names are those that exports of exchanges, brokers and data vendors use for what a row is *of*; a column
 of texts with few values is taken for one too, whatever its name.
@@ -86,14 +86,14 @@ OTHER_NAMES = frozenset(
 )
 IDENTITY_NAMES = SYMBOL_NAMES | TIMEFRAME_NAMES | OTHER_NAMES
 
-# More values than these, or fewer than two rows for each, and a column of texts is a remark, not an identity.
-FEW = 1_000
+# A text column with more values than this, or fewer than two rows for each, is a remark, not an identity.
+MAX_VALUES = 1_000
 
 _TIME_WORDS = ("date", "time", "day", "timestamp")
 _SUFFIX = re.compile(r"_(?:id|code|name|no|number)$")
 _NUMBER = re.compile(r"[($€£¥+-]*[\d.,' ]*\d[\d.,' ]*(?:[eE][+-]?\d+)?[ KMBTkmbt%)]*")
 _TIME = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b.*|\d{1,2}:\d{2}.*")
-_NOT_SAID = frozenset({"", "nan", "null", "none", "n/a", "na", "-", "true", "false", "yes", "no", "t", "f"})
+_NO_VALUE = frozenset({"", "nan", "null", "none", "n/a", "na", "-", "true", "false", "yes", "no", "t", "f"})
 
 
 def plain_name(column: str) -> str:
@@ -107,20 +107,20 @@ def is_identity_name(column: str) -> bool:
     return name in IDENTITY_NAMES or _SUFFIX.sub("", name) in IDENTITY_NAMES
 
 
-def tells_apart(column: str, values: Sequence[str], rows: int) -> bool:
-    """Whether a column with these distinct values, over so many rows, tells several series apart.
+def identifies_series(column: str, values: Sequence[str], rows: int) -> bool:
+    """Whether a column with these distinct values, over so many rows, distinguishes several series.
 
     values: distinct, as text. By its name a column does as soon as it has two values, whatever they are; any
     other does if its values are words (no numbers, times, or yes and no), few, and repeated.
     """
-    said = [value for value in values if value.strip().lower() not in _NOT_SAID]
+    stated = [value for value in values if value.strip().lower() not in _NO_VALUE]
     if is_identity_name(column):
         return len({value.strip() for value in values if value.strip()}) > 1
     if any(word in plain_name(column).split("_") for word in _TIME_WORDS):
         return False
-    if any(_NUMBER.fullmatch(value.strip()) or _TIME.fullmatch(value.strip()) for value in said):
+    if any(_NUMBER.fullmatch(value.strip()) or _TIME.fullmatch(value.strip()) for value in stated):
         return False
-    return 1 < len(said) <= FEW and 2 * len(said) <= rows
+    return 1 < len(stated) <= MAX_VALUES and 2 * len(stated) <= rows
 
 
 def contradicts(column: str, value: str, series: SeriesId) -> bool:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.runtime.io.bar_files.byte_order import by_zeros, mark_of
 from qmtl.runtime.io.bar_files.contents import not_a_table
+from qmtl.runtime.io.bar_files.json_keyed import rows_by_time
 from qmtl.runtime.io.bar_files.json_text import parsed
 from qmtl.runtime.io.bar_files.unpacking import PlainFile
 
@@ -25,14 +28,14 @@ _LINES_HELP = "write one JSON object on each line, with numbers or null as value
 
 @dataclass(frozen=True)
 class JsonTable:
-    """frame: the columns, as they are stored; lines: Int64, where each row stands; beside: single values."""
+    """frame: the columns, as stored; lines: Int64, the line of each row; metadata: single values."""
 
     frame: pl.DataFrame
     lines: pl.Series
     has_names: bool
     place: Literal["line", "row"]
     notes: tuple[str, ...] = ()
-    beside: tuple[tuple[str, str], ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
 
     @property
     def header(self) -> list[str]:
@@ -92,8 +95,8 @@ def _object_lines(file: PlainFile) -> JsonTable:
 def _object_places(file: PlainFile) -> list[int]:
     """The numbers of the lines with text. Raises `InvalidRequestError` for an object with a key twice.
 
-    Of two values the library would take one without a word. Only lines with more or fewer keys than the first
-    are looked at closely.
+    Of two values the library would silently take one. Only lines with more or fewer keys than the first are
+    checked.
     """
     lines: list[int] = []
     usual = None
@@ -168,16 +171,31 @@ def _document(file: PlainFile) -> Any:
     try:
         return _parsed(file.path.read_text("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise InvalidRequestError(f"{file.name} is not UTF-8", why=str(error)) from error
+        raise InvalidRequestError(
+            f"{file.name} is not UTF-8, as JSON has to be",
+            why=str(error),
+            next_step=f"write it again as UTF-8: iconv -f {_likely_encoding(file.path)} -t UTF-8",
+        ) from error
     except ValueError as error:
         raise InvalidRequestError(
             f"{file.name} cannot be read as JSON", why=str(error), next_step="check the file"
         ) from error
 
 
+def _likely_encoding(path: Path) -> str:
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    mark = mark_of(head)
+    return (by_zeros(head) if mark is None else mark.encoding) or "ENCODING"
+
+
 def _parsed(text: str) -> Any:
     return parsed(
-        text, parse_int=str, parse_float=str, parse_constant=_no_constant, object_pairs_hook=_each_key_once
+        text,
+        parse_int=str,
+        parse_float=str,
+        parse_constant=_no_constant,
+        object_pairs_hook=_refuse_duplicate_keys,
     )
 
 
@@ -185,7 +203,7 @@ def _no_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
@@ -208,7 +226,7 @@ def _of_document(value: Any, table: str | None, name: str) -> JsonTable:
                 why=f"tables are at: {', '.join(map(repr, candidates)) or 'nowhere'}",
                 next_step="name one of them with `table=NAME`",
             )
-        return _read_table(part, name, _beside(value, table))
+        return _read_table(part, name, _metadata(value, table))
     if not candidates:
         raise not_a_table(value, name, "")
     if len(candidates) > 1:
@@ -218,12 +236,12 @@ def _of_document(value: Any, table: str | None, name: str) -> JsonTable:
             next_step=f"say which with `table={next(iter(candidates))}`",
         )
     ((path, part),) = candidates.items()
-    found = _read_table(part, name, _beside(value, path) if path else ())
+    found = _read_table(part, name, _metadata(value, path) if path else ())
     if not path:
         return found
     note = f"the table was read from {path!r}"
     return JsonTable(
-        found.frame, found.lines, found.has_names, found.place, (*found.notes, note), found.beside
+        found.frame, found.lines, found.has_names, found.place, (*found.notes, note), found.metadata
     )
 
 
@@ -241,10 +259,12 @@ def _is_table(value: Any) -> bool:
         return bool(value) and (
             all(isinstance(row, dict) for row in value) or all(isinstance(row, list) for row in value)
         )
-    return isinstance(value, dict) and (_is_split(value) or len(_arrays(value)) > 1)
+    return isinstance(value, dict) and (
+        is_split(value) or len(_arrays(value)) > 1 or rows_by_time(value) is not None
+    )
 
 
-def _is_split(value: dict[str, Any]) -> bool:
+def is_split(value: dict[str, Any]) -> bool:
     """As pandas writes `orient="split"`: names in one list, rows in another."""
     rows = value.get("data")
     return (
@@ -281,8 +301,8 @@ def _at(value: Any, table: str, name: str, candidates: dict[str, Any]) -> Any:
     return value
 
 
-def _beside(value: Any, path: str) -> tuple[tuple[str, str], ...]:
-    """Single values on the way to the table: what a document says of all its rows."""
+def _metadata(value: Any, path: str) -> tuple[tuple[str, str], ...]:
+    """Single values on the path to the table, which describe all of its rows."""
     found: list[tuple[str, str]] = []
     for step in ["", *path.split(".")][: path.count(".") + 1]:
         value = value.get(step, value) if isinstance(value, dict) and step else value
@@ -292,7 +312,8 @@ def _beside(value: Any, path: str) -> tuple[tuple[str, str], ...]:
 
 
 def _read_table(value: Any, name: str, beside: tuple[tuple[str, str], ...]) -> JsonTable:
-    if isinstance(value, dict) and _is_split(value):
+    value = rows_by_time(value) or value
+    if isinstance(value, dict) and is_split(value):
         header = ["column" if each is None else str(each) for each in value["columns"]]
         rows = value["data"]
         index = value.get("index")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
+import polars as pl
 
-from qmtl.foundation.calendars import Calendar, DatedCalendar
+from qmtl.foundation.calendars import Calendar, DatedCalendar, ExchangeCalendar
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.series import Timeframe
 from qmtl.foundation.timeline import Int64Array, Span
@@ -24,12 +26,15 @@ def opens_of(
 ) -> tuple[Int64Array, tuple[str, ...]]:
     """The opens of bars (int64 nanoseconds) that are stamped `ts`, and what a person should know.
 
-    calendar: of the series; asked where the stamps of daily bars are instants of their sessions. Raises
-    `InvalidRequestError` where a stamp lies in no session.
+    calendar: of the series; asked where the stamps of daily bars are instants of their sessions. With
+    `label="session"` raises `InvalidRequestError` where a stamp lies in no session; with `label="close"` a
+    stamp that closes no session stays off the grid.
     """
     if reading.label == "close":
         early = _early(ts, timeframe)
         opened = ts + (early - timeframe.step)
+        if timeframe.step == DAY and isinstance(calendar, DatedCalendar):
+            early, opened = _closed_sessions(ts, opened, early, calendar)
         return opened, (f"the stamps lie {_length(early)} before the close of their bars",) if early else ()
     if reading.label == "session":
         if timeframe.is_intraday:
@@ -39,7 +44,7 @@ def opens_of(
             )
         if timeframe.step > DAY:
             return ts - (ts - timeframe.origin) % timeframe.step, ()
-        return _dates(ts, calendar, name), ()
+        return _dates(ts, reading, calendar, name), ()
     return ts, ()
 
 
@@ -56,7 +61,33 @@ def _length(early: int) -> str:
     return names[early]
 
 
-def _dates(ts: Int64Array, calendar: Calendar | None, name: str) -> Int64Array:
+def _closed_sessions(
+    ts: Int64Array, opened: Int64Array, early: int, calendar: DatedCalendar
+) -> tuple[int, Int64Array]:
+    """How early the stamps come, and the opens: at stamps that close a session, the date of that session.
+
+    opened: the opens if days close at midnight, UTC, with stamps that come `early`.
+    """
+    places = np.flatnonzero(opened % DAY != 0)
+    if len(places) == 0:
+        return early, opened
+    wanted = ts[places]
+    first, last = int(wanted.min()) - _WIDE, min(int(wanted.max()) + 3 * DAY, LATEST)
+    sessions, dates = calendar.sessions(Span(first, last)), calendar.dates(Span(first, last))
+    # Of a day with a pause at noon, only its last close is that of its bar.
+    ends = sessions.ends
+    of_day = (ends - 1) // DAY
+    ends = ends[np.append(of_day[1:] != of_day[:-1], True)] if len(ends) else ends
+    early = next((some for some in _EARLY if np.isin(wanted + some, ends).all()), 0)
+    closes = wanted + early
+    date = (closes - 1) // DAY * DAY
+    fits = np.isin(closes, ends) & np.isin(date, dates)
+    opened = opened.copy()
+    opened[places[fits]] = date[fits]
+    return early, opened
+
+
+def _dates(ts: Int64Array, reading: Reading, calendar: Calendar | None, name: str) -> Int64Array:
     """The session dates of stamps that are dates already, or instants of the sessions."""
     instants = np.flatnonzero(ts % DAY != 0)
     if len(instants) == 0:
@@ -77,23 +108,49 @@ def _dates(ts: Int64Array, calendar: Calendar | None, name: str) -> Int64Array:
     known = place < len(sessions.ends)
     place = np.minimum(place, len(sessions.ends) - 1)
     opens, closes = sessions.starts[place], sessions.ends[place]
-    # A session bears the date on which it closes, wherever on earth it opened. Where sessions of a whole day
+    # A session has the date on which it closes, in whatever zone it opened. Where sessions of a whole day
     # touch, the days are counted back from the last close.
     days = np.maximum(-(-(closes - opens) // DAY), 1)
     date = (closes - 1) // DAY * DAY - (days - 1 - np.maximum(wanted - opens, 0) // DAY) * DAY
-    whole = (closes - opens <= DAY) | ((closes - opens) % DAY == 0)
+    is_full_day = (closes - opens <= DAY) | ((closes - opens) % DAY == 0)
     at_close = np.isin(wanted, sessions.ends) & ~np.isin(wanted, sessions.starts)
-    fits = known & whole & (opens - wanted <= _AHEAD) & np.isin(date, dates) & ~at_close
+    fits = known & is_full_day & (opens - wanted <= _AHEAD) & np.isin(date, dates) & ~at_close
+    # A stamp between two sessions belongs to the next one if it lies on its day: after a close it may mean
+    # the session before.
+    strange = fits & (wanted < opens) & ~_is_on(wanted, date, reading, calendar)
+    fits &= ~strange
     if not fits.all():
         first = int(np.flatnonzero(~fits)[0])
-        closing = (
-            "it is the close of a session" if at_close[first] else "no session is open or opens within a day"
-        )
+        why, step = "no session is open or opens within a day", "check `calendar=`"
+        if strange[first]:
+            why = "it lies after the close of one session, and not on the day of the next"
+            step = "say `tz=` if the stamps are midnights of another zone"
+        if at_close[first]:
+            why, step = "it is the close of a session", "say `label=close`"
         raise InvalidRequestError(
             f"{name}: the stamp {iso(int(wanted[first]))} names no session",
-            why=closing,
-            next_step="check `calendar=`, or write the date of each bar into the file",
+            why=why,
+            next_step=f"{step}, or write the date of each bar into the file",
         )
     dated = ts.copy()
     dated[instants] = date
     return dated
+
+
+def _is_on(
+    ts: Int64Array, date: Int64Array, reading: Reading, calendar: DatedCalendar
+) -> npt.NDArray[np.bool_]:
+    """Whether stamps lie on `date` on the clock of the exchange, or are its midnight on that of the file.
+
+    A calendar of one's own has no clock: then nothing is known against it.
+    """
+    if not isinstance(calendar, ExchangeCalendar):
+        return np.ones(len(ts), dtype=bool)
+    on_file = _wall(ts, reading.tz.name) + reading.tz.ahead if reading.tz is not None else ts
+    return np.asarray((_wall(ts, calendar.zone) // DAY * DAY == date) | (on_file == date), dtype=bool)
+
+
+def _wall(ts: Int64Array, zone: str) -> Int64Array:
+    """What a clock in the zone shows, as nanoseconds since 1970 on that clock."""
+    shown = pl.Series(ts, dtype=pl.Int64).cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(zone)
+    return np.asarray(shown.dt.replace_time_zone(None).to_physical().to_numpy(), dtype=np.int64)

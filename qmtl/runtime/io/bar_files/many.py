@@ -15,6 +15,7 @@ from qmtl.foundation.calendars import Calendar
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.series import Timeframe
 from qmtl.runtime.io.bar_files.collecting import OnRead
+from qmtl.runtime.io.bar_files.option_values import ANYTHING, condition_text
 from qmtl.runtime.io.bar_files.options import ReadingOptions
 from qmtl.runtime.io.bar_files.reading import BarFile, read_bar_file
 from qmtl.runtime.io.bar_files.unpacking import FORMATS, PACKINGS
@@ -32,15 +33,21 @@ def read_bar_files(
 ) -> BarFile:
     """The bars of a file, of all files of a folder, or of all that a pattern names.
 
-    All are read by the same options. Rows that several files have are kept as they are, so that whoever
-    checks them sees both. Raises `InvalidRequestError` if one cannot be read, or if they say that they are
+    All are read by the same options. Rows that occur in several files are kept, so that the caller
+    can check both. Raises `InvalidRequestError` if one cannot be read, or if they say that they are
     of different series.
     """
     paths, left_out = files_of(path)
-    files = [
-        read_bar_file(each, timeframe=timeframe, calendar=calendar, on_progress=on_progress, **options)
-        for each in paths
-    ]
+    files: list[BarFile] = []
+    for each in paths:
+        try:
+            file = read_bar_file(
+                each, timeframe=timeframe, calendar=calendar, on_progress=on_progress, **options
+            )
+        except InvalidRequestError as error:
+            error.file = str(each) if len(paths) > 1 else None
+            raise
+        files.append(file)
     notes = _notes(files) + _note_of_left_out(left_out)
     if len(files) == 1 and not left_out:
         return files[0]
@@ -105,7 +112,7 @@ def _agreed(files: Sequence[BarFile]) -> tuple[tuple[str, str], ...]:
                     "the files hold several series",
                     why=f"column {column!r} says {first[0]!r} in {first[1]}, and {value!r} in {file.name}",
                     next_step="import each series by itself; if the column does not tell series apart, say "
-                    f"`where='{column}=*'`",
+                    f"`where='{condition_text(column, ANYTHING)}'`",
                 )
     return tuple((column, value) for column, (value, _) in values.items())
 

@@ -14,14 +14,14 @@ _POWERS = {"K": "e3", "M": "e6", "B": "e9", "T": "e12"}
 _BLANKS = " \u00a0\u202f"
 
 
-def number_of(column: pl.Expr, reading: Reading, *, generous: bool) -> pl.Expr:
+def number_of(column: pl.Expr, reading: Reading, *, lenient: bool) -> pl.Expr:
     """Float64 of a text column, null where it is no number.
 
-    generous: whether signs of money and endings such as 1.2K, 3.4M, 5B are read too, which takes longer. A
-    declared mark is obeyed either way, and none other is read.
+    lenient: whether signs of money and endings such as 1.2K, 3.4M, 5B are read too, which takes longer. A
+    declared mark is used either way, and no other is accepted.
     """
     text = column.str.strip_chars()
-    if reading.decimal == "." and reading.thousands is None and not generous:
+    if reading.decimal == "." and reading.thousands is None and not lenient:
         return text.cast(pl.Float64, strict=False)
     parts = text.str.extract_groups(_pattern(reading))
     whole = parts.struct.field("whole")
@@ -32,9 +32,11 @@ def number_of(column: pl.Expr, reading: Reading, *, generous: bool) -> pl.Expr:
     power = parts.struct.field("power").fill_null("").str.to_uppercase()
     for letter, exponent in _POWERS.items():
         power = power.str.replace(f"^{letter}$", exponent)
-    digits = pl.concat_str(
+    written = pl.concat_str(
         parts.struct.field("sign").fill_null(""), whole, pl.lit("."), fraction, pl.lit("0"), power
     )
+    # A dash, a sign of money or an exponent alone is no zero.
+    digits = pl.when((whole != "") | (fraction != "")).then(written)
     # Through one text, so that 60.32M is rounded once. NaN and inf are left to the rules.
     return pl.coalesce(
         digits.cast(pl.Float64, strict=False),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -22,7 +22,15 @@ ANYTHING = "*"
 
 _COLUMNS_HELP = "write `columns='ts=date,open=o,...'` or, in the order of the file, `columns='ts,open,...'`"
 _SCALE_HELP = "write for example `scale='open,high,low,close=0.0001'`"
-_WHERE_HELP = "write for example `where='ticker=AAPL'`"
+_WHERE_HELP = (
+    "write for example `where='ticker=AAPL'`; what holds a comma stands in double quotes: "
+    "`where='name=\"Acme, Inc.\"'`"
+)
+# One condition of several that commas separate: a name and a value, each bare, or quoted as CSV does.
+_CONDITION = re.compile(
+    r'\s*(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<name>[^,=]*))\s*(?P<equals>=?)'
+    r'\s*(?:"(?P<quoted_value>(?:[^"]|"")*)"|(?P<value>[^,]*?))\s*(?:,|$)'
+)
 
 # A server clock: the wall clock of a zone, put forward or back by a constant.
 _AHEAD = re.compile(r"(?P<zone>.+?)(?P<sign>[+-])(?P<hours>\d{1,2})h(?:(?P<minutes>\d{1,2})m)?")
@@ -151,8 +159,8 @@ def parse_where(where: str | Mapping[str, object] | Sequence[str] | None) -> dic
     if isinstance(where, Mapping):
         pairs = [(str(column).strip(), "=", str(value).strip()) for column, value in where.items()]
     else:
-        items = where.split(",") if isinstance(where, str) else where
-        pairs = [tuple(part.strip() for part in item.partition("=")) for item in items]  # type: ignore[misc]
+        items = _conditions(where) if isinstance(where, str) else (item.partition("=") for item in where)
+        pairs = [(column.strip(), equals, value.strip()) for column, equals, value in items]
     conditions: dict[str, str] = {}
     for column, equals, value in pairs:
         if not column or not equals:
@@ -161,6 +169,29 @@ def parse_where(where: str | Mapping[str, object] | Sequence[str] | None) -> dic
             why = f"{column} is to be {conditions[column]!r} and {value!r} at once"
             raise unusable("where", why, "import each value into a series of its own")
     return conditions
+
+
+def _conditions(text: str) -> Iterator[tuple[str, str, str]]:
+    """Name, equals sign and value of each condition in a text."""
+    place = 0
+    while place < len(text) and (found := _CONDITION.match(text, place)) is not None:
+        place = found.end()
+        yield _unquoted(found, "quoted", "name"), found["equals"], _unquoted(found, "quoted_value", "value")
+
+
+def _unquoted(found: re.Match[str], quoted: str, bare: str) -> str:
+    return str(found[bare]) if found[quoted] is None else str(found[quoted]).replace('""', '"')
+
+
+def condition_text(column: str, value: str) -> str:
+    """A condition as `where=` reads it in a text, quoted where it has to be."""
+    return _quoted(column, among=(",", "=", '"')) + "=" + _quoted(value, among=(",", '"'))
+
+
+def _quoted(text: str, *, among: tuple[str, ...]) -> str:
+    if not any(mark in text for mark in among):
+        return text
+    return '"' + text.replace('"', '""') + '"'
 
 
 def parse_null(null: str | Sequence[str] | None) -> tuple[str, ...]:

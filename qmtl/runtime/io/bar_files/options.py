@@ -1,4 +1,4 @@
-"""What a person says about a file: which column is which, and how stamps and numbers are written."""
+"""What a person declares about a file: which column is which, and how stamps and numbers are written."""
 
 from __future__ import annotations
 
@@ -48,11 +48,13 @@ class ReadingOptions(TypedDict, total=False):
     decimal, thousands: the marks in numbers that are text. Without them a point is the decimal mark, and
         nothing may stand between thousands.
     null: words that stand for no value, such as `N/A,null,-`, as text or sequence.
-    where: conditions that a row must meet, all of them: `ticker=AAPL`, as text (comma), sequence or mapping.
+    where: conditions that a row must meet, all of them: `ticker=AAPL`, as text (comma; quoted as
+        in CSV: `name="Acme, Inc."`), or as they are in a sequence or a mapping.
         `ticker=*` is met by every row: the column is declared not to tell instruments apart.
-    encoding: of a text file; UTF-8, or what the mark at its start tells, without it.
+    encoding: of a text file; without it UTF-8, or what the byte order mark gives.
     skip_head, skip_foot: lines of a text file that are left out at its start and at its end.
-    separator: what stands between fields of a text file; told by the first line without it.
+    separator: what stands between fields of a text file; taken from the first line without it. Of blanks, as
+        in columns that are aligned, a run counts as one.
     table: which part of a file is the table: the member of a zip, or the keys of JSON, as `data.bars`.
     """
 

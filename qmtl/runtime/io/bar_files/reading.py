@@ -6,7 +6,9 @@ Each stage is a module of its own and knows the ones before it: `unpacking` and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, Unpack
 
@@ -19,14 +21,15 @@ from qmtl.foundation.frames import BAR_SCHEMA, TS, VALUES
 from qmtl.foundation.frames import stamps as stamps_in
 from qmtl.foundation.series import Timeframe
 from qmtl.foundation.timeline import Int64Array
+from qmtl.runtime.io.bar_files.clock_changes import with_both_passes
 from qmtl.runtime.io.bar_files.collecting import OnRead, collected
-from qmtl.runtime.io.bar_files.columns import Chosen, choose, chosen_rows, note_of_unused
+from qmtl.runtime.io.bar_files.columns import ChosenColumns, choose_columns, note_of_unused, select_rows
 from qmtl.runtime.io.bar_files.decoding import text_file
 from qmtl.runtime.io.bar_files.labels import opens_of
 from qmtl.runtime.io.bar_files.numbers import is_null, number_of
 from qmtl.runtime.io.bar_files.options import Reading, ReadingOptions
 from qmtl.runtime.io.bar_files.refusing import refuse_change_of_unit, refuse_unread
-from qmtl.runtime.io.bar_files.several_series import identities, nothing_meant
+from qmtl.runtime.io.bar_files.several_series import identities, no_matching_rows
 from qmtl.runtime.io.bar_files.stamps import Stamps, stamps_of
 from qmtl.runtime.io.bar_files.tables import Table, open_table, table_of_frame
 from qmtl.runtime.io.bar_files.unpacking import FORMATS, plain_file
@@ -34,15 +37,15 @@ from qmtl.runtime.io.bar_files.unpacking import FORMATS, plain_file
 
 @dataclass(frozen=True)
 class BarFile:
-    """The bars of a file, exactly as they are told: not sorted, not checked for sense.
+    """The bars of a file, exactly as written: not sorted, not checked for plausibility.
 
     frame: BAR_SCHEMA, in the order of the file; `ts` is the open of each bar. Values may be null or NaN.
     lines: int64, as long as the frame: the number of each row in the file, from 1.
     place: what `lines` count: lines of text, or rows of a table.
     name: what to call it in messages, with the member of a zip. source: its name without folders.
-    has_volume: False if the reader was told that the source has no volume; it is null then.
+    has_volume: False if the source was declared to have no volume; it is null then.
     identities: unused columns that say what the rows are of, each with its one value.
-    notes: what a person should know, and is no fault.
+    notes: what a person should know, beyond errors.
     files: the names of the files, if there are several; `file` (int64) is then the place of each row's among
         them.
     """
@@ -111,28 +114,33 @@ def _read(
     on_progress: OnRead | None,
 ) -> BarFile:
     timeframe = Timeframe.parse(timeframe) if isinstance(timeframe, str) else timeframe
-    chosen = choose(table, reading)
-    lazy = chosen_rows(table, chosen)
+    chosen = choose_columns(table, reading)
+    lazy = select_rows(table, chosen)
     schema = lazy.collect_schema()
     if collected(table, lazy.filter(~pl.col("blank")).head(1)).is_empty():
         if chosen.where and not collected(table, table.lazy.filter(~pl.col("blank")).head(1)).is_empty():
-            raise nothing_meant(table, chosen)
+            raise no_matching_rows(table, chosen)
         raise InvalidRequestError(
             f"{table.name} holds no bars", why="it has no row", next_step="check the export that wrote it"
         )
     sample = _first_text(table, lazy, schema)
     # Plain numbers first, which takes least; a file that has others is read once more.
-    for generous in (False, True):
-        stamps = stamps_of(schema["ts"], sample, reading, timeframe, table.name, generous=generous)
-        rows = _bars(table, lazy, schema, stamps, reading, generous, on_progress)
-        if not generous:
+    for lenient in (False, True):
+        stamps = stamps_of(schema["ts"], sample, reading, timeframe, table.name, lenient=lenient)
+        rows = _bars(table, lazy, schema, stamps, reading, lenient, on_progress)
+        if not lenient:
             _check_records(table, chosen, rows)
             blanks = bool(rows["blank"].any())
         rows = rows.filter(~pl.col("blank")) if blanks else rows
+        why_not: Mapping[int, str] = {}
+        if rows["ts"].null_count():
+            if stamps.clock is not None:
+                rows, why_not = with_both_passes(rows, stamps.clock, partial(_repeated, table, lazy))
+            rows = rows.with_columns(pl.col("unread") | pl.col("ts").is_null())
         if not rows["unread"].any():
             break
     else:
-        refuse_unread(table, chosen, lazy, stamps, reading, rows)
+        refuse_unread(table, chosen, lazy, stamps, reading, rows, why_not)
     known = identities(table, chosen)
     ts = stamps_in(rows)
     if stamps.counts:
@@ -152,7 +160,13 @@ def _read(
     )
 
 
-def _check_records(table: Table, chosen: Chosen, rows: pl.DataFrame) -> None:
+def _repeated(table: Table, lazy: pl.LazyFrame, first: pl.Expr, second: pl.Expr) -> pl.DataFrame:
+    """Lines of rows whose stamps have two instants, and those."""
+    both = lazy.filter(~pl.col("blank")).select("line", first=first, second=second)
+    return collected(table, both.filter(pl.col("first") != pl.col("second")))
+
+
+def _check_records(table: Table, chosen: ChosenColumns, rows: pl.DataFrame) -> None:
     """A second look at the text behind the rows, at all of them also where only some were asked for."""
     if chosen.where:
         counts = collected(table, table.lazy.select(pl.len().alias("rows"), pl.col("blank").sum()))
@@ -178,17 +192,17 @@ def _bars(
     schema: pl.Schema,
     stamps: Stamps,
     reading: Reading,
-    generous: bool,
+    lenient: bool,
     on_progress: OnRead | None,
 ) -> pl.DataFrame:
-    """Columns of BAR_SCHEMA, `line`, `blank`, and `unread`: whether something in the row has no meaning."""
+    """Columns of BAR_SCHEMA, `line`, `blank`, and `unread`: whether a value in the row has no meaning."""
     columns = [stamps.expression.alias("ts")]
-    unread = [stamps.expression.is_null()]
+    unread = [pl.lit(False)]
     for name in VALUES:
         if name not in schema:
             columns.append(pl.lit(None, dtype=pl.Float64).alias(name))
             continue
-        number, is_bad = _number(name, schema[name], table, reading, generous)
+        number, is_bad = _number(name, schema[name], table, reading, lenient)
         unread.append(is_bad)
         if name in reading.scale:
             # One multiplication and one division of whole numbers: 136300 x 0.0001 is 13.63, rounded once.
@@ -202,13 +216,13 @@ def _bars(
 
 
 def _number(
-    name: str, dtype: pl.DataType, table: Table, reading: Reading, generous: bool
+    name: str, dtype: pl.DataType, table: Table, reading: Reading, lenient: bool
 ) -> tuple[pl.Expr, pl.Expr]:
     """The values of a column, and where it holds something that is none."""
     column = pl.col(name)
     nulls = is_null(column, dtype, reading.null)
     if isinstance(dtype, pl.String):
-        number = number_of(column, reading, generous=generous)
+        number = number_of(column, reading, lenient=lenient)
         is_bad = number.is_null() & (column.str.strip_chars() != "").fill_null(False)
         is_bad = is_bad if nulls is None else is_bad & ~nulls.fill_null(False)
     elif dtype.is_numeric() or isinstance(dtype, pl.Null):
@@ -225,7 +239,7 @@ def _number(
 
 
 def _in_one_piece(rows: pl.DataFrame) -> pl.DataFrame:
-    """The same rows without seams, column by column: whoever needs plain arrays would copy all at once."""
+    """The same rows with one chunk per column, made column by column: all at once takes more memory."""
     columns = rows.get_columns()
     del rows
     for place, column in enumerate(columns):

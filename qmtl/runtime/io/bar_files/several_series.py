@@ -1,18 +1,19 @@
-"""Refuse a table that holds several series, and tell of which one its rows say they are."""
+"""Refuse a table with several series, and find which series its rows say they belong to."""
 
 from __future__ import annotations
 
 import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.runtime.io.bar_files.columns import Chosen, meant, text_of
+from qmtl.runtime.io.bar_files.columns import ChosenColumns, matching_rows, text_of
 from qmtl.runtime.io.bar_files.identity import (
-    FEW,
+    MAX_VALUES,
     SYMBOL_NAMES,
+    identifies_series,
     is_identity_name,
     plain_name,
-    tells_apart,
 )
+from qmtl.runtime.io.bar_files.option_values import ANYTHING, condition_text
 from qmtl.runtime.io.bar_files.tables import Table, key
 
 # Rows that are looked at first: a column with many words among them is no identity.
@@ -20,7 +21,7 @@ _SAMPLE = 20_000
 _SHOWN = 5
 
 
-def identities(table: Table, chosen: Chosen) -> tuple[tuple[str, str], ...]:
+def identities(table: Table, chosen: ChosenColumns) -> tuple[tuple[str, str], ...]:
     """Unused columns with one value that may say of what the rows are, each with its value.
 
     Raises `InvalidRequestError` for a column with several values that tells series apart: its rows would be
@@ -29,18 +30,18 @@ def identities(table: Table, chosen: Chosen) -> tuple[tuple[str, str], ...]:
     schema = table.lazy.collect_schema()
     suspects = [i for i in chosen.unused if _is_suspect(table, schema, i)]
     if not suspects:
-        return table.beside
-    lazy = meant(table, chosen)
+        return table.metadata
+    lazy = matching_rows(table, chosen)
     sample = lazy.head(_SAMPLE).select(key(i) for i in suspects).collect()
     suspects = [
         i
         for i in suspects
-        if is_identity_name(table.header[i]) or 0 < sample[key(i)].n_unique() <= FEW
+        if is_identity_name(table.header[i]) or 0 < sample[key(i)].n_unique() <= MAX_VALUES
         if schema[key(i)] != pl.String or not _is_number(sample[key(i)]) or is_identity_name(table.header[i])
     ]
     # The names that people know instruments by come first, so that a refusal shows those.
     suspects.sort(key=lambda i: plain_name(table.header[i]) not in SYMBOL_NAMES)
-    found = list(table.beside)
+    found = list(table.metadata)
     for position in suspects:
         counts = (
             lazy.filter(~pl.col("blank"))
@@ -51,7 +52,7 @@ def identities(table: Table, chosen: Chosen) -> tuple[tuple[str, str], ...]:
         )
         values, rows = counts["value"].to_list(), int(counts["len"].sum())
         column = table.header[position]
-        if tells_apart(column, values, rows):
+        if identifies_series(column, values, rows):
             raise _several(table, column, [value for value in values if value])
         only = [value for value in values if value]
         if len(only) == 1 and is_identity_name(column):
@@ -74,19 +75,20 @@ def _is_number(sample: pl.Series) -> bool:
 
 def _several(table: Table, column: str, values: list[str]) -> InvalidRequestError:
     shown = ", ".join(map(repr, values[:_SHOWN])) + (f", ... {len(values)} in all" if values[_SHOWN:] else "")
-    condition = f"{column}={values[0]}"
-    if table.has_names:
+    condition = condition_text(column, values[0])
+    if table.has_names and '"' not in condition:
         step = f"read one of them with `where={condition}`, each into a series of its own"
     else:
         step = f"read one of them with `where='{condition}'`, each into a series of its own"
     return InvalidRequestError(
         f"{table.name} holds several series",
         why=f"column {column!r}, which is not used, has {len(values)} values: {shown}",
-        next_step=f"{step}; if it does not tell series apart, say `where='{column}=*'`",
+        next_step=f"{step}; if it does not tell series apart, say "
+        f"`where='{condition_text(column, ANYTHING)}'`",
     )
 
 
-def nothing_meant(table: Table, chosen: Chosen) -> InvalidRequestError:
+def no_matching_rows(table: Table, chosen: ChosenColumns) -> InvalidRequestError:
     """For conditions that no row meets: the values that there are."""
     parts = []
     for position, value in chosen.where.items():

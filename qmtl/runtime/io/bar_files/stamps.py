@@ -1,4 +1,4 @@
-"""What the stamps of a file mean, told by their shape and by what a person says, never by their size."""
+"""What the stamps of a file mean, by their shape and by the declared options, never by their size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import polars as pl
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.frames import TS
 from qmtl.foundation.series import Timeframe
-from qmtl.foundation.times import DAY
+from qmtl.foundation.times import DAY, iso
+from qmtl.runtime.io.bar_files.clock_changes import WallClock
 from qmtl.runtime.io.bar_files.epochs import (
     INTEGER,
     NUMBER,
@@ -58,13 +59,15 @@ class Shape:
 class Stamps(NamedTuple):
     """`expression` gives the `ts` of a bar (nanoseconds UTC), null where the stored stamp has no meaning.
 
-    shape: of text without a declared format. counts: whether stamps count from an epoch.
+    shape: of text without a declared format. counts: whether stamps count from an epoch. clock: the wall
+    clock that they are read from, if it may be changed.
     """
 
     expression: pl.Expr
     shape: Shape | None = None
     notes: tuple[str, ...] = ()
     counts: bool = False
+    clock: WallClock | None = None
 
 
 def shape_of(text: str) -> Shape | None:
@@ -99,13 +102,14 @@ def stamps_of(
     timeframe: Timeframe,
     name: str,
     *,
-    generous: bool = False,
+    lenient: bool = False,
 ) -> Stamps:
     """The meaning of the `ts` column; `sample` is its first text, where it is text.
 
     Naive stamps lie in the zone of `reading.tz`, and in UTC without one. Of bars of a day or a week a naive
-    stamp is a date: the session's, at 00:00 UTC. With `label="session"` so is a zoned stamp at midnight.
-    generous: whether counts may be decimal numbers. Raises `InvalidRequestError` if it cannot be told.
+    stamp is a date: the session's, at 00:00 UTC. With the labels "session" and "close" so is a stamp at
+    midnight on its own clock, or on that of `reading.tz`; any other is the instant that it is.
+    lenient: whether counts may be decimal numbers. Raises `InvalidRequestError` if the meaning is ambiguous.
     """
     column = pl.col("ts")
     if reading.ts_format is not None:
@@ -119,10 +123,10 @@ def stamps_of(
         return _placed(written, None, None, reading, timeframe)
     if isinstance(dtype, pl.String):
         if sample is not None and NUMBER.fullmatch(sample.strip()):
-            return _counted(column.str.strip_chars(), dtype, reading, timeframe, name, sample, generous)
+            return _counted(column.str.strip_chars(), dtype, reading, timeframe, name, sample, lenient)
         return _of_text(column.str.strip_chars(), sample, reading, timeframe, name)
     if dtype.is_integer() or dtype.is_float():
-        return _counted(column, dtype, reading, timeframe, name, None, generous)
+        return _counted(column, dtype, reading, timeframe, name, None, lenient)
     notes = _unused("unit", reading.unit, "the stamps are not numbers")
     if isinstance(dtype, pl.Datetime):
         count = integers(column.to_physical(), dtype.time_unit)
@@ -152,7 +156,7 @@ def _of_text(text: pl.Expr, sample: str | None, reading: Reading, timeframe: Tim
     parsed = parsed_text(text, shape)
     if shape.zone != "offset":
         return _placed(Written(parsed, None), shape.zone, shape, reading, timeframe, notes)
-    if reading.label != "session":
+    if reading.label == "open":
         return _zoned(parsed, None, shape, reading, timeframe, notes)
     local = Shape(shape.format.removesuffix("%#z"), None, shape.comma)
     return _zoned(parsed, parsed_text(text.str.replace(_OFFSET, ""), local), shape, reading, timeframe, notes)
@@ -187,17 +191,20 @@ def _placed(
         instant = (written.wall.cast(pl.Int64) - written.offset).cast(TS)
         return _zoned(instant, written.wall, shape, reading, timeframe, notes)
     if zone is not None:
-        return _zoned(_located(written.wall, Zone(zone)), written.wall, shape, reading, timeframe, notes)
-    if not timeframe.is_intraday and (reading.label != "session" or reading.tz is None):
+        clock = WallClock(written.wall, Zone(zone))
+        found = _zoned(clock.instants("null"), written.wall, shape, reading, timeframe, notes)
+        return found._replace(clock=clock)
+    if not timeframe.is_intraday and (reading.label == "open" or reading.tz is None):
         notes += _unused("tz", reading.tz, f"the stamps of {timeframe} bars are dates")
         return Stamps(written.wall.dt.replace_time_zone("UTC"), shape, notes)
     if reading.tz is None:
         notes += ("the stamps name no zone and were read as UTC",)
         return Stamps(written.wall.dt.replace_time_zone("UTC"), shape, notes)
-    instant = _located(written.wall, reading.tz)
-    if reading.label == "session":
+    clock = WallClock(written.wall, reading.tz)
+    instant = clock.instants("null")
+    if not timeframe.is_intraday:
         instant = _dated(instant, written.wall)
-    return Stamps(instant, shape, notes)
+    return Stamps(instant, shape, notes, clock=clock)
 
 
 def _zoned(
@@ -209,7 +216,7 @@ def _zoned(
     notes: tuple[str, ...],
 ) -> Stamps:
     notes += _unused("tz", reading.tz, "the stamps name their own zone")
-    if reading.label == "session" and wall is not None and not timeframe.is_intraday:
+    if reading.label != "open" and wall is not None and not timeframe.is_intraday:
         instant = _dated(instant, wall)
     return Stamps(instant, shape, notes)
 
@@ -220,13 +227,6 @@ def _dated(instant: pl.Expr, wall: pl.Expr) -> pl.Expr:
     return pl.when(at_midnight).then(wall.dt.replace_time_zone("UTC")).otherwise(instant)
 
 
-def _located(wall: pl.Expr, zone: Zone) -> pl.Expr:
-    """Instants of a wall clock; null where a change of clocks skips or repeats them."""
-    theirs = (wall.cast(pl.Int64) - zone.ahead).cast(_NAIVE) if zone.ahead else wall
-    local = theirs.dt.replace_time_zone(zone.name, ambiguous="null", non_existent="null")
-    return local.dt.convert_time_zone("UTC")
-
-
 def _counted(
     column: pl.Expr,
     dtype: pl.DataType,
@@ -234,7 +234,7 @@ def _counted(
     timeframe: Timeframe,
     name: str,
     sample: str | None,
-    generous: bool,
+    lenient: bool,
 ) -> Stamps:
     such = "" if sample is None else f", such as {sample.strip()}"
     kind = "numbers" if dtype.is_float() or (sample and not INTEGER.fullmatch(sample.strip())) else "integers"
@@ -255,30 +255,25 @@ def _counted(
         )
     if dtype.is_float():
         return Stamps(floats(column, reading.unit).cast(TS), counts=True)
-    if isinstance(dtype, pl.String) and (generous or kind == "numbers"):
+    if isinstance(dtype, pl.String) and (lenient or kind == "numbers"):
         return Stamps(decimals(column, reading.unit).cast(TS), counts=True)
     return Stamps(integers(column.cast(pl.Int64, strict=False), reading.unit).cast(TS), counts=True)
 
 
-def why_not(value: object, stamps: Stamps, reading: Reading) -> tuple[str, str | None]:
+def why_unread(value: object, stamps: Stamps, reading: Reading) -> tuple[str, str | None]:
     """Why a stored stamp has no meaning beside others: what it is, and why that is refused."""
     if value is None or value == "":
         return "there is no stamp", None
     text, shape = str(value).strip(), stamps.shape
     if reading.ts_format is not None:
-        wall = pl.select(reading.ts_format.read(pl.lit(text)).wall).item()
-        if wall is None:
-            form = reading.ts_format.text
-            return (
-                f"{text!r} is not a time of `ts_format={form}`",
-                "it does not fit, or a part is out of range",
-            )
-        return _changed(text, reading)
+        form = reading.ts_format.text
+        if len(meanings := reading.ts_format.meanings(text)) > 1:
+            times = " or ".join(f"{iso(wall)} ({one})" for one, wall in meanings)
+            return f"{text!r} is a time of several formats of `ts_format={form}`", f"it is {times}"
+        return f"{text!r} is not a time of `ts_format={form}`", "it does not fit, or a part is out of range"
     if stamps.counts and NUMBER.fullmatch(text):
         return f"{text!r} is not a time between 1678 and 2261", f"it counts {reading.unit}"
     if shape is None:
-        if reading.tz is not None and not stamps.counts:
-            return _changed(text, reading)
         return f"{text!r} is not a time between 1678 and 2261", None
     own = shape_of(text)
     if own is None:
@@ -291,16 +286,9 @@ def why_not(value: object, stamps: Stamps, reading: Reading) -> tuple[str, str |
     if own != shape:
         why = "one file has one way to write a time"
         return f"{text!r} is written unlike the first stamp", why + "; if both are meant, say `ts_format=A|B`"
-    if pl.select(parsed_text(pl.lit(text), shape)).item() is not None:
-        return _changed(text, reading)
     if not str(FIRST_YEAR) <= text[:4] <= str(LAST_YEAR):
         return f"{text!r} is not a time between {FIRST_YEAR} and {LAST_YEAR}", None
     return f"{text!r} is not a time", "a part of it is out of range"
-
-
-def _changed(text: str, reading: Reading) -> tuple[str, str]:
-    zone = "its zone" if reading.tz is None else reading.tz.name
-    return f"{text!r} does not exist in {zone}, or is there twice", "clocks were changed at that hour"
 
 
 def _unused(option: str, value: object, why: str) -> tuple[str, ...]:

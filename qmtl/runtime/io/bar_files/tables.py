@@ -28,12 +28,12 @@ class Table:
     lazy: `line` (Int64, the number of each row in the file, from 1), `blank` (whether the line holds
         nothing), and the columns as they are stored, called as `key` gives.
     header: what the columns are called, in their order; `column 1`, ... where the file has no names.
-    has_names: whether it has names. is_positional: whether columns can be told by their order as well.
+    has_names: whether it has names. is_positional: whether columns can be found by their order too.
     place: what a `line` counts.
-    count: about how many rows there are, told before they are read.
-    beside: what a file says beside its table, by name (JSON keys with one value).
-    check: is told how many rows were read and how many of them were blank; raises for what a scan forgives.
-    explain: raises, with the line, for what has stopped a scan; returns if it cannot tell.
+    count: about how many rows there are, known before they are read.
+    metadata: values outside the table, by name (JSON keys with one value).
+    check: called with the rows read and how many of them were blank; raises for what a scan accepts silently.
+    explain: raises, with the line, for what has stopped a scan; returns if it finds nothing.
     """
 
     lazy: pl.LazyFrame
@@ -44,7 +44,7 @@ class Table:
     place: Literal["line", "row"]
     count: Callable[[], int]
     notes: tuple[str, ...] = ()
-    beside: tuple[tuple[str, str], ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
     check: Callable[[int, int], None] = _trust
     explain: Callable[[], None] = _trust
 
@@ -55,7 +55,7 @@ def key(position: int) -> str:
 
 
 def open_table(file: PlainFile, reading: Reading) -> Table:
-    """The table of a file. Raises `InvalidRequestError` if its format cannot be told, or it holds none."""
+    """The table of a file. Raises `InvalidRequestError` if its format is unknown, or it has no table."""
     kind = FORMATS.get(file.suffix)
     with file.path.open("rb") as stream:
         head = stream.read(HEAD)
@@ -87,7 +87,7 @@ def open_table(file: PlainFile, reading: Reading) -> Table:
             place=found.place,
             count=lambda: found.frame.height,
             notes=found.notes,
-            beside=found.beside,
+            metadata=found.metadata,
         )
     return _typed(file.name, _typed_frame(file, kind, head[:8]))
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from qmtl.foundation.errors import StoreCorruptError
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import Coverage, Int64Array, Span
+from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 from qmtl.foundation.words import counted
 
 
@@ -14,6 +14,8 @@ class Damage(NamedTuple):
     """Rows that cannot be read: a chunk, a single row (`chunk` is None then), or a part of the index.
 
     of_index: whether entries of the index are damaged, so that any bar of `span` without a row may be lost.
+    covers: whether older rows may lie beneath what is lost: no row of `span` is to be believed.
+    over: the same, of the part of `span` where a row that the index has hidden may have been.
     """
 
     series: SeriesId
@@ -21,6 +23,8 @@ class Damage(NamedTuple):
     chunk: int | None
     why: str
     of_index: bool = False
+    covers: bool = False
+    over: Coverage = EMPTY
 
 
 def nearest_context(ts: Int64Array, low: int, high: int, span: Span, gone: Coverage) -> tuple[int, int]:

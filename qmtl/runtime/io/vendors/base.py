@@ -1,4 +1,4 @@
-"""What a vendor and a live feed are: the two doors through which bars come in."""
+"""What a vendor and a live feed are: the two sources of bars."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Page:
     """One answer of a vendor.
 
     frame: rows within `answered`, columns as `BAR_SCHEMA`; may be empty, unsorted, and overlap other pages.
-    answered: the range that the vendor spoke for. Bars in it without a row did not trade.
-    absent: what the vendor says it has not; lies within `answered`.
+    answered: the range that the vendor answered for. Bars in it without a row did not trade.
+    absent: what the vendor says it does not have; lies within `answered`.
     """
 
     frame: pl.DataFrame
@@ -30,7 +30,7 @@ class Vendor(Protocol):
     """Where past bars come from."""
 
     def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
-        """Pages for `span`, in any order, which may stop early: what no page answered for stays unknown.
+        """Pages for `span`, in any order, which may stop early: what no page answered stays unknown.
 
         Raises `SourceUnavailableError` if the vendor fails outright, and `InvalidRequestError` if it does
         not know the series.

@@ -28,20 +28,20 @@ from qmtl.runtime.io.retries import GaveUpError, retried
 from qmtl.runtime.io.vendors.base import Page
 from qmtl.runtime.io.vendors.ccxt_client import (
     CcxtClient,
-    NotSoFast,
-    ccxt_exchanges,
+    RateLimitError,
     judge,
     nearest,
     one_line,
 )
-from qmtl.runtime.io.vendors.proofs import (
-    Again,
-    Paging,
+from qmtl.runtime.io.vendors.installed_exchanges import ccxt_exchanges
+from qmtl.runtime.io.vendors.paging_evidence import (
+    Inconclusive,
+    PagingState,
     Proof,
     Unusable,
     first_of_all,
     from_the_epoch,
-    next_question,
+    next_request,
     read,
 )
 
@@ -52,8 +52,9 @@ class CcxtVendor:
     """A vendor over one exchange of ccxt, by its id there: `CcxtVendor("binance")`.
 
     urls: for proxies and simulators. A text replaces scheme, host and port of all the exchange's APIs; a
-        mapping replaces whole URLs by ccxt's names of the APIs (`{"public": "http://localhost:8080/api/v3"}`).
-    budget: how fast to ask; None is the rate that ccxt knows for the exchange, shared by all processes of
+        mapping replaces whole URLs by ccxt's names of the APIs (`{"public":
+        "http://localhost:8080/api/v3"}`).
+    budget: how fast to ask; None is the rate that ccxt has for the exchange, shared by all processes of
         this machine. It is spent in ccxt's own costs, one per ordinary request.
     timeout_s: seconds that one request may take.
     options: more for ccxt's constructor: proxies, keys.
@@ -90,35 +91,35 @@ class CcxtVendor:
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, CcxtClient] = WeakKeyDictionary()
 
     async def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
-        """Pages in order of time, each yielded as it comes; see `proofs` for what they prove.
+        """Pages in order of time, each yielded as it comes; see `paging_evidence` for what they prove.
 
         Bars that have not closed are left out, and rows behind the span. Raises `InvalidRequestError` if the
-        exchange does not have the symbol or timeframe, `SourceUnavailableError` when patience is spent.
+        exchange does not have the symbol or timeframe, `SourceUnavailableError` when retries are exhausted.
         """
         if span.is_empty:
             return
         if "ccxt.async_support" not in sys.modules:
             # It takes seconds to load, and other work of this loop goes on meanwhile.
             await asyncio.to_thread(import_module, "ccxt.async_support")
-        asking = _Asking(self.name, series, span)
+        context = _RequestContext(self.name, series, span)
         client = self._client()
-        await asking.until_answered(client.open)
+        await context.until_answered(client.open)
         client.check(series)
-        now = await self._exchange_time(client, asking)
+        now = await self._exchange_time(client, context)
         grid = Grid(series.timeframe)
         wanted = grid.align(span)
         wanted = Span(wanted.start, max(wanted.start, min(wanted.end, grid.floor(now))))
         most = client.most_rows(series.symbol)
-        paging = Paging(wanted, most, series.timeframe)
+        paging = PagingState(wanted, most, series.timeframe)
         at_the_head = True
         earlier = empty_bars()
         while not paging.wanted.is_empty:
-            asked = next_question(paging)
-            frame = await asking.until_answered(partial(client.bars, series, asked.since, asked.limit))
+            request = next_request(paging)
+            frame = await context.until_answered(partial(client.bars, series, request.since, request.limit))
             match read(paging, stamps(frame), now):
                 case Unusable(why):
-                    raise asking.unavailable(why)
-                case Again(paging):
+                    raise context.unavailable(why)
+                case Inconclusive(paging):
                     earlier = frame
                 case Proof(answered, paging, first, of_earlier):
                     absent = EMPTY
@@ -126,23 +127,27 @@ class CcxtVendor:
                         at_the_head
                         and first is not None
                         and first > answered.start == wanted.start
-                        and first == await self._first_of_all(client, asking, most, now)
+                        and first == await self._first_of_all(client, context, most, now)
                     ):
                         absent = Coverage.of(Span(answered.start, min(first, answered.end)))
                     at_the_head = at_the_head and first is None
                     yield Page(_within(earlier if of_earlier else frame, answered), answered, absent)
 
-    async def _first_of_all(self, client: CcxtClient, asking: _Asking, most: int, now: int) -> int | None:
-        """The first bar that the exchange has of a series, asked for once; None if it cannot tell."""
-        series = asking.series
+    async def _first_of_all(
+        self, client: CcxtClient, context: _RequestContext, most: int, now: int
+    ) -> int | None:
+        """The first bar that the exchange has of a series, asked for once; None if it cannot be found."""
+        series = context.series
         if series not in self._firsts:
-            asked = from_the_epoch(series.timeframe, most)
+            request = from_the_epoch(series.timeframe, most)
             try:
-                frame = await asking.until_answered(partial(client.bars, series, asked.since, asked.limit))
+                frame = await context.until_answered(
+                    partial(client.bars, series, request.since, request.limit)
+                )
             except SourceUnavailableError:
                 # Some refuse so old a time. The question is ours, and what was asked for is answered already.
                 return None
-            first = first_of_all(asked, stamps(frame), now, series.timeframe)
+            first = first_of_all(request, stamps(frame), now, series.timeframe)
             if first is None:
                 return None
             self._firsts[series] = first
@@ -164,11 +169,11 @@ class CcxtVendor:
             self._clients[loop] = client
         return client
 
-    async def _exchange_time(self, client: CcxtClient, asking: _Asking) -> int:
+    async def _exchange_time(self, client: CcxtClient, context: _RequestContext) -> int:
         """What the exchange's clock shows: asked anew where it decides whether a bar has closed."""
         now = self._clock.now() + client.ahead
-        if asking.span.end + HOUR > now:
-            await asking.until_answered(client.compare_clocks)
+        if context.span.end + HOUR > now:
+            await context.until_answered(client.compare_clocks)
             now = self._clock.now() + client.ahead
         return now
 
@@ -180,15 +185,15 @@ def _within(frame: pl.DataFrame, span: Span) -> pl.DataFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asking:
-    """Who asks for what: for errors and logs."""
+class _RequestContext:
+    """The source, series and span of a request: for errors and logs."""
 
     source: str
     series: SeriesId
     span: Span
 
     async def until_answered(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """The answer, with errors of ccxt judged, retried where that is safe, and told as ours."""
+        """The answer, with errors of ccxt judged, retried where that is safe, and raised as ours."""
         import ccxt
 
         try:
@@ -205,7 +210,7 @@ class _Asking:
                 why=one_line(error),
                 next_step="look for the symbol on the exchange; it may have been renamed or delisted",
             ) from error
-        except (ccxt.BaseError, NotSoFast) as error:
+        except (ccxt.BaseError, RateLimitError) as error:
             raise self.unavailable(one_line(error), tls_problem(error)) from error
 
     def unavailable(self, why: str, tls: str | None = None) -> SourceUnavailableError:

@@ -1,4 +1,4 @@
-"""One connection to an exchange: ccxt's client, fed from our rate budget, and its words as ours."""
+"""One connection to an exchange: ccxt's client under our rate budget, its errors mapped to ours."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -19,7 +16,7 @@ import polars as pl
 
 from qmtl.foundation.certificates import VARIABLES, tls_problem, trusted_context
 from qmtl.foundation.clock import Clock
-from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError
+from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.frames import VALUES, bars
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.spelling import near
@@ -27,7 +24,7 @@ from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import EARLIEST, LATEST, SECOND, to_ns
 from qmtl.runtime.io.rates import PATIENCE_S, RateBudget
 from qmtl.runtime.io.retries import Again
-from qmtl.runtime.io.vendors.beside import UNITS_FOR_MILLISECONDS, beside
+from qmtl.runtime.io.vendors.misplaced_rows import UNITS_FOR_MILLISECONDS, misplaced_rows
 
 T = TypeVar("T")
 
@@ -35,7 +32,7 @@ _MILLISECOND = SECOND // 1000
 
 # Rows per request: what the exchange allows, but pages small enough to show progress.
 _MOST_ROWS = 1000
-_ROWS_WHERE_UNTOLD = 500
+_DEFAULT_ROWS = 500
 
 
 @dataclass
@@ -60,7 +57,7 @@ class CcxtClient:
                 return
             if self.client is None:
                 self.client = self._new_client()
-            await self._told(self.client.load_markets)
+            await self._call(self.client.load_markets)
             await self.compare_clocks()
             self.ready = True
 
@@ -70,7 +67,7 @@ class CcxtClient:
         client = getattr(ccxt.async_support, self.exchange)(
             {"timeout": round(self.timeout_s * 1000), **self.options, "enableRateLimit": True}
         )
-        # ccxt trusts the package certifi alone, whatever the machine has been told to trust.
+        # ccxt trusts the package certifi alone, whatever certificates the machine trusts.
         if any(os.environ.get(name) for name in VARIABLES) and not {"cafile", "verify"} & set(self.options):
             client.ssl_context = trusted_context()
         if self.urls is not None:
@@ -90,8 +87,8 @@ class CcxtClient:
         def all_parsed(rows: Any, *market_and_timeframe: Any, **_: Any) -> Any:
             return parsed(rows, *market_and_timeframe[:2])
 
-        # ccxt drops the rows from before `since` in silence, so that an answer to another question looks like
-        # an answer without a row. What comes back is judged here (`proofs`), and needs all of them.
+        # ccxt silently drops the rows from before `since`, so that an answer to another request looks like an
+        # answer without a row. `paging_evidence` judges what comes back, and needs all rows.
         client.parse_ohlcvs = all_parsed
         return client
 
@@ -102,10 +99,10 @@ class CcxtClient:
                 await client.close()
 
     async def compare_clocks(self) -> None:
-        """Ask for the exchange's time; one that does not tell it is believed to go as we do."""
+        """Ask for the exchange's time; without an answer it is assumed to equal ours."""
         if self.client.has.get("fetchTime") is True:
-            told = await self._told(self.client.fetch_time)
-            self.ahead = int(told) * _MILLISECOND - self.clock.now()
+            exchange_time = await self._call(self.client.fetch_time)
+            self.ahead = int(exchange_time) * _MILLISECOND - self.clock.now()
 
     def check(self, series: SeriesId) -> None:
         """Raises `InvalidRequestError` if the exchange does not have the series."""
@@ -126,8 +123,8 @@ class CcxtClient:
             )
 
     def most_rows(self, symbol: str) -> int:
-        told = self.client.feature_value(symbol, "fetchOHLCV", "limit")
-        return min(_MOST_ROWS, int(told)) if told else _ROWS_WHERE_UNTOLD
+        limit = self.client.feature_value(symbol, "fetchOHLCV", "limit")
+        return min(_MOST_ROWS, int(limit)) if limit else _DEFAULT_ROWS
 
     async def bars(self, series: SeriesId, since: int, limit: int) -> pl.DataFrame:
         """One page as it comes: BAR_SCHEMA, unsorted, maybe with the forming bar. `since` in nanoseconds.
@@ -136,7 +133,7 @@ class CcxtClient:
         """
         import ccxt
 
-        rows = await self._told(
+        rows = await self._call(
             lambda: self.client.fetch_ohlcv(
                 series.symbol, str(series.timeframe), since // _MILLISECOND, limit
             )
@@ -147,8 +144,8 @@ class CcxtClient:
         except (TypeError, ValueError, IndexError, pl.exceptions.PolarsError) as error:
             raise ccxt.BadResponse(f"{self.exchange} sent rows that are no bars: {error}") from error
 
-    async def _told(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """The answer of the client. When it says "not so fast", all processes of this machine hear of it."""
+    async def _call(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer of the client. When it is rate limited, all processes of this machine pause."""
         import ccxt
 
         try:
@@ -159,10 +156,10 @@ class CcxtClient:
             if after_s is None or self.budget is None:
                 raise
             await self.budget.pause(after_s)
-            raise NotSoFast(after_s) from error
+            raise RateLimitError(after_s) from error
 
 
-class NotSoFast(Exception):
+class RateLimitError(Exception):
     """The exchange asks to be left alone for `after_s` seconds."""
 
     def __init__(self, after_s: float) -> None:
@@ -175,13 +172,13 @@ def judge(error: Exception) -> Again | None:
     import aiohttp
     import ccxt
 
-    if isinstance(error, NotSoFast):
+    if isinstance(error, RateLimitError):
         return Again(error.after_s) if error.after_s <= PATIENCE_S else None
     if tls_problem(error) is not None:
         return None  # a certificate that is not trusted will not be in a moment
     if isinstance(error, ccxt.OperationFailed):
         return Again()
-    # ccxt tells a connection that was cut within an answer as a general error.
+    # ccxt reports a connection that was cut within an answer as a general error.
     broke_off = isinstance(error, ccxt.ExchangeError) and isinstance(error.__cause__, aiohttp.ClientError)
     return Again() if broke_off else None
 
@@ -199,11 +196,13 @@ def retry_after(headers: Mapping[str, str] | None, now: int) -> float | None:
         return None
 
 
-def _refuse_other_units(rows: list[list[Any]], asked: Span) -> None:
-    """Raise ValueError for stamps that are no milliseconds: as nanoseconds they would wrap around."""
-    told = [int(row[0]) * _MILLISECOND for row in rows]
-    if told and not (min(told) >= EARLIEST and max(told) <= LATEST):
-        raise ValueError(beside(len(told), min(told), max(told), asked, UNITS_FOR_MILLISECONDS))
+def _refuse_other_units(rows: list[list[Any]], requested: Span) -> None:
+    """Raise ValueError for stamps that are no milliseconds: as nanoseconds they would overflow."""
+    times = [int(row[0]) * _MILLISECOND for row in rows]
+    if times and not (min(times) >= EARLIEST and max(times) <= LATEST):
+        raise ValueError(
+            misplaced_rows(len(times), min(times), max(times), requested, UNITS_FOR_MILLISECONDS)
+        )
 
 
 def _frame(rows: list[list[Any]]) -> pl.DataFrame:
@@ -249,23 +248,10 @@ def _venue(exchange: str, urls: str | Mapping[str, str] | None) -> str:
     return "@".join([exchange, ",".join(sorted(hosts))])
 
 
-@lru_cache(maxsize=1)
-def ccxt_exchanges() -> frozenset[str]:
-    """The ids of all exchanges that the installed ccxt knows, without the seconds that loading it takes.
-
-    Raises `MissingDependencyError` if it is not installed.
-    """
-    spec = find_spec("ccxt")
-    if spec is None or spec.origin is None:
-        raise MissingDependencyError("ccxt", extra="ccxt")
-    modules = (Path(spec.origin).parent / "async_support").glob("*.py")
-    return frozenset(module.stem for module in modules) - {"__init__"}
-
-
 def nearest(name: str, known: Collection[str], what: str) -> str:
     """What to do about a name that is not known.
 
-    Another exchange or symbol has other bars, so only a name that a slip of the pen may have changed is
+    Another exchange or symbol has other bars, so only a name that is one typing error away is
     given; for a symbol, only one of the same base: ETH/USDT and ETC/USDT are not alike at all.
     """
     base, pair, _ = name.casefold().partition("/")

@@ -1,4 +1,4 @@
-"""Local files as a vendor: what a file holds it answers for, and its silence proves nothing."""
+"""Local files as a vendor: a file answers for its rows; a bar without a row proves nothing."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class FilesVendor:
         _check_fields(f"the path {path!r}", path)
         if holes not in ("unknown", "no_trade"):
             raise InvalidRequestError(f"holes {holes!r} are neither 'unknown' nor 'no_trade'")
-        reading = Reading.of(options)  # a slip in the options is told now, and not at the first request
+        reading = Reading.of(options)  # a mistake in the options is reported now, not at the first request
         for value in reading.where.values():
             _check_fields(f"the condition {value!r}", value)
         self._pattern = path
@@ -95,7 +95,7 @@ class FilesVendor:
         return Path(_FIELD.sub(lambda match: values[match[1]], pattern))
 
     async def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
-        """The part of the file within `span`, in order; what the file says nothing about stays unanswered.
+        """The part of the file within `span`, in order; what the file has no rows for stays unanswered.
 
         Raises `InvalidRequestError` if there is no file of the series, it cannot be read, or none of its rows
         is of the series.
@@ -148,7 +148,7 @@ class FilesVendor:
 
     def _answered(self, series: SeriesId, ts: Int64Array) -> Coverage:
         timeframe = series.timeframe
-        # A row off the clock speaks for its instant alone: two of them must not close over a bar between.
+        # A row off the grid answers for its instant alone: two of them must not cover a bar between.
         on_clock = (ts - timeframe.origin) % timeframe.step == 0
         cells = Coverage.from_arrays(ts, ts + np.where(on_clock, timeframe.step, 1))
         return Coverage.of(cells.hull) if self._holes == "no_trade" else cells

@@ -35,7 +35,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class ShortPage:
-    """At most `rows` rows, though more were asked for and are there."""
+    """At most `rows` rows, though more were requested and exist."""
 
     rows: int
 
@@ -49,14 +49,14 @@ class Altered:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """The rows that lie `nanoseconds` later (or earlier, if negative), as if that had been asked for."""
+    """The rows that lie `nanoseconds` later (or earlier, if negative), as if that had been requested."""
 
     nanoseconds: int
 
 
 @dataclass(frozen=True, slots=True)
 class SinceIgnored:
-    """The newest rows, `most` of them at most, whatever was asked for."""
+    """The newest rows, `most` of them at most, whatever was requested."""
 
     most: int = 1000
 
@@ -77,7 +77,7 @@ class Outage:
     """A range that cannot be had while the outage lasts.
 
     Requests whose range meets `span` are answered with `status`; if that is None, the rows of `span` are
-    missing from answers, as if nobody had traded.
+    missing from answers, as if nothing had been traded.
     """
 
     span: Span

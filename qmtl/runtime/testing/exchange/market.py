@@ -99,8 +99,8 @@ class Market:
             raise InvalidRequestError(f"a bar has no {unknown}")
         was = {name: int(getattr(before, name)[0]) for name in names}
         scale = {"volume": 1000}
-        said = {name: round(value * scale.get(name, 100)) for name, value in values.items()}
-        new = Correction(**{**was, **said})
+        corrected = {name: round(value * scale.get(name, 100)) for name, value in values.items()}
+        new = Correction(**{**was, **corrected})
         if not 0 < new.low <= min(new.open, new.close) <= max(new.open, new.close) <= new.high:
             raise InvalidRequestError(
                 f"{new} is no possible bar", next_step="use the fault `Altered` for impossible answers"
@@ -114,7 +114,7 @@ class Market:
         first += (origin - first) % step
         end = min(span.end, self._now())
         per_block = max(1, _BLOCK * MINUTE // step)
-        # Only as many minutes are rolled up as can be asked for; quiet ones may call for more.
+        # Only as many minutes are rolled up as can be requested; quiet ones may call for more.
         width = min(per_block, limit or per_block) * step
         parts: list[Bars] = []
         found = 0
@@ -192,8 +192,8 @@ class Market:
         for minute, new in list(self._corrections.items()):
             if first <= minute < end:
                 columns = [column.copy() for column in columns]
-                said = (new.open, new.high, new.low, new.close, new.volume)
-                for column, value in zip(columns, said, strict=True):
+                values = (new.open, new.high, new.low, new.close, new.volume)
+                for column, value in zip(columns, values, strict=True):
                     column[minute - first] = value
         traded = self._traded(minutes)
         return Bars(*(column[traded] for column in (minutes * MINUTE, *columns)))

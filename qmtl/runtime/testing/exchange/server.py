@@ -113,7 +113,7 @@ class SimulatedExchange:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
 
-    # What a test says and asks.
+    # For tests: set faults, read what was requested.
 
     def fail(self, fault: Fault, *, times: int = 1, path: str = KLINES) -> None:
         """The next `times` requests for `path` meet this fault; several wait in the order they were given."""
@@ -121,11 +121,11 @@ class SimulatedExchange:
             self._pending += [_Pending(fault, path)] * times
 
     def begin(self, outage: Outage) -> None:
-        """An outage lasts from now until `mend()`."""
+        """An outage lasts from now until `recover()`."""
         with self._lock:
             self._outages.append(outage)
 
-    def mend(self) -> None:
+    def recover(self) -> None:
         """All outages end, and faults that have not happened yet never will."""
         with self._lock:
             self._outages.clear()
@@ -324,7 +324,7 @@ class SimulatedExchange:
         return klines(self._without_outages(found, first), timeframe)
 
     def _without_outages(self, found: Bars, first: int) -> Bars:
-        """The bars that can be told of a request that reaches from `first` to the last of them."""
+        """The bars that a request from `first` to the last of them gets, without those lost in outages."""
         with self._lock:
             outages = list(self._outages)
         last = int(found.ts[-1]) if len(found.ts) else first
@@ -332,8 +332,8 @@ class SimulatedExchange:
             if outage.status is not None and first < outage.span.end and outage.span.start <= last:
                 raise _Down(outage.status)
         lost = Coverage(outage.span for outage in outages if outage.status is None)
-        kept = ~lost.holds(found.ts)
-        return Bars(*(column[kept] for column in found))
+        available = ~lost.holds(found.ts)
+        return Bars(*(column[available] for column in found))
 
     def _agg_trades(self, query: dict[str, str]) -> list[Any]:
         market, limit = self._market(query), limit_of(query)
@@ -356,7 +356,7 @@ class SimulatedExchange:
 
 
 class _Down(Exception):
-    """The range that was asked for cannot be had at present."""
+    """The requested range is not available at present."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -364,7 +364,7 @@ class _Down(Exception):
 
 
 def _misread(query: dict[str, str], fault: Fault | None) -> dict[str, str]:
-    """The question that is answered in place of the one that was asked."""
+    """The query that is answered in place of the one that was sent."""
     match fault:
         case Elsewhere(nanoseconds):
             later = {name: int(query[name]) + nanoseconds // MILLISECOND for name in _TIMES if name in query}

@@ -1,25 +1,19 @@
-"""What the server is, and whether it can work."""
+"""What the server is, for clients of Confluent's API that ask."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Response
-from fastapi.responses import PlainTextResponse
+from fastapi import APIRouter
 from pydantic import BaseModel
 
 from qmtl import __version__
-from qmtl.foundation.schema.storage import RegistryStorage
 from qmtl.services.registry.parameters import Limit, Offset, page
 from qmtl.services.registry.routes import refused
-from qmtl.services.registry.wire import Answer, ErrorAnswer
+from qmtl.services.registry.wire import Answer
 
 # Confluent's name for the only context there is.
 _CONTEXTS = (".",)
-
-
-class StatusAnswer(BaseModel):
-    status: str
 
 
 class ServerVersion(BaseModel):
@@ -27,22 +21,22 @@ class ServerVersion(BaseModel):
     commitId: str
 
 
-def about_routes(storage: RegistryStorage) -> APIRouter:
+def about_routes() -> APIRouter:
     router = APIRouter(tags=["server"], default_response_class=Answer)
 
     @router.get("/", response_model=dict[str, Any])
     async def root() -> Answer:
-        """Nothing; some clients ask for it to see whether somebody answers."""
+        """An empty object; some clients ask for it to see whether there is a server."""
         return Answer({})
 
     @router.post("/", response_model=dict[str, Any])
     async def post_root() -> Answer:
-        """Nothing, as the GET."""
+        """An empty object, as the GET."""
         return Answer({})
 
     @router.get("/contexts", response_model=list[str], responses=refused(422))
     async def contexts(contextPrefix: str = "", offset: Offset = 0, limit: Limit = -1) -> Answer:
-        """There is the default context alone."""
+        """The default context is the only one."""
         found = [context for context in _CONTEXTS if context.startswith(contextPrefix)]
         return Answer(page(found, offset, limit))
 
@@ -55,28 +49,5 @@ def about_routes(storage: RegistryStorage) -> APIRouter:
     async def server_version() -> Answer:
         """The version of qmtl."""
         return Answer({"version": __version__, "commitId": ""})
-
-    @router.get("/healthz", response_model=StatusAnswer)
-    async def healthz() -> Answer:
-        """The server answers. Asks for no credentials."""
-        return Answer({"status": "ok"})
-
-    @router.get(
-        "/readyz",
-        response_model=StatusAnswer,
-        responses={500: {"model": ErrorAnswer, "description": "The storage cannot be read."}},
-    )
-    def readyz() -> Answer:
-        """The storage can be read. Asks for no credentials."""
-        with storage.reading() as view:
-            view.last_id()
-        return Answer({"status": "ready"})
-
-    @router.get("/metrics", response_class=PlainTextResponse)
-    def metrics() -> Response:
-        """Metrics in the text format of Prometheus."""
-        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return router

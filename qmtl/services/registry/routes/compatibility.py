@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from qmtl.foundation.schema.registry import SchemaRegistry
+from qmtl.foundation.schema.registry.contract import SchemaRegistry
 from qmtl.services.registry.bodies import SchemaBody
 from qmtl.services.registry.parameters import No, Subject, VersionNumber
 from qmtl.services.registry.routes import refused
@@ -23,8 +23,8 @@ def compatibility_routes(registry: SchemaRegistry) -> APIRouter:
     def check(
         subject: Subject, schema: SchemaBody, normalize: No = False, verbose: No = False, whole: No = False
     ) -> Answer:
-        """Compares with the versions that the subject's level names. `whole` tells as `verbose`, and cuts
-        nothing.
+        """Compares with the versions that the subject's level names. `whole` answers as `verbose`, without
+        cuts.
         """
         comparisons = registry.check(subject, schema.within(registry), normalize=normalize)
         return Answer(compatibility_json(comparisons, verbose=verbose, whole=whole))
@@ -38,8 +38,8 @@ def compatibility_routes(registry: SchemaRegistry) -> APIRouter:
         verbose: No = False,
         whole: No = False,
     ) -> Answer:
-        """Compares with one version alone, in the directions of the subject's level. `whole` tells as
-        `verbose`, and cuts nothing.
+        """Compares with one version alone, in the directions of the subject's level. `whole` answers as
+        `verbose`, without cuts.
         """
         comparisons = registry.check(subject, schema.within(registry), version=version, normalize=normalize)
         return Answer(compatibility_json(comparisons, verbose=verbose, whole=whole))

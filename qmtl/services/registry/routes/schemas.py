@@ -8,8 +8,8 @@ from fastapi import APIRouter
 
 from qmtl.foundation.errors import SchemaRegistryError
 from qmtl.foundation.schema.documents import SchemaType
-from qmtl.foundation.schema.registry import Registered, SchemaRegistry
-from qmtl.foundation.schema.storage import RegistryStorage
+from qmtl.foundation.schema.registry.contract import Registered, SchemaRegistry
+from qmtl.foundation.schema.registry.storage import RegistryStorage
 from qmtl.services.registry.parameters import ContextSubject, Id, Limit, No, Offset, Prefix, page
 from qmtl.services.registry.routes import refused
 from qmtl.services.registry.wire import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from qmtl.foundation.schema.registry import SchemaRegistry
+from qmtl.foundation.schema.registry.contract import SchemaRegistry
 from qmtl.services.registry.bodies import LevelBody, ModeBody
 from qmtl.services.registry.parameters import No, Subject
 from qmtl.services.registry.routes import refused
@@ -26,7 +26,7 @@ def level_routes(registry: SchemaRegistry) -> APIRouter:
 
     @router.delete("", response_model=LevelAnswer, responses=refused(404, 422))
     def clear_level() -> Answer:
-        """Back to BACKWARD; the level that held."""
+        """Back to BACKWARD; the level before."""
         return Answer({"compatibilityLevel": registry.clear_level()})
 
     @router.get("/{subject:segment}", response_model=LevelAnswer, responses=refused(404, 422))
@@ -41,7 +41,7 @@ def level_routes(registry: SchemaRegistry) -> APIRouter:
 
     @router.delete("/{subject:segment}", response_model=LevelAnswer, responses=refused(404, 422))
     def clear_level_of(subject: Subject) -> Answer:
-        """Back to the global level; the level that held."""
+        """Back to the global level; the level before."""
         return Answer({"compatibilityLevel": registry.clear_level(subject)})
 
     return router
@@ -62,7 +62,7 @@ def mode_routes(registry: SchemaRegistry) -> APIRouter:
 
     @router.delete("", response_model=ModeAnswer, responses=refused(404, 422))
     def clear_mode() -> Answer:
-        """Back to READWRITE; the mode that held."""
+        """Back to READWRITE; the mode before."""
         return Answer({"mode": registry.clear_mode()})
 
     @router.get("/{subject:segment}", response_model=ModeAnswer, responses=refused(404, 422))
@@ -77,7 +77,7 @@ def mode_routes(registry: SchemaRegistry) -> APIRouter:
 
     @router.delete("/{subject:segment}", response_model=ModeAnswer, responses=refused(404, 422))
     def clear_mode_of(subject: Subject) -> Answer:
-        """Back to the global mode; the mode that held."""
+        """Back to the global mode; the mode before."""
         return Answer({"mode": registry.clear_mode(subject)})
 
     return router

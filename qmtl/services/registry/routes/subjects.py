@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from qmtl.foundation.schema.registry import SchemaRegistry
+from qmtl.foundation.schema.registry.contract import SchemaRegistry
 from qmtl.services.registry.bodies import RegistrationBody, SchemaBody
 from qmtl.services.registry.parameters import Limit, No, Offset, Prefix, Subject, VersionNumber, page
 from qmtl.services.registry.routes import refused
@@ -43,7 +43,7 @@ def subject_routes(registry: SchemaRegistry) -> APIRouter:
 
     @router.delete("/subjects/{subject:segment}", response_model=list[int], responses=refused(404, 422))
     def delete_subject(subject: Subject, permanent: No = False) -> Answer:
-        """Deletes the subject softly, or after that for ever; the versions that were deleted."""
+        """Deletes the subject softly, or after that permanently; the versions that were deleted."""
         return Answer(registry.delete_subject(subject, permanent=permanent))
 
     @router.get("/subjects/{subject:segment}/versions", response_model=list[int], responses=refused(404, 422))
@@ -98,7 +98,7 @@ def subject_routes(registry: SchemaRegistry) -> APIRouter:
         "/subjects/{subject:segment}/versions/{version}", response_model=int, responses=refused(404, 422)
     )
     def delete_version(subject: Subject, version: VersionNumber, permanent: No = False) -> Answer:
-        """Deletes the version softly, or after that for ever; its number."""
+        """Deletes the version softly, or after that permanently; its number."""
         return Answer(registry.delete_version(subject, version, permanent=permanent))
 
     return router

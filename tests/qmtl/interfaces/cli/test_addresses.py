@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from qmtl.interfaces.cli.main import app
 
 if TYPE_CHECKING:
-    from conftest import CommandLine
+    from tests.qmtl.command_line import CommandLine
 
 SERIES = "ohlcv:mine:GOLD:1d"
 FETCH = ("fetch", SERIES, "2024-01-02", "2024-01-06")

@@ -17,7 +17,7 @@ from qmtl.foundation.exchanges import EXCHANGES
 from qmtl.foundation.times import to_ns
 
 if TYPE_CHECKING:
-    from conftest import CommandLine
+    from tests.qmtl.command_line import CommandLine
 
 
 def test_all_calendars_and_whether_they_can_be_built(cli: CommandLine) -> None:

@@ -9,11 +9,11 @@ import pytest
 
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.series import SeriesId
-from qmtl.runtime.io.store.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.testing import ScriptedVendor
 
 if TYPE_CHECKING:
-    from conftest import CommandLine
+    from tests.qmtl.command_line import CommandLine
 
 SERIES = "ohlcv:mine:TEVA:1d"
 OTHER = "ohlcv:mine:GOLD:1d"
@@ -119,13 +119,13 @@ def test_a_stored_calendar_that_works_no_more(cli: CommandLine, calendar: str) -
     found = cli.json("store", "verify", code=7)
     assert found["sound"]
     assert [(one["series"], one["calendar"]) for one in found["declarations"]] == [(SERIES, calendar)]
-    told = cli.run("store", "verify")
-    assert f"qmtl store declare {SERIES} --calendar" in told.stderr
-    assert "all is sound" not in told.stdout
+    reported = cli.run("store", "verify")
+    assert f"qmtl store declare {SERIES} --calendar" in reported.stderr
+    assert "all is sound" not in reported.stdout
     checks = {check["subject"]: check for check in cli.json("doctor", code=7)}
     assert checks[f"series {SERIES}"]["outcome"] == "fail"
     assert calendar in checks[f"series {SERIES}"]["detail"]
-    assert f"qmtl store declare {SERIES} --calendar" in checks[f"series {SERIES}"]["mend"]
+    assert f"qmtl store declare {SERIES} --calendar" in checks[f"series {SERIES}"]["fix"]
     assert f"series {OTHER}" not in checks
 
     assert cli.run("store", "declare", SERIES, "--calendar", "XNYS").exit_code == 0

@@ -1,4 +1,4 @@
-"""`qmtl doctor` finds what is wrong, and says how to mend it."""
+"""`qmtl doctor` finds what is wrong, and says how to fix it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qmtl.interfaces.cli import knocking, reach
+from qmtl.interfaces.cli import connectivity, vendor_checks
+from qmtl.interfaces.cli.connectivity import Answer, probe, probe_all
 from qmtl.interfaces.cli.examination import clock
-from qmtl.interfaces.cli.knocking import Answer, knock, knock_at_all
 
 if TYPE_CHECKING:
-    from conftest import CommandLine
+    from tests.qmtl.command_line import CommandLine
 
 
 def by_subject(checks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -49,7 +49,7 @@ class Door(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def door() -> Iterator[str]:
+def address() -> Iterator[str]:
     with HTTPServer(("127.0.0.1", 0), Door) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -80,7 +80,7 @@ def test_a_broken_setting_is_a_failure_with_its_cure(cli: CommandLine) -> None:
     cli.config.write_text("seamless: {stroe: x}\n")
     checks = by_subject(cli.json("doctor", code=7))
     assert checks["settings"]["outcome"] == "fail"
-    assert "store" in checks["settings"]["mend"]
+    assert "store" in checks["settings"]["fix"]
 
 
 def test_a_foreign_folder_is_a_failure(cli: CommandLine) -> None:
@@ -88,31 +88,31 @@ def test_a_foreign_folder_is_a_failure(cli: CommandLine) -> None:
     (cli.store / "holiday.jpg").write_bytes(b"beach")
     checks = by_subject(cli.json("doctor", code=7))
     assert checks["store"]["outcome"] == "fail"
-    assert checks["store"]["mend"]
+    assert checks["store"]["fix"]
 
 
-def test_vendors_are_knocked_at(cli: CommandLine, door: str) -> None:
+def test_vendors_are_probed(cli: CommandLine, address: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = taken.getsockname()[1]
     cli.config.write_text(
         "seamless:\n  vendors:\n"
-        f"    - {{match: 'ohlcv:a:*', kind: ccxt, exchange: binance, urls: '{door}'}}\n"
+        f"    - {{match: 'ohlcv:a:*', kind: ccxt, exchange: binance, urls: '{address}'}}\n"
         f"    - {{match: 'ohlcv:b:*', kind: ccxt, exchange: binance, urls: 'http://127.0.0.1:{nobody}'}}\n"
         "    - {match: 'ohlcv:c:*', kind: files, path: 'nowhere/{symbol}.csv'}\n"
-        f"    - {{match: 'ohlcv:d:*', kind: ccxt, exchange: binance, urls: {{publik: '{door}'}}}}\n"
-        f"    - {{match: 'ohlcv:e:*', kind: ccxt, exchange: binance, urls: {{public: '{door}/451'}}}}\n"
+        f"    - {{match: 'ohlcv:d:*', kind: ccxt, exchange: binance, urls: {{publik: '{address}'}}}}\n"
+        f"    - {{match: 'ohlcv:e:*', kind: ccxt, exchange: binance, urls: {{public: '{address}/451'}}}}\n"
         "    - {match: 'ohlcv:f:*', kind: ccxt, exchange: binance, urls: 'localhost:8080'}\n"
     )
     checks = by_subject(cli.json("doctor", code=7))
     outcomes = {name: checks[f"vendor ohlcv:{name}:*"]["outcome"] for name in "abcdef"}
     assert outcomes == {"a": "ok", "b": "fail", "c": "fail", "d": "fail", "e": "warn", "f": "fail"}
-    assert "nowhere" in checks["vendor ohlcv:c:*"]["mend"]
+    assert "nowhere" in checks["vendor ohlcv:c:*"]["fix"]
     assert "qmtl.yml:6" in checks["vendor ohlcv:d:*"]["detail"]
     assert "'seamless.vendors[3].urls'" in checks["vendor ohlcv:d:*"]["detail"]
     assert "qmtl.yml:8" in checks["vendor ohlcv:f:*"]["detail"]
-    assert "http://" in checks["vendor ohlcv:f:*"]["mend"]
+    assert "http://" in checks["vendor ohlcv:f:*"]["fix"]
     assert "451" in checks["vendor ohlcv:e:*"]["detail"]
-    assert all(check["mend"] for check in checks.values() if check["outcome"] != "ok")
+    assert all(check["fix"] for check in checks.values() if check["outcome"] != "ok")
 
 
 def test_without_settings_a_newcomer_hears_what_a_fetch_would_ask(cli: CommandLine) -> None:
@@ -120,30 +120,30 @@ def test_without_settings_a_newcomer_hears_what_a_fetch_would_ask(cli: CommandLi
     checks = by_subject(cli.json("doctor"))
     assert "ohlcv:binance:BTC/USDT:1h" in checks["vendors"]["detail"]
     assert checks["exchanges"]["outcome"] == "warn"
-    for venue in reach.FIRST:
+    for venue in vendor_checks.FIRST:
         assert venue in checks["exchanges"]["detail"]
-    assert "qmtl doctor VENUE" in checks["exchanges"]["mend"]
+    assert "qmtl doctor VENUE" in checks["exchanges"]["fix"]
 
 
 def test_without_settings_and_with_a_network(
-    cli: CommandLine, door: str, monkeypatch: pytest.MonkeyPatch
+    cli: CommandLine, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([Answer("a", 200), Answer("b", 451), Answer("c", None, "it is away")])
-    monkeypatch.setattr(reach, "knock_at_all", lambda urls: dict(zip(urls, answers, strict=True)))
+    monkeypatch.setattr(vendor_checks, "probe_all", lambda urls: dict(zip(urls, answers, strict=True)))
     checks = by_subject(cli.json("doctor"))
-    assert [checks[f"venue {venue}"]["outcome"] for venue in reach.FIRST] == ["ok", "warn", "warn"]
+    assert [checks[f"venue {venue}"]["outcome"] for venue in vendor_checks.FIRST] == ["ok", "warn", "warn"]
 
 
 def test_venues_may_be_named(cli: CommandLine) -> None:
     checks = by_subject(cli.json("doctor", "binance", "krakken", code=7))
     assert "api.binance.com cannot be reached" in checks["venue binance"]["detail"]
-    assert "kraken" in checks["venue krakken"]["mend"]
+    assert "kraken" in checks["venue krakken"]["fix"]
     assert "exchanges" not in checks
 
 
 @pytest.mark.parametrize("path", ["200", "404", "418", "500", "451", "403"])
-def test_an_answer_is_welcome_unless_it_refuses_or_fails(door: str, path: str) -> None:
-    answer = knock(f"{door}/{path}")
+def test_an_answer_is_welcome_unless_it_refuses_or_fails(address: str, path: str) -> None:
+    answer = probe(f"{address}/{path}")
     assert answer.status == int(path)
     assert answer.is_welcome is (path in ("200", "404", "418"))
 
@@ -153,16 +153,16 @@ def test_an_answer_is_welcome_unless_it_refuses_or_fails(door: str, path: str) -
     ["", "nonsense", "http://127.0.0.1:99999", "http://127.0.0.1:1", "http://[::1", "https://x.invalid"],
 )
 def test_an_address_where_nobody_is_raises_nothing(url: str) -> None:
-    assert knock(url).status is None
-    assert str(knock(url))
+    assert probe(url).status is None
+    assert str(probe(url))
 
 
 def test_nobody_is_waited_for_beyond_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     never = threading.Event()
-    monkeypatch.setattr(knocking, "PATIENCE_S", 0.05)
-    monkeypatch.setattr(knocking, "knock", lambda url: never.wait(60))
+    monkeypatch.setattr(connectivity, "TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connectivity, "probe", lambda url: never.wait(60))
     began = time.monotonic()
-    answers = knock_at_all(["http://a", "http://b"])
+    answers = probe_all(["http://a", "http://b"])
     assert time.monotonic() - began < 30
     never.set()
     assert [answer.status for answer in answers.values()] == [None, None]

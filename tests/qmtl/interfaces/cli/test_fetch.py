@@ -16,7 +16,7 @@ from qmtl.foundation.times import MINUTE, to_ns
 from qmtl.runtime.testing import Raise, ScriptedVendor, Stop
 
 if TYPE_CHECKING:
-    from conftest import CommandLine
+    from tests.qmtl.command_line import CommandLine
 
 SERIES = "ohlcv:test:BTC/USDT:1m"
 DAY = ("2024-01-01", "2024-01-02")
@@ -35,13 +35,13 @@ def test_people_see_the_frame_and_the_receipt(cli: CommandLine, vendor: Serve) -
 
 def test_machines_read_one_document_on_stdout(cli: CommandLine, vendor: Serve) -> None:
     made = vendor(no_trade=Coverage.of(Span(START + 5 * MINUTE, START + 7 * MINUTE)))
-    told = cli.json("fetch", SERIES, "2024-01-01", "2024-01-01T00:10Z")
-    assert told["coverage"]["counts"] | {"present": 8, "no_trade": 2} == told["coverage"]["counts"]
-    assert told["receipt"]["bars"] == told["coverage"]["counts"]
-    assert told["report"]["series"] == SERIES
+    reported = cli.json("fetch", SERIES, "2024-01-01", "2024-01-01T00:10Z")
+    assert reported["coverage"]["counts"] | {"present": 8, "no_trade": 2} == reported["coverage"]["counts"]
+    assert reported["receipt"]["bars"] == reported["coverage"]["counts"]
+    assert reported["report"]["series"] == SERIES
     expected = made.bars(SERIES, Span(START, START + 10 * MINUTE))
-    assert [bar["close"] for bar in told["bars"]] == expected["close"].to_list()
-    assert told["bars"][5]["ts"] == "2024-01-01T00:07:00Z"
+    assert [bar["close"] for bar in reported["bars"]] == expected["close"].to_list()
+    assert reported["bars"][5]["ts"] == "2024-01-01T00:07:00Z"
 
 
 def test_json_may_stand_behind_the_command_too(cli: CommandLine, vendor: Serve) -> None:
@@ -98,9 +98,9 @@ def test_a_failed_fetch_leaves_the_old_file_alone(cli: CommandLine, vendor: Serv
 def test_the_receipt_is_written(cli: CommandLine, vendor: Serve) -> None:
     vendor()
     path = cli.folder / "receipt.json"
-    told = cli.json("fetch", SERIES, *DAY, "--receipt", path)
-    assert json.loads(path.read_text()) == told["receipt"]
-    assert told["receipt"]["series"] == SERIES
+    reported = cli.json("fetch", SERIES, *DAY, "--receipt", path)
+    assert json.loads(path.read_text()) == reported["receipt"]
+    assert reported["receipt"]["series"] == SERIES
 
 
 def test_holes_are_exit_3_and_with_partial_ok_an_answer(cli: CommandLine, vendor: Serve) -> None:
@@ -109,16 +109,16 @@ def test_holes_are_exit_3_and_with_partial_ok_an_answer(cli: CommandLine, vendor
     assert result.exit_code == 3
     assert "1 absent" in result.stderr
     assert result.stdout == ""
-    told = cli.json("fetch", SERIES, *DAY, "--partial-ok")
-    assert told["rows"] == 1_439
-    assert told["coverage"]["spans"]["absent"] == [["2024-01-01", "2024-01-01T00:01:00Z"]]
+    reported = cli.json("fetch", SERIES, *DAY, "--partial-ok")
+    assert reported["rows"] == 1_439
+    assert reported["coverage"]["spans"]["absent"] == [["2024-01-01", "2024-01-01T00:01:00Z"]]
 
 
 def test_an_error_is_json_on_stdout_too(cli: CommandLine, vendor: Serve) -> None:
     vendor(absent=Coverage.of(Span(START, START + MINUTE)))
-    told = cli.json("fetch", SERIES, *DAY, code=3)
-    assert told["error"]["holes"] == {"absent": [["2024-01-01", "2024-01-01T00:01:00Z"]]}
-    assert told["error"]["series"] == SERIES
+    reported = cli.json("fetch", SERIES, *DAY, code=3)
+    assert reported["error"]["holes"] == {"absent": [["2024-01-01", "2024-01-01T00:01:00Z"]]}
+    assert reported["error"]["series"] == SERIES
 
 
 def test_a_source_that_fails_is_exit_7(cli: CommandLine, vendor: Serve) -> None:
@@ -139,28 +139,29 @@ def test_an_sla_file_is_read_and_a_breach_is_exit_5(cli: CommandLine, vendor: Se
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("totl: 2s\n", "did you mean 'total'"),
         ("total: soon\n", "soon"),
         ("[", "not YAML"),
         ("7\n", "no keys"),
+        ("total: 2024-13-01", "is not YAML"),
     ],
 )
 def test_an_sla_file_that_cannot_be_used_is_exit_2(
-    cli: CommandLine, vendor: Serve, text: str, said: str
+    cli: CommandLine, vendor: Serve, text: str, message: str
 ) -> None:
     vendor()
     sla = cli.folder / "sla.yml"
     sla.write_text(text)
     result = cli.run("fetch", SERIES, *DAY, "--sla", sla)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert message in result.stderr
     assert "sla.yml" in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ((SERIES, "2024-01-02", "2024-01-01"), "comes after"),
         ((SERIES, "2199-01-01", "2199-01-02"), "future"),
@@ -172,12 +173,12 @@ def test_an_sla_file_that_cannot_be_used_is_exit_2(
     ],
 )
 def test_bad_input_is_exit_2_and_is_named(
-    cli: CommandLine, vendor: Serve, words: tuple[str, ...], said: str
+    cli: CommandLine, vendor: Serve, words: tuple[str, ...], message: str
 ) -> None:
     vendor()
     result = cli.run("fetch", *words)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert message in result.stderr
     assert result.stdout == ""
 
 
@@ -200,9 +201,9 @@ def test_a_receipt_time_reads_the_same_again(cli: CommandLine, vendor: Serve) ->
 
 def test_fill_marks_what_was_filled(cli: CommandLine, vendor: Serve) -> None:
     vendor(no_trade=Coverage.of(Span(START + 5 * MINUTE, START + 6 * MINUTE)))
-    told = cli.json("fetch", SERIES, "2024-01-01", "2024-01-01T00:10Z", "--fill", "flat")
-    assert [bar["filled"] for bar in told["bars"]] == [False] * 5 + [True] + [False] * 4
-    assert told["bars"][5]["close"] == told["bars"][4]["close"]
+    reported = cli.json("fetch", SERIES, "2024-01-01", "2024-01-01T00:10Z", "--fill", "flat")
+    assert [bar["filled"] for bar in reported["bars"]] == [False] * 5 + [True] + [False] * 4
+    assert reported["bars"][5]["close"] == reported["bars"][4]["close"]
 
 
 def test_partial_fill_answers_at_once_and_then_asks(cli: CommandLine, vendor: Serve) -> None:

@@ -38,6 +38,7 @@ CASES: list[tuple[BaseException, int, dict[str, Any]]] = [
     (errors.StoreError("x", path="/bars"), 7, {"store": "/bars"}),
     (errors.StoreCorruptError("x"), 7, {}),
     (errors.StoreLockedError("x"), 7, {}),
+    (errors.LeaseError("x", lease_key="s/ohlcv:a:B:1m/7"), 7, {"lease_key": "s/ohlcv:a:B:1m/7"}),
     (
         errors.SchemaValidationError("x", subject="ohlcv", mode="strict", problems=["open is text"]),
         6,
@@ -86,9 +87,9 @@ def test_an_error_ends_with_its_code_its_message_and_its_facts(
     result = CliRunner().invoke(raising(error), ["--as-json", "act"])
     assert result.exit_code == code
     assert "Traceback" not in result.output
-    told = json.loads(result.stdout)["error"]
-    assert told["exit_code"] == code
-    assert told | facts == told
+    reported = json.loads(result.stdout)["error"]
+    assert reported["exit_code"] == code
+    assert reported | facts == reported
 
 
 def test_every_error_of_ours_has_a_code_of_its_own() -> None:

@@ -74,7 +74,7 @@ def troubled(seed: int, grid: Grid, count: int = 1500) -> pl.DataFrame:
 
 def around(frame: pl.DataFrame, first: int, last: int, grid: Grid) -> pl.DataFrame:
     """The rows `[first, last)` with as many others as a reader of a store would read."""
-    reach = PIPELINE.reach if PIPELINE.is_cut(frame, first, last, grid) else CONTEXT
+    reach = PIPELINE.max_context if PIPELINE.needs_more_context(frame, first, last, grid) else CONTEXT
     return frame[max(first - reach, 0) : min(last + reach, frame.height)]
 
 
@@ -127,7 +127,7 @@ def test_blocks_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
             behind = Coverage.of(Span(end, end + DAY))
             whole = PIPELINE.flag(frame, grid=grid, facts=FACTS, answered_behind=behind)
             with monkeypatch.context() as patch:
-                patch.setattr(pipeline, "_BLOCK", 137)
+                patch.setattr(pipeline, "_BLOCK_ROWS", 137)
                 assert PIPELINE.flag(frame, grid=grid, facts=FACTS, answered_behind=behind) == whole
 
 

@@ -15,8 +15,8 @@ from qmtl.foundation.series import SeriesId, Timeframe
 from qmtl.foundation.states import bar_states
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import MINUTE
-from qmtl.runtime.conformance.digest import digest, says_more
-from qmtl.runtime.conformance.findings import combined, of_replaced, of_rows
+from qmtl.runtime.conformance.digest import digest, has_new_findings
+from qmtl.runtime.conformance.findings import merge_findings, replaced_findings, row_finding
 from qmtl.runtime.conformance.flags import EMPTY_FLAGS, Flags
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.report import ConformanceReport, Heal
@@ -90,18 +90,18 @@ def test_a_report_survives_json() -> None:
     report = report_of(
         frame,
         heal=Heal(asked, Coverage.of(Span(0, 5 * MINUTE))),
-        findings=[*refused.findings, *of_replaced(replaced, among=frame.height)],
+        findings=[*refused.findings, *replaced_findings(replaced, total=frame.height)],
     )
-    told = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    again = ConformanceReport.from_json(told)
-    assert again.to_json() == told
+    document = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    again = ConformanceReport.from_json(document)
+    assert again.to_json() == document
     for old, new in zip(report.findings, again.findings, strict=True):
         assert new.sample.equals(old.sample, null_equal=True)
     assert again.rollup == report.rollup
     assert again.heal is not None
     assert again.heal.left == Coverage.of(Span(5 * MINUTE, 20 * MINUTE))
-    assert told["as_of"] == "2023-11-14T22:13:20.000000001Z"
-    assert {f["rule"] for f in told["findings"]} >= {"quality.replaced", SPIKE, SILENCE}
+    assert document["as_of"] == "2023-11-14T22:13:20.000000001Z"
+    assert {f["rule"] for f in document["findings"]} >= {"quality.replaced", SPIKE, SILENCE}
 
 
 def test_a_report_can_be_looked_at() -> None:
@@ -117,7 +117,7 @@ def test_a_report_can_be_looked_at() -> None:
     assert "passes" in repr(report_of(calm))
 
 
-def test_what_could_not_be_checked_is_told() -> None:
+def test_what_could_not_be_checked_is_reported() -> None:
     frame = synthetic_bars(SERIES, Span(0, 50 * MINUTE))
     report = report_of(frame.filter(~pl.int_range(pl.len()).is_between(20, 39)), Span(0, 50 * MINUTE))
     (unchecked,) = report.could_not_check
@@ -127,7 +127,7 @@ def test_what_could_not_be_checked_is_told() -> None:
     assert ConformanceReport.from_json(report.to_json()).could_not_check == report.could_not_check
 
 
-def test_a_source_without_volumes_is_told_once() -> None:
+def test_a_source_without_volumes_is_reported_once() -> None:
     frame = synthetic_bars(SERIES, Span(0, 1440 * MINUTE)).with_columns(volume=pl.lit(None, dtype=pl.Float64))
     flags = PIPELINE.flag(frame, grid=GRID, facts=SeriesFacts(has_volume=False))
     assert flags is EMPTY_FLAGS
@@ -166,7 +166,7 @@ def test_over_another_span_fractions_are_compared_and_the_unseen_is_left_out() -
     frame = spiky(100, 300, 500, 1300)
     whole = report_of(frame).to_json()
     head = report_of(frame, Span(0, 720 * MINUTE), previous=whole)
-    # Three of the four that were told already; the outage lies outside.
+    # Three of the four that were reported already; the outage lies outside.
     assert head.digest == {SPIKE: "unchanged"}
     # Four in a day are fewer than three in half a day.
     assert report_of(frame, previous=head.to_json()).digest[SPIKE] == "improved"
@@ -179,23 +179,23 @@ def test_over_another_span_fractions_are_compared_and_the_unseen_is_left_out() -
 
 def test_only_what_an_earlier_report_lacks_is_worth_telling_again() -> None:
     frame = spiky(100, 300)
-    told = report_of(frame).to_json()
-    assert report_of(frame).says_more_than(None)
-    assert not report_of(frame).says_more_than(told)
-    assert not report_of(frame, Span(0, 720 * MINUTE)).says_more_than(told)
-    assert report_of(spiky(100, 200, 300)).says_more_than(told)
-    assert report_of(spiky(100, 301)).says_more_than(told)
-    assert not says_more((), None)
+    earlier = report_of(frame).to_json()
+    assert has_new_findings(report_of(frame).findings, None)
+    assert not has_new_findings(report_of(frame).findings, earlier)
+    assert not has_new_findings(report_of(frame, Span(0, 720 * MINUTE)).findings, earlier)
+    assert has_new_findings(report_of(spiky(100, 200, 300)).findings, earlier)
+    assert has_new_findings(report_of(spiky(100, 301)).findings, earlier)
+    assert not has_new_findings((), None)
 
 
 def test_findings_of_one_rule_become_one() -> None:
     frame = spiky()
-    parts = [of_rows(SPIKE, frame[a : a + 4], among=100) for a in (50, 10)]
-    (one,) = combined(parts)
+    parts = [row_finding(SPIKE, frame[a : a + 4], total=100) for a in (50, 10)]
+    (one,) = merge_findings(parts)
     assert (one.count, one.fraction) == (8, pytest.approx(8 / 200))
     assert (one.first_ts, one.last_ts) == (10 * MINUTE, 53 * MINUTE)
     assert stamps(one.sample).tolist() == [10 * MINUTE, 11 * MINUTE, 12 * MINUTE, 13 * MINUTE, 50 * MINUTE]
-    assert of_replaced(frame[:0], among=5) == []
+    assert replaced_findings(frame[:0], total=5) == []
 
 
 # -- flags ----------------------------------------------------------------------------------------------
@@ -216,4 +216,4 @@ def test_flags_are_cut_like_the_bars_they_name() -> None:
     assert Flags.of({SPIKE: np.zeros(0, dtype=np.int64)}) is EMPTY_FLAGS
     assert bool(flags)
     assert not EMPTY_FLAGS
-    assert repr(flags) == "Flags(temporal.silence in 1 spans, quality.price_spike 3, quality.level_shift 1)"
+    assert repr(flags) == "Flags(temporal.silence in 1 span, quality.price_spike 3, quality.level_shift 1)"

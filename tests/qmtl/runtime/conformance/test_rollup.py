@@ -93,11 +93,11 @@ def test_a_rollup_knows_extremes_and_nulls() -> None:
     frame = synthetic_bars("ohlcv:test:A/B:1m", Span(0, 50 * MINUTE)).with_columns(
         volume=pl.when(pl.int_range(pl.len()) < 7).then(None).otherwise("volume")
     )
-    told = rollup(frame)
-    assert told.schema.nulls == {"open": 0, "high": 0, "low": 0, "close": 0, "volume": 7}
-    assert told.schema.least["low"] == frame["low"].min()
-    assert told.schema.greatest["high"] == frame["high"].max()
-    assert told.temporal == TemporalRollup(50, 0, 49 * MINUTE)
-    assert Rollup.from_json(json.loads(json.dumps(told.to_json()))) == told
+    result = rollup(frame)
+    assert result.schema.nulls == {"open": 0, "high": 0, "low": 0, "close": 0, "volume": 7}
+    assert result.schema.least["low"] == frame["low"].min()
+    assert result.schema.greatest["high"] == frame["high"].max()
+    assert result.temporal == TemporalRollup(50, 0, 49 * MINUTE)
+    assert Rollup.from_json(json.loads(json.dumps(result.to_json()))) == result
     assert Rollup.from_json(Rollup().to_json()) == Rollup()
-    assert SchemaRollup() + told.schema == told.schema
+    assert SchemaRollup() + result.schema == result.schema

@@ -233,7 +233,7 @@ def test_nights_and_weekends_are_no_silence_on_a_calendar() -> None:
     assert silence(flag(frame, grid)) == Coverage.of(lost)
 
 
-def test_bars_outside_sessions_are_told_apart_by_their_day() -> None:
+def test_bars_outside_sessions_are_distinguished_by_their_day() -> None:
     grid = Grid(Timeframe.parse("1m"), OfficeHours())
     session = synthetic_bars("ohlcv:test:A/B:1m", Span(0, 14 * DAY), grid=grid)
     tuesday, saturday = 5 * DAY + 8 * HOUR, 9 * DAY + 12 * HOUR

@@ -14,9 +14,9 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import Timeframe
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import MINUTE
+from qmtl.runtime.conformance.context_window import CONTEXT
 from qmtl.runtime.conformance.flags import EMPTY_FLAGS
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
-from qmtl.runtime.conformance.stretch import CONTEXT
 from qmtl.runtime.conformance.thresholds import DEFAULT_THRESHOLDS
 from qmtl.runtime.testing.bars import synthetic_bars
 
@@ -50,7 +50,7 @@ def flagged(frame: pl.DataFrame, rule: str) -> list[int]:
 
 def part(frame: pl.DataFrame, first: int, last: int) -> list[int]:
     """What is flagged within a part of the rows, with as many rows around as it asks for."""
-    around = PIPELINE.reach if PIPELINE.is_cut(frame, first, last, GRID) else CONTEXT
+    around = PIPELINE.max_context if PIPELINE.needs_more_context(frame, first, last, GRID) else CONTEXT
     rows = frame[max(first - around, 0) : last + around]
     return [minute for minute in flagged(rows, STALE) if first <= minute < last]
 
@@ -140,10 +140,12 @@ def test_a_part_is_judged_as_in_the_whole_however_long_the_runs_are(data: st.Dat
 def test_what_is_read_around_a_run_is_bounded() -> None:
     frame = frozen(minutes(3 * TEN_DAYS), range(100, 3 * TEN_DAYS - 100))
     first = TEN_DAYS
-    assert PIPELINE.is_cut(frame[first - CONTEXT : first + 10 + CONTEXT], CONTEXT, CONTEXT + 10, GRID)
-    assert PIPELINE.reach == 4_096 + 64
+    assert PIPELINE.needs_more_context(
+        frame[first - CONTEXT : first + 10 + CONTEXT], CONTEXT, CONTEXT + 10, GRID
+    )
+    assert PIPELINE.max_context == 4_096 + 64
     calm = minutes(1_000)
-    assert not any(PIPELINE.is_cut(calm, first, first + 100, GRID) for first in range(0, 900, 7))
+    assert not any(PIPELINE.needs_more_context(calm, first, first + 100, GRID) for first in range(0, 900, 7))
 
 
 # -- made-up bars ---------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def test_a_whole_page_off_the_grid() -> None:
     assert result.quarantine["rule"].to_list() == ["temporal.off_grid"] * 10
 
 
-def test_duplicates_are_kept_once_and_told() -> None:
+def test_duplicates_are_kept_once_and_reported() -> None:
     page = minutes(30)
     result = screened(pl.concat([page[10:], page[:15], page[3:4]]))
     assert result.clean.equals(page)
@@ -180,7 +180,7 @@ def test_a_row_without_any_price_says_that_nothing_was_traded(nothing: dict[str,
     assert result.clean.equals(page.filter(~pl.int_range(pl.len()).is_in([3, 7])))
     assert result.quarantine.is_empty()
     assert result.retracted == EMPTY
-    assert result.silent == Coverage([(3 * MINUTE, 4 * MINUTE), (7 * MINUTE, 8 * MINUTE)])
+    assert result.no_trade == Coverage([(3 * MINUTE, 4 * MINUTE), (7 * MINUTE, 8 * MINUTE)])
     (finding,) = result.findings
     assert (finding.rule, finding.severity, finding.count) == ("temporal.empty_row", "info", 2)
     assert (finding.first_ts, finding.last_ts, finding.fraction) == (3 * MINUTE, 7 * MINUTE, 0.2)
@@ -201,7 +201,7 @@ def test_some_values_and_not_others_are_impossible(values: dict[str, float | Non
     result = screened(at(minutes(5), 2, **values))
     assert result.quarantine["rule"].to_list() == [rule]
     assert result.retracted == Coverage.of(Span(2 * MINUTE, 3 * MINUTE))
-    assert result.silent == EMPTY
+    assert result.no_trade == EMPTY
 
 
 @pytest.mark.parametrize("nothing", NOTHING)
@@ -212,17 +212,17 @@ def test_where_a_row_without_any_price_says_nothing(nothing: dict[str, float | N
     assert contradicted.quarantine["rule"].to_list() == ["temporal.conflicting_rows"] * 2
     off_grid = screened(pl.concat([page, moved(empty, 30 * SECOND)]))
     assert off_grid.quarantine["rule"].to_list() == ["temporal.off_grid"]
-    assert off_grid.silent == EMPTY
+    assert off_grid.no_trade == EMPTY
     forming = screened(pl.concat([page, moved(empty, 3 * MINUTE)]), now=5 * MINUTE + 1)
     assert forming.quarantine["rule"].to_list() == ["temporal.forming_bar"]
-    assert forming.silent == EMPTY
+    assert forming.no_trade == EMPTY
 
 
 def test_two_ways_to_write_nothing_are_one() -> None:
     page = minutes(5)
     both = [at(page, 2, **dict.fromkeys(VALUES))[2:3], at(page, 2, **dict.fromkeys(VALUES, NAN))[2:3]]
     result = screened(pl.concat([page[:2], *both, page[3:]]))
-    assert result.silent == Coverage.of(Span(2 * MINUTE, 3 * MINUTE))
+    assert result.no_trade == Coverage.of(Span(2 * MINUTE, 3 * MINUTE))
     assert [f.rule for f in result.findings] == ["temporal.duplicate", "temporal.empty_row"]
 
 
@@ -299,6 +299,7 @@ def shown(row: tuple[int, ...]) -> str:
     return str(row[:1] if is_empty(row) else row)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(rows, max_size=12))
 def test_no_row_is_lost_and_each_is_judged_as_by_hand(page: list[tuple[int, ...]]) -> None:
@@ -315,7 +316,7 @@ def test_no_row_is_lost_and_each_is_judged_as_by_hand(page: list[tuple[int, ...]
     assert sorted(map(shown, kept.rows())) == sorted(map(shown, others))
     expected = {row for row in page if row[0] in once and is_possible(row, now)}
     assert set(result.clean.with_columns(pl.col("ts").to_physical()).rows()) == expected
-    assert result.silent == Coverage((t, t + MINUTE) for t in silent)
+    assert result.no_trade == Coverage((t, t + MINUTE) for t in silent)
     ts = stamps(result.clean).tolist()
     assert ts == sorted(set(ts))
     assert {f.rule for f in result.findings if f.severity == "error"} == set(result.quarantine["rule"])

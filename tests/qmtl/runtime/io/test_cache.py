@@ -15,9 +15,9 @@ from qmtl.foundation.states import bar_states
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import MINUTE
 from qmtl.runtime.conformance.flags import Flags
-from qmtl.runtime.conformance.registered import NOT_CHECKED
+from qmtl.runtime.conformance.registered_schema import NOT_CHECKED
 from qmtl.runtime.io.cache import RangeCache
-from qmtl.runtime.io.holding import Holding
+from qmtl.runtime.io.evaluated_range import EvaluatedRange
 from qmtl.runtime.testing.bars import synthetic_bars
 
 SERIES = SeriesId.parse("ohlcv:test:A/B:1m")
@@ -29,14 +29,14 @@ def span(first: int, last: int) -> Span:
     return Span(first * MINUTE, last * MINUTE)
 
 
-def holding(
+def evaluated(
     first: int,
     last: int,
     *,
     holes: set[int] = frozenset(),
     tx: int = 1,
     until: int | None = None,  # type: ignore[assignment]
-) -> Holding:
+) -> EvaluatedRange:
     """Minutes `[first, last)` with a row for each but `holes`, which nobody answered for."""
     frame = synthetic_bars(SERIES, span(first, last))
     ts = stamps(frame)
@@ -44,7 +44,7 @@ def holding(
     states = bar_states(span(first, last), GRID, stamps(frame), EMPTY, EMPTY)
     flagged = stamps(frame)[::7]
     flags = Flags.of({"quality.volume_spike": flagged})
-    return Holding(
+    return EvaluatedRange(
         SERIES,
         GRID,
         SeriesFacts(),
@@ -61,7 +61,7 @@ def holding(
 
 def test_a_sub_range_shares_the_memory_of_the_range() -> None:
     cache = RangeCache(MIB)
-    whole = holding(0, 1000)
+    whole = evaluated(0, 1000)
     cache.put(whole)
     part = cache.get(SERIES, span(100, 200), now=0)
     assert part is not None
@@ -72,8 +72,8 @@ def test_a_sub_range_shares_the_memory_of_the_range() -> None:
 @given(st.sets(st.integers(0, 99), max_size=40), st.integers(0, 100), st.integers(0, 100))
 def test_a_cut_is_what_the_range_itself_would_have_been(holes: set[int], a: int, b: int) -> None:
     first, last = min(a, b), max(a, b)
-    whole = holding(0, 100, holes=holes)
-    part, alone = whole.cut(span(first, last)), holding(first, last, holes=holes)
+    whole = evaluated(0, 100, holes=holes)
+    part, alone = whole.cut(span(first, last)), evaluated(first, last, holes=holes)
     assert part.frame.equals(alone.frame)
     assert part.states == alone.states
     assert part.unknown == alone.unknown
@@ -85,7 +85,7 @@ def test_a_cut_is_what_the_range_itself_would_have_been(holes: set[int], a: int,
 
 def test_what_is_not_covered_whole_is_not_there() -> None:
     cache = RangeCache(MIB)
-    cache.put(holding(100, 200))
+    cache.put(evaluated(100, 200))
     assert cache.get(SERIES, span(100, 201), now=0) is None
     assert cache.get(SERIES, span(99, 200), now=0) is None
     assert cache.get(SeriesId.parse("ohlcv:test:A/B:5m"), span(100, 200), now=0) is None
@@ -93,36 +93,36 @@ def test_what_is_not_covered_whole_is_not_there() -> None:
 
 
 def test_the_least_used_leaves_first_and_the_bound_holds() -> None:
-    size = holding(0, 100).nbytes
+    size = evaluated(0, 100).nbytes
     cache = RangeCache(3 * size)
     for first in (0, 100, 200):
-        cache.put(holding(first, first + 100))
+        cache.put(evaluated(first, first + 100))
     assert cache.get(SERIES, span(0, 10), now=0) is not None
-    cache.put(holding(300, 400))
+    cache.put(evaluated(300, 400))
     assert cache.bytes <= cache.max_bytes
     assert cache.get(SERIES, span(100, 110), now=0) is None, "it was used longest ago"
     assert cache.get(SERIES, span(0, 10), now=0) is not None
-    cache.put(holding(0, 2000))
+    cache.put(evaluated(0, 2000))
     assert cache.bytes <= cache.max_bytes
     assert cache.get(SERIES, span(1500, 1600), now=0) is None, "larger than the whole cache: not kept"
 
 
 def test_a_wider_range_replaces_those_within_it() -> None:
     cache = RangeCache(MIB)
-    cache.put(holding(0, 50))
-    cache.put(holding(50, 100))
-    cache.put(holding(0, 200))
-    assert cache.bytes == holding(0, 200).nbytes
+    cache.put(evaluated(0, 50))
+    cache.put(evaluated(50, 100))
+    cache.put(evaluated(0, 200))
+    assert cache.bytes == evaluated(0, 200).nbytes
 
 
 def test_a_commit_lets_go_of_what_was_read_before_it() -> None:
     cache = RangeCache(MIB)
-    cache.put(holding(0, 100, tx=5))
+    cache.put(evaluated(0, 100, tx=5))
     cache.forget(SERIES, 5)
     assert cache.get(SERIES, span(0, 100), now=0) is not None, "it was read at that very commit"
     cache.forget(SERIES, 6)
     assert cache.get(SERIES, span(0, 100), now=0) is None
-    cache.put(holding(0, 100, tx=5))
+    cache.put(evaluated(0, 100, tx=5))
     assert cache.get(SERIES, span(0, 100), now=0) is None, (
         "a read that began before the commit comes too late"
     )
@@ -132,13 +132,13 @@ def test_a_commit_lets_go_of_what_was_read_before_it() -> None:
 @pytest.mark.parametrize(("now", "there"), [(9, True), (10, False)])
 def test_an_absence_that_expires_ends_the_range(now: int, there: bool) -> None:
     cache = RangeCache(MIB)
-    cache.put(holding(0, 100, until=10))
+    cache.put(evaluated(0, 100, until=10))
     assert (cache.get(SERIES, span(0, 100), now=now) is not None) is there
 
 
 def test_a_look_up_and_a_clear_do_not_meet() -> None:
     cache = RangeCache(MIB)
-    cache.put(holding(0, 100))
+    cache.put(evaluated(0, 100))
 
     class ClearedMeanwhile:
         """Stands for the lock: whoever waits for it finds the cache cleared by the one before."""
@@ -155,7 +155,7 @@ def test_a_look_up_and_a_clear_do_not_meet() -> None:
 
 def test_clear_forgets_all() -> None:
     cache = RangeCache(MIB)
-    cache.put(holding(0, 100))
+    cache.put(evaluated(0, 100))
     cache.clear()
     assert (cache.bytes, cache.get(SERIES, span(0, 100), now=0)) == (0, None)
     assert Coverage() == EMPTY

@@ -1,7 +1,7 @@
 """Files in the form that each program writes are read exactly: every row equals what a naive reader finds.
 
 The files are our own, in `cases`, with made-up numbers. The naive reader is the standard library's `csv` and
-`datetime`, told by hand what each file means.
+`datetime`, given by hand what each file means.
 """
 
 # ruff: noqa: E501 - a table is read line by line
@@ -208,8 +208,8 @@ ALL = [
 
 @pytest.mark.parametrize("case", ALL, ids=[f"{case.file} {' '.join(case.options)}" for case in ALL])
 def test_every_row_is_read_as_a_naive_reader_reads_it(case: Case) -> None:
-    calendar = None if case.calendar is None else ExchangeCalendar(case.calendar)
-    file = read_bar_file(CASES / case.file, timeframe=case.timeframe, calendar=calendar, **case.options)
+    calendar = {} if case.calendar is None else {"calendar": ExchangeCalendar(case.calendar)}
+    file = read_bar_file(CASES / case.file, timeframe=case.timeframe, **calendar, **case.options)
     opens, values = case.expected()
     assert len(opens) >= 10
     assert stamps(file.frame).tolist() == opens

@@ -24,7 +24,6 @@ REFUSED: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
     ("10-excel-german/kurse.csv", "1d", {}, ("line 1", "not UTF-8", "`encoding=cp1252`")),
     ("10-excel-german/commas.csv", "1d", {}, ("line 2", "10 fields")),
     ("13-json/polygon.json", "1m", {"table": "result"}, ("nothing at 'result'", "'results'")),
-    ("15-time-forms/fallback.csv", "30m", {"tz": "America/New_York"}, ("line 4", "there twice", "4, 5, 6, 7")),
     ("15-time-forms/h24.csv", "1m", {}, ("line 122", "'2024-03-04 24:00'")),
     ("15-time-forms/leap1s.csv", "1s", {}, ("line 122", "'2016-12-31 23:59:60'")),
     ("15-time-forms/leap1s.csv", "1s", {"ts_format": "%Y-%m-%d %H:%M:%S"}, ("line 122", "out of range")),
@@ -151,4 +150,15 @@ def test_bad_input(
     with pytest.raises(InvalidRequestError) as caught:
         read_bar_file(path, timeframe="1d", **options)
     for fact in facts:
+        assert fact in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["-", ".", "$", "e5", "+", "K"])
+def test_a_value_without_a_digit_is_no_zero(tmp_path: Path, text: str) -> None:
+    lines = [BARS, "2024-01-01 00:00:00,1,2,1,2,1.5K", f"2024-01-01 00:01:00,1,2,1,2,{text}"]
+    file = tmp_path / "bars.csv"
+    file.write_text("\n".join(lines))
+    with pytest.raises(InvalidRequestError) as caught:
+        read_bar_file(file, timeframe="1m")
+    for fact in ("line 3", repr(text), "null="):
         assert fact in str(caught.value)

@@ -21,9 +21,9 @@ from qmtl.foundation.times import MINUTE
 from qmtl.runtime.conformance.flags import Flags
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.io.judged import read_judged
-from qmtl.runtime.io.store import reader
-from qmtl.runtime.io.store.base import Snapshot, Write
-from qmtl.runtime.io.store.embedded import EmbeddedStore
+from qmtl.runtime.io.sql import view
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.store.values import Snapshot, Write
 from qmtl.runtime.testing.bars import synthetic_bars
 
 SERIES = SeriesId.parse("ohlcv:test:A/B:1m")
@@ -76,6 +76,7 @@ def market(seed: int, count: int) -> pl.DataFrame:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_findings_are_the_same_whatever_other_ranges_are_stored(data: st.DataObject) -> None:
@@ -99,6 +100,7 @@ def test_findings_are_the_same_whatever_other_ranges_are_stored(data: st.DataObj
         assert judged(alone, span)[1] == flags
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 10_000),
@@ -136,7 +138,7 @@ def test_what_is_read_does_not_grow_with_the_run(length: int, monkeypatch: pytes
         pl.when(stuck).then(pl.lit(price)).otherwise(name).alias(name) for name in PRICES
     )
     decoded = []
-    unpack = reader.unpack
+    unpack = view.unpack
 
     def counting(packed, target):  # type: ignore[no-untyped-def]  # passes on what it gets
         decoded.append(packed.rows)
@@ -144,11 +146,11 @@ def test_what_is_read_does_not_grow_with_the_run(length: int, monkeypatch: pytes
 
     with a_store() as store:
         keep(store, frame, Coverage.of(Span(0, (length + 20_000) * MINUTE)))
-        monkeypatch.setattr(reader, "unpack", counting)
+        monkeypatch.setattr(view, "unpack", counting)
         middle = 10_000 + length // 2
         snapshot, flags = judged(store, Span(middle * MINUTE, (middle + 10) * MINUTE))
         assert len(flags) == 10
-        assert snapshot.rows.height == 10 + 2 * PIPELINE.reach
+        assert snapshot.rows.height == 10 + 2 * PIPELINE.max_context
         # Chunks hold up to 8,192 rows: one or two for the first look, and at most two on either side then.
         assert sum(decoded) <= 2 * 8_192 + 4 * 8_192
         decoded.clear()

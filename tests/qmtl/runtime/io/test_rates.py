@@ -152,6 +152,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.process
 def test_processes_share_one_budget(tmp_path: Path) -> None:
     path = tmp_path / "rates.sqlite"
     takers = [
@@ -164,6 +165,7 @@ def test_processes_share_one_budget(tmp_path: Path) -> None:
     assert times[-1] - times[0] >= (120 - 10) / 200.0 * 0.9
 
 
+@pytest.mark.process
 def test_a_killed_process_leaves_a_usable_file(tmp_path: Path) -> None:
     path = tmp_path / "rates.sqlite"
     script = TAKER.replace("range(40)", "range(10**9)").replace("per_second=200.0", "per_second=1e6")
@@ -182,7 +184,9 @@ def test_a_killed_process_leaves_a_usable_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file in the way", "garbage", "newer table"])
-def test_a_file_that_cannot_be_used_is_told_once_and_the_process_goes_on(tmp_path: Path, kind: str) -> None:
+def test_a_file_that_cannot_be_used_is_reported_once_and_the_process_goes_on(
+    tmp_path: Path, kind: str
+) -> None:
     path = tmp_path / "state" / "rates.sqlite"
     if kind == "file in the way":
         path.parent.write_text("not a folder")
@@ -210,6 +214,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         asyncio.run(RateBudget("sim", per_second=1.0, path=tmp_path / "deep" / "rates.sqlite").take())
 
 
+@pytest.mark.slow
 def test_a_file_that_stays_locked_is_given_up(tmp_path: Path) -> None:
     path = tmp_path / "rates.sqlite"
     clock = FakeClock()

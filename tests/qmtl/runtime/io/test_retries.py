@@ -49,8 +49,8 @@ def test_errors_that_may_pass_are_outwaited() -> None:
         Flaky(ConnectionError("a"), ConnectionError("b")),
         list[tuple[str, float]](),
     )
-    told = retried(flaky, judge, lambda error, pause: heard.append((str(error), pause)))
-    assert play(told, clock) == "answer"
+    reported = retried(flaky, judge, lambda error, pause: heard.append((str(error), pause)))
+    assert play(reported, clock) == "answer"
     assert flaky.asked == 3
     assert [text for text, _ in heard] == ["a", "b"]
     first, second = (pause for _, pause in heard)

@@ -12,14 +12,16 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from qmtl.foundation.errors import InvalidRequestError, MissingDataError, SourceUnavailableError
+from qmtl.foundation.leases import LeaseKey
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import MINUTE, to_ns
-from qmtl.runtime.coordination.claims import Claims
-from qmtl.runtime.io.store.base import Write
+from qmtl.runtime.coordination.local_leases import LocalLeases
+from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing import Raise, ScriptedVendor, Stop
 from qmtl.runtime.testing.clock import FakeClock
+from qmtl.runtime.testing.lease_suite import claimed_elsewhere
 
 SERIES = SeriesId.parse("ohlcv:test:BTC/USDT:1m")
 START = to_ns("2024-01-01")
@@ -144,9 +146,10 @@ def test_who_waits_for_a_claim_takes_an_answer_that_was_asked_for_after_its_own_
     ask(one)
     vendor.calls.clear()
     opened = clock.now()
-    with Claims(one.store.path / "claims").take(SERIES, START // (10_000 * MINUTE)):
+    key = LeaseKey(one.store.store_id, str(SERIES), START // (10_000 * MINUTE))
+    with claimed_elsewhere(LocalLeases(one.store.path / "claims"), key):
         waiting = ThreadPoolExecutor().submit(other.refresh, SERIES, *HOUR)
-        while not other._shell.flights._under_way:
+        while "_asking" not in vars(other._fetcher) or not other._fetcher._asking._flights._under_way:
             time.sleep(0.01)
         clock.advance(1)
         one.store.commit(SERIES, Write("x", opened + 1, answered=Coverage.of(minutes(0, 30))))
@@ -205,7 +208,7 @@ def test_commits_of_an_unknown_series_are_none(make: Make) -> None:
 
 def test_what_bears_on_the_whole_series_has_no_ends(make: Make) -> None:
     provider = make(ScriptedVendor(), calendars={"*": "24x7"})
-    provider.store.declare(SERIES, provider._declared.of(SERIES)[0])
+    provider.store.declare(SERIES, provider.import_parts.declared.of(SERIES)[0])
     assert provider.commits(SERIES).select("start", "end").rows() == [(None, None)]
 
 

@@ -120,10 +120,10 @@ class TestMissing:
     @given(EITHER, EITHER)
     def test_had_and_missing_make_up_the_wanted(self, wanted: Pairs, have: Pairs) -> None:
         missing = compute_missing_ranges(wanted, have)
-        held = merge_coverage(wanted) & merge_coverage(have)
-        assert merge_coverage(held, missing) == merge_coverage(wanted)
+        stored = merge_coverage(wanted) & merge_coverage(have)
+        assert merge_coverage(stored, missing) == merge_coverage(wanted)
         assert not missing & merge_coverage(have)
-        assert not missing & held
+        assert not missing & stored
 
     @given(EITHER, EITHER)
     def test_idempotent(self, wanted: Pairs, have: Pairs) -> None:
@@ -207,6 +207,7 @@ class Bars:
 
 
 class TestMissingBars:
+    @pytest.mark.slow
     @given(GRIDS, MINUTES, MINUTES)
     def test_the_bars_that_are_expected_and_not_wholly_had(
         self, grid: Grid, wanted: Pairs, have: Pairs

@@ -16,9 +16,12 @@ from qmtl.foundation.frames import stamps
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import DAY, MINUTE, to_ns
-from qmtl.runtime.io.store.embedded import EmbeddedStore
-from qmtl.runtime.sdk.declared import Declared
-from qmtl.runtime.sdk.importing import ImportResult, import_file
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.sdk.import_commit import ImportResult
+from qmtl.runtime.sdk.importing import import_file, import_frame
+from qmtl.runtime.sdk.profile_table import profile_table
+from qmtl.runtime.sdk.provider import SeamlessDataProvider
+from qmtl.runtime.sdk.series_declarations import SeriesDeclarations
 from qmtl.runtime.testing.clock import FakeClock
 
 SERIES = SeriesId.parse("ohlcv:mine:BTC/USDT:1m")
@@ -58,7 +61,7 @@ def load(store: EmbeddedStore, tmp_path: Path) -> Callable[..., ImportResult]:
     return write_and_import
 
 
-def held(store: EmbeddedStore) -> list[int]:
+def stored(store: EmbeddedStore) -> list[int]:
     """The minutes that have a row."""
     frame = store.read(SERIES, HOUR).frame
     return [(ts - START) // MINUTE for ts in stamps(frame).tolist()]
@@ -69,16 +72,16 @@ def answered(store: EmbeddedStore) -> Coverage:
 
 
 def assert_untouched(store: EmbeddedStore) -> None:
-    assert store.last_tx() == 0
+    assert store.newest().tx == 0
     assert store.facts(SERIES) is None
     assert store.newest_report(SERIES) is None
     assert store.quarantined(SERIES, HOUR).is_empty()
 
 
 class TestWholeFile:
-    def test_rows_are_stored_sorted_and_told(self, store, load):
+    def test_rows_are_stored_sorted_and_reported(self, store, load):
         result = load(row(2), row(0, "2,3.5,1,2,7"), row(1))
-        assert held(store) == [0, 1, 2]
+        assert stored(store) == [0, 1, 2]
         assert store.read(SERIES, minutes(0, 1)).frame.row(0)[1:] == (2.0, 3.5, 1.0, 2.0, 7.0)
         assert (result.rows, result.added, result.unchanged, result.replaced) == (3, 3, 0, 0)
         assert result.span == minutes(0, 3)
@@ -109,13 +112,13 @@ class TestWholeFile:
 
     def test_json(self, load):
         result = load(row(0), row(2), row(2))
-        told = json.loads(json.dumps(result.to_json()))
-        assert told["series"] == SERIES.text
-        assert told["rows"] == 3
-        assert told["range"] == {"start": "2024-01-01", "end": "2024-01-01T00:03:00Z"}
-        assert told["coverage"] == {"present": 2, "no_trade": 0, "closed": 0, "absent": 0, "unknown": 1}
-        assert [finding["rule"] for finding in told["findings"]] == ["temporal.duplicate"]
-        assert told["notes"] == []
+        reported = json.loads(json.dumps(result.to_json()))
+        assert reported["series"] == SERIES.text
+        assert reported["rows"] == 3
+        assert reported["range"] == {"start": "2024-01-01", "end": "2024-01-01T00:03:00Z"}
+        assert reported["coverage"] == {"present": 2, "no_trade": 0, "closed": 0, "absent": 0, "unknown": 1}
+        assert [finding["rule"] for finding in reported["findings"]] == ["temporal.duplicate"]
+        assert reported["notes"] == []
 
     def test_a_file_that_cannot_be_read_leaves_nothing(self, store, load):
         with pytest.raises(InvalidRequestError, match=r"bars.csv, line 3, column 'close'"):
@@ -145,7 +148,7 @@ class TestImpossibleRows:
 
     def test_kept_aside_when_asked(self, store, load):
         result = load(*self.BAD, partial_ok=True, holes="no_trade")
-        assert held(store) == [0, 3]
+        assert stored(store) == [0, 3]
         assert result.quarantined == 4
         assert result.counts == {"present": 2, "no_trade": 0, "closed": 0, "absent": 0, "unknown": 3}
         kept = store.quarantined(SERIES, HOUR)
@@ -219,6 +222,36 @@ class TestHoles:
         assert result.span == minutes(0, 10)
         assert result.counts == {"present": 2, "no_trade": 4, "closed": 0, "absent": 0, "unknown": 4}
 
+    def test_a_pair_of_times_is_a_range(self, store, load):
+        load(row(1), answered=("2024-01-01", "2024-01-01T00:05Z"))
+        assert answered(store) == Coverage.of(minutes(0, 5))
+
+    def test_so_it_is_for_a_frame(self, store):
+        frame = pl.DataFrame(
+            {"ts": ["2024-01-01T00:01:00Z"], **{name: [1.0] for name in HEADER.split(",")[1:]}}
+        )
+        with SeamlessDataProvider(store=str(store.path), clock=FakeClock(NOW)) as provider:
+            import_frame(provider, frame, SERIES, answered=["2024-01-01", START + 5 * MINUTE])
+            assert provider.coverage(SERIES, START, START + 9 * MINUTE).no_trade.length == 4 * MINUTE
+
+    @pytest.mark.parametrize(
+        ("value", "fact"),
+        [
+            ("2024-01-01", "is no range"),
+            (("2024-01-01",), "is no range"),
+            (("2024-01-01", "2024-01-02", "2024-01-03"), "is no range"),
+            (START, "is no range"),
+            (("2024-01-02", "2024-01-01"), "after its end 2024-01-01"),
+            (("2024-01-01", None), "None"),
+            (("2024-01-01", "soon"), "soon"),
+        ],
+    )
+    def test_what_is_no_range_is_refused_in_words(self, store, load, value, fact):
+        with pytest.raises(InvalidRequestError, match="answered") as refused:
+            load(row(1), answered=value)
+        assert fact in str(refused.value)
+        assert_untouched(store)
+
     def test_a_file_cannot_answer_for_the_future(self, store, load):
         with pytest.raises(InvalidRequestError, match="future"):
             load(row(0), answered=Span(START, to_ns(NOW) + MINUTE))
@@ -260,12 +293,12 @@ class TestDeclarations:
 
     def test_a_different_declaration_shows_both(self, store, load):
         load(row(0), calendar="XNYS")
-        before = store.last_tx()
+        before = store.newest().tx
         with pytest.raises(InvalidRequestError) as caught:
             load(row(1), calendar="XLON")
         assert "'XNYS'" in caught.value.why
         assert "'XLON'" in caught.value.why
-        assert store.last_tx() == before
+        assert store.newest().tx == before
 
     def test_settings_and_python_are_heard(self, store, load):
         class Weekdays:
@@ -273,7 +306,7 @@ class TestDeclarations:
                 days = range(span.start // DAY, -(-span.end // DAY))
                 return Coverage((d * DAY, (d + 1) * DAY) for d in days if (d + 3) % 7 < 5)
 
-        declared = Declared(store, {"ohlcv:mine:*": Weekdays()})
+        declared = SeriesDeclarations(store, profile_table(calendars={"ohlcv:mine:*": Weekdays()}))
         end = START + 7 * DAY
         result = load(row(0), declared=declared, answered=Span(START, end))
         assert result.counts["closed"] == 2 * 1440
@@ -300,8 +333,7 @@ def test_a_large_file_is_one_commit(store, tmp_path):
     )
     frame.write_parquet(tmp_path / "bars.parquet")
     import_file(store, tmp_path / "bars.parquet", SERIES, clock=FakeClock(NOW))
-    rows = [change for change in store.changes(0) if change.series == SERIES]
-    assert len(rows) == 1
+    assert [one.kind for one in store.commits(SERIES)] == ["write"]
     assert store.read(SERIES, Span(START - n * MINUTE, START)).frame.equals(frame)
 
 
@@ -328,3 +360,26 @@ def test_rows_without_any_price_are_minutes_without_a_trade(
     assert [(f.rule, f.severity, f.count) for f in result.findings] == [("temporal.empty_row", "info", 2)]
     again = import_file(store, path, SERIES, unit="s", columns=columns, holes=holes, clock=FakeClock(NOW))
     assert (again.added, again.counts) == (0, counts)
+
+
+def test_an_impossible_row_for_a_stored_bar_takes_neither_its_row_nor_its_answer(
+    load: Callable[..., ImportResult], store: EmbeddedStore
+) -> None:
+    load(*(row(minute) for minute in range(4)))
+    before = store.read(SERIES, HOUR)
+    # Its high lies below its low; the bar of minute 5 is new, and impossible as well.
+    result = load(row(1), row(2, "2,1,3,2,10"), row(3), row(5, "2,1,3,2,10"), partial_ok=True)
+    assert (result.rows, result.unchanged, result.quarantined) == (4, 2, 2)
+    after = store.read(SERIES, HOUR)
+    assert after.frame.equals(before.frame)
+    assert after.answered == Coverage.of(minutes(0, 4))
+    assert store.quarantined(SERIES, HOUR).height == 2
+
+
+def test_an_impossible_row_takes_the_answer_that_nothing_was_traded(
+    load: Callable[..., ImportResult], store: EmbeddedStore
+) -> None:
+    load(row(0), row(3), holes="no_trade")
+    assert store.read(SERIES, HOUR).answered == Coverage.of(minutes(0, 4))
+    load(row(0), row(2, "2,1,3,2,10"), partial_ok=True)
+    assert store.read(SERIES, HOUR).answered == Coverage((minutes(0, 2), minutes(3, 4)))

@@ -16,8 +16,7 @@ import pytest
 
 import qmtl
 from qmtl.runtime.sdk import progress
-from qmtl.runtime.sdk.progress import Line
-from qmtl.runtime.sdk.progress_screens import NotebookScreen, lines_html, lines_text
+from qmtl.runtime.sdk.progress_screens import Line, NotebookScreen, lines_html, lines_text
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.vendors import Raise, ScriptedVendor
 
@@ -65,7 +64,7 @@ def test_a_long_fetch_shows_how_far_it_is(make: Make, screen: Recorded) -> None:
     assert screen.cleared == 1
 
 
-@pytest.mark.parametrize("face", ["fetch_async", "fetch_many", "backfill", "backfill of several"])
+@pytest.mark.parametrize("face", ["fetch_async", "fetch_many", "backfill", "backfill of several", "refresh"])
 def test_every_face_shows_it(make: Make, screen: Recorded, face: str) -> None:
     provider = make(slow(0.5))
     match face:
@@ -75,6 +74,12 @@ def test_every_face_shows_it(make: Make, screen: Recorded, face: str) -> None:
             provider.fetch_many([SERIES, OTHER], *DAY)
         case "backfill":
             provider.backfill(SERIES, *DAY)
+        case "refresh":
+            provider.fetch(SERIES, *DAY, progress=False)
+            assert screen.drawn == []
+            provider.refresh(SERIES, *DAY, progress=False)
+            assert screen.drawn == []
+            provider.refresh(SERIES, *DAY)
         case _:
             provider.backfill([SERIES, OTHER], *DAY)
     assert screen.drawn

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -18,16 +20,17 @@ from qmtl.foundation.frames import BAR_SCHEMA
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import DAY, HOUR, MINUTE, iso, to_ns
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.vendors import (
     Change,
+    Deliver,
     Hang,
     Raise,
     ScriptedFeed,
     ScriptedVendor,
     Stop,
-    Tell,
     contradicting,
     doubled,
     high_below_low,
@@ -130,7 +133,7 @@ def test_holes_are_answered_with_partial_ok(make: Make, strategy: str) -> None:
 # -- the states of a bar ----------------------------------------------------------------------------------
 
 
-def test_no_trade_absent_and_unknown_are_told_apart(make: Make) -> None:
+def test_no_trade_absent_and_unknown_are_distinguished(make: Make) -> None:
     silent = Coverage.of(Span(DAWN + HOUR, DAWN + HOUR + 5 * MINUTE))
     absent = Coverage.of(Span(DAWN + 2 * HOUR, DAWN + 3 * HOUR))
     vendor = ScriptedVendor(page_rows=60, no_trade=silent, absent=absent, faults={5: Stop()})
@@ -302,7 +305,7 @@ def test_two_answers_for_one_bar_the_newer_wins_and_the_older_stays_readable(
     first = provider.fetch(SERIES, "2024-01-01", "2024-01-01T01:00Z")
     corrected = first.frame.head(1).with_columns(volume=pl.col("volume") + 1.0)
     vendor.correct(SERIES, corrected)
-    from qmtl.runtime.io.store.base import Write
+    from qmtl.runtime.io.store.values import Write
 
     provider.store.commit(SeriesId.parse(SERIES), Write("hand", clock.now(), corrected))
     second = provider.fetch(SERIES, "2024-01-01", "2024-01-01T01:00Z")
@@ -331,16 +334,17 @@ class SlowStore:
         return self._store.read(*args, **options)
 
 
-def slow_down(provider: SeamlessDataProvider, clock: FakeClock, seconds: float) -> None:
-    from dataclasses import replace
+@pytest.fixture
+def embedded(tmp_path: Path, clock: FakeClock) -> Iterator[EmbeddedStore]:
+    with EmbeddedStore(tmp_path / "bars", clock=clock) as store:
+        yield store
 
-    slow = SlowStore(provider.store, clock, seconds)
-    provider._shell = replace(provider._shell, store=slow)  # type: ignore[arg-type]
 
-
-def test_a_slow_store_spends_the_storage_budget(make: Make, clock: FakeClock) -> None:
-    provider = make(ScriptedVendor(), sla=qmtl.SLAPolicy(storage_wait="2s"))
-    slow_down(provider, clock, 3.0)
+def test_a_slow_store_spends_the_storage_budget(
+    make: Make, clock: FakeClock, embedded: EmbeddedStore
+) -> None:
+    slow = SlowStore(embedded, clock, 3.0)
+    provider = make(ScriptedVendor(), sla=qmtl.SLAPolicy(storage_wait="2s"), store=slow)
     with pytest.raises(qmtl.SeamlessSLAExceeded) as caught:
         provider.fetch(SERIES, "2024-01-01", "2024-01-02")
     assert caught.value.phase == "storage_wait"
@@ -378,15 +382,39 @@ def test_a_breach_can_be_answered_partially(make: Make) -> None:
     assert result.receipt.breach is not None
 
 
-def test_the_ledger_of_phases_sums_to_the_total(make: Make, clock: FakeClock) -> None:
-    provider = make(ScriptedVendor(page_rows=720, delay=1.0))
-    slow_down(provider, clock, 0.5)
+def test_the_ledger_of_phases_sums_to_the_total(
+    make: Make, clock: FakeClock, embedded: EmbeddedStore
+) -> None:
+    provider = make(ScriptedVendor(page_rows=720, delay=1.0), store=SlowStore(embedded, clock, 0.5))
     phases = dict(provider.fetch(SERIES, "2024-01-01", "2024-01-02").receipt.phases)
     total = phases.pop("total")
     assert sum(phases.values()) == pytest.approx(total)
-    # Within the backfill the store is read once more, to see what others have brought since.
-    assert phases["backfill_wait"] == pytest.approx(2.5)
+    # Within the backfill the store is not read again: nobody has committed since it was.
+    assert phases["backfill_wait"] == pytest.approx(2.0)
     assert phases["storage_wait"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_the_total_of_a_cached_answer_includes_the_look_for_commits(
+    make: Make, clock: FakeClock, embedded: EmbeddedStore, monkeypatch: pytest.MonkeyPatch, is_async: bool
+) -> None:
+    provider = make(ScriptedVendor(), store=embedded)
+    provider.fetch(SERIES, "2024-01-01", "2024-01-02")
+    provider.fetch(SERIES, "2024-01-01", "2024-01-02")
+    has_changed, looks = embedded.has_changed, []
+
+    def look(token: Any) -> bool:
+        looks.append(clock.advance(0.5))
+        return has_changed(token)
+
+    monkeypatch.setattr(embedded, "has_changed", look)
+    if is_async:
+        result = asyncio.run(provider.fetch_async(SERIES, "2024-01-01", "2024-01-02"))
+    else:
+        result = provider.fetch(SERIES, "2024-01-01", "2024-01-02")
+    assert [served.tier for served in result.receipt.served] == ["cache"]
+    assert looks
+    assert result.receipt.phases["total"] == pytest.approx(0.5 * len(looks))
 
 
 def test_a_vendor_deaf_to_cancellation_is_left_behind(make: Make, clock: FakeClock) -> None:
@@ -435,7 +463,7 @@ def test_a_vendor_that_cannot_be_cancelled_is_abandoned_and_its_pages_discarded(
 
 def _run_for(provider: SeamlessDataProvider, seconds: float) -> None:
     """Let the provider's loop live on for so many seconds of its clock."""
-    provider._loop.submit(asyncio.sleep(seconds)).result(10)
+    provider._parts.loop.submit(asyncio.sleep(seconds)).result(10)
 
 
 def test_sync_gap_is_checked_before_any_vendor_is_asked(make: Make) -> None:
@@ -541,7 +569,7 @@ def test_a_commit_of_another_provider_is_seen_at_once(make: Make) -> None:
     reader.fetch(SERIES, "2024-01-01", "2024-01-02")
     assert [s.tier for s in reader.fetch(SERIES, "2024-01-01", "2024-01-02").receipt.served] == ["cache"]
     row = vendor.bars(SERIES, Span(DAWN, DAWN + MINUTE)).with_columns(volume=pl.lit(77.0))
-    from qmtl.runtime.io.store.base import Write
+    from qmtl.runtime.io.store.values import Write
 
     writer.store.commit(SeriesId.parse(SERIES), Write("hand", DAWN, row))
     assert reader.fetch(SERIES, "2024-01-01", "2024-01-02").frame["volume"][0] == 77.0
@@ -560,7 +588,11 @@ def test_the_live_tail_brings_what_the_vendor_lags_behind(make: Make) -> None:
     newest = tail_of(market, 2)
     vendor = ScriptedVendor(page_rows=58, faults={1: Stop()})
     feed = ScriptedFeed(
-        [Tell(0.5, newest.tail(1), closed=False), Tell(1.0, newest.head(1)), Tell(1.0, newest.tail(1))]
+        [
+            Deliver(0.5, newest.tail(1), closed=False),
+            Deliver(1.0, newest.head(1)),
+            Deliver(1.0, newest.tail(1)),
+        ]
     )
     provider = make(vendor, live=feed)
     result = provider.fetch(SERIES, "2024-01-31T23:00Z", "2024-02-01", sla=qmtl.SLAPolicy(live_wait=5.0))
@@ -727,16 +759,22 @@ def test_progress_is_a_gauge_while_it_lasts_and_gone_afterwards(
     make: Make, registry: CollectorRegistry
 ) -> None:
     provider = make(ScriptedVendor(page_rows=40_000))
-    ratios = []
+    ratios: dict[str, list[float]] = defaultdict(list)
 
     def look(progress: Any) -> None:
         samples = [s for m in registry.collect() for s in m.samples if s.name == "backfill_completion_ratio"]
-        ratios.extend((s.labels["node_id"], s.labels["interval"], s.value) for s in samples)
+        for sample in samples:
+            assert (sample.labels["node_id"], sample.labels["interval"]) == (SERIES, "1m")
+            ratios[sample.labels["lease_key"]].append(sample.value)
 
     provider.fetch(SERIES, "2023-11-01", "2024-01-02", on_progress=look)
-    assert len(ratios) >= 2
-    assert ratios[-1] == (SERIES, "1m", 1.0)
-    assert [v for *_, v in ratios] == sorted(v for *_, v in ratios)
+    width = provider.store.shard_steps * MINUTE
+    shards = range(to_ns("2023-11-01") // width, (to_ns("2024-01-02") - 1) // width + 1)
+    assert list(ratios) == [f"{provider.store.store_id}/{SERIES}/{shard}" for shard in shards]
+    for seen in ratios.values():
+        assert len(seen) >= 2
+        assert seen == sorted(seen)
+        assert seen[-1] == 1.0
     left = [s for m in registry.collect() for s in m.samples if s.name == "backfill_completion_ratio"]
     assert left == []
 

@@ -19,9 +19,14 @@ from qmtl.foundation.frames import VALUES
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import HOUR, MINUTE, to_ns
+from qmtl.runtime.io.store.contract import ReadAbandonedError, Store
+from qmtl.runtime.io.store.memory import MemoryStore
 from qmtl.runtime.io.vendors.base import Page
+from qmtl.runtime.sdk.profile_table import ProfileRow
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.sdk.several import for_each
+from qmtl.runtime.testing.clock import FakeClock
+from qmtl.runtime.testing.store_proxy import StoreProxy
 from qmtl.runtime.testing.vendors import Change, Raise, ScriptedVendor
 
 Make = Callable[..., SeamlessDataProvider]
@@ -298,6 +303,7 @@ def test_it_travels(make: Make) -> None:
                 again[BAD]
 
 
+@pytest.mark.slow
 def test_its_text_fits_a_screen_and_what_failed_comes_first(make: Make) -> None:
     provider = make({"ohlcv:bad:*": Unknown(), "*": ScriptedVendor()})
     names = [f"ohlcv:a:{'LONG' * 30}{number}:1h" for number in range(60)]
@@ -412,3 +418,35 @@ def test_two_callers_of_one_flight_do_not_see_each_others_lists(make: Make) -> N
     first, second = asyncio.run(both())
     assert (type(first).__name__, len(first.others)) == ("SeamlessSLAExceeded", 3)
     assert (type(second).__name__, len(second.others)) == ("SourceUnavailableError", 2)
+
+
+class OneSlowPass(StoreProxy):
+    """A read of several series takes five seconds, and heeds that it is given up."""
+
+    def __init__(self, inner: Store, clock: FakeClock) -> None:
+        super().__init__(inner)
+        self._clock = clock
+
+    def read_many(self, *args: Any, **options: Any) -> Any:
+        self._clock.advance(5.0)
+        if options["cancelled"]():
+            raise ReadAbandonedError("a read was abandoned")
+        return self.inner.read_many(*args, **options)
+
+
+@pytest.mark.parametrize("other", [None, qmtl.SLAPolicy(storage_wait=60.0)])
+def test_the_budget_of_one_series_is_not_that_of_another(
+    make: Make, clock: FakeClock, other: qmtl.SLAPolicy | None
+) -> None:
+    store = MemoryStore(clock=clock)
+    make(ScriptedVendor(), store=store).fetch_many([A, B], *SPAN)
+    rows = [
+        ProfileRow(name, "test", sla=sla) for name, sla in ((A, qmtl.SLAPolicy(storage_wait=1.0)), (B, other))
+    ]
+    provider = make(None, store=OneSlowPass(store, clock), profiles=rows)
+    answers = provider.fetch_many([A, B], *SPAN, partial_ok=True)
+    assert answers[B].frame.height == 240
+    assert answers[B].receipt.breach is None
+    breach = answers[A].receipt.breach
+    assert breach is not None
+    assert breach.phase == "storage_wait"

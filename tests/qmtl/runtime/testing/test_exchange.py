@@ -51,7 +51,7 @@ def shared_exchange() -> Iterator[SimulatedExchange]:
 
 @pytest.fixture
 def exchange(shared_exchange: SimulatedExchange) -> SimulatedExchange:
-    shared_exchange.mend()
+    shared_exchange.recover()
     shared_exchange.forget_requests()
     return shared_exchange
 
@@ -235,7 +235,7 @@ def test_a_cut_and_a_silence(exchange: SimulatedExchange) -> None:
         klines(exchange, timeout=0.2)
 
 
-def test_pages_are_short_twice_told_and_unsorted(exchange: SimulatedExchange) -> None:
+def test_pages_are_short_repeated_and_unsorted(exchange: SimulatedExchange) -> None:
     right = klines(exchange, startTime=START_MS, limit=10)
     for fault in (ShortPage(4), Altered(doubled), Altered(shuffled)):
         exchange.fail(fault)
@@ -246,7 +246,7 @@ def test_pages_are_short_twice_told_and_unsorted(exchange: SimulatedExchange) ->
     assert sorted(mixed) == right
 
 
-def test_outages_last_until_they_are_mended(exchange: SimulatedExchange) -> None:
+def test_outages_last_until_the_exchange_recovers(exchange: SimulatedExchange) -> None:
     dark = Span(START + 5 * MINUTE, START + 7 * MINUTE)
     exchange.begin(Outage(dark, status=None))
     assert len(klines(exchange, startTime=START_MS, limit=10)) == 8
@@ -256,7 +256,7 @@ def test_outages_last_until_they_are_mended(exchange: SimulatedExchange) -> None
             klines(exchange, startTime=START_MS, limit=10)
         down.value.close()
     assert len(klines(exchange, startTime=START_MS, limit=5)) == 5
-    exchange.mend()
+    exchange.recover()
     assert len(klines(exchange, startTime=START_MS, limit=10)) == 10
 
 

@@ -23,5 +23,5 @@ def test_a_wrong_name_is_an_attribute_error() -> None:
 
 def test_importing_it_loads_nothing_heavy() -> None:
     script = "import sys, qmtl.runtime.testing; print(*sys.modules)"
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert not {"polars", "pytest", "aiohttp", "hypothesis"} & set(told.stdout.split())
+    reported = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"polars", "pytest", "aiohttp", "hypothesis"} & set(reported.stdout.split())

@@ -60,7 +60,7 @@ class TestFlakyVendor(VendorSuite):
 
 
 @pytest.mark.parametrize(
-    ("test", "lie", "said"),
+    ("test", "lie", "message"),
     [
         (
             "test_pages_together_are_the_bars",
@@ -109,10 +109,10 @@ class TestFlakyVendor(VendorSuite):
         ),
     ],
 )
-def test_lies_are_seen_and_explained(test: str, lie: Callable[[Page], Page], said: list[str]) -> None:
+def test_lies_are_seen_and_explained(test: str, lie: Callable[[Page], Page], message: list[str]) -> None:
     with pytest.raises((AssertionError, pytest.fail.Exception)) as seen:
         getattr(VendorSuite(), test)(KNOWN, lambda: Lying(lie))
-    for words in said:
+    for words in message:
         assert words in str(seen.value)
 
 

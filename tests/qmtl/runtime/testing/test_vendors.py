@@ -17,13 +17,13 @@ from qmtl.foundation.times import HOUR, MINUTE, to_ns
 from qmtl.runtime.io.vendors.base import Page, Update
 from qmtl.runtime.testing import (
     Change,
+    Deliver,
     FakeClock,
     Hang,
     Raise,
     ScriptedFeed,
     ScriptedVendor,
     Stop,
-    Tell,
     synthetic_bars,
 )
 from qmtl.runtime.testing import vendors as scripted
@@ -129,7 +129,7 @@ def test_each_change_breaks_what_it_says(change: Any, check: Any) -> None:
 def test_a_feed_tells_its_script_then_falls_silent() -> None:
     clock = FakeClock("2024-01-01T00:00:00Z")
     bars = synthetic_bars(SERIES, DAY)
-    feed = ScriptedFeed([Tell(30.0, bars.head(1), closed=False), Tell(31.0, bars.head(1))])
+    feed = ScriptedFeed([Deliver(30.0, bars.head(1), closed=False), Deliver(31.0, bars.head(1))])
 
     async def scene() -> list[tuple[Update, int]]:
         heard: list[tuple[Update, int]] = []
@@ -155,6 +155,6 @@ def test_a_feed_breaks_and_ends_by_script() -> None:
         return len([update async for update in feed.bars(SERIES)])
 
     one = synthetic_bars(SERIES, DAY).head(1)
-    assert run(listen(ScriptedFeed([Tell(1.0, one)], ends=True))) == 1
+    assert run(listen(ScriptedFeed([Deliver(1.0, one)], ends=True))) == 1
     with pytest.raises(ConnectionResetError):
-        run(listen(ScriptedFeed([Tell(1.0, one), ConnectionResetError("cut")])))
+        run(listen(ScriptedFeed([Deliver(1.0, one), ConnectionResetError("cut")])))

@@ -23,23 +23,25 @@ class RegistryProcess:
 
     def __init__(self, folder: Path, *options: object) -> None:
         self.folder = folder
-        self._told = folder.with_suffix(".stderr").open("ab+")
+        self._stderr = folder.with_suffix(".stderr").open("ab+")
         self.process = subprocess.Popen(
             [QMTL, "serve", "registry", "--port", "0", "--store", folder, *map(str, options)],
             stdout=subprocess.PIPE,
-            stderr=self._told,
+            stderr=self._stderr,
             text=True,
+            # A test may limit the size of its files, and bytecode would be cut too.
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         address = re.search(r"https?://\S+", line)
-        assert address, f"it did not begin: {line!r} {self.told()}"
+        assert address, f"it did not begin: {line!r} {self.reported()}"
         self.url = address[0]
 
-    def told(self) -> str:
+    def reported(self) -> str:
         """What it has written to stderr so far."""
-        self._told.seek(0)
-        return self._told.read().decode()
+        self._stderr.seek(0)
+        return self._stderr.read().decode()
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Its exit code after a signal; ending twice is nothing."""
@@ -52,7 +54,7 @@ class RegistryProcess:
             self.process.wait()
             assert self.process.stdout is not None
             self.process.stdout.close()
-            self._told.close()
+            self._stderr.close()
 
 
 @pytest.fixture(scope="module")

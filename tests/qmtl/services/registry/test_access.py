@@ -40,11 +40,11 @@ ROLES = {"reader": "read", "writer": "write", "admin": "admin"}
 @pytest.fixture(scope="module")
 def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("auth") / "auth.json"
-    told = {
+    reported = {
         "users": {n: {"role": ROLES[n], "scrypt": password_hash(p)} for n, p in USERS.items()},
         "tokens": {n: {"role": ROLES[n], "sha256": token_hash(t)} for n, t in TOKENS.items()},
     }
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(reported))
     return path
 
 
@@ -257,8 +257,8 @@ def test_confluent_s_client_over_tls(
     server = serve("--tls-cert", cert, "--tls-key", key, "--auth", credentials, "--host", "0.0.0.0")
     url = server.url.replace("0.0.0.0", "127.0.0.1")
     assert url.startswith("https://127.0.0.1:")
-    told = {"url": url, "ssl.ca.location": str(cert), "basic.auth.user.info": "admin:a"}
-    with SchemaRegistryClient(told) as client:
+    reported = {"url": url, "ssl.ca.location": str(cert), "basic.auth.user.info": "admin:a"}
+    with SchemaRegistryClient(reported) as client:
         client.register_schema("s", Schema(STRING["schema"]))
         assert client.get_subjects() == ["s"]
     with pytest.raises(httpx.ConnectError, match="certificate verify failed"):

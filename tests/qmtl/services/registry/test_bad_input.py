@@ -368,10 +368,10 @@ def talk(http: httpx.Client) -> Iterator[Callable[[bytes], bytes]]:
         with socket.create_connection(address, timeout=10) as line:
             line.sendall(words)
             line.shutdown(socket.SHUT_WR)
-            told = b""
+            reported = b""
             while part := line.recv(65_536):
-                told += part
-            return told
+                reported += part
+            return reported
 
     yield send
     assert http.get("/healthz").json() == {"status": "ok"}
@@ -387,8 +387,8 @@ def test_a_client_that_leaves_in_the_middle_has_asked_for_nothing(http: httpx.Cl
             line.sendall(f"{head}Content-Length: {size}\r\n\r\n".encode() + body)
             if size > len(body):
                 line.shutdown(socket.SHUT_WR)
-            told = line.recv(65_536)
-        assert (b" 200 " in told) == (size == len(body))
+            reported = line.recv(65_536)
+        assert (b" 200 " in reported) == (size == len(body))
         found = http.get(f"/subjects/{subject}/versions")
         assert (found.status_code == 200) == (size == len(body))
 

@@ -308,9 +308,9 @@ def test_the_independent_client(independent: IndependentClient, subject: str, av
     assert independent.get_schema(subject, version=1).schema_id == id
     assert subject in independent.get_subjects()
     assert subject in [usage.subject for usage in independent.get_schema_subject_versions(id)]
-    told = independent.test_compatibility(subject, AvroSchema(avro("ts", "close")), verbose=True)
-    assert told["is_compatible"] is False
-    assert told["messages"]
+    reported = independent.test_compatibility(subject, AvroSchema(avro("ts", "close")), verbose=True)
+    assert reported["is_compatible"] is False
+    assert reported["messages"]
     assert independent.update_compatibility("FORWARD", subject)
     assert independent.get_compatibility(subject) == "FORWARD"
     assert independent.delete_version(subject, 1) == 1

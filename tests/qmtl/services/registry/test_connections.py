@@ -21,7 +21,7 @@ import httpx
 import pytest
 import uvicorn
 
-from qmtl.foundation.schema.memory import MemoryStorage
+from qmtl.foundation.schema.registry.memory_storage import MemoryStorage
 from qmtl.services.http.connections import LIMITS, BoundedConnection, Limits
 from qmtl.services.registry.app import make_app
 
@@ -67,13 +67,13 @@ def impatient() -> Iterator[Address]:
 
 def rest(of: socket.socket) -> bytes:
     """All that comes until the other side closes."""
-    told = b""
+    reported = b""
     try:
         while part := of.recv(65_536):
-            told += part
+            reported += part
     except ConnectionResetError:
         pass
-    return told
+    return reported
 
 
 def test_a_thousand_slow_heads_do_not_stop_a_client(server: Process, connect: Any) -> None:
@@ -119,9 +119,9 @@ def test_who_says_nothing_is_closed(impatient: Address, connect: Any) -> None:
 def test_who_says_nothing_more_is_closed(impatient: Address, connect: Any) -> None:
     client = connect(impatient)
     client.sendall(GET)
-    told = rest(client)
-    assert told.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert told.endswith(b'{"status":"ok"}')
+    reported = rest(client)
+    assert reported.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert reported.endswith(b'{"status":"ok"}')
 
 
 @pytest.mark.parametrize("before", [b"", GET])
@@ -129,16 +129,16 @@ def test_a_head_a_byte_at_a_time_is_given_up(impatient: Address, connect: Any, b
     client = connect(impatient)
     client.sendall(before)
     client.settimeout(0.05)
-    told, began = b"", time.monotonic()
+    reported, began = b"", time.monotonic()
     for byte in chain(b"GET / HTTP/1.1\r\nX: ", repeat(120)):
-        if b"408" in told or time.monotonic() - began > 10:
+        if b"408" in reported or time.monotonic() - began > 10:
             break
         client.sendall(bytes([byte]))
         try:
-            told += client.recv(65_536)
+            reported += client.recv(65_536)
         except TimeoutError:
             continue
-    assert b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n" in told
+    assert b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n" in reported
     assert time.monotonic() - began > 0.29  # a timer may be early by the grain of the clock
 
 

@@ -87,8 +87,8 @@ def test_two_servers_on_one_folder_are_one_registry(
         http.put("/config", json={"compatibility": "NONE"})
     calls = [(subject, schema(number)) for number in range(64)]
     with ThreadPoolExecutor(2) as pool:
-        told = pool.map(lambda server: at_once(server.url, calls), (one, two))
-    by_id = [{answer["id"]: answer["version"] for answer in answers} for answers in told]
+        reported = pool.map(lambda server: at_once(server.url, calls), (one, two))
+    by_id = [{answer["id"]: answer["version"] for answer in answers} for answers in reported]
     assert by_id[0] == by_id[1], "the same schema is the same version, whichever server was asked"
     assert sorted(by_id[0]) == sorted(by_id[0].values()) == list(range(1, 65))
     with httpx.Client(base_url=two.url) as http:
@@ -121,13 +121,14 @@ def test_killed_in_the_middle_of_registrations(serve: Callable[..., Process], fo
     dice = random.Random(7)
     asked: list[str] = []
     answered: list[str] = []
-    for round in range(7):
+    # At least six kills, and as many more as a busy machine needs to register something worth a comparison.
+    for kills in range(60):
         server = serve(folder=folder)
         with httpx.Client(base_url=server.url, timeout=30) as http:
             http.put("/config", json={"compatibility": "NONE"}).raise_for_status()
             found = whole(http, "s")
             assert found in (answered, asked), f"{len(answered)} were answered, {len(found)} are there"
-            if round == 6:
+            if kills >= 6 and len(found) > 20:
                 break
             asked, answered = list(found), list(found)
             killer = threading.Timer(dice.random() * 0.3, server.process.send_signal, [signal.SIGKILL])
@@ -139,13 +140,16 @@ def test_killed_in_the_middle_of_registrations(serve: Callable[..., Process], fo
                     answered = list(asked)
             killer.join()
         assert server.end() == -signal.SIGKILL
-    assert len(answered) > 20, "too little was registered for the rounds to mean anything"
+    else:
+        pytest.fail(f"only {len(answered)} were registered in 60 rounds")
 
 
 # A disk that is full
 
 
-def test_a_full_disk_is_told_and_keeps_nothing_by_half(serve: Callable[..., Process], folder: Path) -> None:
+def test_a_full_disk_is_reported_and_keeps_nothing_by_half(
+    serve: Callable[..., Process], folder: Path
+) -> None:
     server = serve(folder=folder)
     pid = server.process.pid
     _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)

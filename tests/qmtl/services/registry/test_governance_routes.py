@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from qmtl.foundation.errors import RegistryUnavailableError, SchemaRegistryError
-from qmtl.foundation.schema.governance import Observation
-from qmtl.foundation.schema.governance_remote import RemoteRecords
-from qmtl.foundation.schema.governance_rows import RegistryRecords
-from qmtl.foundation.schema.memory import MemoryStorage
+from qmtl.foundation.schema.governance.decisions import Observation
+from qmtl.foundation.schema.registry.memory_storage import MemoryStorage
+from qmtl.foundation.schema.registry.records import RegistryRecords
+from qmtl.foundation.schema.registry.rest.records import RemoteRecords
 from qmtl.runtime.testing.governance_suite import NOON, SUBJECT, GovernanceRecordsSuite, decision
 from qmtl.services.registry.sqlite import SqliteStorage
 
@@ -61,14 +61,14 @@ def test_records_outlive_the_server(serve: Callable[..., Any]) -> None:
     remote.close()
 
 
-def test_what_is_in_force_is_told_beside_the_decisions(http: httpx.Client) -> None:
-    said = {"subject": "told", "at": "2026-01-01", "entry": f"1:{'0' * 64}"}
+def test_what_is_in_force_is_reported_beside_the_decisions(http: httpx.Client) -> None:
+    stated = {"subject": "told", "at": "2026-01-01", "entry": f"1:{'0' * 64}"}
     for more in (
         {"action": "promote", "version": 1},
         {"action": "tombstone", "version": 2, "reason": "lots"},
         {"action": "rollback"},
     ):
-        answer = http.post("/governance/decisions", json=said | more)
+        answer = http.post("/governance/decisions", json=stated | more)
         assert answer.status_code == 200, answer.text
     found = http.get("/governance/decisions", params={"subject": "told"}).json()
     assert (found["mode"], found["tombstones"], len(found["decisions"])) == ("canary", {"2": "lots"}, 3)
@@ -83,8 +83,8 @@ def test_a_tombstoned_version_is_refused_to_who_names_it_and_read_by_who_must(
         http.post(f"/subjects/{subject}/versions", json={"schema": text}).raise_for_status()
     path = f"/subjects/{subject}/versions"
     id = http.get(f"{path}/{doomed}").json()["id"]
-    said = {"at": "2026-01-01", "entry": f"1:{'0' * 64}", "action": "tombstone", "reason": "was in lots"}
-    body = said | {"subject": subject, "version": doomed}
+    stated = {"at": "2026-01-01", "entry": f"1:{'0' * 64}", "action": "tombstone", "reason": "was in lots"}
+    body = stated | {"subject": subject, "version": doomed}
     http.post("/governance/decisions", json=body).raise_for_status()
     refused = http.get(f"{path}/{doomed}")
     assert (refused.status_code, refused.json()["error_code"]) == (404, 40402)

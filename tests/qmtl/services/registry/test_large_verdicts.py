@@ -10,7 +10,7 @@ import pytest
 
 from qmtl.foundation.errors import IncompatibleSchemaError
 from qmtl.foundation.schema.documents import Schema, SchemaType
-from qmtl.foundation.schema.remote import RemoteSchemaRegistryClient
+from qmtl.foundation.schema.registry.remote import RemoteSchemaRegistryClient
 from qmtl.services.registry.wire import SENTENCE_CHARACTERS, VALUE_BYTES
 
 Process = Any  # a RegistryProcess of conftest.py
@@ -32,7 +32,7 @@ def asked(http: httpx.Client, subject: str, body: dict[str, str], flags: str) ->
     return reply.json()
 
 
-def test_a_large_counterexample_is_told_by_its_size(http: httpx.Client, subject: str) -> None:
+def test_a_large_counterexample_is_described_by_its_size(http: httpx.Client, subject: str) -> None:
     http.post(f"/subjects/{subject}/versions", json=sent(text(LENGTH))).raise_for_status()
     changed = sent({"properties": {"a": {"type": "integer"}}})
     size = len(json.dumps({"a": "a" * LENGTH}, separators=(",", ":")))
@@ -43,14 +43,14 @@ def test_a_large_counterexample_is_told_by_its_size(http: httpx.Client, subject:
     assert refused.status_code == 409
     assert refused.json()["details"] == [detail]
     for flags in ("whole=true", "verbose=true&whole=true"):
-        told = asked(http, subject, changed, flags)
-        (all_of_it,) = told["details"]
+        reported = asked(http, subject, changed, flags)
+        (all_of_it,) = reported["details"]
         assert all_of_it["counterexample"] == {"a": "a" * LENGTH}
         assert "counterexample_bytes" not in all_of_it
-        assert told["messages"] == [f"version 1, backward: {all_of_it['message']}"]
+        assert reported["messages"] == [f"version 1, backward: {all_of_it['message']}"]
 
 
-def test_what_is_not_large_is_told_whole(http: httpx.Client, subject: str) -> None:
+def test_what_is_not_large_is_reported_whole(http: httpx.Client, subject: str) -> None:
     length = VALUE_BYTES - len('{"a":""}')
     http.post(f"/subjects/{subject}/versions", json=sent(text(length))).raise_for_status()
     (detail,) = asked(http, subject, sent({"properties": {"a": {"type": "integer"}}}), "verbose=true")[
@@ -59,7 +59,7 @@ def test_what_is_not_large_is_told_whole(http: httpx.Client, subject: str) -> No
     assert len(detail["counterexample"]["a"]) == length
 
 
-def test_large_pieces_of_schema_are_told_by_their_size(http: httpx.Client, subject: str) -> None:
+def test_large_pieces_of_schema_are_described_by_their_size(http: httpx.Client, subject: str) -> None:
     values = [f"value {number}" for number in range(6_000)]
     http.post(f"/subjects/{subject}/versions", json=sent({"enum": values})).raise_for_status()
     changed = sent({"enum": [f"other {value}" for value in values]})
@@ -76,14 +76,14 @@ def test_a_long_sentence_is_cut(http: httpx.Client, subject: str) -> None:
     written = {"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}]}
     read = {**written, "fields": [{"name": "a", "type": union}]}
     http.post(f"/subjects/{subject}/versions", json=sent(written, "AVRO")).raise_for_status()
-    told = asked(http, subject, sent(read, "AVRO"), "verbose=true")
+    reported = asked(http, subject, sent(read, "AVRO"), "verbose=true")
     (whole,) = asked(http, subject, sent(read, "AVRO"), "whole=true")["details"]
-    (detail,) = told["details"]
+    (detail,) = reported["details"]
     length = len(whole["message"])
     assert length > SENTENCE_CHARACTERS
     end = f"... ({length} characters, of which these are the first)"
     assert detail["message"] == whole["message"][:SENTENCE_CHARACTERS] + end
-    assert told["messages"] == [f"version 1, backward: {detail['message']}"]
+    assert reported["messages"] == [f"version 1, backward: {detail['message']}"]
     refused = http.post(f"/subjects/{subject}/versions", json=sent(read, "AVRO")).json()
     assert len(refused["message"]) < SENTENCE_CHARACTERS + 100
 

@@ -107,10 +107,10 @@ def test_what_is_not_of_confluent_s_answers_as_it_likes(http: httpx.Client, path
     "path", ["/", "/subjects", "/config", "/subjects/nobody/versions", "/healthz", "/docs"]
 )
 def test_a_head_is_a_get_without_the_body(http: httpx.Client, path: str) -> None:
-    asked, told = http.get(path), http.head(path)
-    assert (told.status_code, told.content) == (asked.status_code, b"")
+    asked, reported = http.get(path), http.head(path)
+    assert (reported.status_code, reported.content) == (asked.status_code, b"")
     for name in ("content-type", "content-length"):
-        assert told.headers[name] == asked.headers[name]
+        assert reported.headers[name] == asked.headers[name]
     assert http.head("/compatibility/subjects/a/versions").status_code == 405
 
 
@@ -121,8 +121,8 @@ def test_the_highest_id_on_request(http: httpx.Client, subject: str) -> None:
         f"/subjects/{subject}-2/versions", json={"schema": '{"type":"fixed","name":"B","size":1}'}
     )
     newest = second.json()["id"]
-    for query, told in (("", None), ("?fetchMaxId=false", None), ("?fetchMaxId=true", newest)):
-        assert http.get(f"/schemas/ids/{first}{query}").json().get("maxId") == told
+    for query, reported in (("", None), ("?fetchMaxId=false", None), ("?fetchMaxId=true", newest)):
+        assert http.get(f"/schemas/ids/{first}{query}").json().get("maxId") == reported
     for query in ("", "?permanent=true"):
         http.delete(f"/subjects/{subject}-2{query}")
     assert http.get(f"/schemas/ids/{first}?fetchMaxId=true").json()["maxId"] == newest

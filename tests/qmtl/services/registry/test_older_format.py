@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from qmtl.foundation.errors import StoreCorruptError
-from qmtl.foundation.schema.client import SchemaRegistryClient
 from qmtl.foundation.schema.compatibility.levels import Level
 from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
-from qmtl.foundation.schema.registry import Usage
+from qmtl.foundation.schema.registry.client import SchemaRegistryClient
+from qmtl.foundation.schema.registry.contract import Usage
 from qmtl.services.registry.sqlite import DATABASE, SqliteStorage
 
 DUMP = Path(__file__).with_name("format_1.sql")

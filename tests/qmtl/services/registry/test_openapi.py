@@ -41,13 +41,13 @@ def fuzz(url: str, folder: Path, *options: str) -> str:
 
 
 def test_schemathesis_finds_nothing(server: Process, tmp_path: Path) -> None:
-    told = fuzz(server.url, tmp_path)
-    assert "No issues found" in told
+    reported = fuzz(server.url, tmp_path)
+    assert "No issues found" in reported
     operations = sum(map(len, httpx.get(f"{server.url}/openapi.json").json()["paths"].values()))
-    assert f"Tested: {operations}" in told
+    assert f"Tested: {operations}" in reported
     with httpx.Client(base_url=server.url, timeout=30) as http:
         assert http.get("/readyz").status_code == 200
-    assert "Traceback" not in server.told()
+    assert "Traceback" not in server.reported()
 
 
 def test_schemathesis_finds_nothing_behind_credentials(serve: Callable[..., Process], tmp_path: Path) -> None:
@@ -60,14 +60,14 @@ def test_schemathesis_finds_nothing_behind_credentials(serve: Callable[..., Proc
         "basic": {"type": "http", "scheme": "basic"},
         "bearer": {"type": "http", "scheme": "bearer"},
     }
-    told = fuzz(server.url, tmp_path, "-H", "Authorization: Bearer t", "--phases", "coverage")
-    assert "No issues found" in told
+    reported = fuzz(server.url, tmp_path, "-H", "Authorization: Bearer t", "--phases", "coverage")
+    assert "No issues found" in reported
 
 
 @pytest.fixture(scope="module")
 def page(server: Process) -> dict[str, Any]:
-    told: dict[str, Any] = httpx.get(f"{server.url}/openapi.json").json()
-    return told
+    reported: dict[str, Any] = httpx.get(f"{server.url}/openapi.json").json()
+    return reported
 
 
 def test_the_routes_of_confluent_s_api(page: dict[str, Any]) -> None:
@@ -136,21 +136,21 @@ def test_the_page_for_people_tells_every_operation_and_names_no_other_host(
     answer = httpx.get(f"{server.url}/docs")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
-    told = answer.text
-    assert "//" not in told
-    assert "<script" not in told
-    assert "`" not in told
-    assert "Successful Response" not in told, "a filler of FastAPI"
-    plain = re.sub("</?code>", "`", told)
+    reported = answer.text
+    assert "//" not in reported
+    assert "<script" not in reported
+    assert "`" not in reported
+    assert "Successful Response" not in reported, "a filler of FastAPI"
+    plain = re.sub("</?code>", "`", reported)
     for path, methods in page["paths"].items():
         for method, operation in methods.items():
-            assert f"<h3>{method.upper()} {path}</h3>" in told
+            assert f"<h3>{method.upper()} {path}</h3>" in reported
             assert escape(operation["description"]) in plain
-            assert f'<a href="#{method}{path}">' in told
+            assert f'<a href="#{method}{path}">' in reported
             for one in operation.get("parameters", ()):
-                assert f"<th>{one['name']} ({one['in']})</th>" in told
-    targets = set(re.findall(r'href="([^"]+)"', told))
-    anchors = {f"#{name}" for name in re.findall(r'id="([^"]+)"', told)}
+                assert f"<th>{one['name']} ({one['in']})</th>" in reported
+    targets = set(re.findall(r'href="([^"]+)"', reported))
+    anchors = {f"#{name}" for name in re.findall(r'id="([^"]+)"', reported)}
     assert targets - anchors == {"openapi.json"}
     operations = {f"{method}{path}" for path, methods in page["paths"].items() for method in methods}
     assert anchors == {f"#{name}" for name in {*page["components"]["schemas"], *operations}}

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmtl.foundation.errors import SchemaRegistryError
-from qmtl.foundation.schema.client import SchemaRegistryClient
 from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
+from qmtl.foundation.schema.registry.client import SchemaRegistryClient
 from qmtl.runtime.testing.registry_suite import RegistrySuite
 from qmtl.services.registry.app import make_app
 from qmtl.services.registry.sqlite import SqliteStorage
@@ -62,12 +62,12 @@ JSON_TEXTS = ["true", "false", '{"type":"object"}', '{"minimum":0,"type":"number
 
 
 def schema_json(schema: Schema) -> dict[str, Any]:
-    told: dict[str, Any] = {"schema": schema.text}
+    reported: dict[str, Any] = {"schema": schema.text}
     if schema.type is SchemaType.JSON:
-        told["schemaType"] = "JSON"
+        reported["schemaType"] = "JSON"
     if schema.references:
-        told["references"] = [{"name": n, "subject": s, "version": v} for n, s, v in schema.references]
-    return told
+        reported["references"] = [{"name": n, "subject": s, "version": v} for n, s, v in schema.references]
+    return reported
 
 
 def version_json(found: Any) -> dict[str, Any]:
@@ -249,8 +249,8 @@ def here(registry: SchemaRegistryClient, call: Call) -> tuple[int, Any]:
 
 async def there(send: Callable[..., Awaitable[httpx.Response]], call: Call) -> tuple[int, Any]:
     answer = await send(call.method, call.path, params=call.query, json=call.body)
-    told = answer.json()
-    return answer.status_code, told if answer.status_code == 200 else told["error_code"]
+    reported = answer.json()
+    return answer.status_code, reported if answer.status_code == 200 else reported["error_code"]
 
 
 @settings(max_examples=50)

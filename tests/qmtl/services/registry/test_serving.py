@@ -41,9 +41,9 @@ def test_it_answers_once_it_says_so_and_ends_cleanly(
         assert http.get("/readyz").json() == {"status": "ready"}
         http.post("/subjects/s/versions", json={"schema": '"string"'}).raise_for_status()
         # The connection is still open.
-        told = server.told()
+        reported = server.reported()
         assert server.end(how) == 0
-    assert told == ""
+    assert reported == ""
     left = {file.name for file in server.folder.iterdir()}
     assert left == {"registry.sqlite", "registry.lock"}, "the log was moved into the file"
 
@@ -72,12 +72,12 @@ def test_it_is_ready_only_with_its_storage(serve: Callable[..., Process]) -> Non
 
 
 def test_other_machines_need_credentials_and_tls(tmp_path: Path) -> None:
-    told = refused(tmp_path, "--host", "0.0.0.0", "--port", "0")
-    assert "no credentials (--auth FILE) and no TLS" in told
-    assert "--unprotected" in told
+    reported = refused(tmp_path, "--host", "0.0.0.0", "--port", "0")
+    assert "no credentials (--auth FILE) and no TLS" in reported
+    assert "--unprotected" in reported
 
 
-def test_unprotected_must_be_said(serve: Callable[..., Process]) -> None:
+def test_unprotected_must_be_stated(serve: Callable[..., Process]) -> None:
     server = serve("--host", "0.0.0.0", "--unprotected")
     port = httpx.URL(server.url).port
     assert httpx.get(f"http://127.0.0.1:{port}/subjects").json() == []
@@ -90,8 +90,8 @@ def test_every_address_of_this_machine_alone_is_fine(serve: Callable[..., Proces
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        told = refused(tmp_path, "--port", other.getsockname()[1])
-    assert "choose another port" in told
+        reported = refused(tmp_path, "--port", other.getsockname()[1])
+    assert "choose another port" in reported
 
 
 def test_a_host_that_is_none(tmp_path: Path) -> None:

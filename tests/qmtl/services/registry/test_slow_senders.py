@@ -14,7 +14,7 @@ import httpx
 import pytest
 import uvicorn
 
-from qmtl.foundation.schema.memory import MemoryStorage
+from qmtl.foundation.schema.registry.memory_storage import MemoryStorage
 from qmtl.services.registry.app import make_app
 
 Process = Any  # a RegistryProcess of conftest.py
@@ -45,15 +45,15 @@ def test_a_sender_of_a_byte_now_and_then_is_given_up(impatient: tuple[str, int])
     with socket.create_connection(impatient, timeout=10) as slow:
         slow.sendall(HEAD)
         slow.settimeout(0.1)
-        told = b""
-        while not told and time.monotonic() - began < 10:
+        reported = b""
+        while not reported and time.monotonic() - began < 10:
             slow.sendall(b" ")
             try:
-                told = slow.recv(65_536)
+                reported = slow.recv(65_536)
             except TimeoutError:
                 continue
-    assert told.startswith(b"HTTP/1.1 408 ")
-    assert b"connection: close" in told.lower()
+    assert reported.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close" in reported.lower()
     assert time.monotonic() - began >= 0.5
 
 
@@ -74,7 +74,7 @@ def test_a_strange_host_is_not_repeated(server: Process, host: str) -> None:
     address = urlsplit(server.url)
     with socket.create_connection((address.hostname, address.port), timeout=10) as plain:
         plain.sendall(f"GET /docs HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        told = b"".join(iter(lambda: plain.recv(65_536), b""))
-    assert told[:12] in (b"HTTP/1.1 200", b"HTTP/1.1 400")
-    assert len(host) < 5 or host.encode() not in told
+        reported = b"".join(iter(lambda: plain.recv(65_536), b""))
+    assert reported[:12] in (b"HTTP/1.1 200", b"HTTP/1.1 400")
+    assert len(host) < 5 or host.encode() not in reported
     assert httpx.get(f"{server.url}/healthz").status_code == 200

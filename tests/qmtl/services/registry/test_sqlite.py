@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from qmtl.foundation.errors import SchemaRegistryError, StoreCorruptError, StoreError
 from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
-from qmtl.foundation.schema.memory import MemoryStorage
-from qmtl.foundation.schema.storage import Record, RegistryStorage, SchemaRow, VersionRow
+from qmtl.foundation.schema.registry.memory_storage import MemoryStorage
+from qmtl.foundation.schema.registry.storage import Record, RegistryStorage, SchemaRow, VersionRow
 from qmtl.runtime.testing.registry_storage_suite import RegistryStorageSuite
 from qmtl.services.registry.sqlite import DATABASE, SqliteStorage
 
@@ -87,7 +87,7 @@ def test_a_reader_sees_one_state_and_waits_for_nobody(tmp_path: Path) -> None:
     storage.close()
 
 
-def test_a_row_that_is_there_already_is_told(tmp_path: Path) -> None:
+def test_a_row_that_is_there_already_is_reported(tmp_path: Path) -> None:
     storage = SqliteStorage(tmp_path)
 
     def add_twice() -> None:
@@ -160,17 +160,17 @@ actions = st.one_of(
 def all_of(storage: RegistryStorage) -> list[Any]:
     """Whatever can be asked."""
     with storage.reading() as view:
-        told: list[Any] = [view.last_id()]
-        told += [view.schema(id) for id in range(6)]
-        told += [list(view.schemas_of(str(id))) for id in range(6)]
-        told += [list(view.usages(id)) for id in range(6)]
+        reported: list[Any] = [view.last_id()]
+        reported += [view.schema(id) for id in range(6)]
+        reported += [list(view.schemas_of(str(id))) for id in range(6)]
+        reported += [list(view.usages(id)) for id in range(6)]
         for name in ["", "a", "ab", "b", "é", "\U0001f600", "\uffee", "a%", "a_", "none"]:
-            told += [list(view.subjects(name)), list(view.versions(name))]
-            told += [list(view.referrers(name, version)) for version in range(6)]
-            told += [view.setting("level", name), view.setting("mode", name)]
+            reported += [list(view.subjects(name)), list(view.versions(name))]
+            reported += [list(view.referrers(name, version)) for version in range(6)]
+            reported += [view.setting("level", name), view.setting("mode", name)]
             for kind in ("level", "mode"):
-                told += [list(view.records(kind, name, after=after)) for after in ("", "1", "2")]
-        return told
+                reported += [list(view.records(kind, name, after=after)) for after in ("", "1", "2")]
+        return reported
 
 
 @settings(max_examples=60)
@@ -205,7 +205,7 @@ def test_the_file_keeps_what_memory_keeps(transactions: list[list[tuple[Any, ...
 WRITER = """
 import sys
 from qmtl.foundation.schema.documents import Schema
-from qmtl.foundation.schema.storage import SchemaRow, VersionRow
+from qmtl.foundation.schema.registry.storage import SchemaRow, VersionRow
 from qmtl.services.registry.sqlite import SqliteStorage
 
 storage = SqliteStorage(sys.argv[1])
@@ -224,8 +224,8 @@ def test_writers_of_several_processes_leave_no_gap(tmp_path: Path) -> None:
         for name in "abc"
     ]
     for writer in writers:
-        _, told = writer.communicate(timeout=120)
-        assert writer.returncode == 0, told.decode()
+        _, reported = writer.communicate(timeout=120)
+        assert writer.returncode == 0, reported.decode()
     storage = SqliteStorage(tmp_path)
     with storage.reading() as view:
         rows = view.versions("s")

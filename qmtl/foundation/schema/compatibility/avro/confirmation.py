@@ -6,14 +6,14 @@ import io
 from typing import Any
 
 from qmtl.foundation.schema.compatibility.avro.deviations import Answer, deviations_in
-from qmtl.foundation.schema.compatibility.avro.opened import Opened
 from qmtl.foundation.schema.compatibility.avro.reading import steps
+from qmtl.foundation.schema.compatibility.avro.schema_document import SchemaDocument
 
 
 class Confirmation:
     """Of one pair of schemas. Raises `TooDeep` where fastavro could not follow them."""
 
-    def __init__(self, writer: Opened, reader: Opened) -> None:
+    def __init__(self, writer: SchemaDocument, reader: SchemaDocument) -> None:
         self._writer = writer
         self._reader = reader
         self.has_nothing_to_resolve = writer.rendered == reader.rendered

@@ -1,7 +1,7 @@
 """Where fastavro does not do what the Avro 1.12 specification says, as seen with fastavro 1.13.
 
-Each entry says what fastavro does, and tells whether a pair of types is such a case. Where one explains its
-answer, fastavro's word does not count, and the second opinion (reading.py) decides. Beside these, fastavro
+Each entry says what fastavro does, and whether a pair of types is such a case. Where one explains its
+answer, fastavro's answer does not count, and the second opinion (reading.py) decides. Beside these, fastavro
 resolves schemas that differ in `doc` alone, which the specification ignores, and does not know a name without
 a namespace within one, to which the references of a registry may lead (confirmation.py).
 """
@@ -28,7 +28,7 @@ Answer = Literal["refused", "read", "stumbled"]
 
 
 class Deviation(NamedTuple):
-    """`answers`: what fastavro may do instead of what it should; it stumbles over an error of its own."""
+    """`answers`: what fastavro may do instead of what it should; "stumbled" is an error of its own."""
 
     what: str
     answers: frozenset[Answer]
@@ -76,7 +76,7 @@ def _branch_is_named(writer: Type, reader: Type) -> bool:
     return _named(writer) is not None and isinstance(reader, Union) and any(map(_named, reader.branches))
 
 
-# What is taken for another type or field may be read, refused, or stumbled over, as that one has it.
+# What is confused with another type or field may be read, refused, or end in an error of fastavro's own.
 _ANY: frozenset[Answer] = frozenset({"refused", "read", "stumbled"})
 _STUMBLES: frozenset[Answer] = frozenset({"stumbled"})
 

@@ -14,10 +14,10 @@ from qmtl.foundation.schema.compatibility.avro.limits import (
     TooLarge,
 )
 from qmtl.foundation.schema.compatibility.avro.meaning import changes_of_meaning
-from qmtl.foundation.schema.compatibility.avro.opened import Opened, open_document
-from qmtl.foundation.schema.compatibility.avro.places import Place, instance_at
+from qmtl.foundation.schema.compatibility.avro.positions import Position, instance_at
 from qmtl.foundation.schema.compatibility.avro.resolution import Unreadable, findings
 from qmtl.foundation.schema.compatibility.avro.rules import MEANING
+from qmtl.foundation.schema.compatibility.avro.schema_document import SchemaDocument, open_document
 from qmtl.foundation.schema.compatibility.avro.sentences import Described, describe
 from qmtl.foundation.schema.compatibility.verdict import Counterexample, Notice, Problem, Verdict
 from qmtl.foundation.schema.documents import Document
@@ -46,7 +46,7 @@ def compare(writer: Document, reader: Document) -> Verdict:
 class _Judgement:
     """Problems and notices by path and rule, and how much may still be shown."""
 
-    def __init__(self, writer: Opened, reader: Opened) -> None:
+    def __init__(self, writer: SchemaDocument, reader: SchemaDocument) -> None:
         self.writer = writer
         self.reader = reader
         self.smallest = writer.smallest
@@ -60,15 +60,15 @@ class _Judgement:
             if isinstance(found, Unreadable):
                 self.add(self.with_instance(found))
             else:
-                self.judge_meaning(found.place)
+                self.judge_meaning(found.position)
 
     def add(self, problem: Problem | None) -> None:
         if problem is not None:
             self.problems.setdefault((problem.path, problem.rule), problem)
 
-    def judge_meaning(self, place: Place) -> None:
-        for rule in changes_of_meaning(place.writer, place.reader):
-            described = describe(rule, place)
+    def judge_meaning(self, position: Position) -> None:
+        for rule in changes_of_meaning(position.writer, position.reader):
+            described = describe(rule, position)
             if rule in MEANING:
                 self.add(Problem(*described))
             else:
@@ -76,8 +76,8 @@ class _Judgement:
                 self.notices.setdefault(key, Notice(described.path, rule, described.message))
 
     def with_instance(self, found: Unreadable) -> Problem | None:
-        described = describe(found.rule, found.place, found.unfed, found.symbols)
-        whole = instance_at(found.place, found.value, self.smallest)
+        described = describe(found.rule, found.position, found.unfed, found.symbols)
+        whole = instance_at(found.position, found.value, self.smallest)
         if whole.height > MAX_HEIGHT:
             why = f"the smallest instance nests deeper than {MAX_HEIGHT} levels"
             return _without_instance(described, "avro.too_deep", why)

@@ -22,7 +22,7 @@ def changes_of_meaning(writer: Type, reader: Type) -> Iterator[str]:
 
 
 def _logical(writer: Logical | None, reader: Logical | None) -> str | None:
-    """A logical type that nobody knows is worth a word only where the two sides differ in it."""
+    """An unknown logical type is worth a notice only where the two sides differ in it."""
     if writer == reader:
         return None
     if (writer and not writer.known) or (reader and not reader.known):

@@ -40,7 +40,7 @@ def full_aliases(definition: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def same_name(writer: Named, reader: Named) -> bool:
-    """Whether the reader's type goes by the writer's name: unqualified, or in full by an alias.
+    """Whether the reader's type has the writer's name: unqualified, or in full by an alias.
 
     "Both schemas are records with the same (unqualified) name"; an alias renames the one type whose full
     name it is.

@@ -1,6 +1,6 @@
 """The second opinion: one value, written by one type, is read by another, as the specification says.
 
-Small enough to be held against "Schema Resolution" line by line. It decides where fastavro is known to
+Small enough to be compared with "Schema Resolution" line by line. It decides where fastavro is known to
 deviate (deviations.py), and the tests hold fastavro against it.
 """
 

@@ -63,7 +63,7 @@ def _field(field: Field, defined: set[str], depth: int) -> dict[str, Any]:
 
 
 def _flat(default: Any) -> Any:
-    """That there is a default is all that resolution asks; what it holds may nest as deep as it likes."""
+    """Resolution only asks whether there is a default; its value may nest to any depth."""
     return type(default)() if isinstance(default, list | dict) else default
 
 
@@ -100,9 +100,9 @@ def words_for(type_: Type) -> str:
     """The type in a sentence: `union of null and record Order`."""
     match type_:
         case Primitive() | Fixed():
-            facts = _annotations(type_).values()
+            annotations = _annotations(type_).values()
             shape = f"fixed {type_.name} of {type_.size} bytes" if isinstance(type_, Fixed) else type_.kind
-            return f"{shape} ({', '.join(map(str, facts))})" if facts else shape
+            return f"{shape} ({', '.join(map(str, annotations))})" if annotations else shape
         case Array():
             return f"array of {words_for(type_.items)}"
         case Map():

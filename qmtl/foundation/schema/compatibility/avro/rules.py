@@ -1,4 +1,4 @@
-"""Every rule by which a change of an Avro schema is judged, and what it means; ids are stable.
+"""Every rule by which a change of an Avro schema is assessed, and what it means; ids are stable.
 
 The wording in quotes is that of "Schema Resolution" in the Avro 1.12 specification.
 """

@@ -1,11 +1,11 @@
-"""What is said of a finding: one plain sentence that names the place, both sides and the rule."""
+"""The sentence about a finding: it names the position, both sides and the rule."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from qmtl.foundation.schema.compatibility.avro.places import Place
+from qmtl.foundation.schema.compatibility.avro.positions import Position
 from qmtl.foundation.schema.compatibility.avro.rendering import piece_of, words_for
 from qmtl.foundation.schema.compatibility.avro.types import Field
 
@@ -44,16 +44,18 @@ class Described(NamedTuple):
     reader: Any
 
 
-def describe(rule: str, place: Place, unfed: Field | None = None, symbols: Sequence[str] = ()) -> Described:
+def describe(
+    rule: str, position: Position, unfed: Field | None = None, symbols: Sequence[str] = ()
+) -> Described:
     """`unfed` and `symbols` as in `Unreadable`."""
-    path = place.path
-    writer, reader = piece_of(place.writer), piece_of(place.reader)
+    path = position.path
+    writer, reader = piece_of(position.writer), piece_of(position.reader)
     name = _listed(symbols)
     if unfed is not None:
         name = unfed.name
         path = f"{path.rstrip('/')}/{name}"
         writer, reader = None, {"name": name, "type": piece_of(unfed.type)}
-    sides = {"writer": words_for(place.writer), "reader": words_for(place.reader)}
+    sides = {"writer": words_for(position.writer), "reader": words_for(position.reader)}
     sentence = _SENTENCES[rule].format(**sides, name=name)
     return Described(path, rule, f"{path}: {sentence} ({rule})", writer, reader)
 

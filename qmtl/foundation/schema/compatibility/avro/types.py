@@ -61,7 +61,7 @@ class Union(NamedTuple):
 class Field(NamedTuple):
     """`default` is a tuple of one JSON value, or empty: null is a default too.
 
-    is_settled: nothing can be said of this field and another of an equal type (`is_settled`).
+    is_settled: there is nothing to report of this field and another of an equal type (`is_settled`).
     """
 
     name: str
@@ -93,7 +93,7 @@ class Graph(NamedTuple):
 
 
 def is_settled(type_: Type) -> bool:
-    """Whether nothing can be said of two such types that are equal: so it is with most fields."""
+    """Whether there is nothing to report of two such types that are equal: true of most fields."""
     match type_:
         case Primitive() | Enum() | Fixed():
             return True

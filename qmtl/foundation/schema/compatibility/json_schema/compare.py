@@ -8,28 +8,28 @@ from copy import deepcopy
 from itertools import islice
 from typing import Any
 
-from qmtl.foundation.schema.compatibility.json_schema.circles import (
+from qmtl.foundation.schema.compatibility.json_schema.cycles import (
     LONGEST_CHAIN,
-    CircleError,
+    CycleError,
     LongChainError,
-    check_circles,
+    check_cycles,
 )
 from qmtl.foundation.schema.compatibility.json_schema.dialects import UnknownDialectError
 from qmtl.foundation.schema.compatibility.json_schema.instances.examples import Examples
 from qmtl.foundation.schema.compatibility.json_schema.instances.sizes import MOST_VALUES
-from qmtl.foundation.schema.compatibility.json_schema.opened import (
-    DEEPEST,
-    AmbiguousReferenceError,
-    Opened,
-    TooDeepError,
-    open_document,
-)
-from qmtl.foundation.schema.compatibility.json_schema.place import Term, UnresolvedReferenceError
+from qmtl.foundation.schema.compatibility.json_schema.node import Term, UnresolvedReferenceError
 from qmtl.foundation.schema.compatibility.json_schema.proof import prover as proofs
 from qmtl.foundation.schema.compatibility.json_schema.proof.failure import Candidate, Failure
 from qmtl.foundation.schema.compatibility.json_schema.proof.prover import Prover
 from qmtl.foundation.schema.compatibility.json_schema.proof.sentences import shown
 from qmtl.foundation.schema.compatibility.json_schema.proof.tables import TABLES
+from qmtl.foundation.schema.compatibility.json_schema.schema_document import (
+    DEEPEST,
+    AmbiguousReferenceError,
+    SchemaDocument,
+    TooDeepError,
+    open_document,
+)
 from qmtl.foundation.schema.compatibility.verdict import Counterexample, Notice, Problem, Verdict
 from qmtl.foundation.schema.documents import Document
 
@@ -43,7 +43,7 @@ _BEYOND: dict[type[Exception], tuple[str, str]] = {
     LongChainError: ("json.too_deep", f"references lead on in more than {LONGEST_CHAIN} steps"),
     RecursionError: ("json.too_deep", "the comparison leads too many levels deep"),
     proofs.TooLargeError: ("json.too_large", "the comparison takes too many steps"),
-    CircleError: ("json.reference_unresolved", "a schema refers to itself in a circle"),
+    CycleError: ("json.reference_unresolved", "a schema refers to itself in a circle"),
     OverflowError: ("json.too_large", "a number is too large to be reckoned with"),
     UnknownDialectError: ("json.dialect_unknown", "the dialect is neither 2020-12 nor draft-07"),
     UnresolvedReferenceError: ("json.reference_unresolved", "a reference leads nowhere"),
@@ -68,12 +68,12 @@ def compare(writer: Document, reader: Document) -> Verdict:
         return Verdict((Problem("", rule, message, None, None, undecided=True),))
 
 
-def _compare(writer: Opened, reader: Opened) -> Verdict:
+def _compare(writer: SchemaDocument, reader: SchemaDocument) -> Verdict:
     if writer.dialect is reader.dialect and writer.signature == reader.signature:
         return Verdict()
-    for opened in (writer, reader):
-        if opened.has_references:
-            check_circles(opened.root)
+    for document in (writer, reader):
+        if document.has_references:
+            check_cycles(document.root)
     prover = Prover(TABLES)
     terms = (Term(writer.root),)
     failures = prover.prove_here(terms, reader.root)
@@ -88,9 +88,9 @@ def _compare(writer: Opened, reader: Opened) -> Verdict:
 
 
 class _Judge:
-    """Shows failures by instances, where it can; jsonschema has the last word."""
+    """Shows failures by instances, where it can; jsonschema confirms each."""
 
-    def __init__(self, writer: Opened, reader: Opened, built: Examples) -> None:
+    def __init__(self, writer: SchemaDocument, reader: SchemaDocument, built: Examples) -> None:
         self._writer, self._reader, self._built = writer, reader, built
         self._known: dict[str, bool] = {}
 

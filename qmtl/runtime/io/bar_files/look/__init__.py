@@ -6,6 +6,7 @@ imports files judges them.
 
 from qmtl.runtime.io.bar_files.look.looking import look_at
 from qmtl.runtime.io.bar_files.look.looks import Look
-from qmtl.runtime.io.bar_files.look.words import short_text_of, text_of
+from qmtl.runtime.io.bar_files.look.refused import look_below
+from qmtl.runtime.io.bar_files.look.text import short_text_of, text_of
 
-__all__ = ["Look", "look_at", "short_text_of", "text_of"]
+__all__ = ["Look", "look_at", "look_below", "short_text_of", "text_of"]

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from qmtl.runtime.io.bar_files.byte_order import by_zeros, mark_of
 from qmtl.runtime.io.bar_files.json_text import parsed
 
 Kind = Literal["text", "json", "parquet", "arrow", "other"]
@@ -87,18 +88,9 @@ def contents_of(head: bytes) -> Contents:
         if not text.startswith(b"<") or b">" not in text[:200] or re.match(rb"<[A-Z]+>[\t,;]", text):
             return Contents("text", "text")
         return Contents("other", "XML", "ask the source for CSV or JSON")
-    if b"\0" in head and not _is_utf16(head):
+    if b"\0" in head and mark_of(head) is None and by_zeros(head) is None:
         return _BINARY
     return Contents("text", "text")
-
-
-def _is_utf16(head: bytes) -> bool:
-    """Whether it has the mark of UTF-16, or every second byte is zero as in Latin text without a mark."""
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return True
-    part = head[:512]
-    halves = part[0::2], part[1::2]
-    return any(half.count(0) * 10 >= len(half) * 9 for half in halves) and not all(b"\0" in h for h in halves)
 
 
 def _page(text: bytes) -> Contents:
@@ -131,5 +123,7 @@ def _complaint(text: bytes) -> str | None:
         return None
     if not isinstance(value, dict) or any(isinstance(inner, list) and inner for inner in value.values()):
         return None
-    said = [f"{name}: {inner}" for name, inner in value.items() if name.lower() in _COMPLAINTS]
-    return "; ".join(said)[:200] or None
+    complaints = [
+        f"{name}: {inner}" for name, inner in value.items() if inner and name.lower() in _COMPLAINTS
+    ]
+    return "; ".join(complaints)[:200] or None

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qmtl.runtime.io.bar_files.json_keyed import rows_by_time
+from qmtl.runtime.io.bar_files.json_tables import is_split
 from qmtl.runtime.io.bar_files.json_text import parsed
 
 _DEPTH = 4
@@ -75,7 +77,8 @@ def _parts(value: Any, keys: tuple[str, ...]) -> Iterator[Part]:
 
 
 def _table(value: Any) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]] | None:
-    """Names and rows, if the value is a list of objects, a list of lists, or an object of lists."""
+    """Names and rows, if the value is a list of objects or of lists, or an object of lists or of times."""
+    value = rows_by_time(value) or value
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
         names = tuple(dict.fromkeys(name for row in value for name in row))
         return names, tuple(tuple(_cell(row.get(name)) for name in names) for row in value)
@@ -83,12 +86,20 @@ def _table(value: Any) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]] | 
         width = max(len(row) for row in value)
         if width >= 5:
             return ("",) * width, tuple(_padded(row, width) for row in value)
+    if isinstance(value, dict) and is_split(value):
+        names = tuple("" if name is None else str(name) for name in value["columns"])
+        rows = tuple(tuple(map(_cell, row)) for row in value["data"] if len(row) == len(names))
+        index = value.get("index")
+        if isinstance(index, list) and len(index) == len(rows):
+            names = ("index", *names)
+            rows = tuple((_cell(each), *row) for each, row in zip(index, rows, strict=True))
+        return (names, rows) if rows else None
     if isinstance(value, dict):
         columns = {name: inner for name, inner in value.items() if _is_column(inner)}
         if len(columns) >= 5:
             count = min(len(inner) for inner in columns.values())
-            rows = zip(*(inner[:count] for inner in columns.values()), strict=True)
-            return tuple(columns), tuple(tuple(map(_cell, row)) for row in rows)
+            cells = zip(*(inner[:count] for inner in columns.values()), strict=True)
+            return tuple(columns), tuple(tuple(map(_cell, row)) for row in cells)
     return None
 
 
@@ -96,6 +107,18 @@ def _is_column(value: Any) -> bool:
     return (
         isinstance(value, list) and bool(value) and not any(isinstance(cell, list | dict) for cell in value)
     )
+
+
+def object_in(cells: Sequence[str]) -> dict[str, Any] | None:
+    """The first object among the cells of a column, None if they are single values."""
+    for cell in cells:
+        if cell.startswith("{"):
+            try:
+                value = parsed(cell)
+            except ValueError:
+                return None
+            return value if isinstance(value, dict) else None
+    return None
 
 
 def _padded(row: Sequence[Any], width: int) -> tuple[str, ...]:

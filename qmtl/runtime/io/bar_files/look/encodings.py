@@ -5,44 +5,54 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig", "UTF-8 with a mark"),
-    (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
-    (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
-)
-# Of the encodings of eight bits; what they differ in are letters, never digits.
-_EIGHT_BITS = ("cp1252", "cp1250", "cp1251")
-_OTHERS = ("gb18030", "shift_jis", "latin-1")
+from qmtl.runtime.io.bar_files.byte_order import by_zeros, mark_of
+
+# All of them read digits and marks of ASCII alike. What they differ in are letters.
+_NOT_UNICODE = ("cp1252", "cp1250", "cp1251", "gb18030", "shift_jis", "euc_kr")
+_NOT_ASCII = re.compile(rb"[^,;\t|\"\r\n]{0,16}[\x80-\xff][^,;\t|\"\r\n]{0,16}")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """name: as Python knows it. option: what a reader must be told, if anything. what: for people."""
+    """name: as Python knows it. option: what a reader needs to be given, if anything. what: for people.
+
+    doubt: what else the bytes may mean, where they do not tell.
+    """
 
     name: str
     option: str | None
     what: str
+    doubt: str | None = None
 
 
 def encoding_of(head: bytes) -> Encoding:
     """The encoding of the first bytes of a text; the first of several in which they are letters."""
-    for mark, name, what in _MARKS:
-        if head.startswith(mark):
-            return Encoding(name, None, what)
-    if b"\0" in head[:512]:
-        name = "utf-16-be" if head[:1] == b"\0" else "utf-16-le"
-        return Encoding(name, name, "UTF-16 without a mark")
+    if (mark := mark_of(head)) is not None:
+        return Encoding(mark.encoding, None, f"{mark.encoding.removesuffix('-sig').upper()} with a mark")
+    if (name := by_zeros(head)) is not None:
+        return Encoding(name, name, f"{name[:6].upper()} without a mark")
     if _decodes(head, "utf-8"):
         return Encoding("utf-8", None, "UTF-8")
-    for name in (*_EIGHT_BITS, *_OTHERS):
-        if _decodes(head, name):
-            alike = " or ".join(one for one in _EIGHT_BITS if one != name) if name in _EIGHT_BITS else ""
-            what = f"not UTF-8; read as {name}" + (f" ({alike} differ in letters only)" if alike else "")
-            return Encoding(name, name, what)
-    raise AssertionError("latin-1 decodes everything")
+    fitting = [name for name in _NOT_UNICODE if _decodes(head, name)] or ["latin-1"]
+    return Encoding(fitting[0], fitting[0], f"not UTF-8; read as {fitting[0]}", _doubt(head, fitting))
+
+
+def _doubt(head: bytes, fitting: Sequence[str]) -> str | None:
+    """The first letters beyond ASCII in each of the encodings that fit; None if they are the same."""
+    found = _NOT_ASCII.search(head)
+    if found is None or len(fitting) < 2:
+        return None
+    texts: dict[str, list[str]] = {}
+    for name in fitting:
+        texts.setdefault(decoded(found[0], name), []).append(name)
+    if len(texts) < 2:
+        return None
+    meanings = ", ".join(f"{' or '.join(names)} {visible(text)!r}" for text, names in texts.items())
+    return f"the bytes do not tell the encoding: in {meanings}; `encoding=` names the one that is meant"
 
 
 def decoded(data: bytes, name: str) -> str:

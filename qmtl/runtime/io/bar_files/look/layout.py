@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ class Layout:
     separator: one character. above: lines before the first row, from line 1, as fields.
     header: which of them names the columns, None if none does. names: of the columns, by place; "" where a
         column has none. rows: fields of each row, all of one width. first: the line of the first row, from 1.
-    foot: lines behind the last row.
+    foot: lines behind the last row. unlike: the first line above or below the rows that looks like one of
+        them, and is written otherwise; None if there is none.
     """
 
     separator: str
@@ -31,6 +33,7 @@ class Layout:
     rows: tuple[tuple[str, ...], ...]
     first: int
     foot: int
+    unlike: tuple[str, ...] | None = None
 
     @property
     def width(self) -> int:
@@ -71,6 +74,8 @@ def layout_of(
 
 def fields_of(line: str, separator: str) -> tuple[str, ...]:
     """The fields of one line; blanks around them do not count."""
+    if separator == " ":  # columns that are aligned by more of them
+        line = re.sub(" {2,}", " ", line.strip(" "))
     try:
         return tuple(field.strip() for field in next(csv.reader([line], delimiter=separator), []))
     except csv.Error:  # a quoted field without end, or a line end inside one
@@ -89,6 +94,7 @@ def _under(separator: str, lines: Sequence[str], end: Sequence[str]) -> Layout |
     header = _header(table[:first], width)
     tail = [fields_of(line, separator) for line in end] if end else table
     names = table[header] if header is not None else ()
+    foot = _foot(tail, width)
     return Layout(
         separator=separator,
         above=tuple(table[:first]),
@@ -96,7 +102,8 @@ def _under(separator: str, lines: Sequence[str], end: Sequence[str]) -> Layout |
         names=tuple(names[place] if place < len(names) else "" for place in range(width)),
         rows=rows,
         first=first + 1,
-        foot=_foot(tail, width),
+        foot=foot,
+        unlike=_unlike(table[:first], _without_blanks(tail)[-foot:] if foot else [], rows[-1]),
     )
 
 
@@ -123,13 +130,34 @@ def _header(above: Sequence[Sequence[str]], width: int) -> int | None:
     return next(number for number, _ in fitting if len(set(above[number])) == most)
 
 
-def _foot(table: Sequence[Sequence[str]], width: int) -> int:
-    """Lines at the end that are no rows; blank ones at the very end need nobody to skip them."""
-    while table and not any(table[-1]):
-        table = table[:-1]
+def _foot(table: Sequence[tuple[str, ...]], width: int) -> int:
+    """Lines at the end that are no rows; blank ones at the very end need not be skipped."""
+    table = _without_blanks(table)
     count = 0
     for fields in reversed(table):
         if len(fields) == width and _is_row(fields):
             break
         count += 1
     return count if count < len(table) else 0
+
+
+def _without_blanks(table: Sequence[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
+    """The lines up to the last that holds something."""
+    while table and not any(table[-1]):
+        table = table[:-1]
+    return table
+
+
+def _unlike(
+    above: Sequence[tuple[str, ...]], below: Sequence[tuple[str, ...]], row: Sequence[str]
+) -> tuple[str, ...] | None:
+    """The first line around the rows that looks like a row. A single shorter one at the end was cut off."""
+    if len(below) == 1 and len(below[0]) <= len(row):
+        below = []
+    return next((fields for fields in (*above, *below) if _is_row(fields) or _is_alike(fields, row)), None)
+
+
+def _is_alike(fields: Sequence[str], row: Sequence[str]) -> bool:
+    """Whether a line starts with a stamp that is written as in a row, and goes on."""
+    stamp, other = (re.sub(r"\d+", "0", one[0]) for one in (fields or ("",), row))
+    return len(fields) > 2 and "0" in stamp and stamp == other

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, cast
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.facts import Anchor, SeriesFacts
 from qmtl.foundation.series import SeriesId, Timeframe
+from qmtl.runtime.io.bar_files.look.advice import (
+    advice,
+    advice_on_volume,
+    cut_bar,
+    differences,
+    several_forms,
+)
 from qmtl.runtime.io.bar_files.look.contents import Contents, contents_of
+from qmtl.runtime.io.bar_files.look.documents import object_in
 from qmtl.runtime.io.bar_files.look.encodings import visible
-from qmtl.runtime.io.bar_files.look.identities import other_series
+from qmtl.runtime.io.bar_files.look.given import roles_as_given
+from qmtl.runtime.io.bar_files.look.identities import matching_rows, other_series
 from qmtl.runtime.io.bar_files.look.layout import Layout
-from qmtl.runtime.io.bar_files.look.looks import Column, Difference, Look, bar_text, columns_of, length
-from qmtl.runtime.io.bar_files.look.proposals import Options, missing_roles, proposals
-from qmtl.runtime.io.bar_files.look.roles import Roles, candidates_of
+from qmtl.runtime.io.bar_files.look.looks import Column, Look, columns_of
+from qmtl.runtime.io.bar_files.look.names import rank_of
+from qmtl.runtime.io.bar_files.look.proposals import missing_roles
+from qmtl.runtime.io.bar_files.look.roles import candidates_of
 from qmtl.runtime.io.bar_files.look.sample import Sample, take_sample
 from qmtl.runtime.io.bar_files.look.tables import Table, tables_of
-from qmtl.runtime.io.bar_files.look.trial import Reading, Refusal, attempt, simplest
+from qmtl.runtime.io.bar_files.look.trial import Reading as Trial
+from qmtl.runtime.io.bar_files.look.trial import Refusal
+from qmtl.runtime.io.bar_files.look.values import is_nothing, is_numeric
+from qmtl.runtime.io.bar_files.look.ways import as_given, options_of, tried
 from qmtl.runtime.io.bar_files.many import files_of
-from qmtl.runtime.io.bar_files.options import ReadingOptions
+from qmtl.runtime.io.bar_files.options import Reading, ReadingOptions
 from qmtl.runtime.io.bar_files.unpacking import FORMATS
-
-_TRIALS = 48  # ways of reading that are tried at most
-_MOST = 6  # readings that are shown
-_SHOWN_DIFFERENCES = 2
-# Options that say the same thing: who gives one of them has decided it.
-_TOGETHER = (
-    ("unit", "ts_format"),
-    ("columns", "date", "time"),
-    ("decimal", "thousands"),
-)
 
 
 def look_at(
@@ -53,9 +56,10 @@ def look_at(
     series: whose bars it holds; its timeframe is then not asked of the file. calendar, anchor: declared
     of it.
     given: what is known already of how the file is written; a look only asks for the rest.
-    Raises `InvalidRequestError` if there is no such file, or it cannot be opened.
+    Raises `InvalidRequestError` if there is no such file, it cannot be opened, or an option cannot be used.
     """
     series = SeriesId.parse(series) if isinstance(series, str) else series
+    given = _meaning(given)
     files, _ = files_of(path)
     sample = take_sample(files[0])
     contents = contents_of(sample.head)
@@ -84,6 +88,52 @@ def look_at(
     return replace(chosen, notes=(*chosen.notes, note)) if others else chosen
 
 
+def _meaning(given: ReadingOptions) -> ReadingOptions:
+    """The options that say something. Raises `InvalidRequestError` for one that cannot be used."""
+    options = {name: value for name, value in given.items() if value not in (None, "", 0, (), [], {})}
+    Reading.of(cast(ReadingOptions, options))
+    return cast(ReadingOptions, options)
+
+
+def _no_number(table: Table, layout: Layout, missing: Sequence[str]) -> InvalidRequestError | None:
+    """For a column that is called like a bar column, and holds something that is no number."""
+    for role, place in itertools.product(missing, range(layout.width)):
+        texts = layout.column(place)
+        words = [text for text in texts if not is_numeric(text) and not is_nothing(text)]
+        if role == "ts" or rank_of(layout.names[place], role) is None or not 0 < 2 * len(words) < len(texts):
+            continue
+        row = next((line for line in table.lines if words[0] in line), "")
+        return InvalidRequestError(
+            f"column {layout.names[place]!r} holds {words[0]!r}, which is no number",
+            why=f"{len(words)} of the {len(texts)} rows seen are like this: {visible(row)[:80]!r}",
+            next_step="fix the file, or say which words stand for no value with `null=WORD`",
+        )
+    return None
+
+
+def _no_column(layout: Layout, missing: Sequence[str]) -> InvalidRequestError:
+    """For bar columns that no column of a table may be, with what stands in the way if that is seen."""
+    for place, name in enumerate(layout.names):
+        value = object_in(layout.column(place))
+        if value is not None:
+            return InvalidRequestError(
+                f"column {name!r} holds objects, with the keys {', '.join(map(repr, value))}",
+                why="each value of a bar stands in a column of its own",
+                next_step=f'write them flat: jq -c \'. + .["{name}"] | del(.["{name}"])\' FILE > flat.jsonl',
+            )
+        if any(text.startswith("[") for text in layout.column(place)):
+            return InvalidRequestError(
+                f"column {name!r} holds lists",
+                why="each row of the table holds one bar",
+                next_step="write the list into a file of its own, for example with jq, and look at that",
+            )
+    return InvalidRequestError(
+        f"no column is seen for {', '.join(missing)}",
+        why="a bar has a time and four prices",
+        next_step="name the columns with `columns=`; a file without these prices holds no bars",
+    )
+
+
 def _notes(sample: Sample, contents: Contents, files: int) -> tuple[str, ...]:
     notes = []
     if files > 1:
@@ -105,7 +155,12 @@ def _judged(
     look: Look, table: Table, given: ReadingOptions, timeframe: Timeframe | None, facts: SeriesFacts
 ) -> Look:
     look = replace(
-        look, table=table.options.get("table", ""), facts=table.facts, first=table.first, last=table.last
+        look,
+        table=table.options.get("table", ""),
+        facts=table.facts,
+        first=table.first,
+        last=table.last,
+        cautions=() if table.doubt is None else (table.doubt,),
     )
     layout = table.layout
     if layout is None:
@@ -115,34 +170,54 @@ def _judged(
         return replace(look, refusal=Refusal({}, error), next_step=step)
     if (ragged := _ragged(layout)) is not None:
         return replace(look, refusal=Refusal({}, ragged), next_step=ragged.next_step)
+    layout = matching_rows(layout, given)
     roles = candidates_of(layout)
-    columns = columns_of(layout, roles)
+    given_roles = roles_as_given(layout, roles, given)
+    columns = columns_of(layout, given_roles or roles)
     look = replace(look, columns=columns)
-    if not given.get("columns") and (missing := missing_roles(roles)):
-        error = InvalidRequestError(
-            f"no column is seen for {', '.join(missing)}",
-            why="a bar has a time and four prices",
-            next_step="name the columns with `columns=`; a file without these prices holds no bars",
-        )
+    if given_roles is not None and (missing := missing_roles(given_roles)):
+        error = _no_number(table, layout, missing) or _no_column(layout, missing)
         return replace(look, refusal=Refusal({}, error), next_step=error.next_step)
-    readings, refusal = _tried(table, _options(table, roles, look.series, given), timeframe, facts)
-    if not readings:
-        assert refusal is not None
+    symbol = None if look.series is None else SeriesId.parse(look.series).symbol
+    # Columns that are not there are for the reader to refuse, which knows what there is.
+    ways = (
+        iter([as_given(table, given)])
+        if given_roles is None
+        else options_of(replace(table, layout=layout), given_roles, symbol, given)
+    )
+    readings, refusal = tried(table, ways, given, timeframe, facts)
+    if refusal is not None and not readings:
         refusal = replace(refusal, error=_of_the_file(refusal.error, table, look.name))
         return replace(look, refusal=refusal, next_step=refusal.error.next_step)
-    said = tuple(replace(one, options={**table.only_said, **one.options}) for one in readings)
+    complete = tuple(replace(one, options={**table.command_only, **one.options}) for one in readings)
     taken = _taken(columns, readings[0])
     return replace(
         look,
         columns=taken,
-        readings=said,
-        differences=tuple(_differences(readings, table.lines)),
-        notes=(*look.notes, *_advice(readings, timeframe), *other_series(layout, taken)),
+        readings=complete,
+        differences=tuple(differences(readings, table.lines)),
+        cautions=(*look.cautions, *cut_bar(table, readings), *advice_on_volume(taken, readings[0])),
+        notes=(
+            *look.notes,
+            *advice(readings, timeframe),
+            *several_forms(table, layout, taken),
+            *other_series(layout, taken),
+        ),
     )
 
 
 def _ragged(layout: Layout) -> InvalidRequestError | None:
-    """For rows with more fields than names: most often decimal commas in a file separated by commas."""
+    """For rows with more fields than names: most often decimal commas in a file separated by commas.
+
+    And for rows of several widths, of which only some would be read.
+    """
+    if layout.unlike is not None:
+        line = layout.separator.join(layout.unlike)
+        return InvalidRequestError(
+            f"a line looks like a bar, and is not written like the others: {line[:80]!r}",
+            why=f"most rows have {layout.width} fields, and it has {len(layout.unlike)}",
+            next_step="write all rows alike, or cut the file where it changes, and import each part",
+        )
     names = len(layout.above[-1]) if layout.above and layout.header is None else 0
     if not 5 <= names < layout.width or layout.separator != ",":
         return None
@@ -164,90 +239,7 @@ def _of_the_file(error: InvalidRequestError, table: Table, name: str) -> Invalid
     return InvalidRequestError(renamed(error.what) or "", why=renamed(error.why), next_step=error.next_step)
 
 
-def _options(table: Table, roles: Roles, series: str | None, given: ReadingOptions) -> Iterator[Options]:
-    """What may read the table: what was seen, as far as nobody has said it already."""
-    assert table.layout is not None
-    decided = {name for group in _TOGETHER for name in group if any(given.get(one) for one in group)}
-    said: Options = {name: value for name, value in given.items() if value not in (None, "", 0, (), [])}
-    seen = set[str]()
-    for options in proposals(
-        table.layout, roles, is_text=table.is_text, temporal=table.temporal, symbol=_symbol(series)
-    ):
-        free = {name: value for name, value in options.items() if name not in decided}
-        whole = {**table.options, **free, **said}
-        if (form := repr(sorted(whole.items(), key=str))) not in seen:
-            seen.add(form)
-            yield whole
-
-
-def _symbol(series: str | None) -> str | None:
-    return None if series is None else SeriesId.parse(series).symbol
-
-
-def _tried(
-    table: Table, ways: Iterator[Options], timeframe: Timeframe | None, facts: SeriesFacts
-) -> tuple[list[Reading], Refusal | None]:
-    """All ways that give bars, no two of them the same, in their simplest form; and why the first fails."""
-    readings: list[Reading] = []
-    refusal: Refusal | None = None
-    for options in islice(ways, _TRIALS):
-        found = _attempted(table, options, timeframe, facts)
-        if isinstance(found, Refusal):
-            refusal = refusal or found
-        elif not any(found.frame.equals(one.frame) for one in readings):
-            readings.append(found)
-    return [simplest(table.head, one, table.end) for one in readings[:_MOST]], refusal
-
-
-def _attempted(
-    table: Table, options: Options, timeframe: Timeframe | None, facts: SeriesFacts
-) -> Reading | Refusal:
-    """The first label under which start and end of the table are bars, or why none is."""
-    refusal: Refusal | None = None
-    for label, declared in _variants(options, facts):
-        labelled = options if label == "open" else {**options, "label": label}
-        found = attempt(table.head, _without_foot(table, labelled), timeframe=timeframe, facts=declared)
-        if isinstance(found, Reading) and table.end is not None:
-            end = attempt(table.end, labelled, timeframe=found.timeframe, facts=declared)
-            found = _unlike_its_start(end) if isinstance(end, Refusal) else found
-        if isinstance(found, Reading):
-            return replace(found, options=labelled, whole=labelled)
-        if found.timeframe is None:  # the stamps themselves are not read so: no label helps
-            return found
-        # What stands in the way of bars of a day is told by the label for them.
-        if refusal is None or not found.timeframe.is_intraday:
-            refusal = found
-    assert refusal is not None
-    return refusal
-
-
-def _variants(options: Options, facts: SeriesFacts) -> Iterator[tuple[str, SeriesFacts]]:
-    """Labels and anchors to try, where nobody has said them."""
-    if "label" in options:
-        yield options["label"], facts
-        return
-    yield "open", facts
-    if facts.calendar is not None and facts.anchor is None:
-        yield "open", replace(facts, anchor="session")
-    yield "close", facts
-    yield "session", facts
-
-
-def _unlike_its_start(end: Refusal) -> Refusal:
-    error = InvalidRequestError(
-        f"the end of the file is not written like its start: {end.error.what}",
-        why=end.error.why,
-        next_step=end.error.next_step,
-    )
-    return replace(end, error=error, timeframe=None)
-
-
-def _without_foot(table: Table, options: Options) -> Options:
-    """The options for the start of a table whose end stands in a file of its own."""
-    return options if table.end is None else {k: v for k, v in options.items() if k != "skip_foot"}
-
-
-def _taken(columns: tuple[Column, ...], reading: Reading) -> tuple[Column, ...]:
+def _taken(columns: tuple[Column, ...], reading: Trial) -> tuple[Column, ...]:
     """The columns, with what this reading takes them for."""
     roles = reading.roles(tuple(column.name for column in columns))
     return tuple(
@@ -260,31 +252,3 @@ def _taken(columns: tuple[Column, ...], reading: Reading) -> tuple[Column, ...]:
 
 def _also(column: Column) -> str:
     return f"not used; it could be {column.role}: {column.why}" if column.role else "not used"
-
-
-def _differences(readings: Sequence[Reading], lines: Sequence[str]) -> Iterator[Difference]:
-    """The first rows that are not the same bar under all readings."""
-    if len(readings) < 2:
-        return
-    shown = 0
-    for row in range(min(one.frame.height for one in readings)):
-        meanings = tuple(bar_text(one, row) for one in readings)
-        if len(set(meanings)) > 1 and shown < _SHOWN_DIFFERENCES:
-            line = int(readings[0].lines[row])
-            yield Difference(
-                readings[0].place, line, visible(lines[line - 1]) if line <= len(lines) else "", meanings
-            )
-            shown += 1
-
-
-def _advice(readings: Sequence[Reading], timeframe: Timeframe | None) -> Iterator[str]:
-    """What no file can tell, and a person should know before typing the command."""
-    first = readings[0]
-    if timeframe is not None and first.step and first.step != timeframe.step:
-        yield f"the series is of {timeframe} bars, and the rows are {length(first.step)} apart"
-    if first.timeframe.is_intraday and "label" not in first.options:
-        yield "stamps were taken for the open of their bars; if they are the close, add `label=close`"
-    if "volume=" in str(first.options.get("columns", "")).split(","):
-        yield "no column was taken for the volume: `columns='volume='` declares that the source has none"
-    for rule, count in first.impossible.items():
-        yield f"{count} of the {first.frame.height} rows seen break {rule}, and an import would refuse them"

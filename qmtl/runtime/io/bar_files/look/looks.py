@@ -9,7 +9,7 @@ from typing import Any
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.frames import stamps
-from qmtl.foundation.times import DAY, HOUR, MINUTE, SECOND, iso
+from qmtl.foundation.times import iso
 from qmtl.runtime.io.bar_files.look.layout import Layout
 from qmtl.runtime.io.bar_files.look.roles import Roles, filled
 from qmtl.runtime.io.bar_files.look.trial import Reading, Refusal
@@ -47,7 +47,8 @@ class Look:
     value. first, last: lines as they are, with their numbers; control characters are made visible.
     columns: of the table.
     readings: every way of reading that gives bars; several if nothing in the file tells them apart, and then
-    `differences` show rows that a person can. refusal: why the likeliest way does not read it, if none does.
+    `differences` show rows that a person can. cautions: what these readings leave out, or take on trust.
+    refusal: why the likeliest way does not read it, if none does.
     next_step: what to do then. table: the part of a document that was looked at, "" if it is the whole.
     """
 
@@ -61,6 +62,7 @@ class Look:
     readings: tuple[Reading, ...] = ()
     differences: tuple[Difference, ...] = ()
     refusal: Refusal | None = None
+    cautions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     next_step: str | None = None
     series: str | None = None
@@ -80,7 +82,7 @@ class Look:
                 self.path,
                 "--series",
                 series,
-                *arguments({**reading.options, **reading.facts.said}),
+                *arguments({**reading.options, **reading.facts.to_mapping()}),
             ]
         )
 
@@ -106,6 +108,7 @@ class Look:
                 for one in self.differences
             ],
             "refused": None if self.refusal is None else _refusal_json(self.refusal),
+            "cautions": list(self.cautions),
             "notes": list(self.notes),
             "next_step": self.next_step,
         }
@@ -144,14 +147,6 @@ def columns_of(layout: Layout, roles: Roles) -> tuple[Column, ...]:
         )
         for place in range(layout.width)
     )
-
-
-def length(step: int) -> str:
-    """A number of nanoseconds in the largest unit that it is a multiple of."""
-    for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (SECOND, "s")):
-        if step and step % size == 0:
-            return f"{step // size}{unit}"
-    return f"{step} ns"
 
 
 def bar_text(reading: Reading, row: int) -> str:

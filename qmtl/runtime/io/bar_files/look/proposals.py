@@ -21,16 +21,23 @@ def missing_roles(roles: Roles) -> tuple[str, ...]:
 
 
 def proposals(
-    layout: Layout, roles: Roles, *, is_text: bool, temporal: frozenset[int], symbol: str | None
+    layout: Layout,
+    roles: Roles,
+    *,
+    is_text: bool,
+    temporal: frozenset[int],
+    symbol: str | None,
+    declared: frozenset[int],
 ) -> Iterator[Options]:
     """Options of reading, the likeliest first; none if a role that every bar needs has no column.
 
     is_text: whether separators and lines belong to the file; tables of other formats have neither. temporal:
-    places of columns whose type says that they are times. symbol: of the series, if it is known.
+    places of columns whose type says that they are times. symbol: of the series, if it is known. declared:
+    places of columns for which a person has given a condition.
     """
     if missing_roles(roles):
         return
-    shape = _shape(layout) if is_text else {}
+    shape = shape_of(layout) if is_text else {}
     volumes: Sequence[Candidate | None] = best(roles["volume"]) or (None,)
     for stamp, (first, last), volume in itertools.product(
         _stamps(roles["ts"]), _open_and_close(roles), volumes
@@ -44,15 +51,17 @@ def proposals(
         words = null_words(cells)
         nulls: Options = {"null": ",".join(words)} if words else {}
         used = {*places.values(), stamp.place, *([] if stamp.clock is None else [stamp.clock])}
-        where = condition(layout, used, symbol)
+        where = condition(layout, used | declared, symbol)
         rows: Options = {"where": ",".join(where)} if where else {}
         times: list[Options] = [{}] if stamp.place in temporal else list(_times(layout, stamp))
+        # Numbers that no marks explain are for the reader to refuse, which names the first of them.
+        marks = marks_of(cells) or ({},)
         prices = [text for role in PRICES for text in layout.column(places[role])]
-        for scale, marks, time in itertools.product(scales_of(prices), marks_of(cells), times):
-            yield {**shape, **columns, **marks, **scale, **nulls, **time, **rows}
+        for scale, mark, time in itertools.product(scales_of(prices), marks, times):
+            yield {**shape, **columns, **mark, **scale, **nulls, **time, **rows}
 
 
-def _shape(layout: Layout) -> Options:
+def shape_of(layout: Layout) -> Options:
     """How lines become a table."""
     options: Options = {"separator": layout.separator}
     if layout.skip_head:
@@ -112,4 +121,4 @@ def _times(layout: Layout, stamp: Candidate) -> Iterator[Options]:
         return
     clocks = filled(layout, stamp.clock)
     for date, clock in itertools.product(date_formats(cells), clock_formats(clocks)):
-        yield {"ts_format": f"{date} {clock}"}
+        yield {"ts_format": "|".join(f"{one} {clock}" for one in date.split("|"))}

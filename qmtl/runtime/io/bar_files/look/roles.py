@@ -10,10 +10,12 @@ from qmtl.runtime.io.bar_files.look.layout import Layout
 from qmtl.runtime.io.bar_files.look.names import NAMES, plain, rank_of
 from qmtl.runtime.io.bar_files.look.times import clock_formats, date_formats, is_falling, readings_of
 from qmtl.runtime.io.bar_files.look.values import is_nothing, is_numeric, number_of
+from qmtl.runtime.io.bar_files.look.volumes import is_average, is_quote, names_a_volume, possible_volumes
 
 PRICES = ("open", "high", "low", "close")
 
-_CLOCK = re.compile(r"time|zeit|hour|hms")
+_CLOCK = re.compile(r"time|zeit|hour|hms|heure|hora")
+DOUBTFUL = "it holds numbers, and no other column was taken for the volume"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ def candidates_of(layout: Layout) -> dict[str, tuple[Candidate, ...]]:
             found[role] += _by_name(layout, role)
         if not found["ts"]:
             found["ts"] += _times(layout)
+        if not any(found[role] for role in PRICES):
+            for candidate in _unnamed_prices(layout):
+                found[candidate.role].append(candidate)
+    if not found["volume"]:
+        found["volume"] += _possible_volumes(layout, found)
     return {role: tuple(sorted(some, key=lambda one: one.rank)) for role, some in found.items()}
 
 
@@ -67,6 +74,8 @@ def _by_name(layout: Layout, role: str) -> Iterator[Candidate]:
 def _holds(layout: Layout, place: int, role: str) -> bool:
     cells = filled(layout, place)
     if role == "ts":
+        if clock_formats(cells) and not date_formats(cells):
+            return False  # times of a day: a small count, as of 1970, is none that people have
         return bool(readings_of(cells)) or bool(date_formats(cells))
     return all(is_numeric(text) for text in cells)
 
@@ -122,10 +131,43 @@ def _by_values(layout: Layout) -> Iterator[Candidate]:
         return
     yield from prices
     behind = max(one.place for one in prices) + 1
-    numeric = [p for p in range(layout.width) if p not in taken and all(map(is_numeric, filled(layout, p)))]
+    low, high = (next(one.place for one in prices if one.role == role) for role in ("low", "high"))
+    numeric = [
+        place
+        for place in range(layout.width)
+        if place not in taken
+        and all(map(is_numeric, filled(layout, place)))
+        and not is_average(layout, place, low, high)
+    ]
     for rank, place in enumerate(place for place in numeric if place >= behind):
         why = "it stands behind the prices" if rank == 0 else "it holds numbers, behind the volume"
         yield Candidate("volume", place, rank, why)
+
+
+def _unnamed_prices(layout: Layout) -> list[Candidate]:
+    """Prices by what they hold, where a header names none of them in a language that is known here."""
+    stamps = {one.place for one in _times(layout)}
+    found = _prices(layout, stamps, bool(stamps) and is_falling(layout.column(min(stamps)))) or []
+    places = sorted({one.place for one in found})
+    if any(is_quote(layout.names[place]) for place in places):
+        return []
+    for row in layout.rows:
+        numbers = [value for place in places if (value := number_of(row[place], {})) is not None]
+        if numbers and not 0 < max(numbers) <= 2 * min(numbers):
+            return []  # a bar does not double its price; sizes and counts beside prices do
+    return found
+
+
+def _possible_volumes(layout: Layout, found: Mapping[str, Sequence[Candidate]]) -> Iterator[Candidate]:
+    """Columns of numbers that nothing was taken for, and that may be counts of what was traded."""
+    taken = {one.place for some in found.values() for one in some}
+    taken |= {one.clock for one in found["ts"] if one.clock is not None}
+    low, high = (next((one.place for one in found[role]), None) for role in ("low", "high"))
+    for place in possible_volumes(layout, taken, low, high):
+        if names_a_volume(name := layout.names[place]):
+            yield Candidate("volume", place, 2, f"its name {name!r} has a word for a volume")
+        else:
+            yield Candidate("volume", place, 3, DOUBTFUL)
 
 
 def _prices(layout: Layout, taken: set[int], falling: bool) -> list[Candidate] | None:

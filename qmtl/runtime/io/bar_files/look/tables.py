@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.runtime.io.bar_files.byte_order import mark_of, width_of
 from qmtl.runtime.io.bar_files.json_text import parsed
 from qmtl.runtime.io.bar_files.look.contents import Contents
 from qmtl.runtime.io.bar_files.look.documents import Part, closed, parts_of
@@ -25,65 +27,92 @@ _NAMES = {"\t": "tabs", " ": "blanks"}
 class Table:
     """layout: its columns and rows; None if lines form none. head, end: files to try the reader on: the start
     of the table, and its end if that was read apart. options: those that every way of reading it needs.
-    only_said: those that belong into a command, but not into a trial on `head`. is_text: whether it has lines
-    and separators. temporal: places of columns whose type says that they are times. facts, first, last: for
-    people.
+    command_only: those that belong into a command, but not into a trial on `head`. is_text: whether it has
+    lines and separators. temporal: places of columns whose type says that they are times. facts, first, last:
+    for people. lines: all that were seen of the start; end_lines: of the end, or of the start if it is all.
+    doubt: what else its bytes may mean, if their encoding is not known.
     """
 
     layout: Layout | None
     head: Path
     end: Path | None
     options: dict[str, Any]
-    only_said: dict[str, Any]
+    command_only: dict[str, Any]
     is_text: bool
     temporal: frozenset[int] = frozenset()
     facts: tuple[tuple[str, str], ...] = ()
     first: tuple[tuple[int, str], ...] = ()
     last: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()
+    end_lines: tuple[str, ...] = ()
+    doubt: str | None = None
 
 
 def tables_of(sample: Sample, contents: Contents, folder: Path, given: Mapping[str, Any]) -> list[Table]:
     """All tables of a file, the likeliest first. Raises `InvalidRequestError` if it cannot be read at all."""
-    said = {"table": sample.member} if sample.member and sample.others else {}
+    command_only = {"table": sample.member} if sample.member and sample.others else {}
     if contents.kind == "text":
-        return [_text(sample, folder, given, said)]
+        return [_text(sample, folder, given, command_only)]
     if contents.kind == "json":
         return list(_json(sample, folder))
     return [_typed(sample, contents, folder)]
 
 
-def _text(sample: Sample, folder: Path, given: Mapping[str, Any], said: dict[str, Any]) -> Table:
+def _text(sample: Sample, folder: Path, given: Mapping[str, Any], command_only: dict[str, Any]) -> Table:
     encoding = encoding_of(sample.head)
     name = given.get("encoding") or encoding.name
-    lines = lines_of(decoded(sample.head, name))
+    try:
+        lines = lines_of(decoded(sample.head, name))
+    except UnicodeError as error:  # of encodings that allow for no replacement
+        step = "leave out `encoding=`, or name another"
+        raise InvalidRequestError(f"{sample.name} is not {name}", why=str(error), next_step=step) from error
     if not sample.whole:
         lines = lines[:-1]  # it is cut
-    end = lines_of(decoded(sample.tail, name))[1:] if sample.tail else []
+    found = mark_of(sample.head)
+    mark, body = (b"", name) if found is None else (found.bytes, found.body)
+    end, tail = _last_lines(sample, body)
     layout = layout_of(lines, end=end, separator=given.get("separator"))
     suffix = sample.suffix if sample.suffix in (".csv", ".tsv", ".txt") else ".csv"
-    head = _written(folder / f"head{suffix}", lines, name)
+    head, last = folder / f"head{suffix}", folder / f"end{suffix}"
+    # A complete sample is tried as it is; of a cut one, the complete lines.
+    head.write_bytes(sample.head if sample.whole else _encoded(lines, name))
     above = lines[: layout.first - 1] if layout is not None else []
-    facts = [("encoding", encoding.what)]
+    if end:
+        last.write_bytes(mark + _encoded(above, body) + tail)
+    is_given = bool(given.get("encoding"))
+    facts = [("encoding", f"{name}, as given" if is_given else encoding.what)]
     if layout is not None:
         facts.append(("fields", f"separated by {_NAMES.get(layout.separator, repr(layout.separator))}"))
     return Table(
         layout=layout,
         head=head,
-        end=_written(folder / f"end{suffix}", [*above, *end], name) if end else None,
+        end=last if end else None,
         options={} if encoding.option is None else {"encoding": encoding.option},
-        only_said=said,
+        command_only=command_only,
         is_text=True,
         facts=tuple(facts),
         first=tuple((number, visible(line)) for number, line in enumerate(lines[:6], 1)),
         last=tuple(visible(line) for line in (end or (lines if sample.whole else []))[-2:]),
         lines=tuple(lines),
+        end_lines=tuple(end or lines),
+        doubt=None if is_given else encoding.doubt,
     )
 
 
-def _written(path: Path, lines: Sequence[str], encoding: str) -> Path:
-    path.write_bytes("".join(f"{line}\n" for line in lines).encode(encoding, errors="replace"))
-    return path
+def _encoded(lines: Sequence[str], encoding: str) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode(encoding, errors="replace")
+
+
+def _last_lines(sample: Sample, body: str) -> tuple[list[str], bytes]:
+    """The lines at the end of a longer file, and their bytes; the first line of its last bytes is cut."""
+    width = width_of(body)
+    data = sample.tail[(len(sample.tail) - sample.size) % width :]
+    for mark in ("\n".encode(body), "\r".encode(body)):
+        for found in re.finditer(re.escape(mark), data):
+            if found.start() % width == 0:
+                data = data[found.end() :]
+                return lines_of(decoded(data, body)), data
+    return [], b""
 
 
 def _json(sample: Sample, folder: Path) -> Iterator[Table]:
@@ -109,7 +138,7 @@ def _json(sample: Sample, folder: Path) -> Iterator[Table]:
             head=head,
             end=None,
             options={"table": where} if where else {},
-            only_said={},
+            command_only={},
             is_text=False,
             facts=(("table", f"under {where!r}" if where else "the whole"), _kind(part)),
             first=shown,
@@ -125,10 +154,10 @@ def _kind(part: Part) -> tuple[str, str]:
 
 def _closed(text: str) -> str:
     try:
-        parsed(whole := closed(text))
+        parsed(closed_text := closed(text))
     except ValueError:  # one value on each line
-        whole = text[: text.rindex("\n") + 1]
-    return whole
+        closed_text = text[: text.rindex("\n") + 1]
+    return closed_text
 
 
 def _typed(sample: Sample, contents: Contents, folder: Path) -> Table:
@@ -156,7 +185,7 @@ def _typed(sample: Sample, contents: Contents, folder: Path) -> Table:
         head=head,
         end=None,
         options={},
-        only_said={},
+        command_only={},
         is_text=False,
         temporal=frozenset(place for place, dtype in enumerate(frame.dtypes) if dtype.is_temporal()),
         facts=(("columns", types),),
@@ -166,7 +195,7 @@ def _typed(sample: Sample, contents: Contents, folder: Path) -> Table:
 
 
 def _layout(names: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Layout | None:
-    """A table whose columns and rows need nobody to find them."""
+    """The layout of a table whose columns and rows are known."""
     if not rows:
         return None
     named = any(names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ _DATES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"[A-Za-z]{3} \d{1,2}, \d{4}", ("%b %d, %Y",)),
     (r"[A-Za-z]{4,9} \d{1,2}, \d{4}", ("%B %d, %Y",)),
     (r"[A-Za-z]{3} \d{1,2} \d{4}", ("%b %d %Y",)),
+    (r"\d{4}年\d{1,2}月\d{1,2}日", ("%Y年%m月%d日",)),
 )
 _CLOCKS: tuple[tuple[str, str], ...] = (
     (r"\d{1,2}:\d{2}:\d{2}\.\d{1,9} ?[AaPp][Mm]", "%I:%M:%S.%f %p"),
@@ -59,6 +61,7 @@ _SHAPES = tuple(
     for date, forms in _DATES
 )
 _RESTS = tuple((re.compile(rf"(?:{clock})(?P<space> *)(?P<zone>{_ZONE})?"), form) for clock, form in _CLOCKS)
+_FORMS = 3  # in which the times of one file may be written
 _UNIT_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 
 
@@ -78,7 +81,9 @@ def readings_of(stamps: Sequence[str]) -> tuple[TimeReading, ...]:
 
 def date_formats(texts: Sequence[str]) -> tuple[str, ...]:
     """The formats of dates without a time that fit all texts."""
-    return tuple(form for form in _formats_of(texts) if not re.search(r"%[HI]", form))
+    return tuple(
+        form for form in (list(_formats_of(texts)) or _mixed(texts)) if not re.search(r"%[HI]", form)
+    )
 
 
 def clock_formats(texts: Sequence[str]) -> tuple[str, ...]:
@@ -88,7 +93,10 @@ def clock_formats(texts: Sequence[str]) -> tuple[str, ...]:
 
 def is_falling(stamps: Sequence[str]) -> bool:
     """Whether the first stamp is later than the last, as far as a look can tell."""
-    ends = [text.strip() for text in (stamps[0], stamps[-1])]
+    texts = [text.strip() for text in stamps if text.strip()]
+    if len(texts) < 2:
+        return False
+    ends = [texts[0], texts[-1]]
     for reading in readings_of(ends):
         if "unit" in reading.options:
             return float(ends[0]) > float(ends[1])
@@ -116,7 +124,7 @@ def _counted(texts: Sequence[str]) -> Iterator[TimeReading]:
 
 def _written(texts: Sequence[str]) -> Iterator[TimeReading]:
     zone = re.search(rf" ({_NAMED})$", texts[0])
-    for form in _formats_of(texts):
+    for form in list(_formats_of(texts)) or _mixed(texts):
         options = {"ts_format": form}
         if zone is not None and form.endswith(zone[1]) and zone[1] not in ("UTC", "GMT"):
             options["tz"] = zone[1]
@@ -145,6 +153,30 @@ def _formats_of(texts: Sequence[str]) -> Iterator[str]:
             if all(_is_date(date, form) for date in dates):
                 yield rest[0] + form + rest[1] + (f"|{rest[0]}{form}" if bare else "")
         return
+
+
+def forms_of(texts: Sequence[str]) -> dict[str, list[int]]:
+    """The forms in which times are written, digits as 0, with the places of the texts of each.
+
+    One digit or two of a day make no form of their own.
+    """
+    found: dict[str, list[int]] = {}
+    for place, text in enumerate(texts):
+        if text.strip():
+            found.setdefault(re.sub(r"[0-9]+", "0", text.strip()), []).append(place)
+    return found
+
+
+def _mixed(texts: Sequence[str]) -> Iterator[str]:
+    """Formats for texts of several forms, one for each form; none if some form is no time."""
+    forms = forms_of(texts)
+    if not 1 < len(forms) <= _FORMS:
+        return
+    each = [list(_formats_of([texts[place] for place in places])) for places in forms.values()]
+    for chosen in itertools.product(*each):
+        zoned = {"%z" in form for form in chosen}
+        if len(zoned) == 1 and len(set(chosen)) == len(chosen):
+            yield "|".join(chosen)
 
 
 def _rest_of(match: re.Match[str] | None) -> tuple[str, str] | None:

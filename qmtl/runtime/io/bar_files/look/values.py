@@ -8,6 +8,9 @@ from typing import Any
 
 _GROUPS = (None, ",", ".", " ", "'", "_")
 _MONEY = "$€£¥"
+# A blank between thousands is often one at which no line is broken, as in French and Polish exports.
+_BLANKS = " \u00a0\u202f"
+_SPACED = re.compile(rf"[+-]?\d{{1,3}}(?:[{_BLANKS}]\d{{3}})+(?:[.,]\d*)?[KMBkmb%]?")
 # Words that stand for no value; whatever else is no number stays a question. The largest integer of 64 bits
 # is Databento's undefined price.
 _NOTHING = re.compile(
@@ -55,7 +58,7 @@ def scales_of(texts: Sequence[str]) -> tuple[dict[str, Any], ...]:
 
 
 def null_words(texts: Sequence[str]) -> tuple[str, ...]:
-    """Words among these cells that stand for no value, and that a reader must be told."""
+    """Words among these cells that stand for no value, and that a reader needs as an option."""
     words = {text.strip() for text in texts if text.strip() and is_nothing(text)}
     return tuple(sorted(word for word in words if word.lower() not in _KNOWN))
 
@@ -64,7 +67,7 @@ def number_of(text: str, marks: dict[str, Any]) -> float | None:
     """The number that a cell is under these marks, None if it is none."""
     bare = _bare(text)
     if group := marks.get("thousands"):
-        bare = bare.replace(group, "")
+        bare = re.sub(_mark(group), "", bare)
     bare = bare.replace(marks.get("decimal", "."), ".").rstrip("KMBkmb%")
     try:
         return float(bare)
@@ -74,8 +77,13 @@ def number_of(text: str, marks: dict[str, Any]) -> float | None:
 
 def _loose(text: str) -> bool:
     return re.fullmatch(r"[+-]?\d[\d.,'_]*(?:[eE][+-]?\d+)?[KMBkmb%]?", _bare(text)) is not None or (
-        re.fullmatch(r"[+-]?[.,]\d+", _bare(text)) is not None
+        re.fullmatch(r"[+-]?[.,]\d+", _bare(text)) is not None or _SPACED.fullmatch(_bare(text)) is not None
     )
+
+
+def _mark(group: str) -> str:
+    """What matches a mark between thousands."""
+    return f"[{_BLANKS}]" if group == " " else re.escape(group)
 
 
 def _bare(text: str) -> str:
@@ -83,11 +91,11 @@ def _bare(text: str) -> str:
 
 
 def _is_used(group: str | None, numbers: Sequence[str]) -> bool:
-    return group is None or any(group in number for number in numbers)
+    return group is None or any(re.search(_mark(group), number) for number in numbers)
 
 
 def _fit(numbers: Sequence[str], decimal: str, group: str | None) -> bool:
     mark = re.escape(decimal)
-    whole = r"\d+" if group is None else rf"(?:\d{{1,3}}(?:{re.escape(group)}\d{{3}})+|\d+)"
+    whole = r"\d+" if group is None else rf"(?:\d{{1,3}}(?:{_mark(group)}\d{{3}})+|\d+)"
     form = re.compile(rf"[+-]?(?:{whole}(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?[KMBkmb%]?")
     return all(form.fullmatch(number) for number in numbers)

@@ -42,11 +42,11 @@ EARLIER = [Earlier(1, fields("a")), Earlier(3, fields("a", "b")), Earlier(4, fie
     ],
 )
 def test_what_a_level_compares(level: Level, expected: list[tuple[int, Direction]]) -> None:
-    told = compare_versions(fields("b"), EARLIER, level)
-    assert [(one.version, one.direction) for one in told] == expected
+    reported = compare_versions(fields("b"), EARLIER, level)
+    assert [(one.version, one.direction) for one in reported] == expected
     # A record reads what has at least its fields.
     reads = {(4, "backward"), (3, "backward"), (4, "forward")}
-    assert {(one.version, one.direction) for one in told if one.verdict.is_compatible} == reads & set(
+    assert {(one.version, one.direction) for one in reported if one.verdict.is_compatible} == reads & set(
         expected
     )
 
@@ -83,6 +83,6 @@ def test_the_engine_of_the_language_judges(kind: SchemaType, monkeypatch: pytest
     engine.compare = compare  # type: ignore[attr-defined]  # a stand-in
     monkeypatch.setitem(sys.modules, levels._ENGINES[kind], engine)
     old, new = Document(kind, json.loads("[1]")), Document(kind, json.loads("[2]"))
-    told = compare_versions(new, [Earlier(1, old)], Level.FULL)
+    reported = compare_versions(new, [Earlier(1, old)], Level.FULL)
     assert asked == [(old, new), (new, old)]
-    assert {one.verdict for one in told} == {Verdict((problem,))}
+    assert {one.verdict for one in reported} == {Verdict((problem,))}

@@ -16,7 +16,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import to_ns
 from qmtl.interfaces.cli.main import app
-from qmtl.runtime.io.store.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 
 FILES = Path(__file__).parent / "sources"
 PAGE = Path(__file__).parents[5] / "docs" / "en" / "how-to" / "files.md"

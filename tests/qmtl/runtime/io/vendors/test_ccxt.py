@@ -21,10 +21,11 @@ from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import HOUR, MINUTE, to_ns
 from qmtl.runtime.io import rates, retries
 from qmtl.runtime.io.rates import RateBudget
-from qmtl.runtime.io.vendors import ccxt_client
+from qmtl.runtime.io.vendors import ccxt_client, installed_exchanges
 from qmtl.runtime.io.vendors.base import Page, Vendor
 from qmtl.runtime.io.vendors.ccxt import CcxtVendor
-from qmtl.runtime.io.vendors.ccxt_client import ccxt_exchanges, replaced, retry_after
+from qmtl.runtime.io.vendors.ccxt_client import replaced, retry_after
+from qmtl.runtime.io.vendors.installed_exchanges import ccxt_exchanges
 from qmtl.runtime.testing import FakeClock, Known, SimulatedExchange, VendorSuite
 from qmtl.runtime.testing.exchange import (
     Altered,
@@ -85,7 +86,7 @@ def shared_exchange() -> Iterator[SimulatedExchange]:
 
 @pytest.fixture
 def exchange(shared_exchange: SimulatedExchange) -> SimulatedExchange:
-    shared_exchange.mend()
+    shared_exchange.recover()
     shared_exchange.forget_requests()
     return shared_exchange
 
@@ -268,7 +269,7 @@ def test_retry_after_holds_for_every_process_with_that_budget(
     assert fake.monotonic() == pytest.approx(60.0)
 
 
-def test_a_ban_is_told_and_not_waited_for(
+def test_a_ban_is_reported_and_not_waited_for(
     exchange: SimulatedExchange, new_vendor: Callable[[], CcxtVendor]
 ) -> None:
     exchange.fail(Status(418, retry_after=rates.PATIENCE_S + 1), times=1)
@@ -432,7 +433,7 @@ def test_answers_that_are_no_bars_are_asked_again(
     assert rows(collect(new_vendor())).equals(exchange.bars(SERIES, SPAN))
 
 
-def test_an_outage_that_mends(exchange: SimulatedExchange, new_vendor: Callable[[], CcxtVendor]) -> None:
+def test_an_outage_that_ends(exchange: SimulatedExchange, new_vendor: Callable[[], CcxtVendor]) -> None:
     dark = Span(START + 30 * HOUR, START + 31 * HOUR)
     exchange.begin(Outage(dark))
 
@@ -445,7 +446,7 @@ def test_an_outage_that_mends(exchange: SimulatedExchange, new_vendor: Callable[
 
         with pytest.raises(SourceUnavailableError):
             await read_on()
-        exchange.mend()
+        exchange.recover()
         rest = Span(pages[-1].answered.end, SPAN.end)
         return pages + [page async for page in vendor.pages(SERIES, rest)]
 
@@ -544,7 +545,7 @@ def test_an_exchange_that_cannot_tell_its_first_bar_leaves_silence(
     exchange.fail(ShortPage(9999), times=questions)
     exchange.fail(fault, times=20)
     found = collect(new_vendor(), span)
-    exchange.mend()
+    exchange.recover()
     assert rows(found).height == 60
     assert answered(found) == Coverage.of(span)
     assert not any(page.absent for page in found)
@@ -647,9 +648,9 @@ def test_unknown_exchanges_are_refused_when_the_vendor_is_made() -> None:
     assert {"binance", "kraken", "coinbase"} <= ccxt_exchanges()
 
 
-def test_without_ccxt_the_command_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ccxt_the_command_that_installs_it_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     ccxt_exchanges.cache_clear()
-    monkeypatch.setattr(ccxt_client, "find_spec", lambda _: None)
+    monkeypatch.setattr(installed_exchanges, "find_spec", lambda _: None)
     with pytest.raises(MissingDependencyError) as missing:
         CcxtVendor("binance")
     assert missing.value.next_step == "pip install 'qmtl[ccxt]'"

@@ -147,7 +147,7 @@ def test_a_missing_file_names_itself(tmp_path):
     assert caught.value.series == SERIES.text
 
 
-def test_what_is_wrong_with_a_file_is_told_with_its_line(tmp_path):
+def test_what_is_wrong_with_a_file_is_reported_with_its_line(tmp_path):
     (tmp_path / "bars.csv").write_text("ts,open,high,low,close,volume\n2024-01-01T00:00Z,1,1,1,one,1\n")
     with pytest.raises(InvalidRequestError, match=r"bars.csv, line 2, column 'close'"):
         collect(FilesVendor(f"{tmp_path}/bars.csv"), WHOLE)
@@ -163,7 +163,7 @@ def test_what_is_wrong_with_a_file_is_told_with_its_line(tmp_path):
         ("{symbol}.csv", {"colour": "red"}),
     ],
 )
-def test_a_slip_in_the_configuration_is_told_at_once(path, options):
+def test_a_slip_in_the_configuration_is_reported_at_once(path, options):
     with pytest.raises(InvalidRequestError):
         FilesVendor(path, **options)
 

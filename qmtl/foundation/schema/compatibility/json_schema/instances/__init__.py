@@ -1,1 +1,1 @@
-"""Instances that fulfil given facts: small ones first, and those that lie on the edges."""
+"""Instances that fulfil given constraints: small ones first, and those on the limits."""

@@ -6,27 +6,27 @@ from collections.abc import Iterator
 from itertools import chain, islice, zip_longest
 from typing import Any, NamedTuple
 
+from qmtl.foundation.schema.bounded_cache import BoundedCache
+from qmtl.foundation.schema.compatibility.json_schema.constraints.arrays import Arrays
+from qmtl.foundation.schema.compatibility.json_schema.constraints.cases import AnyConstraints, Cases
+from qmtl.foundation.schema.compatibility.json_schema.constraints.numbers import Numbers
+from qmtl.foundation.schema.compatibility.json_schema.constraints.objects import Objects
+from qmtl.foundation.schema.compatibility.json_schema.constraints.strings import Strings
+from qmtl.foundation.schema.compatibility.json_schema.constraints.values import Values
 from qmtl.foundation.schema.compatibility.json_schema.equality import shortness
-from qmtl.foundation.schema.compatibility.json_schema.facts.arrays import Arrays
-from qmtl.foundation.schema.compatibility.json_schema.facts.cases import Cases, Facts
-from qmtl.foundation.schema.compatibility.json_schema.facts.numbers import Numbers
-from qmtl.foundation.schema.compatibility.json_schema.facts.objects import Objects
-from qmtl.foundation.schema.compatibility.json_schema.facts.strings import Strings
-from qmtl.foundation.schema.compatibility.json_schema.facts.values import Values
 from qmtl.foundation.schema.compatibility.json_schema.instances.arrays import arrays
 from qmtl.foundation.schema.compatibility.json_schema.instances.numbers import numbers
 from qmtl.foundation.schema.compatibility.json_schema.instances.objects import objects
 from qmtl.foundation.schema.compatibility.json_schema.instances.sizes import is_small
 from qmtl.foundation.schema.compatibility.json_schema.instances.strings import LONGEST_STRING, strings
-from qmtl.foundation.schema.compatibility.json_schema.place import Term, Terms
-from qmtl.foundation.schema.kept import Kept
+from qmtl.foundation.schema.compatibility.json_schema.node import Term, Terms
 
 _DEEPEST = 30
 _NOTHING = object()
 
-# Versions of a schema repeat most of their parts. The examples of a part that stands for itself are kept for
+# Versions of a schema repeat most of their parts. The examples of a part that refers to nothing are kept for
 # all comparisons, by dialect, text and number. The room is in characters.
-_kept: Kept[tuple[str, str, int], tuple[Any, ...]] = Kept(4 * 2**20)
+_known_examples: BoundedCache[tuple[str, str, int], tuple[Any, ...]] = BoundedCache(4 * 2**20)
 _LONGEST_KEPT = 2_000
 # Of how many numbers the shortest is the first example.
 _LOOKED_AT = 24
@@ -53,7 +53,7 @@ class Examples:
         self.is_cut = False
 
     def of(self, terms: Terms, limit: int = 8) -> Iterator[Any]:
-        """Values that each of `terms` allows, as far as can be told; the cases take turns."""
+        """Values that each of `terms` allows, as far as can be decided; the cases take turns."""
         name = frozenset(terms)
         built = self._built.get((name, limit))
         if built is None:
@@ -68,7 +68,7 @@ class Examples:
 
     def _known_or_new(self, name: frozenset[Term], terms: Terms, limit: int) -> _Built:
         content = self._content(terms)
-        known = None if content is None else _kept.get((*content, limit))
+        known = None if content is None else _known_examples.get((*content, limit))
         if known is not None:
             return _Built(known, False)
         was_cut, self.is_cut = self.is_cut, False
@@ -82,60 +82,60 @@ class Examples:
         if content is not None and values and not built.is_cut:
             size = len(repr(values))
             if size <= _LONGEST_KEPT:
-                _kept.put((*content, limit), values, size + sum(map(len, content)))
+                _known_examples.put((*content, limit), values, size + sum(map(len, content)))
         return built
 
     def _content(self, terms: Terms) -> tuple[str, str] | None:
-        """Dialect and text of a single place that is asked for, if its examples follow from these alone."""
+        """Dialect and text of a single node that is asked for, if its examples follow from these alone."""
         if len(terms) != 1 or not terms[0].holds:
             return None
-        place = terms[0].place
-        # Where nesting may come to its end before that of the place does, fewer examples are found.
-        return place.content if len(self._building) + place.levels <= _DEEPEST else None
+        node = terms[0].node
+        # Where the limit of nesting may be reached before the node's own depth, fewer examples are found.
+        return node.content if len(self._building) + node.levels <= _DEEPEST else None
 
-    def first(self, facts: Objects, name: str) -> Any:
+    def first(self, constraints: Objects, name: str) -> Any:
         """The first example of what a property of a case fulfils. Raises `LookupError` without one."""
-        known = facts.first.get(name)
+        known = constraints.first.get(name)
         if known is not None and len(self._building) + known[1] <= _DEEPEST:
             return known[0]
-        terms = facts.of(name)
+        terms = constraints.of(name)
         was_cut, self.is_cut = self.is_cut, False
         value = next(self.of(terms, 1), _NOTHING)
         is_cut, self.is_cut = self.is_cut, self.is_cut or was_cut
         if value is _NOTHING:
             raise LookupError(name)
         if not is_cut and self._content(terms) is not None and len(repr(value)) <= _LONGEST_KEPT:
-            facts.first[name] = (value, terms[0].place.levels)
+            constraints.first[name] = (value, terms[0].node.levels)
         return value
 
     def _turns(self, terms: Terms, limit: int) -> Iterator[Any]:
-        cases = [self.of_case(facts, limit) for facts in self._cases.of(terms)]
+        cases = [self.of_case(constraints, limit) for constraints in self._cases.of(terms)]
         turns = (value for turn in zip_longest(*cases, fillvalue=_NOTHING) for value in turn)
         values = (value for value in turns if value is not _NOTHING)
         return (value for value in islice(values, 3 * limit) if fulfils(terms, value))
 
-    def of_case(self, facts: Facts, limit: int = 8) -> Iterator[Any]:
+    def of_case(self, constraints: AnyConstraints, limit: int = 8) -> Iterator[Any]:
         """Values of one case."""
-        match facts:
+        match constraints:
             case Values():
-                yield from sorted(facts.values, key=shortness)
+                yield from sorted(constraints.values, key=shortness)
             case Numbers():
-                first = sorted(islice(numbers(facts, (0,)), _LOOKED_AT), key=shortness)[:1]
-                yield from islice(chain(first, numbers(facts, (1,)), numbers(facts)), limit)
+                first = sorted(islice(numbers(constraints, (0,)), _LOOKED_AT), key=shortness)[:1]
+                yield from islice(chain(first, numbers(constraints, (1,)), numbers(constraints)), limit)
             case Strings():
-                self.is_cut |= facts.wanted.shortest > LONGEST_STRING
-                yield from strings(facts, limit=limit)
+                self.is_cut |= constraints.wanted.shortest > LONGEST_STRING
+                yield from strings(constraints, limit=limit)
             case Objects() | Arrays():
-                yield from islice(self.around(facts), limit)
+                yield from islice(self.around(constraints), limit)
 
     def around(
-        self, facts: Objects | Arrays, fixed: Any = None, absent: frozenset[str] = frozenset()
+        self, constraints: Objects | Arrays, fixed: Any = None, absent: frozenset[str] = frozenset()
     ) -> Iterator[Any]:
         """Objects or arrays of one case that hold `fixed`: values by name, or by position."""
         whole: Iterator[Any] = (
-            objects(self, facts, fixed or {}, absent)
-            if isinstance(facts, Objects)
-            else arrays(self, facts, fixed or {})
+            objects(self, constraints, fixed or {}, absent)
+            if isinstance(constraints, Objects)
+            else arrays(self, constraints, fixed or {})
         )
         return filter(self._is_bounded, whole)
 
@@ -147,5 +147,5 @@ class Examples:
 
 
 def fulfils(terms: Terms, value: Any) -> bool:
-    """Whether nothing speaks against `value`."""
-    return all(term.place.accepts(value) in (term.holds, None) for term in terms)
+    """Whether no term is known to exclude `value`."""
+    return all(term.node.accepts(value) in (term.holds, None) for term in terms)

@@ -1,25 +1,25 @@
-"""Strings that facts allow and a goal refuses."""
+"""Strings that constraints allow and a goal refuses."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qmtl.foundation.schema.compatibility.json_schema.facts.strings import Strings
-from qmtl.foundation.schema.compatibility.json_schema.words.search import find_words
+from qmtl.foundation.schema.compatibility.json_schema.constraints.strings import Strings
+from qmtl.foundation.schema.compatibility.json_schema.regex_language.search import find_words
 
 LONGEST_STRING = 100_000
 
 
 def strings(
-    facts: Strings,
+    constraints: Strings,
     *,
     refuse: tuple[str, ...] = (),
     shorter_than: int | None = None,
     longer_than: int | None = None,
     limit: int = 6,
 ) -> Iterator[str]:
-    """Strings of `facts`, further narrowed, shortest first."""
-    wanted = facts.wanted
+    """Strings of `constraints`, further narrowed, shortest first."""
+    wanted = constraints.wanted
     shortest = wanted.shortest if longer_than is None else max(wanted.shortest, longer_than + 1)
     longest = wanted.longest
     if shorter_than is not None:

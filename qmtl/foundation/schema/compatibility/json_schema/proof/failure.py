@@ -1,4 +1,4 @@
-"""One place where the proof did not go through, and instances that may show why."""
+"""One question that could not be proved, and instances that may show why."""
 
 from __future__ import annotations
 

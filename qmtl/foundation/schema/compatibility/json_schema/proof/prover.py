@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from qmtl.foundation.schema.compatibility.json_schema.circles import CircleError
-from qmtl.foundation.schema.compatibility.json_schema.facts.cases import Cases, Facts
-from qmtl.foundation.schema.compatibility.json_schema.facts.values import Values
+from qmtl.foundation.schema.compatibility.json_schema.constraints.cases import AnyConstraints, Cases
+from qmtl.foundation.schema.compatibility.json_schema.constraints.values import Values
+from qmtl.foundation.schema.compatibility.json_schema.cycles import CycleError
 from qmtl.foundation.schema.compatibility.json_schema.instances.examples import Examples, fulfils
-from qmtl.foundation.schema.compatibility.json_schema.place import Place, Term, Terms, same
+from qmtl.foundation.schema.compatibility.json_schema.node import SchemaNode, Term, Terms, same
 from qmtl.foundation.schema.compatibility.json_schema.proof.failure import Failure
 
 _MOST_STEPS = 20_000
 _DEEPEST = 60
 
-Question = tuple[frozenset[Term], Place]
+Question = tuple[frozenset[Term], SchemaNode]
 
 
 class TooLargeError(Exception):
@@ -29,7 +29,7 @@ class TooDeepError(Exception):
     """The comparison leads more levels deep than allowed."""
 
 
-Answer = Callable[["Prover", Any, Place, Any], list[Failure]]
+Answer = Callable[["Prover", Any, SchemaNode, Any], list[Failure]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Tables:
     of_type: dict[str, dict[str, Answer]]
     of_every_type: dict[str, Answer]
     of_values: Answer
-    of_place: Callable[[Prover, Terms, Place], list[Failure]]
+    of_node: Callable[[Prover, Terms, SchemaNode], list[Failure]]
     is_empty: dict[str, Callable[[Prover, Any], bool]]
 
 
@@ -55,7 +55,7 @@ class Prover:
         self.examples = Examples(self.cases)
         self._tables = tables
         self._answers: dict[Question, list[Failure]] = {}
-        self._told_quietly: set[Question] = set()
+        self._answered_quietly: set[Question] = set()
         self._asked: dict[Question, int] = {}
         self.notices: dict[tuple[tuple[str, ...], str], str] = {}
         self.path: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class Prover:
         self._steps = 0
 
     def prove(
-        self, terms: Terms, goal: Place, path: tuple[str, ...], build: Callable[[Any], Iterator[Any]]
+        self, terms: Terms, goal: SchemaNode, path: tuple[str, ...], build: Callable[[Any], Iterator[Any]]
     ) -> list[Failure]:
         """Failures to show that what stands one level further in, and fulfils `terms`, fulfils `goal`.
 
@@ -84,9 +84,9 @@ class Prover:
         """Whether certainly nothing one level further in fulfils `terms`."""
         if not terms:
             return False
-        return self.is_proved(terms, terms[0].place.derive(False))
+        return self.is_proved(terms, terms[0].node.derive(False))
 
-    def is_proved(self, terms: Terms, goal: Place) -> bool:
+    def is_proved(self, terms: Terms, goal: SchemaNode) -> bool:
         """Whether all that fulfils `terms`, one level further in, is certainly valid against `goal`."""
         with self._quietly():
             return not self.prove(terms, goal, (), lambda _: iter(()))
@@ -100,27 +100,27 @@ class Prover:
         finally:
             self.is_quiet = quiet
 
-    def prove_here(self, terms: Terms, goal: Place) -> list[Failure]:
-        """The same, of an instance that is asked about already."""
-        if any(term.holds and (term.place.value is False or same(term.place, goal)) for term in terms):
+    def prove_here(self, terms: Terms, goal: SchemaNode) -> list[Failure]:
+        """The same, of the instance of the current question."""
+        if any(term.holds and (term.node.value is False or same(term.node, goal)) for term in terms):
             return []
-        by_rule = [] if self.is_quiet else self._tables.of_place(self, terms, goal)
+        by_rule = [] if self.is_quiet else self._tables.of_node(self, terms, goal)
         return by_rule + self._prove(terms, goal)
 
-    def _prove(self, terms: Terms, goal: Place) -> list[Failure]:
+    def _prove(self, terms: Terms, goal: SchemaNode) -> list[Failure]:
         if goal.accepts_everything:
             return []
-        terms = tuple(Term(term.place.behind, term.holds) for term in terms)
+        terms = tuple(Term(term.node.behind, term.holds) for term in terms)
         goal = goal.behind
         question = (frozenset(terms), goal)
         known = self._answers.get(question)
-        # Who asks quietly wants to know whether there is a failure, and is not told all of them.
-        if known is not None and (self.is_quiet or not known or question not in self._told_quietly):
+        # A quiet question asks whether there is a failure, so its answer need not hold all of them.
+        if known is not None and (self.is_quiet or not known or question not in self._answered_quietly):
             return known
         if question in self._asked:
             if self._asked[question] < self._level:
                 return []
-            raise CircleError
+            raise CycleError
         self._count()
         if self._level > _DEEPEST:
             raise TooDeepError
@@ -129,8 +129,8 @@ class Prover:
         proved = False
         try:
             failures: list[Failure] = []
-            for facts in self.cases.of(terms):
-                failures += self.ask(facts, goal)
+            for constraints in self.cases.of(terms):
+                failures += self.ask(constraints, goal)
                 if failures and self.is_quiet:
                     break
             proved = not failures
@@ -141,76 +141,78 @@ class Prover:
                 for name in [name for name in list(self._answers)[before:] if not self._answers[name]]:
                     del self._answers[name]
         self._answers[question] = failures
-        (self._told_quietly.add if self.is_quiet else self._told_quietly.discard)(question)
+        (self._answered_quietly.add if self.is_quiet else self._answered_quietly.discard)(question)
         return failures
 
-    def ask(self, facts: Facts, goal: Place) -> list[Failure]:
+    def ask(self, constraints: AnyConstraints, goal: SchemaNode) -> list[Failure]:
         """Failures to show that one case is valid against `goal`."""
         self._count()
-        if goal.accepts_everything or any(same(place, goal) for place in facts.positive):
+        if goal.accepts_everything or any(same(node, goal) for node in constraints.positive):
             return []
         self._nested += 1
         if self._nested > 8 * _DEEPEST:
             raise TooDeepError
         try:
-            if isinstance(facts, Values):
-                return self._tables.of_values(self, facts, goal, None)
-            failures = self._ask_keywords(facts, goal)
+            if isinstance(constraints, Values):
+                return self._tables.of_values(self, constraints, goal, None)
+            failures = self._ask_keywords(constraints, goal)
         finally:
             self._nested -= 1
-        return [] if failures and self.is_empty(facts) else failures
+        return [] if failures and self.is_empty(constraints) else failures
 
-    def _ask_keywords(self, facts: Facts, goal: Place) -> list[Failure]:
+    def _ask_keywords(self, constraints: AnyConstraints, goal: SchemaNode) -> list[Failure]:
         if goal.value is False:
-            return self._tables.of_every_type["false"](self, facts, goal, None)
-        of_type = self._tables.of_type[facts.type]
+            return self._tables.of_every_type["false"](self, constraints, goal, None)
+        of_type = self._tables.of_type[constraints.type]
         failures: list[Failure] = []
         for keyword, argument in goal.keywords.items():
             answer = of_type.get(keyword) or self._tables.of_every_type.get(keyword)
             if answer is not None:
-                failures += answer(self, facts, goal, argument)
+                failures += answer(self, constraints, goal, argument)
                 if failures and (keyword == "type" or self.is_quiet):
                     break
         return failures
 
-    def is_empty(self, facts: Facts) -> bool:
+    def is_empty(self, constraints: AnyConstraints) -> bool:
         """Whether there is certainly no instance of this case."""
-        # Nearly always the case is one place alone, which other comparisons have asked about before.
-        alone = facts.terms[0].place if len(facts.terms) == 1 and facts.terms[0].holds else None
-        if alone is not None and facts.type in alone.inhabited:
+        # Nearly always the case is one node alone, which other comparisons have asked about before.
+        alone = (
+            constraints.terms[0].node if len(constraints.terms) == 1 and constraints.terms[0].holds else None
+        )
+        if alone is not None and constraints.type in alone.inhabited:
             return False
-        if any(fulfils(facts.terms, value) for value in islice(self.examples.of_case(facts), 2)):
+        if any(fulfils(constraints.terms, value) for value in islice(self.examples.of_case(constraints), 2)):
             # An instance at hand is cheaper than the search for a proof that there is none.
             if alone is not None:
-                alone.inhabited.add(facts.type)
+                alone.inhabited.add(constraints.type)
             return False
         try:
             with self._quietly():
-                return self._is_empty(facts)
+                return self._is_empty(constraints)
         except TooDeepError:
             return False
 
-    def _is_empty(self, facts: Facts) -> bool:
-        if isinstance(facts, Values):
-            return not facts.values
-        if self._tables.is_empty[facts.type](self, facts):
+    def _is_empty(self, constraints: AnyConstraints) -> bool:
+        if isinstance(constraints, Values):
+            return not constraints.values
+        if self._tables.is_empty[constraints.type](self, constraints):
             return True
-        simple = tuple(term for term in facts.terms if term.holds)
+        simple = tuple(term for term in constraints.terms if term.holds)
         return any(
             # What contradicts a denied schema: that it can be proved from all the rest.
-            len(place.keywords) > 1 and not self._prove_quietly(simple, place)
-            for place in facts.negative
+            len(node.keywords) > 1 and not self._prove_quietly(simple, node)
+            for node in constraints.negative
         )
 
-    def _prove_quietly(self, terms: Terms, place: Place) -> list[Failure]:
+    def _prove_quietly(self, terms: Terms, node: SchemaNode) -> list[Failure]:
         try:
-            return self.prove_here(terms, place)
-        except CircleError:
-            return [_NOT_TOLD]
+            return self.prove_here(terms, node)
+        except CycleError:
+            return [_UNDECIDED]
 
     def are_none(self, terms: Terms) -> bool:
-        """Whether certainly nothing fulfils `terms`, which speak of an instance asked about already."""
-        return all(self.is_empty(facts) for facts in self.cases.of(terms))
+        """Whether certainly nothing fulfils `terms`; they are about the instance of the current question."""
+        return all(self.is_empty(constraints) for constraints in self.cases.of(terms))
 
     def _count(self) -> None:
         self._steps += 1
@@ -218,4 +220,4 @@ class Prover:
             raise TooLargeError
 
 
-_NOT_TOLD = Failure("json.too_large", "", None, None, lambda: ())
+_UNDECIDED = Failure("json.too_large", "", None, None, lambda: ())

@@ -1,12 +1,12 @@
-"""Pieces of the sentences in which a problem is told."""
+"""Pieces of the sentences that describe a problem."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from qmtl.foundation.schema.compatibility.json_schema.facts.known import Known
-from qmtl.foundation.schema.compatibility.json_schema.place import Place
+from qmtl.foundation.schema.compatibility.json_schema.constraints.base import Constraints
+from qmtl.foundation.schema.compatibility.json_schema.node import SchemaNode
 
 _LONGEST = 120
 
@@ -21,19 +21,19 @@ def listed(values: Any) -> str:
     return ", ".join(shown(value) for value in values)
 
 
-def said(facts: Known, *keywords: str) -> dict[str, Any] | None:
-    """What the writer's schema says under `keywords`, for the problem's own record."""
+def excerpt(constraints: Constraints, *keywords: str) -> dict[str, Any] | None:
+    """The part of the writer's schema under `keywords`, for the record of a problem."""
     found: dict[str, Any] = {}
     for keyword in keywords:
-        for value in facts.said(keyword):
+        for value in constraints.stated(keyword):
             found.setdefault(keyword, _written(value))
     return found or None
 
 
 def _written(argument: Any) -> Any:
-    """A keyword's argument as the document has it, with values in the stead of places."""
+    """A keyword's argument as the document has it, with values in place of nodes."""
     match argument:
-        case Place():
+        case SchemaNode():
             return argument.value
         case list():
             return [_written(one) for one in argument]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from qmtl.foundation.schema.compatibility.json_schema.facts.strings import Strings
+from qmtl.foundation.schema.compatibility.json_schema.constraints.strings import Strings
 from qmtl.foundation.schema.compatibility.json_schema.instances.strings import strings
-from qmtl.foundation.schema.compatibility.json_schema.place import Place
+from qmtl.foundation.schema.compatibility.json_schema.node import SchemaNode
 from qmtl.foundation.schema.compatibility.json_schema.proof.failure import Failure, plainly
 from qmtl.foundation.schema.compatibility.json_schema.proof.prover import Answer, Prover
-from qmtl.foundation.schema.compatibility.json_schema.proof.sentences import said, shown
-from qmtl.foundation.schema.compatibility.json_schema.words.search import find_words
+from qmtl.foundation.schema.compatibility.json_schema.proof.sentences import excerpt, shown
+from qmtl.foundation.schema.compatibility.json_schema.regex_language.search import find_words
 
 _TOO_LONG_TO_BUILD = "no string of that length was built"
 
 
-def _min_length(prover: Prover, facts: Strings, goal: Place, length: int) -> list[Failure]:
-    wanted = facts.wanted
+def _min_length(prover: Prover, constraints: Strings, goal: SchemaNode, length: int) -> list[Failure]:
+    wanted = constraints.wanted
     if wanted.shortest >= length:
         return []
     longest = length - 1 if wanted.longest is None else min(length - 1, wanted.longest)
@@ -25,14 +25,14 @@ def _min_length(prover: Prover, facts: Strings, goal: Place, length: int) -> lis
             "json.min_length_raised",
             f"wants a string of at least {shown(length)} characters",
             {"minLength": length},
-            said(facts, "type", "minLength", "pattern"),
-            plainly(lambda: strings(facts, shorter_than=int(length))),
+            excerpt(constraints, "type", "minLength", "pattern"),
+            plainly(lambda: strings(constraints, shorter_than=int(length))),
         )
     ]
 
 
-def _max_length(prover: Prover, facts: Strings, goal: Place, length: int) -> list[Failure]:
-    wanted = facts.wanted
+def _max_length(prover: Prover, constraints: Strings, goal: SchemaNode, length: int) -> list[Failure]:
+    wanted = constraints.wanted
     if wanted.longest is not None and wanted.longest <= length:
         return []
     shortest = max(int(length) + 1, wanted.shortest)
@@ -43,15 +43,15 @@ def _max_length(prover: Prover, facts: Strings, goal: Place, length: int) -> lis
             "json.max_length_lowered",
             f"wants a string of at most {shown(length)} characters",
             {"maxLength": length},
-            said(facts, "type", "maxLength", "pattern"),
-            plainly(lambda: strings(facts, longer_than=int(length))),
+            excerpt(constraints, "type", "maxLength", "pattern"),
+            plainly(lambda: strings(constraints, longer_than=int(length))),
             unsure=_TOO_LONG_TO_BUILD,
         )
     ]
 
 
-def _pattern(prover: Prover, facts: Strings, goal: Place, pattern: str) -> list[Failure]:
-    wanted = facts.wanted
+def _pattern(prover: Prover, constraints: Strings, goal: SchemaNode, pattern: str) -> list[Failure]:
+    wanted = constraints.wanted
     if pattern in wanted.accept:
         return []
     if find_words(wanted._replace(refuse=(*wanted.refuse, pattern))).none_exists:
@@ -61,8 +61,8 @@ def _pattern(prover: Prover, facts: Strings, goal: Place, pattern: str) -> list[
             "json.pattern_narrowed",
             f"wants a string that matches {shown(pattern)}",
             {"pattern": pattern},
-            said(facts, "type", "pattern"),
-            plainly(lambda: strings(facts, refuse=(pattern,))),
+            excerpt(constraints, "type", "pattern"),
+            plainly(lambda: strings(constraints, refuse=(pattern,))),
             unsure="whether the expression covers all that the writer may write cannot be told",
         )
     ]

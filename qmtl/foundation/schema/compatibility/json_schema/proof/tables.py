@@ -22,10 +22,10 @@ TABLES = Tables(
     },
     of_every_type=combinations.ANSWERS,
     of_values=values,
-    of_place=units,
+    of_node=units,
     is_empty={
-        "number": lambda prover, facts: facts.is_empty(),
-        "string": lambda prover, facts: facts.is_empty(),
+        "number": lambda prover, constraints: constraints.is_empty(),
+        "string": lambda prover, constraints: constraints.is_empty(),
         "array": arrays.is_empty,
         "object": objects.is_empty,
     },

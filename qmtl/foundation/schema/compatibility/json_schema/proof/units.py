@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qmtl.foundation.schema.compatibility.json_schema.place import Place, Terms
+from qmtl.foundation.schema.compatibility.json_schema.node import SchemaNode, Terms
 from qmtl.foundation.schema.compatibility.json_schema.proof.failure import Failure
 from qmtl.foundation.schema.compatibility.json_schema.proof.prover import Prover
 from qmtl.foundation.schema.compatibility.json_schema.proof.sentences import listed
@@ -10,10 +10,10 @@ from qmtl.foundation.schema.compatibility.json_schema.proof.sentences import lis
 _IN_PLACE = ("allOf", "anyOf", "oneOf")
 
 
-def units(prover: Prover, terms: Terms, goal: Place) -> list[Failure]:
+def units(prover: Prover, terms: Terms, goal: SchemaNode) -> list[Failure]:
     """A failure where both sides declare units and not the same; a notice where one side alone does."""
     wanted = _units(goal)
-    given = {unit: None for term in terms if term.holds for unit in _units(term.place)}
+    given = {unit: None for term in terms if term.holds for unit in _units(term.node)}
     if wanted == given.keys():
         return []
     if not wanted or not given:
@@ -37,11 +37,11 @@ def units(prover: Prover, terms: Terms, goal: Place) -> list[Failure]:
     ]
 
 
-def _units(place: Place) -> frozenset[str]:
-    if not place.home.has_units:
+def _units(node: SchemaNode) -> frozenset[str]:
+    if not node.document.has_units:
         return frozenset()
     found = set()
-    waiting, met = [place], {place}
+    waiting, met = [node], {node}
     while waiting:
         one = waiting.pop()
         unit = one.keywords.get("x-unit")

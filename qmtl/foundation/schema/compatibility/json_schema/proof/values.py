@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from qmtl.foundation.schema.compatibility.json_schema.constraints.cases import AnyConstraints
+from qmtl.foundation.schema.compatibility.json_schema.constraints.values import Values
 from qmtl.foundation.schema.compatibility.json_schema.equality import has_type, key
-from qmtl.foundation.schema.compatibility.json_schema.facts.cases import Facts
-from qmtl.foundation.schema.compatibility.json_schema.facts.values import Values
-from qmtl.foundation.schema.compatibility.json_schema.place import Place
+from qmtl.foundation.schema.compatibility.json_schema.node import SchemaNode
 from qmtl.foundation.schema.compatibility.json_schema.proof.failure import Failure, plainly
 from qmtl.foundation.schema.compatibility.json_schema.proof.prover import Prover
-from qmtl.foundation.schema.compatibility.json_schema.proof.sentences import listed, said, shown
+from qmtl.foundation.schema.compatibility.json_schema.proof.sentences import excerpt, listed, shown
 
 _RULES = {
     "type": "json.type_narrowed",
@@ -23,22 +23,22 @@ _RULES = {
 }
 
 
-def values(prover: Prover, facts: Values, goal: Place, _: Any) -> list[Failure]:
+def values(prover: Prover, constraints: Values, goal: SchemaNode, _: Any) -> list[Failure]:
     refused: dict[str, list[Any]] = {}
-    blamed: dict[str, tuple[Place, str]] = {}
-    for value in facts.values:
+    blamed: dict[str, tuple[SchemaNode, str]] = {}
+    for value in constraints.values:
         if goal.accepts(value) is True:
             continue
-        place, keyword = _to_blame(goal, value)
+        node, keyword = _to_blame(goal, value)
         rule = "json.nothing_accepted" if goal.value is False else _RULES.get(keyword, "json.value_refused")
         refused.setdefault(rule, []).append(value)
-        blamed.setdefault(rule, (place, keyword))
+        blamed.setdefault(rule, (node, keyword))
     return [
         Failure(
             rule,
             wants(*blamed[rule]),
             _piece(*blamed[rule]),
-            said(facts, "const", "enum") or said(facts, "type"),
+            excerpt(constraints, "const", "enum") or excerpt(constraints, "type"),
             plainly(list, found),
             unsure="jsonschema cannot tell",
         )
@@ -46,43 +46,43 @@ def values(prover: Prover, facts: Values, goal: Place, _: Any) -> list[Failure]:
     ]
 
 
-def _to_blame(goal: Place, value: Any) -> tuple[Place, str]:
+def _to_blame(goal: SchemaNode, value: Any) -> tuple[SchemaNode, str]:
     """The keyword that refuses `value`, behind references and allOf."""
-    for place in _applied(goal):
-        for keyword, argument in place.keywords.items():
+    for node in _applied(goal):
+        for keyword, argument in node.keywords.items():
             if keyword in ("$ref", "allOf"):
                 continue
             if keyword == "type":
                 names = [argument] if isinstance(argument, str) else argument
                 refuses = not any(has_type(value, name) for name in names)
             elif keyword in ("enum", "const"):
-                refuses = key(value) not in place.keys_of[keyword]
+                refuses = key(value) not in node.keys_of[keyword]
             elif keyword in ("then", "else", "minContains", "maxContains"):
                 continue
             else:
-                alone = {keyword: place.value.get(keyword)} if keyword in place.value else place.value
-                refuses = place.derive(alone).accepts(value) is False
+                alone = {keyword: node.value.get(keyword)} if keyword in node.value else node.value
+                refuses = node.derive(alone).accepts(value) is False
             if refuses:
-                return place, keyword
+                return node, keyword
     return goal, ""
 
 
-def _applied(goal: Place) -> Iterator[Place]:
+def _applied(goal: SchemaNode) -> Iterator[SchemaNode]:
     waiting, met = [goal], {goal}
     while waiting:
-        place = waiting.pop(0)
-        yield place
-        inner = [*place.keywords.get("allOf", ()), *([place.target] if "$ref" in place.keywords else [])]
+        node = waiting.pop(0)
+        yield node
+        inner = [*node.keywords.get("allOf", ()), *([node.target] if "$ref" in node.keywords else [])]
         waiting += [one for one in inner if one not in met]
         met.update(inner)
 
 
-def _piece(place: Place, keyword: str) -> Any:
-    return {keyword: place.value[keyword]} if keyword and keyword in place.value else place.value
+def _piece(node: SchemaNode, keyword: str) -> Any:
+    return {keyword: node.value[keyword]} if keyword and keyword in node.value else node.value
 
 
-def wants(place: Place, keyword: str) -> str:
-    argument: Any = place.keywords.get(keyword)
+def wants(node: SchemaNode, keyword: str) -> str:
+    argument: Any = node.keywords.get(keyword)
     match keyword:
         case "type":
             return wants_type(argument)
@@ -94,14 +94,14 @@ def wants(place: Place, keyword: str) -> str:
             return "excludes it with not"
         case "anyOf" | "oneOf":
             return f"wants one of {len(argument)} alternatives"
-    return "accepts nothing" if place.value is False else f"wants {shown(_piece(place, keyword))}"
+    return "accepts nothing" if node.value is False else f"wants {shown(_piece(node, keyword))}"
 
 
 def wants_type(types: str | list[str]) -> str:
     return f"wants the type {types if isinstance(types, str) else ' or '.join(types)}"
 
 
-def wants_listed(prover: Prover, facts: Facts, goal: Place, _: Any) -> list[Failure]:
+def wants_listed(prover: Prover, constraints: AnyConstraints, goal: SchemaNode, _: Any) -> list[Failure]:
     """`enum` or `const`, where the writer does not list its values."""
     if "enum" in goal.keywords:
         rule, keyword = "json.enum_narrowed", "enum"
@@ -112,7 +112,9 @@ def wants_listed(prover: Prover, facts: Facts, goal: Place, _: Any) -> list[Fail
             rule,
             wants(goal, keyword),
             {keyword: goal.keywords[keyword]},
-            said(facts, "type", "enum", "const"),
-            plainly(lambda: (one for one in prover.examples.of_case(facts, 20) if not goal.accepts(one))),
+            excerpt(constraints, "type", "enum", "const"),
+            plainly(
+                lambda: (one for one in prover.examples.of_case(constraints, 20) if not goal.accepts(one))
+            ),
         )
     ]

@@ -59,9 +59,9 @@ class Library:
             if value is None:
                 assert "null" in schema
                 return ("null", None)
-            ((name, held),) = value.items()
+            ((name, value_here),) = value.items()
             (branch,) = [branch for branch in schema if self._branch_name(branch) == name]
-            return (name, self.decode(held, branch, names))
+            return (name, self.decode(value_here, branch, names))
         kind = schema["type"] if isinstance(schema, dict) else schema
         if kind not in PRIMITIVES and kind in names:
             return self.decode(value, names[kind], names)

@@ -25,7 +25,7 @@ BRANCHES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "map": ({"type": "map", "values": "m.F"}, st.just({"key": b"\xff\x00"})),
     "m.R": (
         {"type": "record", "name": "m.R", "fields": [{"name": "x", "type": ["null", "bytes"]}]},
-        st.binary(max_size=2).map(lambda held: {"x": Chosen("bytes", held)})
+        st.binary(max_size=2).map(lambda value_here: {"x": Chosen("bytes", value_here)})
         | st.just({"x": Chosen("null", None)}),
     ),
 }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import fastavro
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -222,6 +223,7 @@ def schemas(draw: Draw) -> Schema:
     return Schemas(draw).record()
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(schemas(), st.booleans(), st.data())
 def test_fastavro_agrees(
@@ -240,8 +242,8 @@ def test_fastavro_agrees(
     for _ in range(3 if verdict.is_compatible else 0):
         datum = value(parsed, names, data.draw)
         assert library.reads(parsed, target, datum) == "read", datum
-    places = [(problem.path, problem.rule) for problem in verdict.problems]
-    assert len(set(places)) == len(places), "one problem for each path and rule"
+    positions = [(problem.path, problem.rule) for problem in verdict.problems]
+    assert len(set(positions)) == len(positions), "one problem for each path and rule"
 
 
 @given(schemas(), st.data())

@@ -88,7 +88,7 @@ def test_an_instance_too_large_to_be_shown(document: Any) -> None:
     assert str(MAX_PARTS) in problem.message
 
 
-def test_problems_beyond_what_is_shown_are_still_told(document: Any) -> None:
+def test_problems_beyond_what_is_shown_are_still_reported(document: Any) -> None:
     count = 2_000
 
     def wide(leaf: str) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def test_too_many_pairs_to_look_at(document: Any) -> None:
     assert str(MAX_PAIRS) in problem.message
 
 
-def test_what_was_found_before_the_bound_is_told(document: Any) -> None:
+def test_what_was_found_before_the_bound_is_reported(document: Any) -> None:
     def sides(leaf: str, prefix: str) -> Any:
         return record("R", ("a", leaf), ("b", [record(f"{prefix}{i}") for i in range(1_000)]))
 

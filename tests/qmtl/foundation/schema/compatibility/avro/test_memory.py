@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from qmtl.foundation.schema.compatibility.avro import compare, opened
-from qmtl.foundation.schema.kept import Kept
+from qmtl.foundation.schema.bounded_cache import BoundedCache
+from qmtl.foundation.schema.compatibility.avro import compare, schema_document
 
 LEAVES: list[Any] = [
     "int",
@@ -38,14 +38,14 @@ def test_no_verdict_depends_on_what_was_asked_before(document: Any) -> None:
     pairs = [(writer, reader) for writer in documents for reader in documents]
     cold = []
     for writer, reader in pairs:
-        opened._opened.clear()
+        schema_document._documents.clear()
         cold.append(compare(writer, reader))
     assert {verdict.is_compatible for verdict in cold} == {True, False}
     for order in (pairs, pairs[::-1]):
-        opened._opened.clear()
+        schema_document._documents.clear()
         for writer, reader in order:
             compare(writer, reader)
-        assert len(opened._opened) == len(documents)
+        assert len(schema_document._documents) == len(documents)
         assert [compare(writer, reader) for writer, reader in pairs] == cold
     assert [compare(copy.deepcopy(writer), copy.deepcopy(reader)) for writer, reader in pairs] == cold
 
@@ -66,12 +66,12 @@ def test_what_a_caller_changes_stays_with_the_caller(document: Any) -> None:
 
 
 def test_memory_is_bounded(document: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opened, "_opened", Kept(100))
+    monkeypatch.setattr(schema_document, "_documents", BoundedCache(100))
     alive = []
     for number in range(100):
         fields = [{"name": f"f{number}_{n}", "type": "int"} for n in range(8)]
         one = document({"type": "record", "name": "R", "fields": fields})
         assert not compare(one, document("int")).is_compatible
-        alive.append(weakref.ref(opened.open_document(one)))
+        alive.append(weakref.ref(schema_document.open_document(one)))
     gc.collect()
     assert 0 < sum(one() is not None for one in alive) <= 12

@@ -361,9 +361,9 @@ def test_promotions(library: Any, document: Any, writer: str, reader: str) -> No
 def test_the_same_schema_needs_no_resolution(library: Any, document: Any) -> None:
     """Even where one branch of a union would hide behind another; and `doc` is ignored."""
     union = [record("x.R", field("a", "int")), record("y.R", field("b", "int"))]
-    told = [record("x.R", field("a", "int")), record("y.R", field("b", "int"), doc="the second")]
+    reported = [record("x.R", field("a", "int")), record("y.R", field("b", "int"), doc="the second")]
     assert compare(document(union), document(union)).is_compatible
-    assert compare(document(union), document(told)).is_compatible
+    assert compare(document(union), document(reported)).is_compatible
     assert library.says(union, union, {"y.R": {"b": 0}}) == "read"
 
 

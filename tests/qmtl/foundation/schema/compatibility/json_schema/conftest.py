@@ -47,9 +47,9 @@ class Judge:
                 assert not self.accepts(reader, problem.counterexample.value)
             else:
                 assert problem.undecided or problem.rule == "json.unit_changed"
-        assert {told.rule for told in (*verdict.problems, *verdict.notices)} <= RULES.keys()
-        places = [(problem.path, problem.rule) for problem in verdict.problems]
-        assert len(places) == len(set(places))
+        assert {reported.rule for reported in (*verdict.problems, *verdict.notices)} <= RULES.keys()
+        nodes = [(problem.path, problem.rule) for problem in verdict.problems]
+        assert len(nodes) == len(set(nodes))
         return verdict
 
 

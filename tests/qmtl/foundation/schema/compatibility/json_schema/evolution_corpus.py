@@ -25,8 +25,8 @@ class Evolution(NamedTuple):
 def changed(base: Any, **changes: Any) -> Any:
     """`base` with other values at some places; a place is written as its keys, joined by two underscores."""
     value = copy.deepcopy(base)
-    for place, new in changes.items():
-        *way, last = place.replace("ref_", "$").split("__")
+    for node, new in changes.items():
+        *way, last = node.replace("ref_", "$").split("__")
         inner = value
         for step in way:
             inner = inner[int(step)] if isinstance(inner, list) else inner.setdefault(step, {})

@@ -13,16 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qmtl.foundation.schema.compatibility.json_schema import compare, opened, place
-from qmtl.foundation.schema.compatibility.json_schema.facts.cases import Cases
+from qmtl.foundation.schema.bounded_cache import BoundedCache
+from qmtl.foundation.schema.compatibility.json_schema import compare, node, schema_document
+from qmtl.foundation.schema.compatibility.json_schema.constraints.cases import Cases
 from qmtl.foundation.schema.compatibility.json_schema.instances import examples
 from qmtl.foundation.schema.compatibility.json_schema.instances.examples import Examples
-from qmtl.foundation.schema.compatibility.json_schema.place import Term
+from qmtl.foundation.schema.compatibility.json_schema.node import Term
 from qmtl.foundation.schema.compatibility.verdict import Verdict
 from qmtl.foundation.schema.documents import Document, SchemaType
-from qmtl.foundation.schema.kept import Kept
 
-MEMORIES = ((opened, "_opened"), (place, "_accepting"), (examples, "_kept"))
+MEMORIES = ((schema_document, "_documents"), (node, "_accepting"), (examples, "_known_examples"))
 
 
 def document(value: Any) -> Document:
@@ -51,7 +51,7 @@ def test_no_verdict_depends_on_what_was_asked_before(
     forget()
     for writer, reader in order(all_documents):
         compare(writer, reader)
-    assert sum(map(len, (examples._kept, opened._opened))) > 100
+    assert sum(map(len, (examples._known_examples, schema_document._documents))) > 100
     assert [compare(writer, reader) for writer, reader in all_documents] == cold
     assert [compare(copy.deepcopy(w), copy.deepcopy(r)) for w, r in all_documents] == cold
 
@@ -60,19 +60,19 @@ def test_properties_are_confirmed_one_by_one_as_all_together(
     all_documents: list[tuple[Document, Document]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forget()
-    monkeypatch.setattr(place, "_MANY_PROPERTIES", 10_000)
+    monkeypatch.setattr(node, "_MANY_PROPERTIES", 10_000)
     together = [compare(writer, reader) for writer, reader in all_documents]
     forget()
-    monkeypatch.setattr(place, "_MANY_PROPERTIES", 1)
+    monkeypatch.setattr(node, "_MANY_PROPERTIES", 1)
     assert [compare(writer, reader) for writer, reader in all_documents] == together
-    assert len(place._accepting) > 20
+    assert len(node._accepting) > 20
 
 
 def test_jsonschema_says_the_same_of_objects_piece_by_piece(
     judge: Any, random_schemas: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place, "_MANY_PROPERTIES", 1)
-    said: dict[bool, int] = {True: 0, False: 0}
+    monkeypatch.setattr(node, "_MANY_PROPERTIES", 1)
+    stated: dict[bool, int] = {True: 0, False: 0}
 
     @settings(max_examples=150, suppress_health_check=list(HealthCheck))
     @given(
@@ -84,14 +84,14 @@ def test_jsonschema_says_the_same_of_objects_piece_by_piece(
     )
     def check(named: Any, around: Any, instances: list[Any]) -> None:
         schema = {"properties": named, **around}
-        root = opened.Opened(document(schema)).root
+        root = schema_document.SchemaDocument(document(schema)).root
         for instance in [*instances, *instances]:
             expected = judge.accepts(schema, instance)
             assert root.confirms(instance) is expected
-            said[expected] += 1
+            stated[expected] += 1
 
     check()
-    assert min(said.values()) > 50
+    assert min(stated.values()) > 50
 
 
 def test_a_part_that_was_met_deep_inside_is_whole_at_the_surface() -> None:
@@ -101,7 +101,7 @@ def test_a_part_that_was_met_deep_inside_is_whole_at_the_surface() -> None:
         return inner
 
     def values(schema: Any) -> list[Any]:
-        return list(Examples(Cases()).of((Term(opened.open_document(document(schema)).root),), 4))
+        return list(Examples(Cases()).of((Term(schema_document.open_document(document(schema)).root),), 4))
 
     part = {"anyOf": [{"type": "integer"}, around(4, {"type": "integer"})]}
     forget()
@@ -144,7 +144,7 @@ def spoil(value: Any) -> None:
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     room = 5_000
     for module, name in MEMORIES:
-        monkeypatch.setattr(module, name, Kept(room))
+        monkeypatch.setattr(module, name, BoundedCache(room))
 
     def version(number: int) -> Document:
         named = {f"p{n}": {"type": "string", "maxLength": 20 * number + n + 1} for n in range(10)}
@@ -155,21 +155,21 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         reader = version(number)
         verdict: Verdict = compare(version(number + 1), reader)
         assert len(verdict.problems) == 10
-        alive.append(weakref.ref(opened.open_document(reader)))
+        alive.append(weakref.ref(schema_document.open_document(reader)))
     # A document and its places hold each other.
     gc.collect()
     most = room // len(json.dumps(version(1).value)) + 3
     assert sum(one() is not None for one in alive) <= most
-    assert 0 < len(examples._kept) < room / 20
-    assert 0 < len(place._accepting) < room / 20
+    assert 0 < len(examples._known_examples) < room / 20
+    assert 0 < len(node._accepting) < room / 20
 
 
 def test_what_new_schemas_lead_an_old_one_to_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opened, "_MOST_DERIVED", 20)
+    monkeypatch.setattr(schema_document, "_MOST_DERIVED", 20)
     old = document({"type": "object"})
     seen = []
     for number in range(100):
-        kept = opened.open_document(old)
+        kept = schema_document.open_document(old)
         # As a comparison does that asks for objects with some property.
         kept.root.derive({"required": [f"n{number}"]})
         seen.append(kept.derived)

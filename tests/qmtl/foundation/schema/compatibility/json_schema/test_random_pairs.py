@@ -15,7 +15,7 @@ from hypothesis.errors import InvalidArgument, Unsatisfiable
 from hypothesis.internal.conjecture import utils
 from hypothesis_jsonschema import from_schema
 
-from qmtl.foundation.schema.compatibility.json_schema import place
+from qmtl.foundation.schema.compatibility.json_schema import node
 from qmtl.foundation.schema.compatibility.json_schema.instances import examples
 
 
@@ -139,11 +139,11 @@ def test_what_earlier_comparisons_left_behind_changes_no_verdict(judge: Any, ran
     def check(pair: tuple[Any, Any]) -> None:
         nonlocal shown
         writer, reader = ({"properties": {"a": one}, "required": ["a"]} for one in pair)
-        examples._kept.clear()
-        place._accepting.clear()
+        examples._known_examples.clear()
+        node._accepting.clear()
         at_first = judge.compare(writer, reader)
         assert judge.compare(writer, reader) == at_first
-        shown += len(examples._kept)
+        shown += len(examples._known_examples)
 
     check()
     assert shown > 10  # how many differ is drawn: often near fifty

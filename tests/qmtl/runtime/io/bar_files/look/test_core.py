@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qmtl.runtime.io.bar_files.look.contents import contents_of
 from qmtl.runtime.io.bar_files.look.documents import closed, parts_of
 from qmtl.runtime.io.bar_files.look.layout import layout_of
-from qmtl.runtime.io.bar_files.look.times import readings_of
+from qmtl.runtime.io.bar_files.look.times import is_falling, readings_of
 from qmtl.runtime.io.bar_files.look.values import marks_of, null_words
 
 VALUES = st.recursive(
@@ -98,3 +98,9 @@ def test_marks_of_formats():
     assert contents_of(b'[[1,"2"]]').kind == "json"
     assert contents_of(b"<DATE>\t<TIME>\n").kind == "text"
     assert contents_of(b"\xff\xfet\0i\0").kind == "text"
+
+
+def test_the_order_of_stamps_follows_from_those_that_are_there():
+    assert is_falling(["", "1709564520", "1709564460", ""])
+    assert not is_falling(["1709564460", "1709564520", ""])
+    assert not is_falling(["", "1709564460"])

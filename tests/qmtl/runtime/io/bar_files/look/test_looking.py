@@ -146,7 +146,7 @@ class TestTwoReadings:
             "%y.%m.%d %H:%M",
         ]
 
-    def test_the_unit_is_told_by_the_timeframe_that_it_gives_not_by_its_size(self, tmp_path):
+    def test_the_unit_follows_from_the_timeframe_that_it_gives_not_by_its_size(self, tmp_path):
         path = written(
             tmp_path / "u.csv", self.HEADER + rows([1_709_564_400_000_000 + 60_000_000 * k for k in range(9)])
         )
@@ -184,7 +184,7 @@ class TestSeries:
         assert only(look)["where"] == "ticker=A"
         assert "A, AA" in text_of(look)
 
-    def test_what_is_said_stays(self):
+    def test_what_is_given_stays(self):
         look = look_at(SOURCES / "dukascopy-gmt.csv", tz="Europe/Zurich", ts_format="%d.%m.%Y %H:%M:%S.%f")
         assert only(look) == {
             "columns": "ts=Gmt time",
@@ -328,3 +328,52 @@ def test_of_a_folder_the_first_file_is_looked_at(tmp_path):
     assert look.name == str(tmp_path / "a.csv")
     assert "the first of 2 files was looked at" in text_of(look)
     assert f"qmtl import {tmp_path} --series" in look.commands()[0]
+
+
+DAILY = "".join(f"2024-01-{day:02d},10,11,9,10,500\n" for day in range(1, 10))
+
+
+class TestEncodings:
+    @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+    @pytest.mark.parametrize("mark", ["", "\ufeff"])
+    @pytest.mark.parametrize("days", [5, 20_000])
+    def test_wide_characters_are_named(self, tmp_path: Path, encoding: str, mark: str, days: int) -> None:
+        lines = rows(
+            [f"{1900 + day // 336}-{day // 28 % 12 + 1:02d}-{day % 28 + 1:02d}" for day in range(days)]
+        )
+        path = written(tmp_path / "x.csv", f"{mark}date,open,high,low,close,volume\n{lines}".encode(encoding))
+        look = look_at(path)
+        name = encoding[:6].upper()
+        assert dict(look.facts)["encoding"] == f"{name} {'with' if mark else 'without'} a mark"
+        assert only(look).get("encoding") == (None if mark else encoding)
+        assert not look.cautions
+
+    @pytest.mark.parametrize(
+        ("encoding", "header", "meaning"),
+        [
+            ("gbk", "日期,开盘,最高,最低,收盘,成交量", "gb18030 '日期'"),
+            ("shift_jis", "日付,始値,高値,安値,終値,出来高", "shift_jis '日付'"),
+            ("cp1252", "Datum,Eröffnung,Hoch,Tief,Schluss,Stück", "cp1252 or cp1250 'Eröffnung'"),
+            ("cp1251", "Дата,Открытие,Максимум,Минимум,Закрытие,Объём", "cp1251 'Дата'"),
+        ],
+    )
+    def test_bytes_that_fit_several_encodings_name_none(
+        self, tmp_path: Path, encoding: str, header: str, meaning: str
+    ) -> None:
+        path = written(tmp_path / "x.csv", f"{header}\n{DAILY}".encode(encoding))
+        look = look_at(path)
+        (caution,) = [one for one in look.cautions if "encoding" in one]
+        assert caution.startswith("the bytes do not tell the encoding: in ")
+        assert meaning in caution
+        assert "`encoding=` names the one that is meant" in caution
+        declared = look_at(path, encoding=encoding)
+        assert not [one for one in declared.cautions if "encoding" in one]
+        assert dict(declared.facts)["encoding"] == f"{only(declared)['encoding']}, as given"
+        assert header.split(",")[0] == declared.columns[0].name
+
+    def test_utf_8_leaves_no_doubt(self, tmp_path: Path) -> None:
+        header = "date,open,high,low,close,volume,Stück in Ä"
+        path = written(tmp_path / "x.csv", f"{header}\n{DAILY.replace('500', '500,1')}".encode("cp1252"))
+        assert "the bytes do not tell" in " ".join(look_at(path).cautions)
+        path = written(tmp_path / "y.csv", f"{header}\n{DAILY.replace('500', '500,1')}")
+        assert not look_at(path).cautions

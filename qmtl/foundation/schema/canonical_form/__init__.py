@@ -1,0 +1,1 @@
+"""The text by which a schema is stored, compared and identified."""

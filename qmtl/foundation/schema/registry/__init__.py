@@ -1,0 +1,1 @@
+"""A schema registry: what it promises, its clients, its rules, and where it keeps its rows."""

@@ -1,0 +1,1 @@
+"""The rules of a registry, as functions over the rows of one transaction."""

@@ -1,0 +1,87 @@
+"""What a backfill has done so far, and how far it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import polars as pl
+
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.runtime.conformance.findings import Finding
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one backfill is: bars answered for, of bars asked for."""
+
+    series: SeriesId
+    done: int
+    total: int
+
+
+class OnProgress(Protocol):
+    def __call__(self, progress: Progress) -> None: ...
+
+
+class ReadAt(NamedTuple):
+    """The newest commit at the time of a read: its number, and its time in ns."""
+
+    tx: int
+    as_of: int
+
+
+NEVER_READ = ReadAt(-1, 0)
+
+
+class Stoppable(Protocol):
+    """Work that can be asked to keep what has come, and to end."""
+
+    @property
+    def is_saving(self) -> bool: ...
+
+    def stop(self) -> asyncio.Future[Any] | None: ...
+
+
+@dataclass
+class BackfillResult:
+    """What a backfill did; filled while it runs, so that one that is cancelled has a result too.
+
+    asked: each question put to the vendor. with_row: bars for which the vendor gave a row, possible or not.
+    refused: bars whose rows were all impossible, or differed.
+    replaced: rows that changed, per commit, as `Commit.replaced`. waited_for: how often all that was left was
+    held by others. abandoned: whether the vendor ignored its cancellation, and was left behind.
+    """
+
+    source: str
+    asked: list[Span] = field(default_factory=list)
+    answered: Coverage = EMPTY
+    with_row: Coverage = EMPTY
+    refused: Coverage = EMPTY
+    added: int = 0
+    replaced: list[pl.DataFrame] = field(default_factory=list)
+    quarantined: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    waited_for: int = 0
+    stopped: bool = False
+    abandoned: bool = False
+    as_of: int = 0  # of the newest commit
+    under_way: Stoppable | None = None
+
+    @property
+    def is_saving(self) -> bool:
+        """Whether it was cancelled, and waits for its last commit."""
+        return self.under_way is not None and self.under_way.is_saving
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """Keep what has come, and take nothing more, even if the vendor ignores its cancellation.
+
+        The future is done once the commit under way has ended and the shards are free; None if nothing is
+        under way.
+        """
+        self.stopped = True
+        return None if self.under_way is None else self.under_way.stop()

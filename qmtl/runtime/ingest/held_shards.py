@@ -1,0 +1,138 @@
+"""The shards that one backfill holds at a time: claimed, shown, and freed however the work ends."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from qmtl.foundation.frames import stamps
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.leases import LeaseKey, ShardProgress
+from qmtl.foundation.observability.metrics import Metrics
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Coverage
+from qmtl.runtime.coordination.shard_leases import Done, Granted, Held, ShardLeases, ShardRequest
+from qmtl.runtime.coordination.shards import shard_numbers, shard_span, shards_coverage
+from qmtl.runtime.ingest.threads import in_thread
+from qmtl.runtime.io.store.contract import Fencing
+from qmtl.runtime.io.store.fencing import shards_of
+from qmtl.runtime.io.store.values import Write
+
+
+class HeldShards:
+    """What `claim` was granted. `waiting` and `done` are the answers of those that it was not.
+
+    fences: the token of each shard, for the writes of this work. time: all that the shards cover.
+    """
+
+    def __init__(self, leases: ShardLeases, series: SeriesId, width: int) -> None:
+        self._leases = leases
+        self._series = series
+        self._width = width
+        self._totals: dict[Granted, tuple[Coverage, int]] = {}
+        self._shown: Coverage | None = None
+        self._ending: asyncio.Future[None] | None = None
+        self.claim_id = uuid.uuid4().hex
+        self.grants: list[Granted] = []
+        self.waiting: list[Held] = []
+        self.done: list[Done] = []
+        self.fences: Mapping[int, int] = {}
+
+    async def claim(self, wanted: Coverage, whole: Coverage, *, store_id: str, read_as_of: int) -> None:
+        """Claim the shards that `whole` touches, up to `most_at_once`, for the `wanted` cells."""
+        numbers = shard_numbers(whole, self._width)
+        while numbers and (free := self._leases.most_at_once - len(self.grants)):
+            batch, numbers = numbers[:free], numbers[free:]
+            requests = [
+                ShardRequest(
+                    LeaseKey(store_id, self._series.text, number),
+                    wanted.clip(shard_span(number, self._width)),
+                    read_as_of,
+                )
+                for number in batch
+            ]
+            for answer in await self._leases.claim(requests, claim_id=self.claim_id):
+                match answer:
+                    case Granted():
+                        self.grants.append(answer)
+                    case Held():
+                        self.waiting.append(answer)
+                    case Done():
+                        self.done.append(answer)
+
+    async def open_fences(self, store: Fencing) -> None:
+        """From now on the store refuses what those write who held these shards before."""
+        numbers = [grant.key.shard for grant in self.grants]
+        self.fences = await in_thread(store.open_fence, self._series, numbers, self.claim_id)
+
+    @property
+    def time(self) -> Coverage:
+        return shards_coverage([grant.key.shard for grant in self.grants], self._width)
+
+    def keys_of(self, cells: Coverage) -> list[str]:
+        """The lease keys of the shards that `cells` touch."""
+        touched = set(shard_numbers(cells, self._width))
+        return [str(grant.key) for grant in self.grants if grant.key.shard in touched]
+
+    def fenced(self, write: Write) -> Write:
+        """The write with the tokens of the shards that it touches."""
+        touched = {
+            *shard_numbers(write.covered, self._width),
+            *shards_of(stamps(write.frame), self._width),
+        }
+        return replace(write, fences={n: token for n, token in self.fences.items() if n in touched})
+
+    def show(self, metrics: Metrics, grid: Grid, wanted: Coverage, left: Coverage) -> None:
+        """Set the gauge of each shard: which part of its wanted cells is known. `left` only shrinks."""
+        news = wanted if self._shown is None else self._shown - left
+        self._shown = left
+        touched = set(shard_numbers(news, self._width))  # by one commit, a few of many
+        for grant in self.grants:
+            if grant.key.shard not in touched:
+                continue
+            span = shard_span(grant.key.shard, self._width)
+            if grant not in self._totals:
+                cells = wanted.clip(span)
+                self._totals[grant] = cells, grid.count(cells)
+            cells, total = self._totals[grant]
+            if total:
+                known = total - grid.count(cells & left.clip(span))
+                metrics.completion(self._series, lease_key=str(grant.key)).set(known / total)
+
+    def hide(self, metrics: Metrics) -> None:
+        """Take the gauges away."""
+        for grant in self._totals:
+            metrics.completion_done(self._series, lease_key=str(grant.key))
+
+    async def renew(self, progress: ShardProgress) -> None:
+        await self._leases.renew(self.grants, progress)
+
+    async def complete(self, *, as_of: int) -> None:
+        """All has been asked for, and is stored at `as_of` (ns)."""
+        if self._ending is None:
+            await self._leases.complete(self.grants, as_of=as_of)
+            self.grants = []
+
+    def fail(self, *, why: str, after: asyncio.Future[Any] | None = None) -> asyncio.Future[None]:
+        """Free what is held, once `after` has ended; more calls change nothing."""
+        if self._ending is None:
+            self._ending = asyncio.ensure_future(self._fail(why, after))
+            self._ending.add_done_callback(partial(self._not_begun, why))
+        return self._ending
+
+    def _not_begun(self, why: str, ending: asyncio.Future[None]) -> None:
+        """A loop that is being closed cancels all tasks, also those that have not had their first step."""
+        if ending.cancelled() and self.grants:
+            self._ending = asyncio.ensure_future(self._fail(why, None))
+
+    async def _fail(self, why: str, after: asyncio.Future[Any] | None) -> None:
+        try:
+            if after is not None:
+                await asyncio.wait({after})
+        finally:
+            await self._leases.fail(self.grants, why=why)
+            self.grants = []

@@ -1,0 +1,188 @@
+"""A range as the store holds it, with all that is known of it: states, flags, and what breaks its schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import polars as pl
+
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.frames import stamps
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.states import bar_states
+from qmtl.foundation.timeline import Span
+from qmtl.runtime.conformance.context_window import CONTEXT
+from qmtl.runtime.conformance.flags import Flags
+from qmtl.runtime.conformance.pipeline import ConformancePipeline
+from qmtl.runtime.conformance.registered_schema import NOT_CHECKED, RegisteredSchema, SchemaCheck
+from qmtl.runtime.conformance.registered_schema import check as check_schema
+from qmtl.runtime.conformance.rules_key import rules_key
+from qmtl.runtime.io.evaluated_range import EvaluatedRange
+from qmtl.runtime.io.flag_keeper import FlagKeeper
+from qmtl.runtime.io.judged import judged
+from qmtl.runtime.io.store.contract import BarReader
+from qmtl.runtime.io.store.values import Snapshot
+
+
+def evaluate(
+    store: BarReader,
+    pipeline: ConformancePipeline,
+    series: SeriesId,
+    span: Span,
+    *,
+    grid: Grid,
+    facts: SeriesFacts,
+    schema: RegisteredSchema | None,
+    now: int,
+    as_of: int | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    keeper: FlagKeeper | None = None,
+) -> EvaluatedRange:
+    """Read `span` (aligned to the grid) at commit time `as_of` or now, and judge it.
+
+    Rows and coverage records become states, rows among their neighbours become flags, and both are cut to the
+    span. schema: what the rows are checked against, if anything. now (ns): absences that have expired then
+    count as unknown. keeper: takes the flags that were found, for later reads; without one, flags that the
+    store has kept are not used. For `as_of`, `cancelled` and what is raised, see `BarReader.read`.
+    """
+    subject, judge = (
+        Subject(series, grid, facts, schema),
+        _Judge(store, pipeline, keeper, now, as_of, cancelled),
+    )
+    rules = judge.rules(subject)
+    snapshot = store.read(series, span, as_of=as_of, context=CONTEXT, cancelled=cancelled, flags_by=rules)
+    return judge.judged(subject, snapshot, rules)
+
+
+class Subject(NamedTuple):
+    """One of several series to be evaluated, and what it is judged by; see `evaluate`."""
+
+    series: SeriesId
+    grid: Grid
+    facts: SeriesFacts
+    schema: RegisteredSchema | None
+
+
+def evaluate_many(
+    store: BarReader,
+    pipeline: ConformancePipeline,
+    subjects: Iterable[Subject],
+    span: Span,
+    *,
+    now: int,
+    as_of: int | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    keeper: FlagKeeper | None = None,
+) -> dict[SeriesId, EvaluatedRange]:
+    """As `evaluate` for each series, with one read for all: `span` is aligned to the grid of each."""
+    judge = _Judge(store, pipeline, keeper, now, as_of, cancelled)
+    by_series = {subject.series: subject for subject in subjects}
+    keys = ((series, judge.rules(subject)) for series, subject in by_series.items())
+    rules = {series: key for series, key in keys if key is not None}
+    snapshots = store.read_many(
+        by_series, span, as_of=as_of, context=CONTEXT, cancelled=cancelled, flags_by=rules
+    )
+    clean = _clean_schemas(
+        (by_series[series].schema, snapshot.frame)
+        for series, snapshot in snapshots.items()
+        if snapshot.flags is None
+    )
+    found = {}
+    for series, snapshot in snapshots.items():
+        subject = by_series[series]
+        is_clean = id(subject.schema) in clean
+        found[series] = judge.judged(subject, snapshot, rules.get(series), is_clean=is_clean)
+    return found
+
+
+class _Judge(NamedTuple):
+    """What the ranges of one call are judged with; see `evaluate`."""
+
+    store: BarReader
+    pipeline: ConformancePipeline
+    keeper: FlagKeeper | None
+    now: int
+    as_of: int | None
+    cancelled: Callable[[], bool] | None
+
+    def rules(self, subject: Subject) -> bytes | None:
+        """By which rules kept flags of a series will do; None where none will."""
+        if self.keeper is None or self.as_of is not None:
+            return None
+        return rules_key(self.pipeline.thresholds, subject.grid, subject.facts, subject.schema)
+
+    def judged(
+        self, subject: Subject, snapshot: Snapshot, rules: bytes | None, *, is_clean: bool = False
+    ) -> EvaluatedRange:
+        """A snapshot that was read with `CONTEXT`, judged.
+
+        is_clean: whether its rows are known not to break the schema.
+        """
+        series, schema = subject.series, subject.schema
+        if snapshot.flags is not None:  # kept of rows alone that do not break the schema
+            return _evaluated(subject, snapshot, snapshot.flags, self.now, _unbroken(schema))
+        final, flags = judged(
+            self.store,
+            self.pipeline,
+            series,
+            snapshot,
+            grid=subject.grid,
+            facts=subject.facts,
+            as_of=self.as_of,
+            cancelled=self.cancelled,
+        )
+        # Rows that were read again may be others.
+        check = _unbroken(schema) if is_clean and final is snapshot else _checked(final.frame, schema)
+        if self.keeper is not None and rules is not None and not check.violations:
+            self.keeper.add(series, rules, final, flags)
+        return _evaluated(subject, final, flags, self.now, check)
+
+
+def _unbroken(schema: RegisteredSchema | None) -> SchemaCheck:
+    return NOT_CHECKED if schema is None else SchemaCheck(schema)
+
+
+def _checked(frame: pl.DataFrame, schema: RegisteredSchema | None) -> SchemaCheck:
+    return NOT_CHECKED if schema is None else check_schema(frame, schema)
+
+
+def _clean_schemas(
+    frames: Iterable[tuple[RegisteredSchema | None, pl.DataFrame]],
+) -> set[int]:
+    """Ids of the schemas that no row of any of their frames breaks.
+
+    A check looks at each row by itself, and takes less for all frames at once than for one after the other.
+    """
+    by_schema: dict[int, tuple[RegisteredSchema, list[pl.DataFrame]]] = {}
+    for schema, frame in frames:
+        if schema is not None and frame.height:
+            by_schema.setdefault(id(schema), (schema, []))[1].append(frame)
+    return {
+        number
+        for number, (schema, same) in by_schema.items()
+        if len(same) > 1 and not check_schema(pl.concat(same), schema).violations
+    }
+
+
+def _evaluated(
+    subject: Subject, snapshot: Snapshot, flags: Flags, now: int, check: SchemaCheck
+) -> EvaluatedRange:
+    frame, grid = snapshot.frame, subject.grid
+    expiries = [a.expires_at for a in snapshot.answers if a.expires_at is not None and a.expires_at > now]
+    return EvaluatedRange(
+        subject.series,
+        grid,
+        subject.facts,
+        frame,
+        bar_states(
+            snapshot.span, grid, stamps(frame), snapshot.answered, snapshot.absent(now), snapshot.damaged
+        ),
+        flags,
+        check,
+        answers=snapshot.answers,
+        tx=snapshot.tx,
+        as_of=snapshot.as_of,
+        valid_until=min(expiries, default=None),
+    )

@@ -1,0 +1,230 @@
+"""Small writes of many series that meet no stored row: read, decided and written for all of them at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from qmtl.foundation.facts import NOTHING_DECLARED, SeriesFacts
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.sql import kept_flags, plans, transaction
+from qmtl.runtime.io.sql.dialect import LIVE, Connection
+from qmtl.runtime.io.sql.facts import decoded
+from qmtl.runtime.io.sql.single_rows import pack_each
+from qmtl.runtime.io.store import coverage_records
+from qmtl.runtime.io.store.fencing import Fence, stale_fence
+from qmtl.runtime.io.store.rows import Rows
+from qmtl.runtime.io.store.values import CoverageRecord, Point, Write, hull
+
+
+class Small(NamedTuple):
+    """A write of few rows."""
+
+    series: SeriesId
+    write: Write
+    rows: Rows
+
+
+class Before(NamedTuple):
+    """What the store has of a series where a small write goes: no row, but these coverage records.
+
+    hot: how many single rows it has elsewhere. facts: as they are kept; None if nothing is declared.
+    """
+
+    number: int
+    hot: int
+    records: list[CoverageRecord]
+    fences: dict[int, Fence]
+    facts: str | None
+
+
+class Append(NamedTuple):
+    """What a write adds to the tables, and which coverage records it ends. touched: the range of both."""
+
+    number: int
+    rows: Rows
+    retired: list[CoverageRecord]
+    added: list[CoverageRecord]
+    delivered_at: Mapping[int, int]
+    touched: Span
+
+
+def appends(
+    connection: Connection, writes: Mapping[SeriesId, Write], rows: Mapping[SeriesId, Rows]
+) -> dict[SeriesId, Append]:
+    """Those of the writes that only append. The others must go their own way, one by one.
+
+    rows: those of each write.
+    """
+    small = [
+        Small(series, write, part)
+        for series, write in writes.items()
+        if (part := rows[series]).size < plans.FEW and not _keeps_aside(write)
+    ]
+    return {
+        one.series: made
+        for one, before in _before(connection, small)
+        if (made := append(*one, before)) is not None
+    }
+
+
+def append(series: SeriesId, write: Write, rows: Rows, before: Before) -> Append | None:
+    """What a write adds; None where it adds nothing, where it is refused, or where it does more than add."""
+    if write.fences and stale_fence(series, write.fences, before.fences) is not None:
+        return None
+    if write.declared != NOTHING_DECLARED and not _is_known(before.facts, write.declared):
+        return None
+    if transaction.counts_hot(series, rows) and before.hot + rows.size > transaction.MANY_HOT:
+        return None
+    after = coverage_records.overlay(before.records, write) if write.covered else []
+    old, new = set(before.records), set(after)
+    if not rows.size and old == new:
+        return None
+    reach = list(write.covered.spans)
+    if rows.size:
+        reach.append(Span(int(rows.ts[0]), int(rows.ts[-1]) + series.timeframe.step))
+    return Append(
+        before.number,
+        rows,
+        [record for record in before.records if record not in new],
+        [record for record in after if record not in old],
+        write.delivered_at,
+        hull(reach),
+    )
+
+
+def write_all(connection: Connection, made: Sequence[tuple[Point, Append]]) -> None:
+    """Write appends, each as the commit of its point."""
+    if not made:
+        return
+    dialect, many = connection.dialect, connection.executemany
+    packed = iter(pack_each((one.rows, one.number, point.tx) for point, one in made))
+    single = [
+        (one.number, LIVE, ts, point.tx, 0, next(packed))
+        for point, one in made
+        for ts in one.rows.ts.tolist()
+    ]
+    many(dialect.insert_hot, single)
+    many(
+        dialect.retire_record,
+        [(point.tx, one.number, LIVE, old.end, old.start) for point, one in made for old in one.retired],
+    )
+    many(
+        dialect.insert_record,
+        [
+            (one.number, LIVE, a.end, a.start, point.tx, a.outcome, a.source, a.checked_at, a.expires_at)
+            for point, one in made
+            for a in one.added
+        ],
+    )
+    many(
+        dialect.insert_delivery,
+        [(one.number, LIVE, ts, point.tx, at) for point, one in made for ts, at in one.delivered_at.items()],
+    )
+    many(
+        dialect.count_more,
+        [
+            (
+                0,
+                one.rows.size,
+                len(one.added) - len(one.retired),
+                one.rows.size + len(one.added),
+                one.number,
+            )
+            for _, one in made
+        ],
+    )
+    kept_flags.make_void(connection, [(one.number, one.touched) for _, one in made])
+    writer = transaction.writer()
+    many(
+        dialect.insert_commit,
+        [(*point, "write", writer, one.number, *one.touched) for point, one in made],
+    )
+
+
+def _keeps_aside(write: Write) -> bool:
+    return write.quarantine is not None and write.quarantine.height > 0
+
+
+@lru_cache(maxsize=256)
+def _is_known(stored: str | None, declared: SeriesFacts) -> bool:
+    """Whether all that a write declares is what the store declares already."""
+    known = {} if stored is None else decoded(stored).to_mapping()
+    return declared.to_mapping().items() <= known.items()
+
+
+def _before(connection: Connection, writes: Iterable[Small]) -> list[tuple[Small, Before]]:
+    """What is known of the series that are sound, and have no row where the write has any."""
+    sound = connection.dialect.sound
+    by_name = {one.series.text: one for one in writes}
+    found = _rows(
+        connection,
+        f"SELECT node, id, hot, {sound['series']} AND NOT EXISTS"
+        f" (SELECT 1 FROM chunk WHERE chunk.series = series.id AND chunk.tx_to = {LIVE} AND last_ts >= low)"
+        " AND NOT EXISTS"
+        f" (SELECT 1 FROM hot WHERE hot.series = series.id AND hot.tx_to = {LIVE}"
+        " AND ts BETWEEN low AND high)"
+        f" AND id NOT IN (SELECT lost.series FROM lost WHERE lost.tx_to = {LIVE})"
+        " FROM wanted JOIN series ON node = name",
+        ((name, *_ends(one.rows)) for name, one in by_name.items()),
+        "text:name",
+    )
+    known = {
+        number: (by_name[node], Before(number, hot, [], {}, None))
+        for node, number, hot, is_free in found
+        if is_free
+    }
+    unsound: set[int] = set()
+    for number, *record, is_sound in _rows(
+        connection,
+        f'SELECT number, start, "end", said, source, checked_at, expires_at, {sound["answer"]}'
+        f' FROM wanted JOIN answer ON series = number AND tx_to = {LIVE} AND "end" >= low AND start <= high',
+        ((number, *one.write.covered.hull) for number, (one, _) in known.items() if one.write.covered),
+    ):
+        known[number][1].records.append(CoverageRecord(*record))
+        if not is_sound:
+            unsound.add(number)
+    for number, shard, token, claim in _rows(
+        connection,
+        "SELECT number, shard, token, claim FROM wanted"
+        " JOIN fence ON series = number AND shard BETWEEN low AND high",
+        (
+            (number, min(fences), max(fences))
+            for number, (one, _) in known.items()
+            if (fences := one.write.fences)
+        ),
+    ):
+        known[number][1].fences[shard] = Fence(token, claim)
+    for number, text, is_sound in _rows(
+        connection,
+        f"SELECT number, facts, {sound['facts']} FROM wanted"
+        f" JOIN facts ON series = number AND tx_to = {LIVE}",
+        (
+            (number, None, None)
+            for number, (one, _) in known.items()
+            if one.write.declared != NOTHING_DECLARED
+        ),
+    ):
+        one, before = known[number]
+        known[number] = one, before._replace(facts=text)
+        if not is_sound:
+            unsound.add(number)
+    return [both for number, both in known.items() if number not in unsound]
+
+
+def _ends(rows: Rows) -> tuple[int | None, int | None]:
+    return (int(rows.ts[0]), int(rows.ts[-1])) if rows.size else (None, None)
+
+
+def _rows(
+    connection: Connection, sql: str, wanted: Iterable[tuple[Any, ...]], name: str = "number"
+) -> Sequence[Any]:
+    """What a statement finds for `wanted`, which it sees as a table of `name`, `low` and `high`."""
+    listed = list(wanted)
+    if not listed:
+        return ()
+    table = connection.dialect.listed("?", (name, "low", "high"))
+    return connection.execute(f"WITH wanted AS ({table}) {sql}", (json.dumps(listed),)).fetchall()

@@ -1,0 +1,141 @@
+"""The list of commits and the list of series: what is newest, what a time names, what others have touched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from qmtl.foundation.errors import StoreCorruptError, StoreError
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Span
+from qmtl.foundation.times import EARLIEST, LATEST, iso
+from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.store.point_in_time import last_at
+from qmtl.runtime.io.store.values import Change, Point
+
+
+class SeriesEntry(NamedTuple):
+    """What the list of series says of one: its row id, and how many single rows it has now."""
+
+    number: int
+    hot: int
+
+
+def series_number(connection: Connection, series: SeriesId) -> int | None:
+    """The row id of a series, or None. Raises `StoreCorruptError` where damage may have hidden it."""
+    entry = series_entry(connection, series)
+    return None if entry is None else entry.number
+
+
+def series_entry(connection: Connection, series: SeriesId) -> SeriesEntry | None:
+    """The entry of a series, or None. Raises `StoreCorruptError` where damage may have hidden it."""
+    found = connection.execute(connection.dialect.series_by_name, (series.text,)).fetchone()
+    if found is not None and found[2]:
+        return SeriesEntry(found[0], found[1])
+    if found is None and not connection.dialect.may_hide(connection, [series]):
+        return None
+    raise StoreCorruptError(
+        "the list of series is damaged",
+        series=series,
+        next_step="run `qmtl store verify`; bring the store back from a backup (`qmtl store restore`)",
+    )
+
+
+def certainly_new(connection: Connection, names: Sequence[SeriesId]) -> set[SeriesId]:
+    """Those that the list of series lacks; none where damage may have hidden any of them."""
+    listed = connection.dialect.listed("?", ["text:name"])
+    known = connection.execute(
+        f"WITH wanted AS ({listed}) SELECT node FROM wanted JOIN series ON node = name",
+        (json.dumps([[series.text] for series in names]),),
+    ).fetchall()
+    new = set(names) - {SeriesId.parse(node) for (node,) in known}
+    return set() if new and connection.dialect.may_hide(connection, new) else new
+
+
+def enter_series(connection: Connection, series: SeriesId) -> int:
+    """The row id of a series, entered if it is new."""
+    number = series_number(connection, series)
+    return add_series(connection, series) if number is None else number
+
+
+def add_series(connection: Connection, series: SeriesId) -> int:
+    """Enter a series that is not in the list; its row id."""
+    (number,) = connection.execute(
+        "INSERT INTO series (node) VALUES (?) RETURNING id", (series.text,)
+    ).fetchone()
+    proof = connection.dialect.proofs["series"]
+    connection.execute(f"UPDATE series SET crc = {proof} WHERE id = ?", (number,))
+    return int(number)
+
+
+def newest(connection: Connection) -> Point:
+    """The newest commit; (0, 0) if there is none."""
+    found = connection.execute(connection.dialect.newest).fetchone()
+    if found is None:
+        return Point(0, 0)
+    if not found[2]:
+        raise damaged_list("the list of commits")
+    return Point(int(found[0]), int(found[1]))
+
+
+def damaged_list(what: str) -> StoreCorruptError:
+    """The error of a list of which a row is not what was written."""
+    return StoreCorruptError(
+        f"{what} is damaged",
+        next_step="run `qmtl store verify`; bring the store back from a backup (`qmtl store restore`)",
+    )
+
+
+def horizon_of(connection: Connection) -> int:
+    """The retention horizon, ns. Raises `StoreCorruptError` where it is missing, or not what was written."""
+    found = connection.execute(
+        f"SELECT value, {connection.dialect.sound['setting']} FROM setting WHERE name = 'horizon'"
+    ).fetchone()
+    if found is None or not found[1]:
+        raise damaged_list("the list of settings")
+    return int(found[0])
+
+
+def commit_at(connection: Connection, as_of: int) -> Point:
+    """Number and time of the newest commit at `as_of`. Raises `StoreError` before the horizon."""
+    horizon = horizon_of(connection)
+    if as_of < horizon:
+        pinned = connection.execute(
+            f"SELECT tx, as_of, {connection.dialect.sound['pin']} FROM pin WHERE as_of = ?", (as_of,)
+        ).fetchone()
+        if pinned is not None and not pinned[2]:
+            raise damaged_list("the list of pins")
+        if pinned is not None:
+            return Point(*pinned[:2])
+        raise StoreError(
+            f"the store no longer knows what it held at {iso(as_of)}",
+            why=f"older versions were swept up to the retention horizon {iso(horizon)}",
+            next_step="ask as of that time or later, or exactly as of a pin (`qmtl store pins`); a longer "
+            "retention keeps more from now on",
+        )
+
+    def time_of(tx: int) -> int:
+        sound = connection.dialect.sound["tx"]
+        found = connection.execute(f"SELECT committed_at, {sound} FROM tx WHERE id = ?", (tx,)).fetchone()
+        if found is None or not found[1]:
+            raise damaged_list("the list of commits")
+        return int(found[0])
+
+    (first,) = connection.execute("SELECT min(id) FROM tx").fetchone()
+    return Point(0, 0) if first is None else last_at(first, newest(connection).tx, as_of, time_of)
+
+
+def changes(connection: Connection, since: int) -> list[Change]:
+    """What commits after `since` touched. Where the list no longer reaches back, whole series are named."""
+    rows = connection.execute(
+        'SELECT tx.id, node, start, "end" FROM tx JOIN series ON series.id = tx.series'
+        " WHERE tx.id > ? AND kind <> 'compact' ORDER BY tx.id",
+        (since,),
+    ).fetchall()
+    found = [Change(tx, SeriesId.parse(node), Span(start, end)) for tx, node, start, end in rows]
+    (first,) = connection.execute("SELECT min(id) FROM tx").fetchone()
+    if first is None or since >= first - 1:
+        return found
+    nodes = connection.execute("SELECT node FROM series ORDER BY id").fetchall()
+    return [Change(first - 1, SeriesId.parse(node), Span(EARLIEST, LATEST)) for (node,) in nodes] + found

@@ -1,0 +1,105 @@
+"""Flags of stretches of series, kept until a commit touches what they rest on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Span
+from qmtl.runtime.conformance.flags import Flags
+from qmtl.runtime.conformance.kept_flags import (
+    KeptFlags,
+    from_bytes,
+    joined,
+    merged,
+    stretch_number,
+    to_bytes,
+)
+from qmtl.runtime.io.sql.commits import changes, newest, series_number
+from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.store.values import Judged
+
+_COLUMNS = 'start, "end", reach_start, reach_end, flags'
+
+
+def of_span(connection: Connection, series: SeriesId, number: int, rules: bytes, span: Span) -> Flags | None:
+    """The flags of a span that were kept by these rules; None where a part of them is missing or damaged."""
+    step = series.timeframe.step
+    low, high = stretch_number(span.start, step), stretch_number(span.end - 1, step)
+    try:
+        # The sign keeps the search to the series, as that of `make_void`: both meet the same rows.
+        found = connection.execute(
+            f"SELECT {_COLUMNS}, {connection.dialect.sound['kept_flags']} FROM kept_flags"
+            " WHERE series = ? AND +stretch BETWEEN ? AND ? AND rules = ? ORDER BY stretch",
+            (number, low, high, rules),
+        ).fetchall()
+    except Exception as failure:  # of the engine: only its dialect can name those that tell of damage
+        if connection.dialect.is_damage(failure):
+            return None  # they can be found again
+        raise
+    if len(found) <= high - low or not all(row[-1] for row in found):
+        return None
+    return joined([_kept(row) for row in found], span)
+
+
+def listed(connection: Connection, series: SeriesId) -> list[tuple[bytes, KeptFlags]]:
+    """All that is kept of a series, by rules and time."""
+    found = connection.execute(
+        f"SELECT {_COLUMNS}, rules FROM kept_flags WHERE series = ?"
+        f" AND {connection.dialect.sound['kept_flags']} ORDER BY rules, stretch",
+        (series_number(connection, series) or -1,),
+    ).fetchall()
+    return [(row[-1], _kept(row)) for row in found]
+
+
+def keep(connection: Connection, judged: Iterable[Judged]) -> None:
+    """Keep flags that no commit has made void since they were found. Inside a transaction that writes."""
+    for series, entries in _still_valid(connection, list(judged)).items():
+        number = series_number(connection, series)
+        if number is None:
+            continue
+        for rules, kept in entries:
+            _put(connection, series, number, rules, kept)
+
+
+def make_void(connection: Connection, touched: Iterable[tuple[int, Span]]) -> None:
+    """Forget the flags of each series that rest on anything of the range that is being changed."""
+    connection.executemany(
+        "DELETE FROM kept_flags WHERE series = ? AND reach_end > ? AND reach_start < ?",
+        [(number, *span) for number, span in touched],
+    )
+
+
+def _still_valid(
+    connection: Connection, judged: list[Judged]
+) -> dict[SeriesId, list[tuple[bytes, KeptFlags]]]:
+    since = min((one.seen for one in judged), default=0)
+    sound = connection.dialect.sound["tx"]
+    spoilt = connection.execute(f"SELECT 1 FROM tx WHERE id > ? AND NOT ({sound}) LIMIT 1", (since,))
+    if spoilt.fetchone() is not None:
+        return {}  # nobody can say what has been touched
+    commits = changes(connection, since) if newest(connection).tx > since else []
+    valid: dict[SeriesId, list[tuple[bytes, KeptFlags]]] = defaultdict(list)
+    for series, rules, seen, kept in judged:
+        if not any(one.tx > seen and one.series == series and kept.rests_on(one.span) for one in commits):
+            valid[series].append((rules, kept))
+    return valid
+
+
+def _put(connection: Connection, series: SeriesId, number: int, rules: bytes, kept: KeptFlags) -> None:
+    key = (number, stretch_number(kept.span.start, series.timeframe.step), rules)
+    where = "WHERE series = ? AND stretch = ? AND rules = ?"
+    known = connection.execute(
+        f"SELECT {_COLUMNS}, {connection.dialect.sound['kept_flags']} FROM kept_flags {where}", key
+    ).fetchone()
+    if known is not None:
+        kept = merged(_kept(known), kept) if known[-1] else kept
+        connection.execute(f"DELETE FROM kept_flags {where}", key)
+    connection.execute(connection.dialect.insert_flags, (*key, *kept.span, *kept.reach, to_bytes(kept.flags)))
+
+
+def _kept(row: tuple[Any, ...]) -> KeptFlags:
+    start, end, reach_start, reach_end, flags = row[:5]
+    return KeptFlags(Span(start, end), Span(reach_start, reach_end), from_bytes(flags))

@@ -1,0 +1,133 @@
+"""What a write changes in the tables, worked out before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import NamedTuple
+
+import numpy as np
+
+from qmtl.foundation.parallel import in_parallel
+from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.sql.codec import Packed, pack_many
+from qmtl.runtime.io.sql.dialect import LIVE
+from qmtl.runtime.io.sql.rewrite_plan import Window, around, rechunk, rewrite_plan
+from qmtl.runtime.io.sql.view import Chunk, View
+from qmtl.runtime.io.store.damage import Damage
+from qmtl.runtime.io.store.difference import Comparison, Difference, all_new
+from qmtl.runtime.io.store.rows import NO_ROWS, Rows, find, overlay
+
+# A commit that changes fewer rows keeps them apart from the chunks, as hot rows.
+FEW = 512
+# More chunks at a time are packed no faster, and take more memory.
+_BATCH = 4
+
+
+class DamagedWindowError(Exception):
+    """A window cannot be made anew before its damage is recorded."""
+
+    def __init__(self, damage: list[Damage]) -> None:
+        super().__init__(damage)
+        self.damage = damage
+
+
+class Plan(NamedTuple):
+    """Physical changes of rows, worked out at commit `seen`, in the range `touched`."""
+
+    seen: int
+    touched: Span | None
+    windows: list[Window]
+    packed: list[Packed]
+    hot: Rows
+    over: list[bool]
+
+    @property
+    def reach(self) -> Span:
+        return self.touched or Span(0, 0)
+
+
+class Change(NamedTuple):
+    """How rows differ from those stored, where they go, and the chunks that this rests on."""
+
+    difference: Difference
+    plan: Plan
+    chunks: list[Chunk]
+
+
+def compare(view: View, rows: Rows) -> tuple[Difference, list[bool]]:
+    """How rows differ from those stored; and of few fresh rows, whether a chunk holds their stamp."""
+    if not rows.size:
+        return all_new(rows), []
+    low, high = int(rows.ts[0]), int(rows.ts[-1])
+    hot, chunks = view.hot(low, high), view.chunks(low, high)
+    if not hot.size and not chunks:
+        # A live bar at the end of its series: nothing is there to compare with.
+        return all_new(rows), [False] * rows.size if rows.size < FEW else []
+    over = np.zeros(rows.size, dtype=bool)
+    comparison = Comparison(rows)
+    for chunk in chunks:
+        first, last = np.searchsorted(rows.ts, [chunk.first_ts, chunk.last_ts + 1]).tolist()
+        if first == last:
+            continue
+        stored = view.load(chunk).between(low, high)
+        over[first:last] = find(stored.ts, rows.ts[first:last]) >= 0
+        comparison.meet(stored.pick(find(hot.ts, stored.ts) < 0) if hot.size else stored)
+    comparison.meet(hot)
+    difference = comparison.difference()
+    fresh = difference.fresh.size
+    return difference, over[~difference.same].tolist() if 0 < fresh < FEW else []
+
+
+def plan(view: View, fresh: Rows, over: list[bool], *, seen: int, fold: bool) -> Plan:
+    """Where the fresh rows go. With `fold`, all hot rows go into chunks too.
+
+    Raises `DamagedWindowError` if a chunk that would be rewritten is damaged.
+    """
+    if fresh.size < FEW and not fold:
+        touched = None if not fresh.size else Span(int(fresh.ts[0]), int(fresh.ts[-1]) + 1)
+        result = Plan(seen, touched, [], [], fresh, over)
+    else:
+        fresh = overlay(view.hot(-LIVE, LIVE), fresh) if fold else fresh
+        made = rewrite_plan(around(view, fresh.ts), fresh.ts) if fresh.size else []
+        result = rewrite(view, made, fresh, seen=seen)
+    if view.damage:
+        raise DamagedWindowError(view.damage)
+    return result
+
+
+def rewrite(view: View, made: list[Window], fresh: Rows, *, seen: int) -> Plan:
+    """Make windows anew, with `fresh` rows over those that they hold. Check `view.damage` afterwards."""
+    if not made:
+        return Plan(seen, None, [], [], NO_ROWS, [])
+    touched = Span(made[0].low, made[-1].high + 1)
+    pieces = (piece for window in made for piece in rechunk(view, window, fresh))
+    packed = in_parallel(pack_many, _batches(pieces), worth_it=2)
+    return Plan(seen, touched, made, list(chain.from_iterable(packed)), NO_ROWS, [])
+
+
+def _batches(pieces: Iterator[Rows]) -> Iterator[list[Rows]]:
+    """Pieces that are packed together: at most `_BATCH`, and all of so few that threads would not pay."""
+    while some := list(islice(pieces, 2 * _BATCH)):
+        first = len(some) if len(some) < _BATCH else -(-len(some) // 2)
+        yield some[:first]
+        if some[first:]:
+            yield some[first:]
+
+
+def chunks_under(view: View, made: Plan) -> list[Chunk]:
+    """The chunks that a plan rests on."""
+    return [] if made.touched is None else view.chunks(made.touched.start, made.touched.end - 1)
+
+
+def still_holds(made: Plan, chunks: list[Chunk], view: View) -> bool:
+    """Whether no commit since the plan was made has changed what it rests on: rows there, or their chunks."""
+    if made.touched is None:
+        return True
+    moved = view.rows(
+        'SELECT 1 FROM tx WHERE id > :seen AND series = :series AND start < :end AND "end" > :start LIMIT 1',
+        seen=made.seen,
+        start=made.touched.start,
+        end=made.touched.end,
+    ).fetchone()
+    return moved is None and chunks_under(view, made) == chunks

@@ -1,0 +1,224 @@
+"""Every stored byte against its checksum, and every promise of the index against the bytes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from qmtl.foundation.series import SeriesId
+from qmtl.runtime.io.sql.compaction import Progress as Progress
+from qmtl.runtime.io.sql.dialect import LIVE
+from qmtl.runtime.io.sql.repair import Lost, reported
+from qmtl.runtime.io.sql.single_rows import Stored, unpack_single
+from qmtl.runtime.io.sql.sqlite.dialect import SQLITE, SqliteConnection
+from qmtl.runtime.io.sql.view import Chunk, View
+from qmtl.runtime.io.store.damage import Damage
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` has read, and what it found.
+
+    chunks, hot_rows: how many were read, of all versions. damage: rows that cannot be read, oldest chunk
+    first. problems: sentences on the file as a whole. lost: what damage had taken before, and what is neither
+    healed nor acknowledged since. repaired: whether the damage was recorded, so that its ranges are unknown
+    now.
+    """
+
+    chunks: int
+    hot_rows: int
+    damage: tuple[Damage, ...]
+    problems: tuple[str, ...]
+    lost: tuple[Lost, ...] = ()
+    repaired: bool = False
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every byte is as it was written, and nothing that was lost is still missing."""
+        return not self.damage and not self.problems and not self.lost
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether every byte is as it was written; earlier damage may still be missing."""
+        return not self.damage and not self.problems
+
+
+_FETCH = 256
+
+
+def verify(connection: SqliteConnection, progress: Progress | None) -> Verification:
+    """Read everything as of one moment. `progress(done, total)` counts chunks."""
+    problems = list(_of_the_file(connection))
+    damage: list[Damage] = []
+    counts = [0, 0]
+    try:
+        problems += _overlaps(connection)
+        problems += _unsound_lists(connection)
+        views = {
+            number: View(connection, SeriesId.parse(node), number, LIVE)
+            for number, node in connection.execute(
+                f"SELECT id, node FROM series WHERE {SQLITE.sound['series']}"
+            ).fetchall()
+        }
+        for parts in (_index, _chunks, _single_rows):
+            damage += parts(connection, views, counts, problems, progress)
+        lost = reported(connection)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as failure:
+        lost = []
+        problems.append(f"SQLite says: {failure}")
+    chunks, hot_rows = counts
+    return Verification(chunks, hot_rows, tuple(damage), tuple(dict.fromkeys(problems)), tuple(lost))
+
+
+def _of_the_file(connection: SqliteConnection) -> Iterator[str]:
+    try:
+        for (text,) in connection.execute("PRAGMA integrity_check(20)").fetchall():
+            if text != "ok":
+                yield f"SQLite says: {text}"
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as failure:
+        yield f"SQLite says: {failure}"
+
+
+_LISTS = {
+    "series": "the list of series",
+    "tx": "the list of commits",
+    "reason": "the reasons of commits",
+    "pin": "the list of pins",
+    "report": "the archive of reports",
+    "accepted": "the list of acceptances",
+    "quarantine": "the quarantine",
+    "lost": "the list of earlier damage",
+    "setting": "the settings of the store",
+    "identity": "the id of the store",
+    "delivery": "the times of delivery",
+    "fence": "the fencing tokens",
+    "stream_session": "the sessions of streams",
+    "schema_decision": "the decisions on schemas",
+    "schema_observation": "the observations of schemas",
+}
+
+
+def _unsound_lists(connection: SqliteConnection) -> Iterator[str]:
+    """The lists that nothing can make anew."""
+    for table, what in _LISTS.items():
+        (count,) = connection.execute(
+            f"SELECT count(*) FROM {table} WHERE NOT ({SQLITE.sound[table]})"
+        ).fetchone()
+        if count:
+            yield f"{count} entries of {what} do not match their checksums"
+    disordered = (
+        "SELECT count(*) FROM (SELECT committed_at, lag(committed_at) OVER (ORDER BY id) AS before FROM tx)"
+    )
+    (count,) = connection.execute(f"{disordered} WHERE before >= committed_at").fetchone()
+    if count:
+        yield f"{count} commits are not in order of time"
+
+
+def _index(
+    connection: SqliteConnection,
+    views: dict[int, View],
+    counts: list[int],
+    problems: list[str],
+    progress: Progress | None,
+) -> list[Damage]:
+    """Entries of series that have vanished, and answers and facts that are not as they were written."""
+    for number, view in views.items():
+        view.look_for_gaps()
+        view.look_through_history()
+        for table, what in (("answer", "answers"), ("facts", "declarations")):
+            (count,) = connection.execute(
+                f"SELECT count(*) FROM {table} WHERE series = ? AND NOT ({SQLITE.sound[table]})", (number,)
+            ).fetchone()
+            if count:
+                view.report_index(f"{count} {what} do not match their checksums")
+    return _taken(views)
+
+
+def _taken(views: dict[int, View]) -> list[Damage]:
+    found = [damage for view in views.values() for damage in view.damage]
+    for view in views.values():
+        view.damage.clear()
+    return found
+
+
+def _chunks(
+    connection: SqliteConnection,
+    views: dict[int, View],
+    counts: list[int],
+    problems: list[str],
+    progress: Progress | None,
+) -> list[Damage]:
+    damage: list[Damage] = []
+    (total,) = connection.execute("SELECT count(*) FROM chunk NOT INDEXED").fetchone()
+    last = -1
+    while batch := connection.execute(
+        "SELECT id, first_ts, last_ts, rows, codec, checksum, series,"
+        f" {SQLITE.sound['chunk']} FROM chunk WHERE id > ? ORDER BY id LIMIT ?",
+        (last, _FETCH),
+    ).fetchall():
+        for *row, number, is_sound in batch:
+            chunk, view = Chunk(*row), views.get(number)
+            if view is None:
+                problems.append(f"chunk {chunk.id} belongs to no series")
+            elif not is_sound:
+                view.report_entry(chunk)
+            else:
+                stamps = view.load(chunk).ts
+                if len(stamps) and not (np.diff(stamps) > 0).all():
+                    problems.append(f"chunk {chunk.id} of {view.series} is not in order of time")
+            counts[0], last = counts[0] + 1, chunk.id
+            if progress is not None:
+                progress(counts[0], total)
+        damage += _taken(views)
+    return damage
+
+
+def _single_rows(
+    connection: SqliteConnection,
+    views: dict[int, View],
+    counts: list[int],
+    problems: list[str],
+    progress: Progress | None,
+) -> list[Damage]:
+    damage: list[Damage] = []
+    for number, view in views.items():
+        found = connection.execute(
+            "SELECT ts, tx_from, data FROM hot WHERE series = ? ORDER BY ts", (number,)
+        )
+        while rows := found.fetchmany(_FETCH):
+            counts[1] += len(rows)
+            for position in unpack_single(number, [Stored(*row) for row in rows])[1]:
+                view.report_single(rows[position][0])
+        damage += _taken(views)
+    return damage
+
+
+def _overlaps(connection: SqliteConnection) -> list[str]:
+    """Current chunks and answers of one series must not overlap."""
+    found = []
+    for what, sql in (
+        (
+            "chunks",
+            "SELECT series, first_ts, lag(last_ts) OVER (PARTITION BY series ORDER BY last_ts) AS before"
+            " FROM chunk WHERE tx_to = ?",
+        ),
+        (
+            "answers",
+            'SELECT series, start, lag("end") OVER (PARTITION BY series ORDER BY "end") - 1 AS before'
+            " FROM answer WHERE tx_to = ?",
+        ),
+    ):
+        starts = "first_ts" if what == "chunks" else "start"
+        (count,) = connection.execute(
+            f"SELECT count(*) FROM ({sql}) WHERE before >= {starts}", (LIVE,)
+        ).fetchone()
+        if count:
+            found.append(f"{count} {what} overlap another of their series")
+    return found

@@ -1,0 +1,299 @@
+"""One request of a provider: opened, driven through its tiers, and answered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.sla import SLAPolicy
+from qmtl.foundation.states import BarStates
+from qmtl.foundation.timeline import Coverage
+from qmtl.foundation.times import SMALL_INT, to_ns, warn_of_small_ints
+from qmtl.runtime.ingest.backfill_result import BackfillResult, OnProgress
+from qmtl.runtime.io.coverage_scan import scan_coverage
+from qmtl.runtime.io.vendors.base import Vendor
+from qmtl.runtime.planning.fetch_state import Finish, initial_state
+from qmtl.runtime.planning.request import FILL_STORE, Fill, Request, Tier, request_of, strategy_named
+from qmtl.runtime.sdk.fetch_context import FetchContext
+from qmtl.runtime.sdk.options import FetchOptions, check_fill, check_policy
+from qmtl.runtime.sdk.results import FetchResult, Pending
+from qmtl.runtime.sdk.series_profile import SeriesProfile
+from qmtl.runtime.sdk.wiring import ProviderParts
+
+if TYPE_CHECKING:
+    from qmtl.runtime.sdk.fetch_asking import Asking
+
+
+class Fetcher:
+    """What every face of a provider goes through. Safe to use from several threads.
+
+    last: the newest answer.
+    """
+
+    def __init__(self, parts: ProviderParts) -> None:
+        self.parts = parts
+        self.last: FetchResult | None = None
+
+    # -- before a request -------------------------------------------------------------------------------
+
+    def begin(self) -> float:
+        """What comes before a request that may look at the store; when it began, by the monotonic clock."""
+        began = self.parts.clock.monotonic()
+        self.refuse_unusable()
+        self.parts.watch.look()
+        return began
+
+    def refuse_unusable(self) -> None:
+        """Raise `InvalidRequestError` if the provider is closed, or was made in another process."""
+        life = self.parts.life
+        if life.closed:
+            raise InvalidRequestError("the provider is closed", next_step="make a new SeamlessDataProvider")
+        if os.getpid() != life.process:
+            raise InvalidRequestError(
+                "the provider was made before a fork, and cannot be used in the child",
+                why="a fork copies no threads, and polars has its own: the child would wait for ever",
+                next_step="make the provider in the child, and start it with multiprocessing's 'spawn' "
+                "or 'forkserver'",
+            )
+
+    def is_at_hand(self, series: str | SeriesId, options: FetchOptions) -> bool:
+        """Whether a request opens, and the cache answers it, without a disk, a registry or foreign code."""
+        parts = self.parts
+        return (
+            options.get("as_of") is None
+            and parts.profiles.is_at_hand(series_of(series), options.get("sla"))
+            and parts.watch.is_current
+        )
+
+    # -- opening ----------------------------------------------------------------------------------------
+
+    def open(
+        self,
+        series: str | SeriesId,
+        start: Any,
+        end: Any,
+        strategy: str = "SEAMLESS",
+        sla: SLAPolicy | None = None,
+        partial_ok: bool | None = None,
+        as_of: Any = None,
+        fill: Fill | None = None,
+        on_progress: OnProgress | None = None,
+        progress: bool | None = None,
+        *,
+        began: float | None = None,
+    ) -> FetchContext:
+        """A request on its way; see `SeamlessDataProvider.fetch`. Raises `InvalidRequestError`.
+
+        began: by the monotonic clock, when the caller began to wait; left out, now.
+        """
+        parts = self.parts
+        opened = parts.clock.monotonic() if began is None else began
+        if fill is not None:
+            check_fill(fill, series)
+        if sla is not None:
+            check_policy(sla, series)
+        request, profile = self.request(
+            series, start, end, strategy=strategy, sla=sla, partial_ok=partial_ok, as_of=as_of
+        )
+        shows = parts.progress if progress is None else progress
+        return FetchContext(profile, initial_state(request, profile.grid), opened, fill, on_progress, shows)
+
+    def request(
+        self,
+        series: str | SeriesId,
+        start: Any,
+        end: Any = None,
+        *,
+        strategy: str = "FAIL_FAST",
+        sla: SLAPolicy | None = None,
+        partial_ok: bool | None = None,
+        as_of: Any = None,
+    ) -> tuple[Request, SeriesProfile]:
+        """What is asked for, and the profile of its series."""
+        parts, name = self.parts, series_of(series)
+        point = None if as_of is None else to_ns(as_of, name="as_of")
+        profile = parts.profiles.of(name) if point is None else parts.profiles.at(name, point)
+        first = to_ns(start, name="start")
+        last = None if end is None else to_ns(end, name="end")
+        if 0 <= first < SMALL_INT:
+            warn_of_small_ints(start, end)
+        request = request_of(
+            name,
+            profile.grid,
+            first,
+            last,
+            now=parts.clock.now(),
+            strategy=strategy_named(strategy),
+            sla=sla or profile.sla,
+            partial_ok=self.is_partial(partial_ok),
+            as_of=point,
+        )
+        return request, profile
+
+    def is_partial(self, partial_ok: bool | None) -> bool:
+        """What the caller says, else what the provider was made with."""
+        return self.parts.partial_ok if partial_ok is None else partial_ok
+
+    # -- driving ----------------------------------------------------------------------------------------
+
+    def cached(
+        self, series: str | SeriesId, start: Any, end: Any, options: FetchOptions, *, began: float
+    ) -> tuple[FetchContext, Finish | None]:
+        """A request opened, and its end if the cache holds all of it. began: see `open`."""
+        self.parts.watch.look()
+        return self.opened_cached(series, start, end, options, began=began)
+
+    def opened_cached(
+        self,
+        series: str | SeriesId,
+        start: Any,
+        end: Any,
+        options: FetchOptions,
+        *,
+        began: float | None = None,
+    ) -> tuple[FetchContext, Finish | None]:
+        """As `cached`, where the store was just looked at."""
+        context = self.open(series, start, end, began=began, **options)
+        return context, self.parts.executor.drive_local(context, tiers=(Tier.CACHE,))
+
+    @cached_property
+    def _asking(self) -> Asking:
+        """The steps that ask somebody. Used on the provider's loop alone, and loaded there.
+
+        What cache and store answer does without asyncio, and without all that talks to vendors and feeds.
+        """
+        from qmtl.runtime.sdk.fetch_asking import Asking
+
+        return Asking(self.parts.executor)
+
+    async def driven(self, context: FetchContext) -> Finish:
+        """The request to its end, on the provider's loop, with what a person sees meanwhile."""
+        async with self._watched(context):
+            return await self._asking.drive(context)
+
+    def to_fill(
+        self,
+        series: str | SeriesId,
+        start: Any,
+        end: Any,
+        on_progress: OnProgress | None = None,
+        progress: bool | None = None,
+    ) -> tuple[FetchContext, Finish | None]:
+        """A backfill of the closed bars that nobody has answered for; its end, if there are none.
+
+        No budget ends it: it is asked for because it takes long. Raises `InvalidRequestError` if nobody could
+        be asked.
+        """
+        context = self.open(
+            series, start, end, "AUTO_BACKFILL", partial_ok=True, on_progress=on_progress, progress=progress
+        )
+        self.vendor_of(context.profile)
+        request = context.state.request._replace(strategy=FILL_STORE, sla=None)
+        context.state = initial_state(request, context.profile.grid)
+        return context, self.parts.executor.drive_local(context)
+
+    def states_after(self, context: FetchContext, finish: Finish) -> BarStates:
+        """The states of the bars after a backfill. Raises what the vendor raised."""
+        if finish.failure is not None:
+            raise finish.failure
+        assert context.states is not None  # the store is scanned first and last
+        return context.states
+
+    async def filled(
+        self, context: FetchContext, vendor: Vendor, cells: Coverage, **options: Any
+    ) -> BackfillResult:
+        """A backfill of `cells`, on the provider's loop, with what a person sees meanwhile."""
+        async with self._watched(context):
+            return await self._asking.fill(context, vendor, cells, **options)
+
+    @asynccontextmanager
+    async def _watched(self, context: FetchContext) -> AsyncIterator[None]:
+        if not context.shows_progress:
+            yield
+            return
+        from qmtl.runtime.sdk.progress import BOARD  # needed only where somebody is asked
+
+        async with BOARD.showing(context.profile.series, context.on_progress) as context.on_progress:
+            yield
+
+    # -- answering --------------------------------------------------------------------------------------
+
+    def answer(self, context: FetchContext, finish: Finish) -> FetchResult:
+        """The result, or the error; work that goes on behind it is started."""
+        parts = self.parts
+        end = parts.executor.ended(context, finish)
+        try:
+            self.last = result = parts.results.answer(end, parts.watch.version)
+            if parts.schemas.wants_flush:
+                self._flush_observations()
+            if finish.behind:
+                result = replace(result, pending=self._ask_behind(context, finish.behind))
+            return result
+        finally:
+            parts.results.close(end)
+
+    def _flush_observations(self) -> None:
+        """To a store beside us at once; over the network behind the answer."""
+        schemas = self.parts.schemas
+        if schemas.is_local:
+            schemas.flush()
+        else:
+            import asyncio  # needed only beside a registry
+
+            schemas.flushing()
+            self.parts.loop.submit(asyncio.to_thread(schemas.flush))
+
+    def _ask_behind(self, context: FetchContext, missing: Coverage) -> Pending:
+        vendor, parts = context.profile.vendor, self.parts
+        if vendor is None:
+            return Pending(None)
+
+        async def ask() -> None:
+            await self._asking.fill(context, vendor, missing)
+
+        future = parts.loop.submit(ask())
+        parts.life.behind.add(future)
+        future.add_done_callback(parts.life.behind.discard)
+        return Pending(future)
+
+    # -- looking ----------------------------------------------------------------------------------------
+
+    def coverage(
+        self, series: str | SeriesId, start: Any, end: Any = None, *, as_of: Any = None
+    ) -> BarStates:
+        """The five states of each bar of the range, as the store knows them."""
+        request, profile = self.request(series, start, end, partial_ok=True, as_of=as_of)
+        return scan_coverage(
+            self.parts.store,
+            request.series,
+            request.span,
+            profile.grid,
+            now=self.parts.clock.now(),
+            as_of=request.as_of,
+        )
+
+    def vendor_of(self, profile: SeriesProfile) -> Vendor:
+        """Raises `InvalidRequestError` if no vendor serves the series."""
+        if profile.vendor is None:
+            why, next_step = self.parts.profiles.table.unserved(profile.series)
+            raise InvalidRequestError(
+                "no vendor serves this series", series=profile.series, why=why, next_step=next_step
+            )
+        return profile.vendor
+
+
+def series_of(series: str | SeriesId) -> SeriesId:
+    """The series of a node id. Raises `InvalidRequestError`."""
+    if isinstance(series, SeriesId):
+        return series
+    if not isinstance(series, str):
+        raise InvalidRequestError(
+            f"{series!r} is not a node id", next_step="give a text such as ohlcv:binance:BTC/USDT:1m"
+        )
+    return SeriesId.parse(series)

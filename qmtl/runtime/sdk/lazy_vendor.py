@@ -1,0 +1,36 @@
+"""A vendor that is made when it is first asked: until then a slip in its settings concerns nobody."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from functools import cached_property
+
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.vendors.base import Page, Vendor
+
+
+class LazyVendor:
+    """Stands for the vendor of this name that `make` gives; asking it raises what `make` raises."""
+
+    def __init__(self, name: str, make: Callable[[], Vendor]) -> None:
+        self.name = name
+        self._make = make
+
+    @cached_property
+    def _vendor(self) -> Vendor:
+        return self._make()
+
+    def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
+        return self._vendor.pages(series, span)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it was ever asked; if not, there is nothing to close."""
+        return "_vendor" in vars(self)
+
+    async def aclose(self) -> None:
+        if self.is_made:
+            from qmtl.runtime.ingest.foreign import close  # loads asyncio
+
+            await close(self._vendor)

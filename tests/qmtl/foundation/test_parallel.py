@@ -1,0 +1,41 @@
+"""Many chunks at once: in order, few ahead of the reader, and nothing lost when one fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from qmtl.foundation.parallel import in_parallel
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 200])
+def test_results_come_in_order(count: int) -> None:
+    assert list(in_parallel(lambda n: n * n, range(count))) == [n * n for n in range(count)]
+
+
+def test_few_items_are_taken_ahead() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(1_000):
+            taken.append(number)
+            yield number
+
+    results = in_parallel(lambda n: n, items())
+    assert next(results) == 0
+    assert len(taken) < 50
+    results.close()
+
+
+def test_a_failure_reaches_the_reader_and_the_threads_end() -> None:
+    def work(number: int) -> int:
+        if number == 30:
+            raise ValueError("the thirtieth")
+        return number
+
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="the thirtieth"):
+        list(in_parallel(work, range(100)))
+    assert threading.active_count() == before

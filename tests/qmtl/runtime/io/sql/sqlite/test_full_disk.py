@@ -1,0 +1,91 @@
+"""On a disk without any room, what a store holds can be read; a write says that there is no room."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from qmtl.foundation.errors import StoreError
+from qmtl.foundation.timeline import Coverage
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.store.values import Write
+from qmtl.runtime.testing.store_model import SERIES
+from qmtl.runtime.testing.store_suites.bars import minutes, some_bars
+
+BARS = some_bars(0, 100)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this user cannot mount a file system")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(place: Path) -> None:
+    with (place / "filling").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(512))
+    assert shutil.disk_usage(place).free == 0
+
+
+@pytest.fixture
+def full(small: Path) -> Path:
+    with EmbeddedStore(small / "store") as store:
+        store.commit(SERIES, Write("v", 1, BARS, Coverage.of(minutes(0, 100))))
+    for left in ("bars.sqlite-wal", "bars.sqlite-shm"):
+        (small / "store" / left).unlink(missing_ok=True)
+    fill(small)
+    return small / "store"
+
+
+def test_a_full_disk_is_read(full: Path) -> None:
+    for read_only in (False, True):
+        with EmbeddedStore(full, read_only=read_only) as store:
+            assert store.read(SERIES, minutes(0, 100)).frame.equals(BARS)
+            assert len(store.commits(SERIES)) == 1
+            assert store.verify().is_sound
+
+
+def test_a_write_says_that_there_is_no_room(full: Path) -> None:
+    with EmbeddedStore(full) as store, pytest.raises(StoreError, match="no room left for the store"):
+        store.commit(SERIES, Write("v", 2, some_bars(100, 1)))
+    with EmbeddedStore(full) as store, pytest.raises(StoreError) as refused:
+        store.compact()
+    assert "bytes beside bars.sqlite" in str(refused.value.why)
+    (full.parent / "filling").unlink()
+    with EmbeddedStore(full) as store:
+        store.commit(SERIES, Write("v", 2, some_bars(100, 1), Coverage.of(minutes(100, 101))))
+        assert store.read(SERIES, minutes(0, 101)).frame.equals(some_bars(0, 101))
+
+
+def test_commits_in_the_log_need_room_to_be_read(small: Path) -> None:
+    folder = small / "store"
+    child = os.fork()
+    if not child:
+        store = EmbeddedStore(folder)
+        store.commit(SERIES, Write("v", 1, BARS, Coverage.of(minutes(0, 100))))
+        os._exit(0)  # as a process that is killed leaves it
+    os.waitpid(child, 0)
+    assert (folder / "bars.sqlite-wal").stat().st_size > 0
+    (folder / "bars.sqlite-shm").unlink()
+    fill(small)
+    with pytest.raises(StoreError, match="the newest commits cannot be read") as refused:
+        EmbeddedStore(folder)
+    assert refused.value.next_step == "free 32,768 bytes and repeat; nothing is lost"
+    (small / "filling").unlink()
+    with EmbeddedStore(folder) as store:
+        assert store.read(SERIES, minutes(0, 100)).frame.equals(BARS)

@@ -1,0 +1,432 @@
+"""Modules that no test of their own mirrors, by the test that shows them best.
+
+Of several modules that do one thing together, the whole is tested: what a store promises, what a look
+proposes, what the prover concludes. A module that gets a test of its own leaves this list.
+"""
+
+from __future__ import annotations
+
+SHOWN_BY: dict[str, frozenset[str]] = {
+    "runtime/io/store/test_memory.py": frozenset({"runtime/io/store/memory_flags"}),
+    "stories/test_kept_flags.py": frozenset(
+        {
+            "runtime/io/flag_keeper",
+            "runtime/io/sql/kept_flags",
+            "runtime/sdk/flags_check",
+        }
+    ),
+    "foundation/schema/compatibility/avro/test_deviations.py": frozenset(
+        {
+            "foundation/schema/compatibility/avro/reading",
+        }
+    ),
+    "foundation/schema/compatibility/avro/test_meaning.py": frozenset(
+        {
+            "foundation/schema/compatibility/avro/logical",
+        }
+    ),
+    "foundation/schema/compatibility/avro/test_references.py": frozenset(
+        {
+            "foundation/schema/compatibility/avro/confirmation",
+        }
+    ),
+    "foundation/schema/compatibility/avro/test_resolution_rules.py": frozenset(
+        {
+            "foundation/schema/compatibility/avro/matching",
+            "foundation/schema/compatibility/avro/names",
+            "foundation/schema/compatibility/avro/positions",
+            "foundation/schema/compatibility/avro/rendering",
+            "foundation/schema/compatibility/avro/resolution",
+            "foundation/schema/compatibility/avro/smallest",
+            "foundation/schema/compatibility/avro/understanding",
+        }
+    ),
+    "foundation/schema/compatibility/avro/test_rules.py": frozenset(
+        {
+            "foundation/schema/compatibility/avro/engine",
+        }
+    ),
+    "foundation/schema/compatibility/json_schema/regex_language/test_search.py": frozenset(
+        {
+            "foundation/schema/compatibility/json_schema/regex_language/characters",
+        }
+    ),
+    "foundation/schema/compatibility/json_schema/test_corpus.py": frozenset(
+        {
+            "foundation/schema/compatibility/json_schema/compare",
+            "foundation/schema/compatibility/json_schema/instances/arrays",
+            "foundation/schema/compatibility/json_schema/instances/objects",
+            "foundation/schema/compatibility/json_schema/proof/sentences",
+            "foundation/schema/compatibility/json_schema/regex_language/automaton",
+        }
+    ),
+    "foundation/schema/compatibility/json_schema/test_keywords.py": frozenset(
+        {
+            "foundation/schema/compatibility/json_schema/constraints/arrays",
+            "foundation/schema/compatibility/json_schema/constraints/base",
+            "foundation/schema/compatibility/json_schema/constraints/cases",
+            "foundation/schema/compatibility/json_schema/constraints/evaluated",
+            "foundation/schema/compatibility/json_schema/constraints/negation",
+            "foundation/schema/compatibility/json_schema/constraints/numbers",
+            "foundation/schema/compatibility/json_schema/constraints/objects",
+            "foundation/schema/compatibility/json_schema/constraints/strings",
+            "foundation/schema/compatibility/json_schema/dialects",
+            "foundation/schema/compatibility/json_schema/instances/examples",
+            "foundation/schema/compatibility/json_schema/instances/numbers",
+            "foundation/schema/compatibility/json_schema/instances/strings",
+            "foundation/schema/compatibility/json_schema/node",
+            "foundation/schema/compatibility/json_schema/proof/arrays",
+            "foundation/schema/compatibility/json_schema/proof/combinations",
+            "foundation/schema/compatibility/json_schema/proof/failure",
+            "foundation/schema/compatibility/json_schema/proof/numbers",
+            "foundation/schema/compatibility/json_schema/proof/objects",
+            "foundation/schema/compatibility/json_schema/proof/prover",
+            "foundation/schema/compatibility/json_schema/proof/splits",
+            "foundation/schema/compatibility/json_schema/proof/strings",
+            "foundation/schema/compatibility/json_schema/proof/values",
+        }
+    ),
+    "foundation/schema/compatibility/json_schema/test_units.py": frozenset(
+        {
+            "foundation/schema/compatibility/json_schema/cycles",
+            "foundation/schema/compatibility/json_schema/instances/sizes",
+            "foundation/schema/compatibility/json_schema/libraries",
+            "foundation/schema/compatibility/json_schema/proof/units",
+            "foundation/schema/compatibility/json_schema/schema_document",
+        }
+    ),
+    "foundation/schema/compatibility/test_levels.py": frozenset(
+        {
+            "foundation/schema/compatibility/avro/fields",
+            "foundation/schema/compatibility/avro/schema_document",
+            "foundation/schema/compatibility/verdict",
+        }
+    ),
+    "foundation/schema/governance/test_decisions.py": frozenset(
+        {
+            "foundation/schema/governance/reader",
+            "foundation/schema/governance/rollout",
+        }
+    ),
+    "foundation/schema/registry/rest/test_contract.py": frozenset(
+        {
+            "foundation/schema/registry/remote",
+        }
+    ),
+    "foundation/schema/registry/rest/test_faults.py": frozenset(
+        {
+            "foundation/schema/registry/rest/answers",
+            "foundation/schema/registry/rest/connection",
+        }
+    ),
+    "foundation/schema/registry/test_client.py": frozenset(
+        {
+            "foundation/schema/registry/registry_errors",
+            "foundation/schema/registry/rules/configuration",
+            "foundation/schema/registry/rules/deletion",
+            "foundation/schema/registry/rules/modes",
+            "foundation/schema/registry/rules/registration",
+            "foundation/schema/registry/rules/versions",
+        }
+    ),
+    "foundation/schema/wellformed/test_avro.py": frozenset(
+        {
+            "foundation/schema/wellformed/avro_defaults",
+        }
+    ),
+    "interfaces/cli/test_doctor.py": frozenset(
+        {
+            "interfaces/cli/connectivity",
+            "interfaces/cli/examination",
+            "interfaces/cli/vendor_checks",
+        }
+    ),
+    "interfaces/cli/test_fetch.py": frozenset(
+        {
+            "interfaces/cli/console",
+            "interfaces/cli/import_bars",
+            "interfaces/cli/showing",
+            "runtime/io/bar_files/options",
+            "runtime/sdk/lazy_vendor",
+        }
+    ),
+    "interfaces/cli/test_schema.py": frozenset(
+        {
+            "foundation/schema/compatibility/json_schema/constraints/values",
+            "interfaces/cli/schema_audit",
+            "interfaces/cli/schema_checks",
+            "interfaces/cli/schema_context",
+            "interfaces/cli/schema_rollout",
+            "interfaces/cli/schema_showing",
+            "interfaces/cli/session",
+        }
+    ),
+    "runtime/io/bar_files/look/test_any_file.py": frozenset(
+        {
+            "runtime/io/bar_files/decoding",
+            "runtime/io/bar_files/look/refused",
+        }
+    ),
+    "runtime/io/bar_files/look/test_looking.py": frozenset(
+        {
+            "runtime/io/bar_files/look/advice",
+            "runtime/io/bar_files/look/contents",
+            "runtime/io/bar_files/look/encodings",
+            "runtime/io/bar_files/look/sample",
+            "runtime/io/bar_files/look/tables",
+            "runtime/io/bar_files/look/text",
+            "runtime/io/bar_files/look/trial",
+            "runtime/io/bar_files/many",
+            "runtime/io/bar_files/stamps",
+        }
+    ),
+    "runtime/io/bar_files/look/test_more_sources.py": frozenset(
+        {
+            "runtime/io/bar_files/columns",
+            "runtime/io/bar_files/json_tables",
+            "runtime/io/bar_files/look/documents",
+            "runtime/io/bar_files/look/identities",
+            "runtime/io/bar_files/look/times",
+            "runtime/io/bar_files/look/volumes",
+            "runtime/io/bar_files/look/ways",
+            "runtime/io/bar_files/several_series",
+        }
+    ),
+    "runtime/io/bar_files/look/test_written_by_programs.py": frozenset(
+        {
+            "runtime/io/bar_files/look/looks",
+            "runtime/io/bar_files/look/proposals",
+            "runtime/io/bar_files/look/roles",
+            "runtime/io/bar_files/look/values",
+        }
+    ),
+    "runtime/io/bar_files/test_labels.py": frozenset(
+        {
+            "runtime/io/bar_files/look/given",
+            "runtime/io/bar_files/look/layout",
+        }
+    ),
+    "runtime/io/bar_files/test_reading.py": frozenset(
+        {
+            "runtime/io/bar_files/delimited",
+            "runtime/io/bar_files/refusing",
+            "runtime/io/bar_files/tables",
+            "runtime/io/bar_files/unpacking",
+        }
+    ),
+    "runtime/io/bar_files/test_sources.py": frozenset(
+        {
+            "runtime/io/bar_files/collecting",
+            "runtime/io/bar_files/contents",
+        }
+    ),
+    "runtime/io/sql/sqlite/test_damage.py": frozenset(
+        {
+            "runtime/io/sql/commits",
+            "runtime/io/sql/repair",
+            "runtime/io/sql/retraction",
+            "runtime/io/sql/sqlite/verify",
+            "runtime/io/sql/vanished_rows",
+            "runtime/io/sql/view",
+        }
+    ),
+    "runtime/io/sql/sqlite/test_embedded.py": frozenset(
+        {
+            "runtime/io/sql/archive",
+            "runtime/io/sql/beside_bars",
+            "runtime/io/sql/deliveries",
+            "runtime/io/sql/governance",
+            "runtime/io/sql/store",
+            "runtime/io/sql/transaction",
+        }
+    ),
+    "runtime/io/sql/sqlite/test_formats.py": frozenset(
+        {
+            "runtime/io/sql/fences",
+            "runtime/io/sql/inventory",
+            "runtime/io/sql/reading",
+            "runtime/io/sql/sqlite/layout",
+        }
+    ),
+    "runtime/io/sql/sqlite/test_opening.py": frozenset(
+        {
+            "runtime/io/sql/dialect",
+            "runtime/io/sql/sqlite/connections",
+            "runtime/io/sql/sqlite/recognition",
+        }
+    ),
+    "runtime/io/sql/sqlite/test_pins.py": frozenset(
+        {
+            "runtime/io/sql/compaction",
+            "runtime/io/sql/database",
+            "runtime/io/sql/facts",
+            "runtime/io/sql/history",
+            "runtime/io/sql/pins",
+            "runtime/io/sql/plans",
+            "runtime/io/sql/sqlite/locks",
+            "runtime/io/sql/sqlite/proofs",
+        }
+    ),
+    "runtime/sdk/test_corrections.py": frozenset(
+        {
+            "runtime/sdk/correcting",
+        }
+    ),
+    "runtime/sdk/test_history_coverage_property.py": frozenset(
+        {
+            "runtime/sdk/history_coverage",
+        }
+    ),
+    "runtime/sdk/test_importing.py": frozenset(
+        {
+            "runtime/io/bar_files/frames",
+            "runtime/sdk/import_commit",
+            "runtime/sdk/import_target",
+            "runtime/sdk/staged_import",
+        }
+    ),
+    "runtime/sdk/test_profile_table.py": frozenset(
+        {
+            "runtime/sdk/sources",
+        }
+    ),
+    "runtime/sdk/test_progress.py": frozenset(
+        {
+            "runtime/sdk/progress_screens",
+        }
+    ),
+    "runtime/sdk/test_schema_enforcer.py": frozenset(
+        {
+            "foundation/schema/registry/records",
+            "foundation/schema/registry/rules/tombstones",
+        }
+    ),
+    "runtime/sdk/test_seamless_provider.py": frozenset(
+        {
+            "runtime/sdk/acceptance",
+            "runtime/sdk/fetch_asking",
+            "runtime/sdk/fetching",
+            "runtime/sdk/local_tiers",
+            "runtime/sdk/provider",
+            "runtime/sdk/results",
+        }
+    ),
+    "runtime/sdk/test_series_declarations.py": frozenset(
+        {
+            "runtime/sdk/declaring",
+        }
+    ),
+    "runtime/sdk/test_several.py": frozenset(
+        {
+            "runtime/sdk/commit_watch",
+            "runtime/sdk/options",
+            "runtime/sdk/results_many",
+        }
+    ),
+    "runtime/sdk/test_wiring.py": frozenset(
+        {
+            "runtime/sdk/fetch_context",
+        }
+    ),
+    "services/registry/test_access.py": frozenset(
+        {
+            "services/http/access",
+            "services/http/serving",
+        }
+    ),
+    "services/registry/test_connections.py": frozenset(
+        {
+            "services/http/connections",
+        }
+    ),
+    "services/registry/test_governance_routes.py": frozenset(
+        {
+            "foundation/schema/registry/rest/records",
+        }
+    ),
+    "services/registry/test_negotiation.py": frozenset(
+        {
+            "services/http/negotiation",
+        }
+    ),
+    "services/registry/test_openapi.py": frozenset(
+        {
+            "services/http/docs_page",
+            "services/http/openapi",
+        }
+    ),
+    "services/registry/test_sameness.py": frozenset(
+        {
+            "foundation/schema/compatibility/avro/sentences",
+            "foundation/schema/compatibility/avro/types",
+            "foundation/schema/compatibility/json_schema/instances/inner_values",
+            "services/http/application",
+            "services/http/errors",
+            "services/http/health",
+            "services/http/layers",
+            "services/http/paths",
+            "services/http/wording",
+            "services/registry/app",
+            "services/registry/bodies",
+            "services/registry/layout",
+            "services/registry/parameters",
+            "services/registry/routes/about",
+            "services/registry/routes/compatibility",
+            "services/registry/routes/schemas",
+            "services/registry/routes/settings",
+            "services/registry/routes/subjects",
+            "services/registry/wire",
+        }
+    ),
+    "services/registry/test_serving.py": frozenset(
+        {
+            "interfaces/cli/serve",
+        }
+    ),
+    "stories/command_line/test_commands.py": frozenset(
+        {
+            "interfaces/cli/export",
+            "interfaces/cli/pins",
+            "interfaces/cli/store",
+        }
+    ),
+    "stories/command_line/test_corrections.py": frozenset(
+        {
+            "interfaces/cli/backfill",
+            "interfaces/cli/commits",
+            "interfaces/cli/coverage",
+            "interfaces/cli/known",
+            "interfaces/cli/refresh",
+            "interfaces/cli/retract",
+            "runtime/sdk/from_settings",
+        }
+    ),
+    "stories/command_line/test_damage.py": frozenset(
+        {
+            "interfaces/cli/copies",
+        }
+    ),
+    "stories/command_line/test_schema_registry.py": frozenset(
+        {
+            "interfaces/cli/check",
+            "runtime/sdk/schema_wiring",
+            "runtime/sdk/stores",
+        }
+    ),
+    "stories/command_line/test_warm_start.py": frozenset(
+        {
+            "interfaces/cli/on_demand",
+        }
+    ),
+    "stories/test_hung_vendors.py": frozenset({}),
+    "stories/test_leaving.py": frozenset(
+        {
+            "runtime/sdk/open_parts",
+        }
+    ),
+    "stories/test_looks.py": frozenset(
+        {
+            "runtime/sdk/receipt",
+        }
+    ),
+}

@@ -1,0 +1,105 @@
+"""A lease expires before its holder opens a fence: whoever opened last may write; the data stay right."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+from polars.testing import assert_frame_equal
+from prometheus_client import CollectorRegistry
+
+from qmtl.foundation.errors import LeaseError, StaleFenceError
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.frames import stamps
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.leases import LeaseKey
+from qmtl.foundation.observability.metrics import Metrics
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.foundation.times import HOUR, MINUTE, to_ns
+from qmtl.runtime.coordination.memory_leases import MemoryLeases
+from qmtl.runtime.coordination.shard_leases import Claimed, Granted, Held, ShardRequest
+from qmtl.runtime.ingest.backfill import Backfill
+from qmtl.runtime.ingest.backfill_result import BackfillResult
+from qmtl.runtime.ingest.settlement import SettlementPolicy
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.store.values import Write
+from qmtl.runtime.testing.clock import FakeClock
+from qmtl.runtime.testing.vendors import ScriptedVendor
+
+SERIES = SeriesId.parse("ohlcv:test:BTC/USDT:1m")
+DAWN = to_ns("2024-01-01")
+SHARD = DAWN // (10_000 * MINUTE)
+
+
+def hours(first: int, last: int) -> Span:
+    return Span(DAWN + first * HOUR, DAWN + last * HOUR)
+
+
+class ExpiringLeases(MemoryLeases):
+    """Once the sleeper is granted a shard, its lease expires, and another worker is granted it."""
+
+    async def claim(self, requests: Sequence[ShardRequest], *, claim_id: str) -> list[Claimed]:
+        answers = await super().claim(requests, claim_id=claim_id)
+        grants = [answer for answer in answers if isinstance(answer, Granted)]
+        await super().fail(grants, why="not renewed in time")
+        await super().claim(requests, claim_id="the other")
+        return answers
+
+
+@pytest.mark.parametrize("sleeper_opens_first", [False, True])
+def test_one_of_two_workers_may_write_and_each_bar_is_a_vendor_s(
+    tmp_path: Path, clock: FakeClock, sleeper_opens_first: bool
+) -> None:
+    leases, vendor = ExpiringLeases(), ScriptedVendor(page_rows=60, delay=1.0)
+    with EmbeddedStore(tmp_path / "bars", clock=clock) as store:
+        open_fence = store.open_fence
+        theirs: dict[int, int] = {}
+
+        def writes(first: int, last: int) -> Write:
+            """What the other worker has from the same vendor."""
+            span = hours(first, last)
+            frame = vendor.bars(SERIES, span)
+            return Write("vendor", clock.now(), frame=frame, answered=Coverage.of(span), fences=theirs)
+
+        def opened(series: SeriesId, shards: Iterable[int], claim_id: str) -> dict[int, int]:
+            """The sleeper wakes up: the other has opened its fence before, or opens it right afterwards."""
+            assert vendor.calls == [], "a vendor is asked only once the fences are open"
+            own = open_fence(series, shards, claim_id) if sleeper_opens_first else {}
+            theirs.update(open_fence(series, [SHARD], "the other"))
+            store.commit(SERIES, writes(0, 1))
+            return own or open_fence(series, shards, claim_id)
+
+        sleeper = Backfill(store, leases, clock, Metrics(CollectorRegistry()), SettlementPolicy())
+        work = partial(
+            sleeper.run,
+            *(SERIES, Grid(SERIES.timeframe), SeriesFacts(), Coverage.of(hours(1, 4)), vendor),
+            BackfillResult("vendor"),
+        )
+        with pytest.MonkeyPatch.context() as patch, asyncio.Runner(loop_factory=clock.new_event_loop) as loop:
+            patch.setattr(store, "open_fence", opened)
+            with pytest.raises(StaleFenceError if sleeper_opens_first else LeaseError):
+                loop.run(work())
+
+        # One hour of the sleeper was committed before it heard that its lease was lost, or none.
+        stored = hours(0, 1 if sleeper_opens_first else 2)
+        assert store.read(SERIES, hours(0, 4)).answered == Coverage.of(stored)
+        before = store.newest()
+        if sleeper_opens_first:
+            store.commit(SERIES, writes(3, 4))
+            assert store.read(SERIES, hours(3, 4)).count == 60
+        else:
+            with pytest.raises(StaleFenceError):
+                store.commit(SERIES, writes(3, 4))
+            assert store.newest() == before
+        frame = store.read(SERIES, hours(0, 4)).frame
+        truth = vendor.bars(SERIES, hours(0, 4))
+        assert_frame_equal(frame, truth.filter(truth["ts"].is_in(frame["ts"].implode())))
+        assert len(set(stamps(frame).tolist())) == frame.height
+        # The lease is the other's still.
+        request = ShardRequest(LeaseKey(store.store_id, SERIES.text, SHARD), EMPTY, 0)
+        (answer,) = asyncio.run(MemoryLeases.claim(leases, [request], claim_id="looking"))
+        assert isinstance(answer, Held)
