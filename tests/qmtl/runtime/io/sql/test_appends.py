@@ -129,6 +129,7 @@ def batches(draw: st.DrawFn) -> list[tuple[SeriesId, Write, str, list[int]]]:
     return parts
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_chunks")
 @given(every=st.lists(batches(), min_size=2, max_size=10))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
