@@ -85,6 +85,12 @@ class Flags:
             return EMPTY_FLAGS
         return Flags(self.ts[first:last], self.codes[first:last], spans, unchecked)
 
+    def moved(self, by: int) -> Flags:
+        """The same flags, so many nanoseconds later."""
+        if self is EMPTY_FLAGS or by == 0:
+            return self
+        return Flags(self.ts + by, self.codes, _moved(self.spans, by), _moved(self.unchecked, by))
+
     def rules(self) -> tuple[str, ...]:
         """The rules that flag something, in catalogue order."""
         present = {RULE_IDS[code] for code in np.unique(self.codes).tolist()} | set(self.spans)
@@ -139,6 +145,10 @@ def _clipped(spans: Mapping[str, Coverage], span: Span) -> Mapping[str, Coverage
         return _NO_SPANS
     cut = {rule: cells.clip(span) for rule, cells in spans.items()}
     return {rule: cells for rule, cells in cut.items() if cells} or _NO_SPANS
+
+
+def _moved(spans: Mapping[str, Coverage], by: int) -> Mapping[str, Coverage]:
+    return {rule: Coverage.from_arrays(cells.starts + by, cells.ends + by) for rule, cells in spans.items()}
 
 
 def _union(parts: list[Mapping[str, Coverage]]) -> Mapping[str, Coverage]:

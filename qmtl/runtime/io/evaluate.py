@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import polars as pl
@@ -21,7 +21,7 @@ from qmtl.runtime.conformance.registered_schema import check as check_schema
 from qmtl.runtime.conformance.rules_key import rules_key
 from qmtl.runtime.io.evaluated_range import EvaluatedRange
 from qmtl.runtime.io.flag_keeper import FlagKeeper
-from qmtl.runtime.io.judged import judged
+from qmtl.runtime.io.judged import judged, judged_together
 from qmtl.runtime.io.store.contract import BarReader
 from qmtl.runtime.io.store.values import Snapshot
 
@@ -89,11 +89,14 @@ def evaluate_many(
         for series, snapshot in snapshots.items()
         if snapshot.flags is None
     )
+    flags = _flags_together(pipeline, by_series, snapshots)
     found = {}
     for series, snapshot in snapshots.items():
         subject = by_series[series]
         is_clean = id(subject.schema) in clean
-        found[series] = judge.judged(subject, snapshot, rules.get(series), is_clean=is_clean)
+        found[series] = judge.judged(
+            subject, snapshot, rules.get(series), flags.get(series), is_clean=is_clean
+        )
     return found
 
 
@@ -114,25 +117,33 @@ class _Judge(NamedTuple):
         return rules_key(self.pipeline.thresholds, subject.grid, subject.facts, subject.schema)
 
     def judged(
-        self, subject: Subject, snapshot: Snapshot, rules: bytes | None, *, is_clean: bool = False
+        self,
+        subject: Subject,
+        snapshot: Snapshot,
+        rules: bytes | None,
+        flags: Flags | None = None,
+        *,
+        is_clean: bool = False,
     ) -> EvaluatedRange:
         """A snapshot that was read with `CONTEXT`, judged.
 
-        is_clean: whether its rows are known not to break the schema.
+        flags: its own, if they are known. is_clean: whether its rows are known not to break the schema.
         """
         series, schema = subject.series, subject.schema
         if snapshot.flags is not None:  # kept of rows alone that do not break the schema
             return _evaluated(subject, snapshot, snapshot.flags, self.now, _unbroken(schema))
-        final, flags = judged(
-            self.store,
-            self.pipeline,
-            series,
-            snapshot,
-            grid=subject.grid,
-            facts=subject.facts,
-            as_of=self.as_of,
-            cancelled=self.cancelled,
-        )
+        final = snapshot
+        if flags is None:
+            final, flags = judged(
+                self.store,
+                self.pipeline,
+                series,
+                snapshot,
+                grid=subject.grid,
+                facts=subject.facts,
+                as_of=self.as_of,
+                cancelled=self.cancelled,
+            )
         # Rows that were read again may be others.
         check = _unbroken(schema) if is_clean and final is snapshot else _checked(final.frame, schema)
         if self.keeper is not None and rules is not None and not check.violations:
@@ -146,6 +157,23 @@ def _unbroken(schema: RegisteredSchema | None) -> SchemaCheck:
 
 def _checked(frame: pl.DataFrame, schema: RegisteredSchema | None) -> SchemaCheck:
     return NOT_CHECKED if schema is None else check_schema(frame, schema)
+
+
+def _flags_together(
+    pipeline: ConformancePipeline,
+    subjects: Mapping[SeriesId, Subject],
+    snapshots: Mapping[SeriesId, Snapshot],
+) -> dict[SeriesId, Flags]:
+    """The flags of the snapshots that can be judged together, as those of series that are alike."""
+    alike: dict[tuple[Grid, SeriesFacts], list[tuple[SeriesId, Snapshot]]] = {}
+    for series, snapshot in snapshots.items():
+        grid, facts = subjects[series].grid, subjects[series].facts
+        if snapshot.flags is None and grid.is_always_open:
+            alike.setdefault((grid, facts), []).append((series, snapshot))
+    flags: dict[SeriesId, Flags] = {}
+    for (grid, facts), same in alike.items():
+        flags |= judged_together(pipeline, same, grid=grid, facts=facts)
+    return flags
 
 
 def _clean_schemas(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.grid import Grid
@@ -61,3 +61,29 @@ def judged(
         answered_behind=snapshot.answered_behind,
     )
     return snapshot, flags.clip(span)
+
+
+def judged_together(
+    pipeline: ConformancePipeline,
+    snapshots: Iterable[tuple[SeriesId, Snapshot]],
+    *,
+    grid: Grid,
+    facts: SeriesFacts,
+) -> dict[SeriesId, Flags]:
+    """The flags of those of some snapshots of one span that are judged alike together.
+
+    They were read with `CONTEXT` rows around them, and are of series with this grid and these facts.
+    """
+    # One series does without.
+    from qmtl.runtime.conformance.together import flags_together, range_to_share
+
+    ranges = {}
+    for series, snapshot in snapshots:
+        rows, first, last = snapshot.rows, snapshot.first, snapshot.first + snapshot.count
+        one = range_to_share(rows, first, last, snapshot.answered_around, grid)
+        if one is not None:
+            ranges[series], span = one, snapshot.span
+    if len(ranges) < 2:
+        return {}
+    found = flags_together(pipeline, ranges.values(), span, grid=grid, facts=facts)
+    return {series: flags for series, flags in zip(ranges, found, strict=True) if flags is not None}

@@ -150,6 +150,8 @@ class Asking:
         if tail is None or not missing:
             return NotThere(Tier.LIVE, 0.0)
         await self._try_declared(context.profile)
+        if context.on_asked is not None:
+            context.on_asked()
         budget = self._executor.local.budget(context, Tier.LIVE)
         failure: QmtlError | None = None
         breach: Breach | None = None

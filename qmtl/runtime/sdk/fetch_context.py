@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +23,7 @@ class FetchContext:
 
     opened: `clock.monotonic()` when the call began. evaluated: what was read last; states: the same, where no
     rows are read. read_at: the newest commit then. backfill: what the vendor did. tail: the live feed, while
-    it is listened to.
+    it is listened to. on_asked: called when vendors are done, and only live bars are waited for.
     """
 
     profile: SeriesProfile
@@ -36,6 +37,7 @@ class FetchContext:
     read_at: ReadAt = NEVER_READ
     backfill: BackfillResult | None = None
     tail: Tail | None = None
+    on_asked: Callable[[], None] | None = None
 
     @property
     def changed_data(self) -> bool:

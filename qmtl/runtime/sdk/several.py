@@ -14,6 +14,7 @@ from qmtl.foundation.states import BarStates
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import to_ns
 from qmtl.runtime.ingest.backfill_result import OnProgress
+from qmtl.runtime.ingest.threads import in_thread
 from qmtl.runtime.planning.fetch_state import Finish
 from qmtl.runtime.sdk.fetch_context import FetchContext
 from qmtl.runtime.sdk.fetching import Fetcher
@@ -24,7 +25,7 @@ from qmtl.runtime.sdk.results_many import BackfillManyResult, FetchManyResult
 
 T = TypeVar("T")
 
-# How many series are under way at once.
+# How many series ask a vendor at once; any number wait for live bars.
 AT_ONCE = 8
 
 
@@ -130,10 +131,12 @@ class Panel:
     async def finished(self) -> FetchManyResult:
         """All answers, on the provider's own loop: what is cancelled there has ended when that is known."""
 
-        async def one(name: str) -> FetchResult:
+        async def one(name: str, place: Place) -> FetchResult:
             context = self.waiting[name]
+            # Bars that close together are committed together only if all who wait for them listen.
+            context.on_asked = place.leave
             finish = await self._fetcher.driven(context)
-            return await asyncio.to_thread(self._fetcher.answer, context, finish)
+            return await in_thread(self._fetcher.answer, context, finish)
 
         results, errors = await for_each(self.waiting, one, partial_ok=self._is_partial)
         self.results |= results
@@ -162,7 +165,7 @@ def backfill_each(
     names = names_of(series, face="backfill")
     check_common(start, end, {})
 
-    async def one(name: str) -> BarStates:
+    async def one(name: str, _: Place) -> BarStates:
         context, finish = await asyncio.to_thread(fetcher.to_fill, name, start, end, on_progress, progress)
         if finish is None:
             finish = await fetcher.driven(context)
@@ -200,21 +203,45 @@ def names_of(series: Iterable[str | SeriesId], *, face: str) -> list[str]:
     return list(dict.fromkeys(map(str, every)))
 
 
+class Place:
+    """One of the places of those who work at once: taken until the work has ended, or left before."""
+
+    def __init__(self, room: asyncio.Semaphore) -> None:
+        self._room = room
+        self._is_taken = False
+
+    async def __aenter__(self) -> Place:
+        await self._room.acquire()
+        self._is_taken = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Let another one work; more calls change nothing."""
+        if self._is_taken:
+            self._is_taken = False
+            self._room.release()
+
+
 async def for_each(
-    names: Iterable[str], work: Callable[[str], Awaitable[T]], *, partial_ok: bool
+    names: Iterable[str], work: Callable[[str, Place], Awaitable[T]], *, partial_ok: bool
 ) -> tuple[dict[str, T], dict[str, QmtlError]]:
     """The result of `work` per name, and with `partial_ok` the error of each that failed; in order.
 
-    Without it the first error cancels the others, and is raised when they have come to their end; those that
-    failed meanwhile stand in its `others`.
+    `AT_ONCE` of them are under way at once, and those that have left their place.
+
+    Without `partial_ok` the first error cancels the others, and is raised when they have come to their end;
+    those that failed meanwhile stand in its `others`.
     """
     room = asyncio.Semaphore(AT_ONCE)
     errors: dict[str, QmtlError] = {}
 
     async def one(name: str) -> T | None:
-        async with room:
+        async with Place(room) as place:
             try:
-                return await work(name)
+                return await work(name, place)
             except QmtlError as error:
                 if not partial_ok:
                     raise

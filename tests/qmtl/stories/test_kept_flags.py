@@ -211,7 +211,7 @@ def test_another_process_does_not_check_again(make: Make, judged: list[int], nam
     first = make()
     filled(first, *names)
     before = fetched(first)
-    assert len(judged) == len(names)
+    assert len(judged) == 1, "all of them at once"
     first.close()
     second = make()
     part = Span(START + DAY // 4, START + DAY // 2)
@@ -220,10 +220,10 @@ def test_another_process_does_not_check_again(make: Make, judged: list[int], nam
         assert new.report.to_json()["findings"] == old.report.to_json()["findings"] != []
         assert new.receipt.fingerprint == old.receipt.fingerprint
     fetched(make(), part)
-    assert len(judged) == len(names), "the rules had nothing to do"
+    assert len(judged) == 1, "the rules had nothing to do"
     second.store.commit(names[0], Write("test", 2, frame=before[0].frame[:1].with_columns(volume=1.0)))
     fetched(make())
-    assert len(judged) == len(names) + 1
+    assert len(judged) == 2
 
 
 def test_bars_that_have_just_come_are_checked_again(make: Make, clock: FakeClock, judged: list[int]) -> None:

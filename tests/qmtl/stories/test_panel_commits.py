@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from qmtl.foundation.leases import LeaseKey
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
-from qmtl.foundation.times import HOUR, MINUTE
+from qmtl.foundation.times import HOUR, MINUTE, SECOND
 from qmtl.runtime.coordination.local_leases import LocalLeases
 from qmtl.runtime.coordination.shard_leases import Claimed, Granted, Held, ShardRequest
 from qmtl.runtime.coordination.shards import shard_numbers
@@ -123,25 +123,41 @@ def test_chunks_of_a_panel_share_transactions_and_stay_claimed_until_then(make: 
         assert all(isinstance(one, Granted) for one in claims(folder, store.store_id, name))
 
 
-def test_bars_that_close_together_are_one_transaction(make: Make, store: Watched, clock: FakeClock) -> None:
-    names = NAMES[:AT_ONCE]
+@pytest.mark.parametrize("count", [AT_ONCE, 100])
+def test_bars_that_close_together_are_one_transaction(
+    make: Make, store: Watched, clock: FakeClock, count: int
+) -> None:
+    """However many series ask a vendor at once: all wait for the last bar together."""
+    names = [f"ohlcv:panel:T{number:03}/USDT:1m" for number in range(count)]
     now = clock.now()
     last = Span(now // MINUTE * MINUTE - MINUTE, now // MINUTE * MINUTE)
     span = Span(last.start - HOUR, last.end)
+    asking: list[int] = [0]
+    listening: list[int] = [0]
 
     class Lagging(ScriptedVendor):
         """Does not answer for the last bar yet."""
 
         async def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
-            async for page in super().pages(series, Span(span.start, last.start)):
-                yield page
+            asking.append(asking[-1] + 1)
+            try:
+                await asyncio.sleep(0.01)
+                async for page in super().pages(series, Span(span.start, last.start)):
+                    yield page
+            finally:
+                asking.append(asking[-1] - 1)
 
     class Feed:
-        """Each series closes its last bar five seconds from now."""
+        """Each series closes its last bar five seconds from the beginning."""
 
         async def bars(self, series: SeriesId) -> AsyncIterator[Update]:
-            async for update in ScriptedFeed([Deliver(5.0, synthetic_bars(series, last))]).bars(series):
-                yield update
+            listening.append(listening[-1] + 1)
+            left = (now - clock.now()) / SECOND + 5.0
+            try:
+                async for update in ScriptedFeed([Deliver(left, synthetic_bars(series, last))]).bars(series):
+                    yield update
+            finally:
+                listening.append(listening[-1] - 1)
 
     provider = make(Lagging(), store=store, live=Feed())
     answer = provider.fetch_many(names, *span)
@@ -149,6 +165,9 @@ def test_bars_that_close_together_are_one_transaction(make: Make, store: Watched
     for name in names:
         assert answer[name].frame["ts"].to_physical()[-1] == last.start
     assert sorted(store.transactions[-1]) == names, "all last bars, and nothing else"
+    assert max(asking) == AT_ONCE
+    assert max(listening) == count
+    assert (asking[-1], listening[-1]) == (0, 0)
 
 
 def test_a_panel_that_is_killed_has_what_it_acknowledged(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ class Snapshot:
 
 
 def _answered(answers: Iterable[CoverageRecord]) -> Coverage:
-    return Coverage((a.start, a.end) for a in answers if a.outcome == "answered")
+    return Coverage.of(*(Span(a.start, a.end) for a in answers if a.outcome == "answered"))
 
 
 class Judged(NamedTuple):

@@ -71,6 +71,18 @@ def test_a_clip_keeps_what_opens_within(
     )
 
 
+@given(found, cells, cells, st.integers(-30, 30))
+def test_moved_flags_are_those_of_later_bars(
+    by_rule: dict[str, set[int]], silent: set[int], unchecked: set[int], by: int
+) -> None:
+    def later(instants: set[int]) -> set[int]:
+        return {at + by for at in instants}
+
+    moved = make(by_rule, silent, unchecked).moved(by)
+    assert moved == make({rule: later(ts) for rule, ts in by_rule.items()}, later(silent), later(unchecked))
+    assert (moved is EMPTY_FLAGS) == (make(by_rule, silent, unchecked) is EMPTY_FLAGS)
+
+
 @given(found, cells, cells, st.lists(st.integers(0, 20), max_size=3))
 def test_parts_that_follow_one_another_join_to_the_whole(
     by_rule: dict[str, set[int]], silent: set[int], unchecked: set[int], cuts: list[int]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import HOUR, MINUTE, to_ns
+from qmtl.runtime.conformance.flags import Flags
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.registered_schema import (
     NOT_CHECKED,
@@ -29,6 +35,7 @@ from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.sdk.schema_enforcer import own
 from qmtl.runtime.testing.bars import synthetic_bars
 from qmtl.runtime.testing.clock import FakeClock
+from tests.qmtl.runtime.io.test_judged import market
 
 SERIES = SeriesId.parse("ohlcv:test:BTC/USDT:1m")
 GRID, FACTS, PIPELINE = Grid(SERIES.timeframe), SeriesFacts(), ConformancePipeline()
@@ -149,3 +156,88 @@ def test_series_that_share_a_schema_are_checked_as_each_alone(most: float) -> No
         failed.append(found.check.failed_rows(found.frame))
         assert failed[-1] == alone.check.failed_rows(alone.frame)
     assert failed == [60 if most == 0.0 else 0, 0, 0, 0]
+
+
+KINDS = [SeriesFacts(), SeriesFacts(), SeriesFacts(allow_nonpositive=True), SeriesFacts(has_volume=False)]
+TIMEFRAMES = ["1m", "1m", "1m", "5m"]
+minutes = st.integers(0, 3_000)
+
+
+class Counting(ConformancePipeline):
+    """Counts how often all rules are run."""
+
+    calls = 0
+
+    def flag(self, rows: pl.DataFrame, **given: Any) -> Flags:
+        self.calls += 1
+        return super().flag(rows, **given)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 10_000),
+            st.sampled_from(KINDS),
+            st.sampled_from(TIMEFRAMES),
+            st.one_of(st.just([0, 3_000]), st.lists(minutes, min_size=2, max_size=6, unique=True)),
+        ),
+        min_size=2,
+        max_size=8,
+    ),
+    st.integers(0, 2_400),
+    st.integers(1, 1_500),
+)
+def test_several_are_evaluated_as_each_alone(
+    made: list[tuple[int, SeriesFacts, str, list[int]]], first: int, count: int
+) -> None:
+    """With faults of every kind, other facts and timeframes, and stretches that nobody has answered for."""
+    store, part = MemoryStore(clock=FakeClock(NOW)), Span(first * MINUTE, (first + count) * MINUTE)
+    subjects = []
+    for number, (seed, facts, timeframe, edges) in enumerate(made):
+        series = SeriesId.parse(f"ohlcv:test:S{number}:{timeframe}")
+        frame = market(seed, 3_000)
+        if timeframe == "5m":
+            frame = frame.filter(frame["ts"].dt.minute() % 5 == 0)
+        edges = sorted(edge // 5 * 5 for edge in edges)
+        answered = Coverage(
+            (a * MINUTE, b * MINUTE) for a, b in zip(edges[::2], edges[1::2], strict=False) if a < b
+        )
+        frame = frame.filter(pl.Series(answered.holds(stamps(frame)), dtype=pl.Boolean))
+        store.commit(series, Write("v", NOW, frame, answered))
+        subjects.append(Subject(series, Grid(series.timeframe), facts, own("ohlcv")))
+    part = Grid(SeriesId.parse("ohlcv:test:A:5m").timeframe).align(part)
+    counting = Counting()
+    together = evaluate_many(store, counting, subjects, part, now=NOW)
+    event(f"some judged together: {counting.calls < len(subjects)}")
+    for subject in subjects:
+        alone = evaluate(
+            store,
+            PIPELINE,
+            subject.series,
+            part,
+            grid=subject.grid,
+            facts=subject.facts,
+            schema=subject.schema,
+            now=NOW,
+        )
+        found = together[subject.series]
+        event(f"flags: {bool(alone.flags)}")
+        assert found.flags == alone.flags
+        assert found.states == alone.states
+        assert_frame_equal(found.frame, alone.frame)
+        assert found.check.violations == alone.check.violations
+
+
+def test_rules_run_once_for_series_that_are_alike() -> None:
+    """A and B are; of C the facts differ, and of D the first row is asked for."""
+    store, subjects = MemoryStore(clock=FakeClock(NOW)), []
+    for symbol in "ABCD":
+        series = SeriesId.parse(f"ohlcv:test:{symbol}/USDT:1m")
+        written = span(120 if symbol == "D" else 0, 600)
+        store.commit(series, Write("v", NOW, synthetic_bars(series, written), Coverage.of(written)))
+        facts = SeriesFacts(allow_nonpositive=True) if symbol == "C" else FACTS
+        subjects.append(Subject(series, GRID, facts, None))
+    counting = Counting()
+    evaluate_many(store, counting, subjects, span(120, 240), now=NOW)
+    assert counting.calls == 3

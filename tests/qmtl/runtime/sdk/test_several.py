@@ -24,7 +24,7 @@ from qmtl.runtime.io.store.memory import MemoryStore
 from qmtl.runtime.io.vendors.base import Page
 from qmtl.runtime.sdk.profile_table import ProfileRow
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
-from qmtl.runtime.sdk.several import for_each
+from qmtl.runtime.sdk.several import AT_ONCE, Place, for_each
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.store_proxy import StoreProxy
 from qmtl.runtime.testing.vendors import Change, Raise, ScriptedVendor
@@ -157,8 +157,49 @@ def test_without_it_the_first_error_is_raised_when_the_others_have_ended(make: M
     assert calls.fetch(A, *SPAN).frame.height == 240
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+def test_who_has_left_a_place_makes_room_for_one_more(leaves: bool) -> None:
+    begun: list[str] = []
+
+    async def work(name: str, place: Place) -> None:
+        begun.append(name)
+        if leaves:
+            place.leave()
+            place.leave()
+        await asyncio.get_running_loop().create_future()
+
+    async def story() -> None:
+        names = [str(number) for number in range(3 * AT_ONCE)]
+        every = asyncio.ensure_future(for_each(names, work, partial_ok=True))
+        for _ in range(10 * len(names)):
+            await asyncio.sleep(0)
+        assert begun == (names if leaves else names[:AT_ONCE])
+        every.cancel()
+        await asyncio.wait({every})
+
+    asyncio.run(story())
+
+
+def test_no_more_work_at_once_than_there_are_places() -> None:
+    """Also once some have left theirs before the end."""
+    at_work, most = 0, 0
+
+    async def work(name: str, place: Place) -> None:
+        nonlocal at_work, most
+        at_work, most = at_work + 1, max(most, at_work + 1)
+        await asyncio.sleep(0)
+        at_work -= 1
+        if int(name) % 2:
+            place.leave()
+            await asyncio.sleep(0)
+
+    names = [str(number) for number in range(5 * AT_ONCE)]
+    asyncio.run(for_each(names, work, partial_ok=False))
+    assert most == AT_ONCE
+
+
 def test_errors_of_those_that_were_cancelled_are_listed() -> None:
-    async def work(name: str) -> None:
+    async def work(name: str, _: Place) -> None:
         if name == "first":
             await asyncio.sleep(0)
             raise qmtl.SourceUnavailableError("down", source="x", series=A)
