@@ -108,6 +108,21 @@ class Violation(NamedTuple):
     message: str
     rows: Int64Array | None
 
+    # A tuple would ask whether one array equals another, and get an array.
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Violation)
+            and self[:3] == other[:3]
+            and (self.rows is None) == (other.rows is None)
+            and np.array_equal(self.rows, other.rows)  # type: ignore[arg-type]  # None equals None
+        )
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self[:3])
+
     def within(self, span: Span) -> Violation | None:
         """The part that concerns bars that open within `span`, if any."""
         if self.rows is None:
