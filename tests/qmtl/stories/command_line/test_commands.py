@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from qmtl.foundation import times
 from qmtl.foundation.errors import SourceUnavailableError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
@@ -237,6 +238,24 @@ def test_a_part_is_exported(cli: CommandLine) -> None:
     assert result.exit_code == 0, result.output
     assert pl.read_parquet(path).equals(day_of_bars()[720:780])
     assert cli.run("export", "ohlcv:test:NONE:1m", "-o", path).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("export", SERIES, "--as-of", "1704067200", "-o", "out.csv"),
+        ("diff", SERIES, "1704067200", "2024-02-01"),
+        ("fetch", SERIES, *DAY, "--as-of", "1704067200", "--partial-ok"),
+        ("store", "pin", "then", "--as-of", "1704067200"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_commit_time_in_seconds_is_noted(
+    cli: CommandLine, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(times, "_small_int_seen", False)
+    cli.run("import", csv_of(cli.folder, day_of_bars()), "--series", SERIES)
+    assert "the int 1704067200 is nanoseconds, which is 1970-01-01" in cli.run(*words).stderr
 
 
 # -- reports
