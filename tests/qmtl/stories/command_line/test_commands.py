@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -291,6 +292,20 @@ def test_a_warning_is_shown_accepted_and_then_silent(cli: CommandLine) -> None:
     assert cli.run(*fetch).exit_code == 0
     again = cli.json("reports", "accept", SERIES, "--start", DAY[0], "--end", DAY[1])
     assert all(one["new"] == 0 for one in again["accepted"])
+
+
+def test_what_a_refused_fetch_advises_can_be_run_as_it_is_written(cli: CommandLine) -> None:
+    spiky(cli)
+    later = synthetic_bars(SeriesId.parse(SERIES), Span(SPAN.end, SPAN.end + SPAN.length))
+    cli.run("import", csv_of(cli.folder, later), "--series", SERIES)  # the newest report is of this day
+    fetch = ("fetch", SERIES, *DAY, "--strategy", "FAIL_FAST")
+    advised = re.findall(r"'qmtl (reports .*?)'", cli.run(*fetch).stderr.replace("\n", " "))
+    assert [words.split()[1] for words in advised] == ["show", "accept"]
+    for words in advised:
+        done = cli.run(*words.split())
+        assert done.exit_code == 0, done.output
+    assert "quality.price_spike" in done.stdout
+    assert cli.run(*fetch).exit_code == 0
 
 
 def test_only_the_named_rule_is_accepted(cli: CommandLine) -> None:
