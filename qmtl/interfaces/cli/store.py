@@ -94,8 +94,9 @@ def declare(
             "nothing is declared", series=name, next_step="give --calendar, --anchor, ..."
         )
     with session.open_store() as store:
-        facts = SeriesFacts.from_mapping({**(store.facts(name) or SeriesFacts()).to_mapping(), **declared})
-        try_declaration(store, name, SeriesDeclarations(store).grid(name, facts), facts)
+        stored = store.facts(name)
+        facts = SeriesFacts.from_mapping({**(stored or SeriesFacts()).to_mapping(), **declared})
+        try_declaration(store, name, SeriesDeclarations(store).grid(name, facts), facts, stored)
         store.declare(name, facts)
     session.show(f"{name}: calendar {facts.calendar_name}, anchor {facts.anchor or 'clock'}")
     session.emit({"series": str(name), **asdict(facts)})
