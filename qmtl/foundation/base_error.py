@@ -29,6 +29,9 @@ class QmtlError(Exception):
     that apply as well, in the order in which they would have been raised: this one is the first of them.
     `str()` gives the whole message, ready for a person. Options and verbs of the Python API stand in
     backquotes, as `partial_ok=True` and `backfill(...)`, so that other faces can put it in their own words.
+
+    Two errors are equal if they are of one kind with the same facts, so that one equals its pickled or deep
+    copy. Cause and traceback are not compared; they do not travel.
     """
 
     def __init__(
@@ -72,6 +75,15 @@ class QmtlError(Exception):
             whose = "" if other.series in (None, self.series) else f"{other.series}: "
             text += f"\n  also:   {whose}{other.what}"
         return text
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, QmtlError):
+            return NotImplemented
+        return type(self) is type(other) and self.args == other.args and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        # Only of what stays: facts such as the path of a store are added where they are known.
+        return hash((type(self), self.args))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions cross process borders in test runners and pools; the default only keeps `args`.

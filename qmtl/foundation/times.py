@@ -39,8 +39,10 @@ class SmallIntWarning(UserWarning):
     """Ints that are probably seconds, ms or us were read as nanoseconds. Warned once per process."""
 
 
-def warn_of_small_ints(*given: Any) -> None:
-    """Warn if all ints of a request lie in the first months of 1970, where there are no bars.
+def warn_of_small_ints(*given: Any, stacklevel: int = 5) -> None:
+    """Warn if all ints of a request lie in the first months of 1970, before any bar and any commit.
+
+    stacklevel: as for `warnings.warn`; of the line that is to be named.
 
     They are read as nanoseconds all the same: a unit is never guessed from a magnitude.
     """
@@ -54,7 +56,7 @@ def warn_of_small_ints(*given: Any) -> None:
         f"the int {value} is nanoseconds, which is {iso(int(value))}; for seconds write {value} * 10**9, "
         "for milliseconds * 10**6, or give an ISO time",
         SmallIntWarning,
-        stacklevel=5,
+        stacklevel=stacklevel,
     )
 
 

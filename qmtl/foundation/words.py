@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 row`, `3,270 rows`. The noun is one of those that only add an s."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 row`, `3,270 rows`. plural: of a noun that does not only add an s, such as `entries`."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

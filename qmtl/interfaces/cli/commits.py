@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qmtl.foundation.words import counted
 from qmtl.interfaces.cli.arguments import Series
 from qmtl.interfaces.cli.session import JsonToo, session_of
 
@@ -43,7 +44,9 @@ def commits(
             Rows(("--as-of", "committed", "kind", "range", "reason"), shown[::-1][:limit], ("reason",))
         )
         if len(shown) > limit:
-            session.show(f"... {len(shown) - limit:,} earlier commits; --limit {len(shown)} shows all")
+            session.show(
+                f"... {counted(len(shown) - limit, 'earlier commit')}; --limit {len(shown)} shows all"
+            )
     else:
         session.show(f"{name}: all commits are older than the retention")
     if session.json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qmtl.interfaces.cli.arguments import AsOf, Output, Series
-from qmtl.interfaces.cli.session import JsonToo, instant, session_of
+from qmtl.interfaces.cli.session import JsonToo, commit_time, instant, session_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,7 +47,7 @@ def export(
     """
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.timeline import EMPTY
-    from qmtl.foundation.times import iso, to_ns
+    from qmtl.foundation.times import iso
     from qmtl.foundation.words import counted
     from qmtl.interfaces.cli.bar_output import check_target, write_frames
     from qmtl.interfaces.cli.progress import Bars
@@ -56,7 +56,7 @@ def export(
     session = session_of(ctx)
     name = SeriesId.parse(series)
     check_target(output)
-    point = None if as_of is None else to_ns(instant(as_of), name="--as-of")
+    point = None if as_of is None else commit_time(as_of, "--as-of")
     rows, damaged = 0, EMPTY
     with session.open_store(read_only=True) as store:
         span = _span(store, name, start, end)
@@ -148,7 +148,7 @@ def diff(
     from qmtl.foundation.errors import StoreCorruptError
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.timeline import EMPTY
-    from qmtl.foundation.times import iso, to_ns
+    from qmtl.foundation.times import iso
     from qmtl.interfaces.cli.bar_output import check_target, write_frames
     from qmtl.interfaces.cli.known import check_known
     from qmtl.interfaces.cli.showing import frame_text, rows_json
@@ -156,7 +156,7 @@ def diff(
     session = session_of(ctx)
     name = SeriesId.parse(series)
     check_target(output)
-    points = (to_ns(instant(as_of_a), name="AS_OF_A"), to_ns(instant(as_of_b), name="AS_OF_B"))
+    points = (commit_time(as_of_a, "AS_OF_A"), commit_time(as_of_b, "AS_OF_B"))
     with session.open_store(read_only=True) as store:
         check_known(store, name)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -146,6 +147,7 @@ def options(
 def run() -> None:
     """What the `qmtl` script calls."""
     _collect_garbage_rarely()
+    _use_one_thread_for_matrices()
     # A terminal that cannot show a glyph gets a question mark, not a failure.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -161,3 +163,12 @@ def _collect_garbage_rarely() -> None:
     """
     gc.set_threshold(COLLECT_AFTER)
     atexit.register(gc.freeze)  # the first to be registered is the last to be called
+
+
+def _use_one_thread_for_matrices() -> None:
+    """No command multiplies matrices, and numpy starts a thread for each core to do so as it loads.
+
+    That took a tenth of the processor time of a short command. Whoever does need them, in a vendor of one's
+    own, sets the variable.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

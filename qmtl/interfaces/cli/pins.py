@@ -20,12 +20,12 @@ def pin(ctx: typer.Context, name: Name, as_of: AsOf = None, json: JsonToo = Fals
 
     It stays readable whatever the retention lets go.
     """
-    from qmtl.foundation.times import iso, to_ns
-    from qmtl.interfaces.cli.session import instant
+    from qmtl.foundation.times import iso
+    from qmtl.interfaces.cli.session import commit_time
 
     session = session_of(ctx)
     with session.open_store() as store:
-        pinned = store.pin(name, as_of=None if as_of is None else to_ns(instant(as_of), name="--as-of"))
+        pinned = store.pin(name, as_of=None if as_of is None else commit_time(as_of, "--as-of"))
     session.show(f"{pinned.name} holds {iso(pinned.as_of)}; read it with --as-of {pinned.as_of}")
     session.emit(_json(pinned))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qmtl.foundation.words import counted
 from qmtl.interfaces.cli.guard import report_error
 from qmtl.interfaces.cli.schema_context import BundleFolder, LogFile, SchemaContext
 from qmtl.interfaces.cli.session import JsonToo, session_of
@@ -54,7 +55,7 @@ def verify(
     session = session_of(ctx)
     audit = SchemaContext(ctx, None, log).log()
     found = audit.verify(None if head is None else Anchor.parse(head))
-    session.show(*found.problems, f"{len(found.entries):,} entries; {found.conclusion}")
+    session.show(*found.problems, f"{counted(len(found.entries), 'entry', 'entries')}; {found.conclusion}")
     if found.is_intact and found.head is not None:
         session.show(f"head {found.head}")
     session.emit(_verification_json(found) | {"log": str(audit.path)})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qmtl.foundation.words import counted
 from qmtl.interfaces.cli.schema_context import (
     BundleFolder,
     LogFile,
@@ -58,7 +59,7 @@ def observe(
         rows = rows_of(file, requested)
         failed, first = broken_rows(rows, requested, most=5)
         records.observe(subject, Observation(number, hour_of(SystemClock.now()), rows.count, failed))
-    session.show(f"{subject} version {number}: {rows.count:,} rows checked, {failed:,} failed")
+    session.show(f"{subject} version {number}: {counted(rows.count, 'row')} checked, {failed:,} failed")
     for place, why in first.items():
         session.show(f"  row {place}: {why}")
     for what in requested.unchecked:
@@ -109,7 +110,10 @@ def status(
         ("subject", subject),
         ("version", str(number)),
         ("mode", governed.mode or "not decided; the settings say it (canary by default)"),
-        ("observed", f"{found['checked']:,} rows checked, {found['failed']:,} failed, in the last {window}"),
+        (
+            "observed",
+            f"{counted(found['checked'], 'row')} checked, {found['failed']:,} failed, in the last {window}",
+        ),
         *((f"version {dead}", f"tombstoned: {reason}") for dead, reason in governed.tombstones.items()),
         *(
             ("not logged", f"{one.action}, decided {iso(one.at)}, is not in the audit log")

@@ -201,3 +201,12 @@ _NANOSECONDS = re.compile(r"-[0-9]+|[0-9]{9,}")
 def instant(text: str | None) -> str | int | None:
     """A time as it is written on a command line: ints are nanoseconds, negative or of nine digits on."""
     return int(text) if text is not None and _NANOSECONDS.fullmatch(text) else text
+
+
+def commit_time(text: str, name: str) -> int:
+    """A point in time to read the store at (ns); `name` is that of the option or argument."""
+    from qmtl.foundation.times import to_ns, warn_of_small_ints
+
+    written = instant(text)
+    warn_of_small_ints(written)
+    return to_ns(written, name=name)

@@ -94,8 +94,9 @@ def declare(
             "nothing is declared", series=name, next_step="give --calendar, --anchor, ..."
         )
     with session.open_store() as store:
-        facts = SeriesFacts.from_mapping({**(store.facts(name) or SeriesFacts()).to_mapping(), **declared})
-        try_declaration(store, name, SeriesDeclarations(store).grid(name, facts), facts)
+        stored = store.facts(name)
+        facts = SeriesFacts.from_mapping({**(stored or SeriesFacts()).to_mapping(), **declared})
+        try_declaration(store, name, SeriesDeclarations(store).grid(name, facts), facts, stored)
         store.declare(name, facts)
     session.show(f"{name}: calendar {facts.calendar_name}, anchor {facts.anchor or 'clock'}")
     session.emit({"series": str(name), **asdict(facts)})
@@ -237,10 +238,11 @@ def _damage_error(found: Verification, path: str) -> StoreError:
     from qmtl.foundation.errors import StoreCorruptError
 
     counts = {
-        "damaged parts": len(found.damage),
-        "ranges lost to earlier damage": len(found.lost),
-        "problems of the file": len(found.problems),
+        ("damaged part", ""): len(found.damage),
+        ("range", " lost to earlier damage"): len(found.lost),
+        ("problem", " of the file"): len(found.problems),
     }
+    shown = [f"{counted(count, noun)}{which}" for (noun, which), count in counts.items() if count]
     if found.problems:
         next_step = (
             "'qmtl store verify --repair' makes anew what can be; else bring the store back from a backup "
@@ -256,7 +258,7 @@ def _damage_error(found: Verification, path: str) -> StoreError:
             "'qmtl store verify --acknowledge' reports them no more"
         )
     return StoreCorruptError(
-        f"the store has {' and '.join(f'{count:,} {what}' for what, count in counts.items() if count)}",
+        f"the store has {' and '.join(shown)}",
         path=path,
         next_step=next_step,
     )
@@ -303,8 +305,8 @@ def compact(ctx: typer.Context, json: JsonToo = False) -> None:
     with session.open_store() as store, Bars() as bars:
         done = store.compact(progress=lambda number, total: bars.advance("stretches", number, total))
     session.show(
-        f"{done.windows:,} stretches made anew, {counted(done.hot_folded, 'single row')} folded, "
-        f"{counted(done.swept, 'old version')} dropped; "
+        f"{counted(done.windows, 'stretch', 'stretches')} made anew, "
+        f"{counted(done.hot_folded, 'single row')} folded, {counted(done.swept, 'old version')} dropped; "
         f"{size(done.bytes_before)} before, {size(done.bytes_after)} now"
     )
     session.emit(asdict(done))

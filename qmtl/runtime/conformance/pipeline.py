@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,30 +15,16 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import BarStates
 from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array
 from qmtl.runtime.conformance import grid_rules, outliers, rhythm, row_rules, runs
-from qmtl.runtime.conformance.acceptance import Accepted, unaccepted
+from qmtl.runtime.conformance.acceptance import Accepted
 from qmtl.runtime.conformance.context_window import CONTEXT, ContextWindow
 from qmtl.runtime.conformance.findings import Finding
 from qmtl.runtime.conformance.flags import EMPTY_FLAGS, Flags
 from qmtl.runtime.conformance.report import ConformanceReport, Heal, Unchecked, build_report
-from qmtl.runtime.conformance.rules import DEFAULT_THRESHOLDS, IS_ERROR, IS_WARNING, SILENCE, Thresholds
+from qmtl.runtime.conformance.rules import DEFAULT_THRESHOLDS, SILENCE, Thresholds
 
 # Rows judged at a time: bounds memory. So few that the allocator reuses the memory of each step instead of
 # asking the system for cleared pages, which took half of the time.
 _BLOCK_ROWS = 1 << 16
-
-
-class Verdict(NamedTuple):
-    """How many flags would raise: errors, and warnings that nobody accepted (silent cells count one each)."""
-
-    errors: int
-    warnings: int
-
-    @property
-    def passes(self) -> bool:
-        return self.errors == 0 and self.warnings == 0
-
-
-PASSED = Verdict(0, 0)
 
 
 class ConformancePipeline:
@@ -99,28 +85,6 @@ class ConformancePipeline:
         context = self.max_context if self.needs_more_context(rows, start, end, grid) else CONTEXT
         low, high = max(start - context, 0), min(end + context, rows.height)
         return ContextWindow(rows.slice(low, high - low), grid, start - low, end - low, answered)
-
-    def verdict(
-        self,
-        flags: Flags,
-        states: BarStates,
-        accepted: Iterable[Accepted] = (),
-        frame: pl.DataFrame | None = None,
-    ) -> Verdict:
-        """Whether an answer may be given without raising. Silence counts only in cells that are `no_trade`.
-
-        With `accepted`, `frame` must contain the flagged rows: an accepted bar may have changed since.
-        """
-        if not flags:
-            return PASSED
-        if accepted and frame is not None:
-            flags = unaccepted(flags, accepted, frame)
-        silent = flags.spans.get(SILENCE, EMPTY)
-        return Verdict(
-            errors=int(np.count_nonzero(IS_ERROR[flags.codes])),
-            warnings=int(np.count_nonzero(IS_WARNING[flags.codes]))
-            + (states.grid.count(silent & states.no_trade) if silent else 0),
-        )
 
     def report(
         self,

@@ -17,6 +17,7 @@ import polars as pl
 
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.timeline import Int64Array, Span
+from qmtl.foundation.words import counted
 from qmtl.runtime.conformance.findings import Finding, row_finding
 from qmtl.runtime.conformance.rules import RULE_IDS
 
@@ -108,6 +109,21 @@ class Violation(NamedTuple):
     message: str
     rows: Int64Array | None
 
+    # A tuple would ask whether one array equals another, and get an array.
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Violation)
+            and self[:3] == other[:3]
+            and (self.rows is None) == (other.rows is None)
+            and np.array_equal(self.rows, other.rows)  # type: ignore[arg-type]  # None equals None
+        )
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self[:3])
+
     def within(self, span: Span) -> Violation | None:
         """The part that concerns bars that open within `span`, if any."""
         if self.rows is None:
@@ -190,12 +206,12 @@ def _column_violations(
 
     if not column.nullable and values.null_count():
         missing = values.is_null().to_numpy()
-        yield Violation(NULL, name, f"{name} is null in {int(missing.sum()):,} rows", rows(missing))
+        yield Violation(NULL, name, f"{name} is null in {counted(int(missing.sum()), 'row')}", rows(missing))
     if column.bounds is not NO_BOUNDS and values.dtype.is_numeric() | values.dtype.is_temporal():
         numbers = values.to_numpy()
         outside = column.bounds.outside(numbers.view(np.int64) if numbers.dtype.kind in "mM" else numbers)
         if outside is not None and outside.any():
-            message = f"{name} is not {column.bounds} in {int(outside.sum()):,} rows"
+            message = f"{name} is not {column.bounds} in {counted(int(outside.sum()), 'row')}"
             yield Violation(OUT_OF_RANGE, name, message, rows(outside))
     if column.allowed is not None:
         # A listed value that the column's type cannot represent, such as 0.5 among integers, matches no row.
@@ -210,7 +226,7 @@ def _column_violations(
         if other.any():
             example = values.filter(pl.Series(other))[0]
             choices = ", ".join(map(repr, column.allowed))
-            message = f"{name} is none of {choices} in {int(other.sum()):,} rows: {example!r}"
+            message = f"{name} is none of {choices} in {counted(int(other.sum()), 'row')}: {example!r}"
             yield Violation(NOT_LISTED, name, message, rows(other))
 
 

@@ -277,7 +277,6 @@ CODE_OF: Mapping[str, int] = MappingProxyType({rule: code for code, rule in enum
 
 # Indexed by code, for counting flags without a loop.
 IS_ERROR = np.array([rule.severity == "error" for rule in _CATALOGUE])
-IS_WARNING = np.array([rule.severity == "warning" for rule in _CATALOGUE])
 
 
 def ruleset(thresholds: Thresholds) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from qmtl.foundation.words import counted
 from qmtl.runtime.conformance.registered_schema import NO_BOUNDS, Bounds, Column, RegisteredSchema
 
 DataType = pl.DataType | type[pl.DataType]
@@ -179,7 +180,7 @@ def _avro_column(name: str, declared: Any, unchecked: list[str]) -> Column:
     nullable = "null" in branches
     others = [branch for branch in branches if branch != "null"]
     if len(others) != 1:
-        unchecked.append(f"{name}: a union of {len(others)} types")
+        unchecked.append(f"{name}: a union of {counted(len(others), 'type')}")
         return Column(name, nullable=True)
     avro_type = others[0]
     if isinstance(avro_type, dict):

@@ -15,6 +15,7 @@ from qmtl.foundation.frames import BAR_SCHEMA, TS, VALUES, stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 from qmtl.foundation.times import EARLIEST, LATEST, SECOND, iso
+from qmtl.foundation.words import counted
 from qmtl.runtime.conformance.findings import Finding, quarantine_findings, row_finding, sort_findings
 from qmtl.runtime.conformance.grid_rules import off_grid
 from qmtl.runtime.conformance.row_rules import IS_EMPTY_ROW, all_clear, rules_for
@@ -162,7 +163,7 @@ def _refuse_outside(ts: Int64Array, within: Span) -> None:
     outside = (ts < within.start) | (ts >= within.end)
     if outside.any():
         raise InvalidRequestError(
-            f"{int(outside.sum()):,} of {len(ts):,} rows lie outside the range they were given for",
+            f"{int(outside.sum()):,} of {counted(len(ts), 'row')} lie outside the range they were given for",
             span=within,
             why=f"the first of them opens at {iso(int(ts[outside][0]))}",
             next_step="a source must answer with rows of the range it says it answers for",
@@ -200,7 +201,7 @@ def _checked(frame: pl.DataFrame, keep: Sequence[str]) -> pl.DataFrame:
         wrong_types = ", ".join(f"{name} is {frame.schema[name]}" for name in wrong)
         raise _unusable_frame(f"{wrong_types}; expected Float64", frame)
     if frame["ts"].null_count():
-        raise _unusable_frame(f"{frame['ts'].null_count():,} rows have no ts", frame)
+        raise _unusable_frame(f"{counted(frame['ts'].null_count(), 'row')} without a ts", frame)
     wanted = [*BAR_SCHEMA, *keep]
     bars = frame if frame.columns == wanted else frame.select(wanted)
     if dtype.time_unit != "ns" and bars.height:

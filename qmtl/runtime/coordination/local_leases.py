@@ -81,14 +81,14 @@ class LocalLeases:
                 ShardProgress(done, total) if isinstance(done, int) and isinstance(total, int) else None
             )
             return Held(key, str(note.get("holder", "another process")), progress, RETRY_AFTER_S)
-        lock.write_note(_note_of(key, claim_id))
+        lock.write_note(key, claim_id)
         self._held[key, claim_id] = lock
         return Granted(key, claim_id)
 
     async def renew(self, grants: Sequence[Granted], progress: ShardProgress) -> None:
         # All of them first: where one is lost, nothing is written down for the others.
-        for grant, lock in [(grant, self._own(grant)) for grant in grants]:
-            lock.write_note(_note_of(grant.key, grant.claim_id) | progress._asdict())
+        for lock in [self._own(grant) for grant in grants]:
+            lock.write_progress(progress)
 
     async def complete(self, grants: Sequence[Granted], *, as_of: int) -> None:
         for grant in grants:
@@ -122,6 +122,8 @@ class _LockedFile:
     def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor
         self._path = path
+        self._note: dict[str, object] = {}
+        self._written = 0  # bytes
 
     def acquire(self) -> bool:
         """Lock it without waiting; whether that worked, and the file is still the one of its name."""
@@ -140,12 +142,25 @@ class _LockedFile:
                 return found
         return {}
 
-    def write_note(self, note: dict[str, object]) -> None:
+    def write_note(self, key: LeaseKey, claim_id: str) -> None:
         """For those who wait; it is not needed for the lock, so that a full disk changes nothing."""
+        holder = f"{socket.gethostname()}:{os.getpid()}"
+        self._note = {"lease_key": str(key), "claim_id": claim_id, "holder": holder}
         with suppress(OSError):
-            text = json.dumps(note).encode()
-            os.pwrite(self._descriptor, text, 0)
-            os.ftruncate(self._descriptor, len(text))
+            os.ftruncate(self._descriptor, 0)  # a holder that died left its note behind
+            self._write(self._note)
+
+    def write_progress(self, progress: ShardProgress) -> None:
+        """Beside the note, once it is written."""
+        with suppress(OSError):
+            self._write(self._note | progress._asdict())
+
+    def _write(self, note: dict[str, object]) -> None:
+        # Blanks cover the end of a longer one: a backfill writes all its notes at each commit, and to cut the
+        # files took longer than all else of that.
+        text = json.dumps(note).encode().ljust(self._written)
+        os.pwrite(self._descriptor, text, 0)
+        self._written = len(text)
 
     def remove(self) -> None:
         # Removed while it is locked: a claim that locks the old file sees that its name is gone.
@@ -154,7 +169,3 @@ class _LockedFile:
 
     def close(self) -> None:
         os.close(self._descriptor)
-
-
-def _note_of(key: LeaseKey, claim_id: str) -> dict[str, object]:
-    return {"lease_key": str(key), "claim_id": claim_id, "holder": f"{socket.gethostname()}:{os.getpid()}"}

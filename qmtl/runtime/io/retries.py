@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from qmtl.foundation.words import counted
+
 T = TypeVar("T")
 
 ATTEMPTS = 5
@@ -26,7 +28,7 @@ class GaveUpError(Exception):
     """The last of `attempts` failed; its error is the cause."""
 
     def __init__(self, attempts: int) -> None:
-        super().__init__(f"{attempts} attempts failed")
+        super().__init__(f"{counted(attempts, 'attempt')} failed")
         self.attempts = attempts
 
 

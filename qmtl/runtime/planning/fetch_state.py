@@ -21,7 +21,7 @@ from qmtl.foundation.errors import QmtlError
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.timeline import EMPTY, Coverage
 from qmtl.foundation.times import SECOND
-from qmtl.runtime.planning.attribution import Turn, brought
+from qmtl.runtime.planning.attribution import Turn
 from qmtl.runtime.planning.ledger import NOTHING_SPENT, PHASE_OF, Breach, Budget, Ledger, budget_for
 from qmtl.runtime.planning.request import Request, Tier
 
@@ -137,10 +137,6 @@ class FetchState(NamedTuple):
     def healed(self) -> Coverage:
         """Cells that were asked for again, and that are not suspicious any more."""
         return self.asked_again - self.still_suspect
-
-    def brought_by(self, tier: Tier) -> Coverage:
-        """Cells that were missing before `tier` was asked, and are not after it."""
-        return next((cells for by, cells in brought(self.turns, self.unknown) if by is tier), EMPTY)
 
     def budget(self, tier: Tier, elapsed: float) -> Budget | None:
         """What a step of `tier` has to keep, `elapsed` seconds after the request; None is no limit.

@@ -34,13 +34,15 @@ class Broken(NamedTuple):
     why: InvalidRequestError
 
 
-def try_declaration(store: StoredBars, series: SeriesId, grid: Grid, facts: SeriesFacts) -> None:
+def try_declaration(
+    store: StoredBars, series: SeriesId, grid: Grid, facts: SeriesFacts, stored: SeriesFacts | None
+) -> None:
     """Raise `InvalidRequestError` if bars of the series that are stored could not be read by these facts.
 
-    What the store declares already is not tried again. Reads the stored bars only where the grid on which
-    they lie would be another.
+    stored: what the store declares already, which is not tried again. Reads the stored bars only where the
+    grid on which they lie would be another.
     """
-    before = store.facts(series) or NOTHING_DECLARED
+    before = stored or NOTHING_DECLARED
     if before.calendar == facts.calendar and before.anchor == facts.anchor:
         return
     extent = stored_extent(store, series)

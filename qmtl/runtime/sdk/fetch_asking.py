@@ -119,10 +119,13 @@ class Asking:
 
     async def _try_declared(self, profile: SeriesProfile) -> None:
         """Try on the stored bars what the next commit would declare; raises `InvalidRequestError`."""
+        store, series = self._executor.store, profile.series
+
+        def tried() -> None:
+            try_declaration(store, series, profile.grid, profile.facts, store.facts(series))
+
         if profile.facts.storable.to_mapping():
-            await in_thread(
-                try_declaration, self._executor.store, profile.series, profile.grid, profile.facts
-            )
+            await in_thread(tried)
 
     def _count_refused(self, binding: SchemaBinding, rows: int) -> None:
         """Rows that the store cannot hold, refused in either mode, are failures of the schema as well."""

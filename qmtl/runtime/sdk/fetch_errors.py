@@ -279,10 +279,13 @@ def describe_found(found: Sequence[FindingSummary]) -> str:
 
 def conformance_error(text: str, request: Request, report: ConformanceReport) -> ConformancePipelineError:
     """What the pipeline found that nobody has accepted. text: see `describe_found`."""
+    series, (start, end) = request.series, map(iso, request.span)
     return ConformancePipelineError(
         text,
         report=report,
-        series=request.series,
+        series=series,
         span=request.span,
-        next_step="see 'qmtl reports show'; then 'qmtl reports accept', or pass `partial_ok=True`",
+        # With the range: that of the newest report may be another.
+        next_step=f"see 'qmtl reports show {series}'; then 'qmtl reports accept {series} "
+        f"--start {start} --end {end}', or pass `partial_ok=True`",
     )

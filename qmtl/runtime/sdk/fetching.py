@@ -123,6 +123,8 @@ class Fetcher:
         last = None if end is None else to_ns(end, name="end")
         if 0 <= first < SMALL_INT:
             warn_of_small_ints(start, end)
+        if point is not None:
+            warn_of_small_ints(as_of)
         request = request_of(
             name,
             profile.grid,

@@ -104,7 +104,7 @@ def commit_file(
             series=series,
             next_step="import the file again",
         )
-    try_declaration(store, series, judged.grid, judged.facts)
+    try_declaration(store, series, judged.grid, judged.facts, judged.stored)
     commit = store.commit(series, _sparing_stored(store, series, judged.grid, judged.take()))
     show("writing", 1, 1)
     try:

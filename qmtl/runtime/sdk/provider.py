@@ -18,7 +18,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.foundation.states import BarStates
 from qmtl.foundation.texts import fact_lines, on_screen
-from qmtl.foundation.times import to_ns
+from qmtl.foundation.times import to_ns, warn_of_small_ints
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.report import ConformanceReport
 from qmtl.runtime.ingest.backfill_result import OnProgress
@@ -378,12 +378,10 @@ class SeamlessDataProvider:
 
         Raises `StoreCorruptError` where damage hides what has changed; `partial_ok` leaves these ranges out.
         """
-        return self.store.diff(
-            series_of(series),
-            to_ns(as_of_a, name="as_of_a"),
-            to_ns(as_of_b, name="as_of_b"),
-            partial_ok=partial_ok,
-        )
+        before, after = to_ns(as_of_a, name="as_of_a"), to_ns(as_of_b, name="as_of_b")
+        for as_of in (as_of_a, as_of_b):
+            warn_of_small_ints(as_of, stacklevel=3)
+        return self.store.diff(series_of(series), before, after, partial_ok=partial_ok)
 
     def verify_flags(self, *, repair: bool = False) -> FlagsCheck:
         """Find again all flags that reads have kept in the store, and compare; `repair` replaces others.

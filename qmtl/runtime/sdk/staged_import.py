@@ -20,6 +20,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import bar_states
 from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 from qmtl.foundation.times import iso
+from qmtl.foundation.words import counted
 from qmtl.runtime.conformance.findings import Finding
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.screen import Screened, screen
@@ -270,7 +271,8 @@ def _refuse(
         next_step = f"{advice_off_grid(judged.grid, label)}; or {next_step}"
     bad, rows = screened.quarantine.height, file.frame.height
     raise ConformancePipelineError(
-        f"{file.name}: {bad:,} of {rows:,} rows are impossible; nothing was imported",
+        f"{file.name}: {bad:,} of {counted(rows, 'row')} {'is' if bad == 1 else 'are'} impossible; "
+        "nothing was imported",
         report=report,
         series=judged.series,
         span=judged.span,

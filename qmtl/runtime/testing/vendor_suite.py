@@ -18,6 +18,7 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import iso
+from qmtl.foundation.words import counted
 from qmtl.runtime.ingest.asking import TRIES
 from qmtl.runtime.io.vendors.base import Page, Vendor
 
@@ -73,8 +74,8 @@ class VendorSuite:
             assert outside.is_empty(), _failure(
                 "each row of a page opens within its `answered`",
                 "a row beside it shows that the page belongs to another question, and is refused",
-                f"a page that answers for {page.answered} has {outside.height} rows outside, the first at "
-                f"{iso(int(stamps(outside)[0])) if outside.height else None}",
+                f"a page that answers for {page.answered} has {counted(outside.height, 'row')} outside, "
+                f"the first at {iso(int(stamps(outside)[0])) if outside.height else None}",
             )
             assert Coverage.of(page.answered).contains(page.absent.hull), _failure(
                 "`absent` lies within `answered`",
@@ -214,7 +215,8 @@ def _same_bars(pages: list[Page], bars: pl.DataFrame, span: Span, *, when: str =
         _failure(
             f"the pages together hold exactly the bars of {span}{', ' + when if when else ''}",
             "a bar that is lost, made up or changed on the way is a wrong answer",
-            f"{rows.height} rows for {bars.height} bars; {lost.height} are missing{_first(lost)}, "
+            f"{counted(rows.height, 'row')} for {counted(bars.height, 'bar')}; "
+            f"{lost.height} are missing{_first(lost)}, "
             f"{more.height} are not among them{_first(more)}; {_differing(rows, bars)}",
         )
     )

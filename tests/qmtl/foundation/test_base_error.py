@@ -15,7 +15,7 @@ from qmtl.foundation.base_error import (
     first_of,
     made,
 )
-from qmtl.foundation.errors import SourceUnavailableError
+from qmtl.foundation.errors import SourceUnavailableError, StoreError
 from qmtl.foundation.instants import DAY, Span
 from qmtl.foundation.version import __version__
 
@@ -44,6 +44,27 @@ def test_an_error_survives_a_pickle_with_all_its_facts() -> None:
     assert again.__dict__ == error.__dict__
     assert str(again) == str(error)
     assert again.args == ("down",)
+
+
+def test_errors_of_one_kind_with_the_same_facts_are_equal() -> None:
+    def made() -> SourceUnavailableError:
+        return SourceUnavailableError("down", source="vendor", series="x", others=[QmtlError("more")])
+
+    one = made()
+    assert one == made()
+    assert hash(one) == hash(made())
+    assert one != SourceUnavailableError("down", source="vendor", series="y", others=[QmtlError("more")])
+    assert one != SourceUnavailableError("down", source="vendor", series="x", others=[QmtlError("less")])
+    assert one != SourceUnavailableError("up", source="vendor", series="x", others=[QmtlError("more")])
+    assert QmtlError("bad") != InvalidRequestError("bad")
+    assert QmtlError("bad") != "bad"
+
+
+def test_an_error_stays_the_same_key_when_a_fact_is_added() -> None:
+    error = StoreError("it is full")
+    kept = {error}
+    error.path = "/bars"
+    assert error in kept
 
 
 def test_the_first_error_lists_the_rest_and_is_a_copy() -> None:

@@ -12,6 +12,7 @@ from qmtl.foundation import times
 from qmtl.foundation.times import SECOND, to_ns, warn_of_small_ints
 
 NEW_YEAR = 1_704_067_200  # 2024-01-01 in seconds
+BARS = ("ohlcv:test:X:1m", "2024-01-01", "2024-01-02")
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,30 @@ def test_a_fetch_of_seconds_is_reported_at_the_line_that_asked(tmp_path: Any) ->
     ):
         provider.fetch("ohlcv:test:X:1m", NEW_YEAR, NEW_YEAR + 600)
     assert reported[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda provider: provider.fetch(*BARS, as_of=NEW_YEAR, partial_ok=True),
+        lambda provider: provider.coverage(*BARS, as_of=NEW_YEAR * 1000),
+        lambda provider: provider.diff("ohlcv:test:X:1m", NEW_YEAR, "2024-02-01"),
+        lambda provider: provider.diff("ohlcv:test:X:1m", 0, NEW_YEAR),
+    ],
+    ids=["fetch", "coverage", "diff", "diff from the beginning"],
+)
+def test_a_commit_time_in_seconds_is_reported_at_the_line_that_asked(tmp_path: Any, read: Any) -> None:
+    with (
+        qmtl.SeamlessDataProvider(tmp_path / "bars", vendors={}) as provider,
+        pytest.warns(qmtl.SmallIntWarning, match=r"is nanoseconds, which is 1970-") as reported,
+    ):
+        read(provider)
+    assert reported[0].filename == __file__
+
+
+def test_the_state_before_the_first_commit_is_not_reported(tmp_path: Any) -> None:
+    with qmtl.SeamlessDataProvider(tmp_path / "bars", vendors={}) as provider:
+        assert provider.diff("ohlcv:test:X:1m", 0, "2024-02-01").is_empty()
 
 
 @pytest.mark.parametrize(

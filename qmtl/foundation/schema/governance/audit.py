@@ -174,7 +174,7 @@ class Verification:
         if self.problems:
             return f"broken: {counted(len(self.problems), 'problem')}"
         if self.torn:
-            return f"the last line is torn: {len(self.torn)} bytes of an append that broke off"
+            return f"the last line is torn: {counted(len(self.torn), 'byte')} of an append that broke off"
         if self.anchor is None:
             return "chain intact, end not anchored"
         later = len(self.entries) - self.anchor.number

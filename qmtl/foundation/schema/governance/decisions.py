@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from qmtl.foundation.errors import InvalidRequestError, PromotionRefusedError, TombstonedError
 from qmtl.foundation.times import HOUR, SECOND, iso
+from qmtl.foundation.words import counted
 
 DEFAULT_WINDOW_S = 48 * 3600.0
 
@@ -161,7 +162,7 @@ def judge_promotion(subject: str, version: int, found: Mapping[str, Any]) -> Non
     if found["checked"] > 0 and found["failed"] == 0:
         return
     if found["failed"]:
-        what = f"{found['failed']:,} of {found['checked']:,} rows failed in the window"
+        what = f"{found['failed']:,} of {counted(found['checked'], 'row')} failed in the window"
         why = f"the last of them in the hour from {found['last_failing_hour']}"
     else:
         what = "nothing was observed in the window"

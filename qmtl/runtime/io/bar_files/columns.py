@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.words import counted
 from qmtl.runtime.io.bar_files.option_values import ANYTHING, NAMES
 from qmtl.runtime.io.bar_files.options import Reading
 from qmtl.runtime.io.bar_files.tables import Table, key
@@ -56,7 +57,7 @@ def choose_columns(table: Table, reading: Reading) -> ChosenColumns:
     if not columns.order and not table.has_names:
         raise InvalidRequestError(
             f"{table.name} has no names of columns",
-            why=f"it has {len(table.header)} columns without names",
+            why=f"it has {counted(len(table.header), 'column')} without names",
             next_step="name its columns in their order: `columns='ts,open,high,low,close,volume'`",
         )
     if len(columns.order) > len(table.header):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.words import counted
 from qmtl.runtime.io.bar_files.byte_order import by_zeros
 from qmtl.runtime.io.bar_files.unpacking import PlainFile
 
@@ -96,7 +97,7 @@ def _first_line(file: PlainFile, skip: int) -> tuple[int, str]:
                 return number, line.rstrip("\r\n")
     if number and skip:
         raise InvalidRequestError(
-            f"{file.name} has {number} lines, and `skip_head={skip}` leaves none of them",
+            f"{file.name} has {counted(number, 'line')}, and `skip_head={skip}` leaves none of them",
             next_step="leave out fewer lines",
         )
     raise InvalidRequestError(f"{file.name} is empty", next_step="check the export that wrote it")
@@ -152,14 +153,13 @@ def find_bad_record(file: PlainFile, dialect: Dialect, skipped: int) -> None:
                 if not any(fields) and len(fields) == dialect.width:
                     _bad_record(file, first, "all its fields are empty", "fill it, or take it out")
                 if len(fields) != dialect.width:
-                    plural = "" if len(fields) == 1 else "s"
                     step = "fix the line; if it is the last one, the file is cut short"
                     if not _looks_like_a_bar(fields):
                         step += "; lines that are no bars are left out with `skip_head=N` and `skip_foot=N`"
                     _bad_record(
                         file,
                         first,
-                        f"it has {len(fields)} field{plural}, and the first line has {dialect.width}",
+                        f"it has {counted(len(fields), 'field')}, and the first line has {dialect.width}",
                         step,
                     )
         except csv.Error as error:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NoReturn
 import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.words import counted
 from qmtl.runtime.io.bar_files.byte_order import by_zeros, mark_of
 from qmtl.runtime.io.bar_files.contents import not_a_table
 from qmtl.runtime.io.bar_files.json_keyed import rows_by_time
@@ -352,7 +353,7 @@ def _of_rows(
     width = len(header) if header is not None else len(rows[0])
     for line, row in zip(lines, rows, strict=True):
         if not isinstance(row, list) or len(row) != width:
-            size = f"it has {len(row)} values" if isinstance(row, list) else "it is no array"
+            size = f"it has {counted(len(row), 'value')}" if isinstance(row, list) else "it is no array"
             raise InvalidRequestError(
                 f"{name}, {place} {line}: this is not a row",
                 why=f"{size}, and the first has {width}",

@@ -22,11 +22,17 @@ _WIDE = 15 * DAY
 
 
 def opens_of(
-    ts: Int64Array, reading: Reading, timeframe: Timeframe, calendar: Calendar | None, name: str
+    ts: Int64Array,
+    reading: Reading,
+    timeframe: Timeframe,
+    calendar: Calendar | None,
+    name: str,
+    no_date: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[Int64Array, tuple[str, ...]]:
     """The opens of bars (int64 nanoseconds) that are stamped `ts`, and what a person should know.
 
-    calendar: of the series; asked where the stamps of daily bars are instants of their sessions. With
+    calendar: of the series; asked where the stamps of daily bars are instants of their sessions. no_date:
+    which stamps are instants although they lie at midnight UTC; None if it is none of them. With
     `label="session"` raises `InvalidRequestError` where a stamp lies in no session; with `label="close"` a
     stamp that closes no session stays off the grid.
     """
@@ -44,7 +50,8 @@ def opens_of(
             )
         if timeframe.step > DAY:
             return ts - (ts - timeframe.origin) % timeframe.step, ()
-        return _dates(ts, reading, calendar, name), ()
+        is_instant = ts % DAY != 0 if no_date is None else (ts % DAY != 0) | no_date
+        return _dates(ts, np.flatnonzero(is_instant), calendar, name), ()
     return ts, ()
 
 
@@ -87,21 +94,20 @@ def _closed_sessions(
     return early, opened
 
 
-def _dates(ts: Int64Array, reading: Reading, calendar: Calendar | None, name: str) -> Int64Array:
-    """The session dates of stamps that are dates already, or instants of the sessions."""
-    instants = np.flatnonzero(ts % DAY != 0)
+def _dates(ts: Int64Array, instants: Int64Array, calendar: Calendar | None, name: str) -> Int64Array:
+    """The session dates of stamps that are dates already, or, at the places `instants`, instants of them."""
     if len(instants) == 0:
         return ts
     if not isinstance(calendar, DatedCalendar):
         what = "none is declared" if calendar is None else "the declared one has no dates"
         raise InvalidRequestError(
-            f"{name}: the stamp {iso(int(ts[instants[0]]))} is neither a date nor midnight",
+            f"{name}: the stamp {_shown(ts[instants[0]])} is neither a date nor midnight on its own clock",
             why=f"a calendar tells the session that it lies in, and {what}",
             next_step="declare the exchange's, for example `calendar=XNYS` or `calendar=CMES`",
         )
     wanted = ts[instants]
-    # Wide enough that no session is cut at its start.
-    first, last = int(wanted.min()) - _WIDE, min(int(wanted.max()) + 3 * DAY, LATEST)
+    # Wide enough that no session is cut at its start or its end; sessions of days that touch last for a week.
+    first, last = int(wanted.min()) - _WIDE, min(int(wanted.max()) + _WIDE, LATEST)
     sessions, dates = calendar.sessions(Span(first, last)), calendar.dates(Span(first, last))
     # The first session that has not closed at the stamp: open then, or the next to open.
     place = np.searchsorted(sessions.ends, wanted, "right")
@@ -117,7 +123,7 @@ def _dates(ts: Int64Array, reading: Reading, calendar: Calendar | None, name: st
     fits = known & is_full_day & (opens - wanted <= _AHEAD) & np.isin(date, dates) & ~at_close
     # A stamp between two sessions belongs to the next one if it lies on its day: after a close it may mean
     # the session before.
-    strange = fits & (wanted < opens) & ~_is_on(wanted, date, reading, calendar)
+    strange = fits & (wanted < opens) & ~_is_on(wanted, date, calendar)
     fits &= ~strange
     if not fits.all():
         first = int(np.flatnonzero(~fits)[0])
@@ -128,7 +134,7 @@ def _dates(ts: Int64Array, reading: Reading, calendar: Calendar | None, name: st
         if at_close[first]:
             why, step = "it is the close of a session", "say `label=close`"
         raise InvalidRequestError(
-            f"{name}: the stamp {iso(int(wanted[first]))} names no session",
+            f"{name}: the stamp {_shown(wanted[first])} names no session",
             why=why,
             next_step=f"{step}, or write the date of each bar into the file",
         )
@@ -137,17 +143,20 @@ def _dates(ts: Int64Array, reading: Reading, calendar: Calendar | None, name: st
     return dated
 
 
-def _is_on(
-    ts: Int64Array, date: Int64Array, reading: Reading, calendar: DatedCalendar
-) -> npt.NDArray[np.bool_]:
-    """Whether stamps lie on `date` on the clock of the exchange, or are its midnight on that of the file.
+def _shown(ts: np.int64) -> str:
+    """An instant with its time, even where that is midnight."""
+    text = iso(int(ts))
+    return text if "T" in text else f"{text}T00:00:00Z"
+
+
+def _is_on(ts: Int64Array, date: Int64Array, calendar: DatedCalendar) -> npt.NDArray[np.bool_]:
+    """Whether stamps lie on `date` on the clock of the exchange.
 
     A calendar of one's own has no clock: then nothing is known against it.
     """
     if not isinstance(calendar, ExchangeCalendar):
         return np.ones(len(ts), dtype=bool)
-    on_file = _wall(ts, reading.tz.name) + reading.tz.ahead if reading.tz is not None else ts
-    return np.asarray((_wall(ts, calendar.zone) // DAY * DAY == date) | (on_file == date), dtype=bool)
+    return np.asarray(_wall(ts, calendar.zone) // DAY * DAY == date, dtype=bool)
 
 
 def _wall(ts: Int64Array, zone: str) -> Int64Array:

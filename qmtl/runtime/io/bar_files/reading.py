@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, Unpack
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from qmtl.foundation.calendars import Calendar
@@ -21,6 +22,7 @@ from qmtl.foundation.frames import BAR_SCHEMA, TS, VALUES
 from qmtl.foundation.frames import stamps as stamps_in
 from qmtl.foundation.series import Timeframe
 from qmtl.foundation.timeline import Int64Array
+from qmtl.foundation.times import DAY
 from qmtl.runtime.io.bar_files.clock_changes import with_both_passes
 from qmtl.runtime.io.bar_files.collecting import OnRead, collected
 from qmtl.runtime.io.bar_files.columns import ChosenColumns, choose_columns, note_of_unused, select_rows
@@ -145,7 +147,10 @@ def _read(
     ts = stamps_in(rows)
     if stamps.counts:
         refuse_change_of_unit(table, ts, rows["line"], reading)
-    opens, label_notes = opens_of(ts, reading, timeframe, calendar, table.name)
+    no_date = None
+    if stamps.no_date is not None and reading.label == "session" and bool((ts % DAY == 0).any()):
+        no_date = _lines_where(table, lazy, stamps.no_date, rows["line"])
+    opens, label_notes = opens_of(ts, reading, timeframe, calendar, table.name, no_date)
     if opens is not ts:
         rows = rows.with_columns(pl.Series("ts", opens).cast(TS))
     return BarFile(
@@ -158,6 +163,14 @@ def _read(
         known,
         table.notes + note_of_unused(table, chosen) + stamps.notes + label_notes,
     )
+
+
+def _lines_where(
+    table: Table, lazy: pl.LazyFrame, condition: pl.Expr, lines: pl.Series
+) -> npt.NDArray[np.bool_]:
+    """Which of the lines meet a condition on what the file says."""
+    found = collected(table, lazy.filter(~pl.col("blank")).filter(condition).select("line"))
+    return lines.is_in(found["line"].implode()).to_numpy()
 
 
 def _repeated(table: Table, lazy: pl.LazyFrame, first: pl.Expr, second: pl.Expr) -> pl.DataFrame:

@@ -60,7 +60,8 @@ class Stamps(NamedTuple):
     """`expression` gives the `ts` of a bar (nanoseconds UTC), null where the stored stamp has no meaning.
 
     shape: of text without a declared format. counts: whether stamps count from an epoch. clock: the wall
-    clock that they are read from, if it may be changed.
+    clock that they are read from, if it may be changed. no_date: where a `ts` at midnight UTC is an instant,
+    such as 20:00 in New York, and not the date that a stamp writes; None if nowhere.
     """
 
     expression: pl.Expr
@@ -68,6 +69,7 @@ class Stamps(NamedTuple):
     notes: tuple[str, ...] = ()
     counts: bool = False
     clock: WallClock | None = None
+    no_date: pl.Expr | None = None
 
 
 def shape_of(text: str) -> Shape | None:
@@ -201,10 +203,8 @@ def _placed(
         notes += ("the stamps name no zone and were read as UTC",)
         return Stamps(written.wall.dt.replace_time_zone("UTC"), shape, notes)
     clock = WallClock(written.wall, reading.tz)
-    instant = clock.instants("null")
-    if not timeframe.is_intraday:
-        instant = _dated(instant, written.wall)
-    return Stamps(instant, shape, notes, clock=clock)
+    found = Stamps(clock.instants("null"), shape, notes, clock=clock)
+    return found if timeframe.is_intraday else _dated(found, written.wall)
 
 
 def _zoned(
@@ -216,15 +216,19 @@ def _zoned(
     notes: tuple[str, ...],
 ) -> Stamps:
     notes += _unused("tz", reading.tz, "the stamps name their own zone")
-    if reading.label != "open" and wall is not None and not timeframe.is_intraday:
-        instant = _dated(instant, wall)
-    return Stamps(instant, shape, notes)
+    found = Stamps(instant, shape, notes)
+    if reading.label == "open" or wall is None or timeframe.is_intraday:
+        return found
+    return _dated(found, wall)
 
 
-def _dated(instant: pl.Expr, wall: pl.Expr) -> pl.Expr:
+def _dated(instants: Stamps, wall: pl.Expr) -> Stamps:
     """A stamp at its own midnight is the date that it writes; any other stays the instant that it is."""
     at_midnight = wall.cast(pl.Int64) % DAY == 0
-    return pl.when(at_midnight).then(wall.dt.replace_time_zone("UTC")).otherwise(instant)
+    date = wall.dt.replace_time_zone("UTC")
+    return instants._replace(
+        expression=pl.when(at_midnight).then(date).otherwise(instants.expression), no_date=~at_midnight
+    )
 
 
 def _counted(

@@ -17,6 +17,7 @@ import zstandard
 from blake3 import blake3
 from pcodec import standalone
 
+from qmtl.foundation.words import counted
 from qmtl.runtime.io.sql import paged
 from qmtl.runtime.io.store.rows import Rows, allocate
 
@@ -261,7 +262,7 @@ def _open(blob: bytes, part: Part) -> Opened:
             raise ValueError(f"codec {codec} is not known")
         pages = part.pages
         if codec != PAGED and part[:2] != (0, rows):
-            raise ValueError(f"its {rows} rows cannot be cut to {part.rows} from {part.first} on")
+            raise ValueError(f"its {counted(rows, 'row')} cannot be cut to {part.rows} from {part.first} on")
         if codec == PAGED and (pages is None or pages.blob is not blob):
             pages = paged.pages_of(blob, part.first, part.rows)
         return Opened(blob, part.rows, bool(flags & _VOLUME_NULLS), pages)
@@ -295,7 +296,7 @@ def _decode_columns(blob: bytes, target: Rows) -> None:
         if codec == PCODEC:
             progress = standalone.simple_decompress_into(piece, column)
             if progress.n_processed != len(column) or not progress.finished:
-                raise ValueError(f"a column holds other than {len(column)} rows")
+                raise ValueError(f"a column holds other than {counted(len(column), 'row')}")
         else:
             if zstandard.frame_content_size(piece) != column.nbytes:  # before it is believed and allocated
                 raise ValueError(f"a column holds other than {column.nbytes} bytes")

@@ -14,6 +14,7 @@ from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.frames import BAR_SCHEMA, TS, VALUES
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Int64Array
+from qmtl.foundation.words import counted
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -137,7 +138,7 @@ def _arrays(frame: pl.DataFrame, starts: Sequence[int] = ()) -> Rows:
     columns = (frame.rechunk() if frame.n_chunks() > 1 else frame).get_columns()
     for column in columns[:-1]:
         if column.null_count():
-            raise _RefusedError(f"{column.name} has {column.null_count()} nulls")
+            raise _RefusedError(f"{column.name} has {counted(column.null_count(), 'null')}")
     ts = columns[0].to_numpy().view(np.int64)
     if len(ts) > 1:
         ascends = ts[1:] > ts[:-1]

@@ -23,6 +23,7 @@ from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import HOUR, iso
+from qmtl.foundation.words import counted
 from qmtl.runtime.io.rates import RateBudget
 from qmtl.runtime.io.retries import GaveUpError, retried
 from qmtl.runtime.io.vendors.base import Page
@@ -200,7 +201,7 @@ class _RequestContext:
             return await retried(ask, judge, self._log)
         except GaveUpError as error:
             raise self.unavailable(
-                f"asked {error.attempts} times; the last answer was {one_line(error.__cause__)}"
+                f"asked {counted(error.attempts, 'time')}; the last answer was {one_line(error.__cause__)}"
             ) from error.__cause__
         except ccxt.BadSymbol as error:
             raise InvalidRequestError(

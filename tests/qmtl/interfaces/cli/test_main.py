@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -106,3 +107,23 @@ def test_a_wrong_name_is_bad_input_and_the_nearest_is_named() -> None:
     result = CliRunner().invoke(app, ["fetsch"])
     assert result.exit_code == 2
     assert "Did you mean 'fetch'?" in result.stderr
+
+
+@pytest.mark.parametrize(("given", "then"), [(None, "1"), ("3", "3")])
+def test_a_command_starts_no_threads_for_matrices_unless_it_is_told_to(given: str | None, then: str) -> None:
+    code = (
+        "import os, sys\n"
+        "sys.argv = ['qmtl', '--version']\n"
+        "from qmtl.interfaces.cli.main import run\n"
+        "assert 'numpy' not in sys.modules, 'it would have started them'\n"
+        "try:\n    run()\n"
+        "except SystemExit as ended:\n    assert not ended.code\n"
+        "print(os.environ['OPENBLAS_NUM_THREADS'])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    if given is not None:
+        environment["OPENBLAS_NUM_THREADS"] = given
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.splitlines()[-1] == then

@@ -1,4 +1,4 @@
-"""All rules over a range: the same flags however the rows are cut, and a verdict that counts them."""
+"""All rules over a range: the same flags however the rows are cut, and a report that counts them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from qmtl.foundation.times import MINUTE
 from qmtl.runtime.conformance import pipeline as module
 from qmtl.runtime.conformance.acceptance import accept
 from qmtl.runtime.conformance.flags import EMPTY_FLAGS, Flags
-from qmtl.runtime.conformance.pipeline import PASSED, ConformancePipeline, Verdict
+from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.rules import SILENCE
 from qmtl.runtime.testing.bars import synthetic_bars
+from tests.qmtl.runtime.conformance.counting import raising
 
 SERIES = SeriesId.parse("ohlcv:test:A/B:1m")
 GRID = Grid(SERIES.timeframe)
@@ -91,17 +92,14 @@ def test_a_row_rule_follows_what_is_declared() -> None:
     assert len(flags) == COUNT
 
 
-def test_a_verdict_counts_errors_warnings_and_silent_bars() -> None:
+def test_a_report_counts_errors_warnings_and_silent_bars() -> None:
     frame = market()
     flags = flag(frame)
-    assert PIPELINE.verdict(flags, states(frame, Coverage.of(SPAN))) == Verdict(errors=1, warnings=61)
+    assert raising(frame, flags, states(frame, Coverage.of(SPAN))) == (1, 61)
     # Of the silence only what a source answered for raises.
     heard = Coverage.of(Span(0, 210 * MINUTE), Span(260 * MINUTE, COUNT * MINUTE))
-    assert PIPELINE.verdict(flags, states(frame, heard)) == Verdict(errors=1, warnings=11)
-    assert PIPELINE.verdict(EMPTY_FLAGS, states(frame, heard)) is PASSED
-    assert PASSED.passes
-    assert not Verdict(0, 1).passes
-    assert not Verdict(1, 0).passes
+    assert raising(frame, flags, states(frame, heard)) == (1, 11)
+    assert raising(frame, EMPTY_FLAGS, states(frame, heard)) == (0, 0)
 
 
 def test_what_was_accepted_raises_no_more_until_its_bar_changes() -> None:
@@ -109,11 +107,11 @@ def test_what_was_accepted_raises_no_more_until_its_bar_changes() -> None:
     flags = flag(frame)
     known = accept(flags, frame, SPIKE, step=GRID.step) + accept(flags, frame, SILENCE, step=GRID.step)
     now = states(frame, Coverage.of(SPAN))
-    assert PIPELINE.verdict(flags, now, known, frame) == Verdict(errors=1, warnings=0)
+    assert raising(frame, flags, now, known) == (1, 0)
     changed = frame.with_columns(
         volume=pl.when(pl.col("ts") == frame["ts"][100]).then(7.5).otherwise("volume")
     )
-    assert PIPELINE.verdict(flags, now, known, changed) == Verdict(errors=1, warnings=1)
+    assert raising(changed, flags, now, known) == (1, 1)
 
 
 def test_rows_far_from_any_run_need_no_more_than_their_neighbours() -> None:

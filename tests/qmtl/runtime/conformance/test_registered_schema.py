@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from qmtl.foundation.frames import BAR_SCHEMA, TS, VALUES
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.conformance.registered_schema import SchemaCheck, check
+from qmtl.runtime.conformance.registered_schema import SchemaCheck, Violation, check
 from qmtl.runtime.conformance.schema_columns import parse_registered_schema
 
 NUMBERS = st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0, 3.0])
@@ -215,3 +215,18 @@ def test_what_cannot_be_checked_is_listed(schema: Any, language: str, unchecked:
 def test_a_frame_without_rows_breaks_nothing() -> None:
     schema = parse_registered_schema("ohlcv", 1, {"required": ["trades"]}, language="JSON")
     assert check(BARS.clear(), schema) == SchemaCheck(schema)
+
+
+def test_violations_are_equal_if_all_their_facts_are() -> None:
+    rows = np.array([1, 2])
+    one = Violation("schema.null", "open", "open is null", rows)
+    assert one == one._replace(rows=rows.copy())
+    assert not (one != one._replace(rows=rows.copy()))  # noqa: SIM202  # both operators are asked
+    assert len({one, one._replace(rows=rows.copy())}) == 1
+    for other in (None, np.array([1]), np.array([1, 3])):
+        assert one != one._replace(rows=other)
+    assert one != one._replace(column="close")
+    nowhere = one._replace(rows=None)
+    assert nowhere == Violation(*nowhere)
+    assert nowhere != one
+    assert one != tuple(one)

@@ -240,7 +240,7 @@ def test_rows_outside_the_answered_range_are_refused() -> None:
         (minutes(3).with_columns(pl.col("ts").dt.replace_time_zone(None)), "not a UTC datetime"),
         (minutes(3).with_columns(pl.col("ts").dt.convert_time_zone("Europe/Paris")), "not a UTC datetime"),
         (minutes(3).with_columns(pl.col("ts").to_physical()), "ts is Int64"),
-        (minutes(3).with_columns(ts=pl.lit(None).cast(BAR_SCHEMA["ts"])), "3 rows have no ts"),
+        (minutes(3).with_columns(ts=pl.lit(None).cast(BAR_SCHEMA["ts"])), "3 rows without a ts"),
     ],
 )
 def test_a_frame_of_another_shape_is_refused(frame: pl.DataFrame, words: str) -> None:

@@ -79,6 +79,34 @@ def test_a_note_that_cannot_be_read_hides_nothing_but_itself(tmp_path: Path) -> 
         assert answer == Held(WANTED[0].key, "another process", None, 0.05)
 
 
+def progress_seen(folder: Path) -> ShardProgress | None:
+    (answer,) = asyncio.run(LocalLeases(folder).claim(WANTED, claim_id="two"))
+    assert isinstance(answer, Held)
+    return answer.progress
+
+
+def test_nothing_is_left_of_a_longer_note(tmp_path: Path) -> None:
+    leases = LocalLeases(tmp_path)
+    grants = granted(asyncio.run(leases.claim(WANTED, claim_id="one")))
+    for progress in (ShardProgress(500_000, 525_600), ShardProgress(1, 2), ShardProgress(30, 40)):
+        asyncio.run(leases.renew(grants, progress))
+        assert progress_seen(tmp_path) == progress
+    asyncio.run(leases.complete(grants, as_of=0))
+
+
+def test_the_note_of_a_holder_that_died_is_replaced(tmp_path: Path) -> None:
+    first = LocalLeases(tmp_path / "here")
+    asyncio.run(first.claim(WANTED, claim_id="one"))
+    (tmp_path / "there").mkdir()
+    (file,) = (tmp_path / "here").iterdir()
+    (tmp_path / "there" / file.name).write_text("{" * 1_000)
+    second = LocalLeases(tmp_path / "there")
+    asyncio.run(second.claim(WANTED, claim_id="two"))
+    (answer,) = asyncio.run(LocalLeases(tmp_path / "there").claim(WANTED, claim_id="three"))
+    assert isinstance(answer, Held)
+    assert answer.holder.endswith(f":{os.getpid()}")
+
+
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be claimed"):

@@ -10,6 +10,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import MINUTE
+from qmtl.runtime.planning.attribution import brought
 from qmtl.runtime.planning.fetch_state import (
     Ask,
     FetchState,
@@ -313,9 +314,7 @@ def test_each_tier_is_credited_with_what_was_missing_before_it_and_not_after() -
         Filled(Tier.LIVE, 1.0),
         found(Tier.STORAGE),
     )
-    assert last.brought_by(Tier.BACKFILL) == HOLE
-    assert last.brought_by(Tier.LIVE) == TAIL
-    assert last.brought_by(Tier.CACHE) == EMPTY
+    assert list(brought(last.turns, last.unknown)) == [(Tier.BACKFILL, HOLE), (Tier.LIVE, TAIL)]
 
 
 def test_what_was_asked_again_has_healed_where_the_last_look_finds_nothing() -> None:

@@ -337,6 +337,7 @@ def test_it_travels(make: Make) -> None:
         provider.backfill([A, BAD, B], *SPAN, partial_ok=True),
     ):
         for again in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
+            assert again == result
             assert repr(again) == repr(result)
             assert list(again.errors) == [BAD]
             assert again._repr_html_() == result._repr_html_()

@@ -83,7 +83,7 @@ class TestFlakyVendor(VendorSuite):
         (
             "test_rows_lie_within_what_was_answered",
             lambda p: Page(p.frame, Span(p.answered.start, p.answered.end - MINUTE)),
-            ["wanted: each row of a page opens within its `answered`", "1 rows outside, the first at"],
+            ["wanted: each row of a page opens within its `answered`", "1 row outside, the first at"],
         ),
         (
             "test_rows_lie_within_what_was_answered",

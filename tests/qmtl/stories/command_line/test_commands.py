@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from qmtl.foundation import times
 from qmtl.foundation.errors import SourceUnavailableError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
@@ -239,6 +241,24 @@ def test_a_part_is_exported(cli: CommandLine) -> None:
     assert cli.run("export", "ohlcv:test:NONE:1m", "-o", path).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("export", SERIES, "--as-of", "1704067200", "-o", "out.csv"),
+        ("diff", SERIES, "1704067200", "2024-02-01"),
+        ("fetch", SERIES, *DAY, "--as-of", "1704067200", "--partial-ok"),
+        ("store", "pin", "then", "--as-of", "1704067200"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_commit_time_in_seconds_is_noted(
+    cli: CommandLine, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(times, "_small_int_seen", False)
+    cli.run("import", csv_of(cli.folder, day_of_bars()), "--series", SERIES)
+    assert "the int 1704067200 is nanoseconds, which is 1970-01-01" in cli.run(*words).stderr
+
+
 # -- reports
 
 
@@ -272,6 +292,20 @@ def test_a_warning_is_shown_accepted_and_then_silent(cli: CommandLine) -> None:
     assert cli.run(*fetch).exit_code == 0
     again = cli.json("reports", "accept", SERIES, "--start", DAY[0], "--end", DAY[1])
     assert all(one["new"] == 0 for one in again["accepted"])
+
+
+def test_what_a_refused_fetch_advises_can_be_run_as_it_is_written(cli: CommandLine) -> None:
+    spiky(cli)
+    later = synthetic_bars(SeriesId.parse(SERIES), Span(SPAN.end, SPAN.end + SPAN.length))
+    cli.run("import", csv_of(cli.folder, later), "--series", SERIES)  # the newest report is of this day
+    fetch = ("fetch", SERIES, *DAY, "--strategy", "FAIL_FAST")
+    advised = re.findall(r"'qmtl (reports .*?)'", cli.run(*fetch).stderr.replace("\n", " "))
+    assert [words.split()[1] for words in advised] == ["show", "accept"]
+    for words in advised:
+        done = cli.run(*words.split())
+        assert done.exit_code == 0, done.output
+    assert "quality.price_spike" in done.stdout
+    assert cli.run(*fetch).exit_code == 0
 
 
 def test_only_the_named_rule_is_accepted(cli: CommandLine) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.times import iso
+from qmtl.foundation.words import counted
 from qmtl.runtime.io.bar_files.look.looks import Column, Look, bar_text
 from qmtl.runtime.io.bar_files.look.trial import Reading
 
@@ -101,8 +102,9 @@ def _refused_rows(reading: Reading) -> str:
     rows, rules = sum(reading.impossible.values()), ", ".join(reading.impossible)
     if not rows:
         return ""
-    which = "1 row" if rows == 1 else f"{rows} rows"
-    return f", and an import refuses {which} ({rules}) unless `partial_ok=True` keeps them aside"
+    return (
+        f", and an import refuses {counted(rows, 'row')} ({rules}) unless `partial_ok=True` keeps them aside"
+    )
 
 
 def _called(column: Column) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -56,7 +57,8 @@ class StoreDirectory:
         self._lock_timeout_s = lock_timeout_s
         self._closed = False
         self._immutable: tuple[int, ...] | None = None
-        self._no_room: sqlite3.Error | None = None
+        self._no_room: sqlite3.Error | None = None  # why what could be written is only read
+        self._making_writable = threading.Lock()
         self.shard_steps, self._store_id = SHARD_STEPS, ""
         self._lost_commits_ok = lost_commits_ok
         self._use = self._enter()
@@ -95,9 +97,27 @@ class StoreDirectory:
             if self.read_only or not is_full(failure) or not (self.folder / DATABASE).exists():
                 raise
             self._no_room, self.read_only = failure, True
-            self._watch.close()
-            self._pool.close()
+            self._reconnect()
             self._settle()
+        else:
+            self._no_room = None
+
+    def _write_if_there_is_room_again(self) -> None:
+        """A store that was opened on a full disk is opened for writing once something was freed."""
+        with self._making_writable:
+            # Readers would meet a full disk too while this is tried, so it is not tried in vain.
+            if self._no_room is None or shutil.disk_usage(self.folder).free < _INDEX_BYTES:
+                return
+            self.read_only = False
+            self._reconnect()
+            with self.translated():
+                self._settle_or_only_read()
+
+    def _reconnect(self) -> None:
+        """Let all that follows use new connections."""
+        self._immutable = None
+        self._watch.close()
+        self._pool.close()
 
     def _settle(self) -> None:
         """Lay out a new file, update an older one; refuse a foreign one, or one that lost commits."""
@@ -285,12 +305,15 @@ class StoreDirectory:
         """Raise `StoreError` if the store cannot be written."""
         self._ready()
         if self._no_room is not None:
+            self._write_if_there_is_room_again()
+        if self._no_room is not None:
             raise StoreError(
                 "there is no room left for the store",
                 path=self.folder,
                 series=series,
-                why="its disk was full when it was opened, so that it can only be read",
-                next_step="free some space and open it again",
+                why="its disk was full when it was opened; what it holds can be read, and "
+                f"{shutil.disk_usage(self.folder).free:,} bytes are free now",
+                next_step="free some space and repeat",
             ) from self._no_room
         if self.read_only:
             raise StoreError(
@@ -367,9 +390,7 @@ class StoreDirectory:
             raise StoreError("the store is closed", path=self.folder, next_step="open it again")
         if self._immutable is not None and self._immutable != self._stamp():
             # Somebody who may write has written; SQLite was opened as if nobody would.
-            self._immutable = None
-            self._watch.close()
-            self._pool.close()
+            self._reconnect()
 
     @contextmanager
     def translated(self, series: SeriesId | None = None, span: Span | None = None) -> Iterator[None]:

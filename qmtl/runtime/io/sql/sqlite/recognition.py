@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qmtl.foundation.errors import StoreCorruptError, StoreError
+from qmtl.foundation.words import counted
 from qmtl.runtime.io.sql.sqlite.layout import APPLICATION_ID, DATABASE, FORMAT, LOCK, LOG, format_of
 from qmtl.runtime.io.sql.sqlite.locks import newest_commit
 
@@ -53,7 +54,7 @@ def inspect(folder: Path, *, read_only: bool) -> Found:
             raise StoreError(
                 "the directory holds other things, and no store",
                 path=folder,
-                why=f"it has {len(present)} entries, such as {shown}",
+                why=f"it has {counted(len(present), 'entry', 'entries')}, such as {shown}",
                 next_step="name an empty or a new directory",
             )
         return Found(newest, read_only)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qmtl.foundation.series import SeriesId
+from qmtl.foundation.words import counted
 from qmtl.runtime.io.sql.compaction import Progress as Progress
 from qmtl.runtime.io.sql.dialect import LIVE
 from qmtl.runtime.io.sql.repair import Lost, reported
@@ -112,13 +113,13 @@ def _unsound_lists(connection: SqliteConnection) -> Iterator[str]:
             f"SELECT count(*) FROM {table} WHERE NOT ({SQLITE.sound[table]})"
         ).fetchone()
         if count:
-            yield f"{count} entries of {what} do not match their checksums"
+            yield f"{counted(count, 'checksum')} of {what} {'does' if count == 1 else 'do'} not match"
     disordered = (
         "SELECT count(*) FROM (SELECT committed_at, lag(committed_at) OVER (ORDER BY id) AS before FROM tx)"
     )
     (count,) = connection.execute(f"{disordered} WHERE before >= committed_at").fetchone()
     if count:
-        yield f"{count} commits are not in order of time"
+        yield f"{counted(count, 'commit')} {'is' if count == 1 else 'are'} not in order of time"
 
 
 def _index(

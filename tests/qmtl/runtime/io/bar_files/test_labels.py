@@ -134,6 +134,70 @@ def test_a_stamp_of_the_day_itself_is_that_session(time: str, tmp_path: Path) ->
     assert [iso(ts) for ts in stamps(file.frame).tolist()] == list(MONDAY_TO_THURSDAY)
 
 
+def read_session(path: Path, calendar: str, tz: str | None) -> list[str]:
+    zone = {} if tz is None else {"tz": tz}
+    file = read_bar_file(path, timeframe="1d", calendar=calendar_named(calendar), label="session", **zone)
+    return [iso(ts) for ts in stamps(file.frame).tolist()]
+
+
+# 20:00 in New York is midnight UTC in summer, and is a date as little as it is one in winter.
+SUMMER, WINTER = MONDAY_TO_THURSDAY, ("2024-01-08", "2024-01-09", "2024-01-10", "2024-01-11")
+NEXT_DAYS = {
+    SUMMER: ["2024-06-04", "2024-06-05", "2024-06-06", "2024-06-07"],
+    WINTER: ["2024-01-09", "2024-01-10", "2024-01-11", "2024-01-12"],
+}
+
+
+def evening(folder: Path, days: tuple[str, ...], *, has_zone: bool) -> Path:
+    offset = ("-04:00" if days[0] > "2024-03" else "-05:00") if has_zone else ""
+    return written(folder, [f"{day} 20:00:00{offset}" for day in days])
+
+
+@pytest.mark.parametrize("has_zone", [False, True], ids=["tz", "offset"])
+@pytest.mark.parametrize("days", [SUMMER, WINTER], ids=["summer", "winter"])
+class TestEvenings:
+    def test_an_evening_belongs_to_the_session_that_it_began(
+        self, days: tuple[str, ...], has_zone: bool, tmp_path: Path
+    ) -> None:
+        zone = None if has_zone else "America/New_York"
+        path = evening(tmp_path, days, has_zone=has_zone)
+        assert read_session(path, "CMES", zone) == NEXT_DAYS[days]
+
+    def test_an_evening_after_the_week_has_closed_is_no_session(
+        self, days: tuple[str, ...], has_zone: bool, tmp_path: Path
+    ) -> None:
+        path = evening(tmp_path, (*days, NEXT_DAYS[days][-1]), has_zone=has_zone)
+        with pytest.raises(InvalidRequestError, match="no session is open or opens within a day"):
+            read_session(path, "CMES", None if has_zone else "America/New_York")
+
+    def test_an_evening_after_the_close_of_a_day_is_never_the_next_day(
+        self, days: tuple[str, ...], has_zone: bool, tmp_path: Path
+    ) -> None:
+        path = evening(tmp_path, days, has_zone=has_zone)
+        with pytest.raises(InvalidRequestError, match="it lies after the close of one session") as refused:
+            read_session(path, "XNYS", None if has_zone else "America/New_York")
+        assert f"the stamp {NEXT_DAYS[days][0]}T0" in refused.value.what, "with its time"
+
+    @pytest.mark.parametrize("calendar", ["FX", "24x7"])
+    def test_a_calendar_without_dates_does_not_date_an_evening(
+        self, days: tuple[str, ...], has_zone: bool, calendar: str, tmp_path: Path
+    ) -> None:
+        path = evening(tmp_path, days, has_zone=has_zone)
+        with pytest.raises(InvalidRequestError, match="neither a date nor midnight") as refused:
+            read_session(path, calendar, None if has_zone else "America/New_York")
+        assert "the declared one has no dates" in str(refused.value.why)
+
+
+def test_an_evening_among_midnights_is_told_from_them(tmp_path: Path) -> None:
+    path = written(tmp_path, ["2024-06-03 00:00:00", "2024-06-03 20:00:00", "2024-06-05 00:00:00"])
+    assert read_session(path, "CMES", "America/New_York") == ["2024-06-03", "2024-06-04", "2024-06-05"]
+
+
+def test_an_open_in_tokyo_is_midnight_utc_and_of_that_day(tmp_path: Path) -> None:
+    path = written(tmp_path, [f"{day} 09:00:00" for day in MONDAY_TO_THURSDAY])
+    assert read_session(path, "XTKS", "Asia/Tokyo") == list(MONDAY_TO_THURSDAY)
+
+
 def test_midnights_of_another_zone_are_the_dates_that_they_show(tmp_path: Path) -> None:
     path = written(tmp_path, [f"{day} 00:00:00" for day in MONDAY_TO_THURSDAY])
     file = read_bar_file(

@@ -12,7 +12,7 @@ from qmtl.foundation.schema.compatibility.json_schema.instances.arrays import LO
 from qmtl.foundation.schema.compatibility.json_schema.node import SchemaNode, Term
 from qmtl.foundation.schema.compatibility.json_schema.proof.failure import Failure, plainly
 from qmtl.foundation.schema.compatibility.json_schema.proof.prover import Answer, Prover
-from qmtl.foundation.schema.compatibility.json_schema.proof.sentences import excerpt, shown
+from qmtl.foundation.schema.compatibility.json_schema.proof.sentences import amount, excerpt
 
 _LENGTHS = ("minItems", "maxItems")
 _MOST_POSITIONS = 64
@@ -84,7 +84,7 @@ def _min_items(prover: Prover, constraints: Arrays, goal: SchemaNode, count: int
     return [
         Failure(
             "json.min_items_raised",
-            f"wants at least {shown(count)} items",
+            f"wants at least {amount(count, 'item')}",
             {"minItems": count},
             excerpt(constraints, "type", *_LENGTHS),
             plainly(lambda: (array for array in prover.examples.around(constraints) if len(array) < count)),
@@ -103,7 +103,7 @@ def _max_items(prover: Prover, constraints: Arrays, goal: SchemaNode, count: int
     return [
         Failure(
             "json.max_items_lowered",
-            f"wants at most {shown(count)} items",
+            f"wants at most {amount(count, 'item')}",
             {"maxItems": count},
             excerpt(constraints, "type", *_LENGTHS),
             plainly(candidates),

@@ -18,7 +18,7 @@ from qmtl.foundation.schema.compatibility.json_schema.instances.objects import o
 from qmtl.foundation.schema.compatibility.json_schema.node import SchemaNode, Term, Terms
 from qmtl.foundation.schema.compatibility.json_schema.proof.failure import Failure, plainly
 from qmtl.foundation.schema.compatibility.json_schema.proof.prover import Answer, Prover
-from qmtl.foundation.schema.compatibility.json_schema.proof.sentences import excerpt, listed, shown
+from qmtl.foundation.schema.compatibility.json_schema.proof.sentences import amount, excerpt, listed, shown
 from qmtl.foundation.schema.compatibility.json_schema.regex_language.search import Wanted, find_words
 
 Build = Callable[[Any], Iterator[Any]]
@@ -215,7 +215,7 @@ def _min_properties(prover: Prover, constraints: Objects, goal: SchemaNode, coun
     return [
         Failure(
             "json.min_properties_raised",
-            f"wants at least {shown(count)} properties",
+            f"wants at least {amount(count, 'property', 'properties')}",
             {"minProperties": count},
             excerpt(constraints, "type", "minProperties", "required"),
             plainly(lambda: (one for one in prover.examples.around(constraints) if len(one) < count)),
@@ -235,7 +235,7 @@ def _max_properties(prover: Prover, constraints: Objects, goal: SchemaNode, coun
     return [
         Failure(
             "json.max_properties_lowered",
-            f"wants at most {shown(count)} properties",
+            f"wants at most {amount(count, 'property', 'properties')}",
             {"maxProperties": count},
             excerpt(constraints, "type", "maxProperties"),
             plainly(candidates),

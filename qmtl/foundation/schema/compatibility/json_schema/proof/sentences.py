@@ -17,6 +17,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
+def amount(count: Any, noun: str, plural: str | None = None) -> str:
+    """`1 item`, `2 items`; the number as JSON has it. plural: of a noun that does not only add an s."""
+    return f"{shown(count)} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def listed(values: Any) -> str:
     return ", ".join(shown(value) for value in values)
 

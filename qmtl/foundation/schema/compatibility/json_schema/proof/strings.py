@@ -7,7 +7,7 @@ from qmtl.foundation.schema.compatibility.json_schema.instances.strings import s
 from qmtl.foundation.schema.compatibility.json_schema.node import SchemaNode
 from qmtl.foundation.schema.compatibility.json_schema.proof.failure import Failure, plainly
 from qmtl.foundation.schema.compatibility.json_schema.proof.prover import Answer, Prover
-from qmtl.foundation.schema.compatibility.json_schema.proof.sentences import excerpt, shown
+from qmtl.foundation.schema.compatibility.json_schema.proof.sentences import amount, excerpt, shown
 from qmtl.foundation.schema.compatibility.json_schema.regex_language.search import find_words
 
 _TOO_LONG_TO_BUILD = "no string of that length was built"
@@ -23,7 +23,7 @@ def _min_length(prover: Prover, constraints: Strings, goal: SchemaNode, length: 
     return [
         Failure(
             "json.min_length_raised",
-            f"wants a string of at least {shown(length)} characters",
+            f"wants a string of at least {amount(length, 'character')}",
             {"minLength": length},
             excerpt(constraints, "type", "minLength", "pattern"),
             plainly(lambda: strings(constraints, shorter_than=int(length))),
@@ -41,7 +41,7 @@ def _max_length(prover: Prover, constraints: Strings, goal: SchemaNode, length: 
     return [
         Failure(
             "json.max_length_lowered",
-            f"wants a string of at most {shown(length)} characters",
+            f"wants a string of at most {amount(length, 'character')}",
             {"maxLength": length},
             excerpt(constraints, "type", "maxLength", "pattern"),
             plainly(lambda: strings(constraints, longer_than=int(length))),

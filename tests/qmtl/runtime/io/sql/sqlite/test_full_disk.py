@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -70,6 +71,47 @@ def test_a_write_says_that_there_is_no_room(full: Path) -> None:
     with EmbeddedStore(full) as store:
         store.commit(SERIES, Write("v", 2, some_bars(100, 1), Coverage.of(minutes(100, 101))))
         assert store.read(SERIES, minutes(0, 101)).frame.equals(some_bars(0, 101))
+
+
+def test_a_store_that_was_opened_on_a_full_disk_is_written_when_there_is_room(full: Path) -> None:
+    new = Write("v", 2, some_bars(100, 1), Coverage.of(minutes(100, 101)))
+    with EmbeddedStore(full) as store:
+        for _ in range(2):
+            with pytest.raises(StoreError, match="no room left for the store") as refused:
+                store.commit(SERIES, new)
+            assert "0 bytes are free now" in str(refused.value.why)
+            assert store.info().read_only
+            assert store.read(SERIES, minutes(0, 100)).frame.equals(BARS)
+        before = store.changed_since(None).token
+        (full.parent / "filling").unlink()
+        store.commit(SERIES, new)
+        assert not store.info().read_only
+        assert [one.series for one in store.changed_since(before).commits] == [SERIES]
+        assert store.read(SERIES, minutes(0, 101)).frame.equals(some_bars(0, 101))
+    with EmbeddedStore(full) as again:
+        assert again.read(SERIES, minutes(0, 101)).frame.equals(some_bars(0, 101))
+        assert again.verify().is_sound
+
+
+def test_a_store_that_is_to_be_read_only_stays_so_when_there_is_room(full: Path) -> None:
+    with EmbeddedStore(full, read_only=True) as store:
+        (full.parent / "filling").unlink()
+        with pytest.raises(StoreError, match="cannot be written"):
+            store.commit(SERIES, Write("v", 2, some_bars(100, 1)))
+
+
+def test_many_threads_write_when_there_is_room(full: Path) -> None:
+    with EmbeddedStore(full) as store, ThreadPoolExecutor(8) as threads:
+        reads = [threads.submit(store.read, SERIES, minutes(0, 100)) for _ in range(20)]
+        (full.parent / "filling").unlink()
+        writes = [
+            threads.submit(store.commit, SERIES, Write("v", 2, some_bars(100 + number, 1)))
+            for number in range(20)
+        ]
+        assert all(read.result().frame.height >= 100 for read in reads)
+        for written in writes:
+            written.result()
+        assert store.read(SERIES, minutes(0, 120)).frame.equals(some_bars(0, 120))
 
 
 def test_commits_in_the_log_need_room_to_be_read(small: Path) -> None:
