@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from qmtl.foundation.collector import collector_paused
@@ -52,20 +52,24 @@ def _read_stored(
     panel = Panel(fetcher, names, is_partial=fetcher.is_partial(options.get("partial_ok")))
     opened: dict[str, tuple[FetchContext, Finish | None]] = {}
     for name in names:
-        with panel.failing(name):
+        try:
             opened[name] = fetcher.opened_cached(name, start, end, options)
+        except QmtlError as error:
+            panel.errors[name] = error
     refuse_too_large(
         ((context.profile.grid, context.state.request.closed) for context, _ in opened.values()),
         fetcher.parts.max_bytes,
     )
     fetcher.parts.executor.read_stored(context for context, finish in opened.values() if finish is None)
     for name, (context, finish) in opened.items():
-        with panel.failing(name):
+        try:
             finish = finish or fetcher.parts.executor.drive_local(context)
             if finish is None:
                 panel.waiting[name] = context
             else:
                 panel.results[name] = fetcher.answer(context, finish)
+        except QmtlError as error:
+            panel.errors[name] = error
     panel.raise_first()
     return panel
 
@@ -109,14 +113,6 @@ class Panel:
         self._fetcher = fetcher
         self._names = names
         self._is_partial = is_partial
-
-    @contextmanager
-    def failing(self, name: str) -> Iterator[None]:
-        """What is raised within is the error of that series."""
-        try:
-            yield
-        except QmtlError as error:
-            self.errors[name] = error
 
     def raise_first(self) -> None:
         """Without `partial_ok`, raise the first error; the others stand in its `others`."""
