@@ -27,7 +27,8 @@ def long_frame(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     heights = [frame.height for frame in frames.values()]
     numbers = np.repeat(np.arange(len(frames), dtype=np.uint32), heights)
     series = pl.Series("series", list(frames), dtype=pl.String).gather(numbers)
-    return whole.insert_column(0, series)
+    # A new frame: that of a single series is the one given, and belongs to its answer.
+    return whole.select(series, pl.all())
 
 
 def wide_frame(frames: Mapping[str, pl.DataFrame], column: str) -> pl.DataFrame:

@@ -101,8 +101,8 @@ class ResultBuilder:
         self._count_bars(end)
         frame = evaluated.frame if end.fill is None else self._filled(end, end.fill)
         return FetchResult(
-            frame,
             _receipt(end, frame, archived, tuple([fault.text for fault in faults]) if faults else ()),
+            _frame=frame,
             _states=lambda: evaluated.states,
             _report=report,
         )

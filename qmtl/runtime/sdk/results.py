@@ -83,30 +83,36 @@ class FetchResult:
     """The answer to one fetch: whole once it is given, whatever happens to the provider and the store.
 
     It can be pickled and deep-copied, except while its holes are being asked for.
-
-    frame: polars; `ts` Datetime("ns", "UTC"), `open high low close volume` Float64, sorted, unique,
-        within `[start, end)`; with `fill=` also `filled` Boolean.
     """
 
-    frame: pl.DataFrame
     receipt: Receipt
     pending: Pending = NOTHING_PENDING
+    _frame: pl.DataFrame = field(kw_only=True, repr=False)
     _states: Callable[[], BarStates] = field(kw_only=True, repr=False)
     _report: Callable[[], ConformanceReport] = field(kw_only=True, repr=False)
 
     def __init__(
         self,
-        frame: pl.DataFrame,
         receipt: Receipt,
         pending: Pending = NOTHING_PENDING,
         *,
+        _frame: pl.DataFrame,
         _states: Callable[[], BarStates],
         _report: Callable[[], ConformanceReport],
     ) -> None:
         # In half the time that a frozen dataclass takes; each answer from the cache makes one.
         own = self.__dict__
-        own["frame"], own["receipt"], own["pending"] = frame, receipt, pending
+        own["_frame"], own["receipt"], own["pending"] = _frame, receipt, pending
         own["_states"], own["_report"] = _states, _report
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """The bars: polars, yours to change; fingerprint, report and other answers stay as they are.
+
+        `ts` Datetime("ns", "UTC"), `open high low close volume` Float64, sorted, unique, within
+        `[start, end)`; with `fill=` also `filled` Boolean.
+        """
+        return self._frame.clone()  # the cache has the rows as well; columns are copied once one is changed
 
     @cached_property
     def coverage(self) -> BarStates:
@@ -122,7 +128,7 @@ class FetchResult:
         return (
             isinstance(other, FetchResult)
             and self.receipt == other.receipt
-            and self.frame.equals(other.frame)
+            and self._frame.equals(other._frame)
             and self.coverage == other.coverage
             and self.report == other.report
         )
@@ -130,30 +136,30 @@ class FetchResult:
     __hash__ = None  # type: ignore[assignment]  # frames have none
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return pickled(_restored, self.frame, self.receipt, self.pending, self.coverage, self.report)
+        return pickled(_restored, self._frame, self.receipt, self.pending, self.coverage, self.report)
 
     def to_pandas(self) -> pd.DataFrame:
         """A pandas frame, indexed by `ts`."""
-        return self.frame.to_pandas().set_index("ts")
+        return self._frame.to_pandas().set_index("ts")
 
     def to_arrow(self) -> pa.Table:
         """An Arrow table."""
-        return self.frame.to_arrow()
+        return self._frame.to_arrow()
 
     def __repr__(self) -> str:
         with pl.Config(tbl_rows=_ROWS_SHOWN, tbl_width_chars=WIDEST):
-            rows = str(self.frame)
+            rows = str(self._frame)
         facts = on_screen(fact_lines(self.receipt.lines()), most=MOST_LINES - len(rows.splitlines()))
         return f"{facts}\n{rows}"
 
     def _repr_html_(self) -> str:
-        return self.receipt._repr_html_() + self.frame._repr_html_()
+        return self.receipt._repr_html_() + self._frame._repr_html_()
 
 
 def _restored(
     frame: pl.DataFrame, receipt: Receipt, pending: Pending, states: BarStates, report: ConformanceReport
 ) -> FetchResult:
-    return FetchResult(frame, receipt, pending, _states=lambda: states, _report=lambda: report)
+    return FetchResult(receipt, pending, _frame=frame, _states=lambda: states, _report=lambda: report)
 
 
 def fill_no_trade(

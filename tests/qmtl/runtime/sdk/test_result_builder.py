@@ -136,7 +136,8 @@ def ended(*, flags: Flags = EMPTY_FLAGS, **facts: Any) -> FetchEnd:
 
 def test_a_clean_answer_is_the_frame_and_its_receipt(setting: Setting) -> None:
     result = setting.answer(ended(), version=1)
-    assert result.frame is FRAME
+    assert result.frame.equals(FRAME)
+    assert result.frame is not FRAME, "the cache has it too"
     receipt = result.receipt
     assert receipt.phases == {
         "storage_wait": 0.25,
