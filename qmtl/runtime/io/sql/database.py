@@ -54,8 +54,8 @@ class Database(Protocol):
         """
         ...
 
-    def remember(self, tx: int) -> None:
-        """Commit `tx` is durable. Only inside `writing`."""
+    def commit(self, connection: Connection, newest: Point) -> None:
+        """Make what a connection of `writing` has written durable. newest: the last commit that is in it."""
         ...
 
     def refuse_unwritable(self, series: SeriesId | None = None) -> None:
@@ -136,13 +136,13 @@ def committing_many(
 ) -> Iterator[Batch]:
     """Commits to several series; those kept are durable as the block ends.
 
-    A block that raises leaves nothing of any. series: the only one, if there is only one.
+    A block that raises leaves nothing of any. now: their time, unless the engine has a clock of its own.
+    series: the only one, if there is only one.
     """
     with database.writing(series, timeout_s=timeout_s) as connection:
-        batch = Batch(connection, now)
+        batch = Batch(connection, now if connection.now is None else connection.now)
         before = batch.newest
         yield batch
         if batch.newest != before:
             batch.write()
-            connection.execute("COMMIT")
-            database.remember(batch.newest.tx)
+            database.commit(connection, batch.newest)

@@ -93,7 +93,19 @@ class Connection(Protocol):
 
     @property
     def dialect(self) -> Dialect: ...
+    @property
+    def now(self) -> int | None:
+        """The time of the engine's own clock (ns), asked after the lock of `writing` was taken.
+
+        None where the engine runs on this machine, so that its clock is the caller's.
+        """
+        ...
+
     def execute(self, sql: str, values: Values = ..., /) -> Cursor: ...
+    def survivable(self, sql: str, values: Values = ..., /) -> Cursor:
+        """As `execute`; the transaction goes on where the statement meets damage, see `Dialect.is_damage`."""
+        ...
+
     def executemany(self, sql: str, values: Iterable[Values], /) -> Cursor: ...
 
 
@@ -108,6 +120,9 @@ class Dialect:
         of the names of the columns. They hold whole numbers, or texts where a name begins with "text:".
     number_in: an expression for a number at the top of a JSON text, of a column and a name.
     row_id: the number of a row, in tables that have no key.
+    by_scan: what follows the name of a table whose rows are to be found without an index, or nothing.
+    is_lazy: whether rows of a statement are made one by one, as they are asked for. Else it has to say where
+        to end.
     from_float, to_float: how the engine keeps a number that may be NaN.
     is_damage: whether an exception of the engine tells of damaged bytes.
     may_hide: whether any of some series that were not found by their names may be hidden by damage.
@@ -120,6 +135,8 @@ class Dialect:
     listed: Callable[[str, Sequence[str]], str]
     number_in: Callable[[str, str], str]
     row_id: str
+    by_scan: str
+    is_lazy: bool
     from_float: Callable[[float | None], Any]
     to_float: Callable[[Any], float | None]
     is_damage: Callable[[Exception], bool]
@@ -170,7 +187,8 @@ class Dialect:
         """Coverage records of a series at a commit."""
         return (
             f'SELECT start, "end", said, source, checked_at, expires_at, {self.sound["answer"]} FROM answer'
-            ' WHERE series = :series AND @at AND "end" > :start ORDER BY "end"'
+            ' WHERE series = :series AND @at AND "end" > :start'
+            f'{"" if self.is_lazy else " AND start < :stop"} ORDER BY "end"'
         )
 
     @cached_property

@@ -30,6 +30,10 @@ class SqliteConnection(sqlite3.Connection):
         self.create_function("row_check", -1, row_check, deterministic=True)
         self.text_factory = _as_text
 
+    # The clock of the machine is that of whoever asks; and a transaction goes on after any error.
+    now = None
+    survivable = sqlite3.Connection.execute
+
     @property
     def dialect(self) -> Dialect:
         return SQLITE
@@ -114,6 +118,8 @@ SQLITE = Dialect(
     listed=_listed,
     number_in=lambda column, name: f"json_extract({column}, '$.{name}')",
     row_id="rowid",
+    by_scan="NOT INDEXED",
+    is_lazy=True,
     from_float=_from_float,
     to_float=_to_float,
     is_damage=_is_damage,
