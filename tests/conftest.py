@@ -31,6 +31,7 @@ MARKS = {
         "qmtl/foundation/schema/compatibility/json_schema/test_random_pairs.py",
         "qmtl/foundation/test_schedules.py",
         "qmtl/runtime/io/bar_files",
+        "qmtl/runtime/io/sql/postgres",
         "qmtl/runtime/io/sql/sqlite",
         "qmtl/runtime/io/test_files_of_programs.py",
         "qmtl/runtime/io/test_stores_agree.py",
@@ -49,6 +50,7 @@ MARKS = {
     # Talks to a server that the test starts.
     "service": (
         "qmtl/foundation/schema/registry/rest",
+        "qmtl/runtime/io/sql/postgres",
         "qmtl/runtime/io/vendors/test_ccxt.py",
         "qmtl/runtime/testing/test_exchange.py",
         "qmtl/services",

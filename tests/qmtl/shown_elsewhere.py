@@ -7,6 +7,17 @@ proposes, what the prover concludes. A module that gets a test of its own leaves
 from __future__ import annotations
 
 SHOWN_BY: dict[str, frozenset[str]] = {
+    "runtime/io/sql/postgres/test_store.py": frozenset(
+        {
+            "runtime/io/sql/postgres/connection",
+            "runtime/io/sql/postgres/database",
+            "runtime/io/sql/postgres/dialect",
+            "runtime/io/sql/postgres/failures",
+            "runtime/io/sql/postgres/layout",
+            "runtime/io/sql/postgres/pool",
+            "runtime/io/sql/postgres/recognition",
+        }
+    ),
     "runtime/io/store/test_memory.py": frozenset({"runtime/io/store/memory_flags"}),
     "stories/test_kept_flags.py": frozenset(
         {
