@@ -33,6 +33,8 @@ MARKS = {
         "qmtl/runtime/io/bar_files",
         "qmtl/runtime/io/sql/postgres",
         "qmtl/runtime/io/sql/sqlite",
+        "qmtl/runtime/io/sql/test_crash.py",
+        "qmtl/runtime/io/sql/test_processes.py",
         "qmtl/runtime/io/test_files_of_programs.py",
         "qmtl/runtime/io/test_stores_agree.py",
         "qmtl/runtime/sdk/test_progress.py",

@@ -276,6 +276,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/sql/plans",
             "runtime/io/sql/sqlite/locks",
             "runtime/io/sql/sqlite/proofs",
+            "runtime/io/sql/upkeep",
         }
     ),
     "runtime/sdk/test_corrections.py": frozenset(

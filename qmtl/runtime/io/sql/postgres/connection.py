@@ -45,7 +45,7 @@ class PostgresConnection:
     def execute(self, sql: str, values: Values = ()) -> Cursor:
         if sql == "COMMIT" and self.commits is not None:
             self.commits()
-            return self.raw.cursor()
+            return _Counted(self.raw, 0)  # whose connection may be gone by now
         statement = translated(sql)
         cursor = self.raw.cursor(binary=True)
         cursor.execute(statement.text, statement.ordered(values) or None)

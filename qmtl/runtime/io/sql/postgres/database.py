@@ -267,22 +267,27 @@ class PostgresDatabase:
 
     def version(self) -> int:
         """A number that rises with each commit, report and acceptance: their newest numbers, added up."""
-        with self.translated(), self._begun(lambda connection: None) as connection:
-            (number,) = connection.execute(
-                "SELECT coalesce((SELECT max(id) FROM tx), 0) + coalesce((SELECT max(number) FROM report), 0)"
-                " + coalesce((SELECT max(number) FROM accepted), 0)"
-            ).fetchone()
-            return int(number)
+        return self._asked(
+            "SELECT coalesce((SELECT max(id) FROM tx), 0) + coalesce((SELECT max(number) FROM report), 0)"
+            " + coalesce((SELECT max(number) FROM accepted), 0)"
+        )
+
+    def _asked(self, question: str) -> int:
+        """The number that a statement finds, outside a transaction."""
+        found: list[int] = []
+
+        def ask(connection: PostgresConnection) -> None:
+            found.append(connection.execute(question).fetchone()[0])
+
+        with self.translated(), self._begun(ask):
+            return int(found[-1])
 
     def format(self) -> int:
         return self._format
 
     def size(self) -> int:
         """Bytes of all tables with their indexes."""
-        with self.translated(), self._begun(lambda connection: None) as connection:
-            sizes = " + ".join(f"pg_total_relation_size('{table}')" for table in TABLES)
-            (number,) = connection.execute(f"SELECT {sizes}").fetchone()
-            return int(number)
+        return self._asked("SELECT " + " + ".join(f"pg_total_relation_size('{name}')" for name in TABLES))
 
     def is_full(self, failure: BaseException | None) -> bool:
         return is_full(failure)
@@ -298,7 +303,7 @@ class PostgresDatabase:
 
     def shrink(self) -> None:
         """Let the server use the room of deleted rows again."""
-        with self.translated(), self._begun(lambda connection: None) as connection:
+        with self.translated(), self._pool.use() as connection:
             for table in TABLES:
                 connection.script(f"VACUUM (ANALYZE) {table}".encode())
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.runtime.io.sql.postgres.address import parse
 from qmtl.runtime.io.sql.postgres.database import PostgresDatabase
-from qmtl.runtime.io.sql.store import SqlStore
+from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.values import ChangeToken
 
 
-class PostgresStore(SqlStore):
+class PostgresStore(KeptStore):
     """A `Store` on PostgreSQL.
 
     address: such as postgresql://user@host:5432/database?schema=desk. The schema is made if it is missing;
         without one it is `qmtl`. What else is in the address goes to libpq, which also knows ~/.pgpass and
         the PG* variables.
     read_only: refuse every write, and make no schema.
+    retention: how many nanoseconds of history `compact` keeps for `as_of`; None keeps all.
     clock: what commits get their time from; None is the clock of the server, the same for all machines.
     lock_timeout_s: how long a write waits for other writers before `StoreLockedError`.
 
@@ -28,13 +29,14 @@ class PostgresStore(SqlStore):
         *,
         read_only: bool = False,
         clock: Clock | None = None,
+        retention: int | None = None,
         lock_timeout_s: float = 30.0,
     ) -> None:
         self._address = parse(address)
         database = PostgresDatabase(
             self._address, read_only=read_only, lock_timeout_s=lock_timeout_s, has_clock=clock is None
         )
-        super().__init__(database, clock or SystemClock())
+        super().__init__(database, clock or SystemClock(), retention)
 
     def has_changed(self, token: ChangeToken) -> bool:
         """Always True: only the server knows, and `changed_since` asks it."""

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 
@@ -119,3 +120,18 @@ def children() -> Iterator[Children]:
     serving = Children()
     yield serving
     serving.close()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
+def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Places of stores that do not exist yet, by either engine: `script.opened` opens them."""
+    if request.param == "postgres":
+        made: Callable[[], str] = request.getfixturevalue("new_schema")
+        return made
+    numbers = count()
+    return lambda: str(tmp_path / f"store {next(numbers)}")
+
+
+@pytest.fixture
+def place(new_place: Callable[[], str]) -> str:
+    return new_place()
