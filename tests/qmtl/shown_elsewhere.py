@@ -14,6 +14,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/sql/postgres/dialect",
             "runtime/io/sql/postgres/failures",
             "runtime/io/sql/postgres/layout",
+            "runtime/io/sql/postgres/opening",
             "runtime/io/sql/postgres/pool",
             "runtime/io/sql/postgres/recognition",
         }
@@ -236,7 +237,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/sql/commits",
             "runtime/io/sql/repair",
             "runtime/io/sql/retraction",
-            "runtime/io/sql/sqlite/verify",
+            "runtime/io/sql/verify",
             "runtime/io/sql/vanished_rows",
             "runtime/io/sql/view",
         }

@@ -26,9 +26,12 @@ def backup(
     """
     from qmtl.interfaces.cli.progress import Bars
     from qmtl.runtime.io.sql.sqlite import backup as backups
+    from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 
     session = session_of(ctx)
+    session.folder("a backup")
     with session.open_store(read_only=True) as store, Bars() as bars:
+        assert isinstance(store, EmbeddedStore)
         copied = backups.backup(store, dest, progress=lambda done, total: bars.advance("pages", done, total))
     _show(session, copied, "copied to")
 
@@ -52,7 +55,7 @@ def restore(
     with Bars() as bars:
         copied = backups.restore(
             source,
-            session.settings().seamless.store,
+            session.folder("a restore"),
             replace=replace,
             progress=lambda done, total: bars.advance("pages", done, total),
         )

@@ -124,6 +124,8 @@ class Dialect:
     is_lazy: whether rows of a statement are made one by one, as they are asked for. Else it has to say where
         to end.
     from_float, to_float: how the engine keeps a number that may be NaN.
+    name: what people call the engine.
+    inspected: what the engine itself finds damaged, in sentences.
     is_damage: whether an exception of the engine tells of damaged bytes.
     may_hide: whether any of some series that were not found by their names may be hidden by damage.
     rebuild: puts tables and indexes that damage has left out of order into order.
@@ -139,6 +141,8 @@ class Dialect:
     is_lazy: bool
     from_float: Callable[[float | None], Any]
     to_float: Callable[[Any], float | None]
+    name: str
+    inspected: Callable[[Connection], Iterable[str]]
     is_damage: Callable[[Exception], bool]
     may_hide: Callable[[Connection, Collection[SeriesId]], bool]
     rebuild: Callable[[Connection], None]

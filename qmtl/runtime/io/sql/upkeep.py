@@ -1,10 +1,13 @@
-"""The care that a store on an SQL database needs, whichever the engine: pins, compaction, what was lost."""
+"""The care that a store on an SQL database needs, whichever the engine: verification, compaction, pins."""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qmtl.foundation.clock import Clock
+from qmtl.foundation.errors import StoreCorruptError
 from qmtl.foundation.series import SeriesId
 from qmtl.runtime.io.sql import commits
 from qmtl.runtime.io.sql import repair as repairs
@@ -16,6 +19,9 @@ from qmtl.runtime.io.store.point_in_time import PIN_NEWEST
 if TYPE_CHECKING:
     from qmtl.runtime.io.sql.compaction import Compaction, Progress
     from qmtl.runtime.io.sql.pins import Pin
+    from qmtl.runtime.io.sql.verify import Verification
+
+_log = logging.getLogger("seamless.store")
 
 # These methods import what they need themselves: whoever reads or writes bars does not wait for it.
 
@@ -26,6 +32,40 @@ class KeptStore(SqlStore):
     def __init__(self, database: Database, clock: Clock, retention: int | None) -> None:
         super().__init__(database, clock)
         self._retention = retention
+
+    def verify(self, *, progress: Progress | None = None, repair: bool = False) -> Verification:
+        """Read every chunk and every single row against its checksum, and the index against both.
+
+        What damage took earlier is reported until it is healed or acknowledged. With `repair`, damage is
+        recorded: current ranges become unknown, so that they heal, and reads as of earlier commits
+        leave them out. `progress(done, total)` counts chunks.
+        """
+        result = self._verify(progress)
+        if not repair or result.is_readable:
+            return result
+        if result.problems:
+            repairs.rebuild(self._database)
+            self._forget_flags()
+            result = self._verify(progress)
+        self._record(result.damage)
+        after = self._verify(None)
+        stays = tuple(f"what is damaged in {part.series} could not be recorded" for part in after.damage)
+        return replace(result, problems=(*after.problems, *stays), lost=after.lost, repaired=True)
+
+    def _forget_flags(self) -> None:
+        """What is out of order may have kept a commit from making flags void."""
+        try:
+            with self._database.writing() as connection:
+                connection.execute("DELETE FROM kept_flags")
+                connection.execute("COMMIT")
+        except StoreCorruptError:
+            _log.warning("the flags that are kept of bars are damaged beyond repair; reads judge bars anew")
+
+    def _verify(self, progress: Progress | None) -> Verification:
+        from qmtl.runtime.io.sql import verify as verification
+
+        with self._database.reading() as connection:
+            return verification.verify(connection, progress)
 
     def lost(self, series: SeriesId) -> list[Lost]:
         """What damage has taken of a series, and what is neither healed nor acknowledged."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -13,26 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from platformdirs import user_state_path
 
 from qmtl.foundation.errors import QmtlError, StoreError, StoreLockedError
 from qmtl.foundation.series import SeriesId
+from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.dialect import Connection
 from qmtl.runtime.io.sql.postgres import recognition
-from qmtl.runtime.io.sql.postgres.address import Address, quoted
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
-from qmtl.runtime.io.sql.postgres.failures import is_full, meaning, unreachable
+from qmtl.runtime.io.sql.postgres.failures import is_full, meaning
 from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, TABLES
+from qmtl.runtime.io.sql.postgres.opening import opened
 from qmtl.runtime.io.sql.postgres.pool import Pool
 from qmtl.runtime.io.sql.transaction import writer
 from qmtl.runtime.io.store.values import Point
 
 # Connections of one process at once.
 _CONNECTIONS = 8
-# Without index scans a plan that was made while a table was empty would stay a scan of the whole table.
-_SESSION = {"enable_seqscan": "off", "jit": "off"}
-_DEFAULTS = {"connect_timeout": "10", "keepalives_idle": "30", "tcp_user_timeout": "30000"}
 # A writer that stands still, with the lock, is ended by the server after this.
 _STANDSTILL_S = 60
 # How long a commit whose connection was lost is looked for, while the server may be starting again.
@@ -44,10 +40,8 @@ _CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000"
 class PostgresDatabase:
     """Implements `Database`. has_clock: whether commits get the time of the server."""
 
-    folder: Path | None = None
-
     def __init__(
-        self, address: Address, *, read_only: bool, lock_timeout_s: float, has_clock: bool = True
+        self, address: StoreAddress, *, read_only: bool, lock_timeout_s: float, has_clock: bool = True
     ) -> None:
         self.address, self.read_only = address, read_only
         self._lock_timeout_s, self._has_clock = lock_timeout_s, has_clock
@@ -55,7 +49,7 @@ class PostgresDatabase:
         self._lock = f"{APPLICATION_ID}, {zlib.crc32(address.schema.encode()) - 2**31}"
         self._closed = False
         self._why_read_only = "it was opened read-only"
-        self._pool = Pool(self._connect, limit=_CONNECTIONS)
+        self._pool = Pool(partial(opened, address), limit=_CONNECTIONS)
         try:
             with self.translated(), self._pool.use() as connection:
                 self._settle(connection)
@@ -84,36 +78,14 @@ class PostgresDatabase:
         self.store_id, self.shard_steps, self._format = recognition.identity_of(connection)
 
     @property
+    def folder(self) -> Path:
+        """Where the processes of this user, on this machine, lock each other out; others do not see it."""
+        return user_state_path("qmtl", appauthor=False) / "stores" / self.store_id
+
+    @property
     def location(self) -> str:
         """The address, without a password."""
         return self.address.shown
-
-    def _connect(self) -> PostgresConnection:
-        given = conninfo_to_dict(self.address.conninfo)
-        session = {**_SESSION, "search_path": quoted(self.address.schema)}
-        options = " ".join(f"-c {name}={_escaped(value)}" for name, value in session.items())
-        kept = {
-            **{name: value for name, value in _DEFAULTS.items() if name not in given},
-            "options": f"{given.get('options', '')} {options}".strip(),
-            "application_name": given.get("application_name", f"qmtl {socket.gethostname()}:{os.getpid()}"),
-            "client_encoding": "UTF8",
-        }
-        try:
-            conninfo = make_conninfo(self.address.conninfo, **kept)
-            raw = psycopg.connect(conninfo, autocommit=True, cursor_factory=psycopg.RawCursor)
-        except psycopg.Error as failure:
-            raise unreachable(failure, self.address) from failure
-        connection = PostgresConnection(raw)
-        try:
-            # What was acknowledged is durable, whatever this user or database is set to.
-            connection.execute(
-                "SELECT set_config('synchronous_commit', 'on', false)"
-                " WHERE current_setting('synchronous_commit') = 'off'"
-            )
-        except psycopg.Error:
-            raw.close()
-            raise
-        return connection
 
     @contextmanager
     def reading(
@@ -337,8 +309,3 @@ def _discard(answer: object) -> None:
 
 class _UnknownError(StoreError):
     """The server cannot tell whether a transaction was committed."""
-
-
-def _escaped(value: str) -> str:
-    """A value among the options of a session."""
-    return value.replace("\\", r"\\").replace(" ", r"\ ")

@@ -7,8 +7,8 @@ from psycopg import errors
 
 from qmtl.foundation.errors import StoreCorruptError, StoreError, StoreLockedError
 from qmtl.foundation.series import SeriesId
+from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.sql.postgres.address import Address
 
 
 def is_full(failure: BaseException | None) -> bool:
@@ -16,7 +16,9 @@ def is_full(failure: BaseException | None) -> bool:
     return isinstance(failure, errors.DiskFull)
 
 
-def meaning(failure: Exception, address: Address, series: SeriesId | None, span: Span | None) -> StoreError:
+def meaning(
+    failure: Exception, address: StoreAddress, series: SeriesId | None, span: Span | None
+) -> StoreError:
     kind, what, next_step = _meaning_of(failure)
     return kind(
         what,
@@ -28,7 +30,7 @@ def meaning(failure: Exception, address: Address, series: SeriesId | None, span:
     )
 
 
-def unreachable(failure: psycopg.Error, address: Address) -> StoreError:
+def unreachable(failure: psycopg.Error, address: StoreAddress) -> StoreError:
     """No connection could be opened. The server says why in words only."""
     text = address.redacted(str(failure)).strip()
     what, next_step = next((found for part, found in _REFUSALS if part in text), _NO_CONNECTION)

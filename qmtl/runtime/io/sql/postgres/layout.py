@@ -90,6 +90,11 @@ CREATE TABLE schema_observation (
 """
 
 
+def quoted(name: str) -> str:
+    """A name as SQL."""
+    return '"{}"'.format(name.replace('"', '""'))
+
+
 def statements() -> str:
     """What lays an empty schema out, inside a transaction."""
     return (

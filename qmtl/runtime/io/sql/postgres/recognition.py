@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from qmtl.foundation.errors import StoreCorruptError, StoreError
-from qmtl.runtime.io.sql.postgres.address import Address, quoted
+from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
-from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, statements
+from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, quoted, statements
 
 
 class Found(NamedTuple):
@@ -17,7 +17,7 @@ class Found(NamedTuple):
     refuses_writes: str
 
 
-def recognise(connection: PostgresConnection, address: Address) -> Found:
+def recognise(connection: PostgresConnection, address: StoreAddress) -> Found:
     """Raises for what is not ours to read."""
     encoding, is_replica, is_read_only, tables, marks = connection.execute(
         "SELECT current_setting('server_encoding'), pg_is_in_recovery(),"
@@ -74,7 +74,7 @@ def _may(connection: PostgresConnection, table: str, right: str) -> bool:
     return bool(may)
 
 
-def _foreign(address: Address, why: str) -> StoreCorruptError:
+def _foreign(address: StoreAddress, why: str) -> StoreCorruptError:
     return StoreCorruptError(
         f"the schema {address.schema} belongs to another program",
         path=address.shown,
@@ -83,7 +83,7 @@ def _foreign(address: Address, why: str) -> StoreCorruptError:
     )
 
 
-def lay_out(connection: PostgresConnection, address: Address) -> None:
+def lay_out(connection: PostgresConnection, address: StoreAddress) -> None:
     """Make the schema and its tables, inside a transaction."""
     connection.script(f"CREATE SCHEMA IF NOT EXISTS {quoted(address.schema)};{statements()}".encode())
 

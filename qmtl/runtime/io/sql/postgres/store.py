@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from qmtl.foundation.clock import Clock, SystemClock
-from qmtl.runtime.io.sql.postgres.address import parse
+from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.postgres.database import PostgresDatabase
+from qmtl.runtime.io.sql.postgres.opening import opened
+from qmtl.runtime.io.sql.postgres.recognition import recognise
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.values import ChangeToken
+
+
+def is_store(address: StoreAddress) -> bool:
+    """Whether there is a store at an address. Raises `StoreError` for what is none, and no empty schema."""
+    with closing(opened(address)) as connection:
+        return recognise(connection, address).format > 0
 
 
 class PostgresStore(KeptStore):
@@ -25,14 +35,14 @@ class PostgresStore(KeptStore):
 
     def __init__(
         self,
-        address: str,
+        address: str | StoreAddress,
         *,
         read_only: bool = False,
         clock: Clock | None = None,
         retention: int | None = None,
         lock_timeout_s: float = 30.0,
     ) -> None:
-        self._address = parse(address)
+        self._address = address if isinstance(address, StoreAddress) else StoreAddress.parse(address)
         database = PostgresDatabase(
             self._address, read_only=read_only, lock_timeout_s=lock_timeout_s, has_clock=clock is None
         )

@@ -16,7 +16,7 @@ from qmtl.runtime.io.sql.sqlite.directory import keep_entries
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.sql.sqlite.layout import DATABASE, LOCK
 from qmtl.runtime.io.sql.sqlite.locks import UseLock
-from qmtl.runtime.io.sql.sqlite.verify import Progress, Verification
+from qmtl.runtime.io.sql.verify import Progress, Verification
 
 # A copy is made in a folder of this name beside its final place: what lies there is no store yet.
 UNFINISHED = "unfinished-copy"

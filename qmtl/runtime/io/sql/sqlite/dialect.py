@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -61,6 +61,17 @@ def _to_float(value: Any) -> float | None:
 def _is_damage(failure: Exception) -> bool:
     # An operational error is of the disk or of a lock, and says nothing of the bytes.
     return isinstance(failure, sqlite3.DatabaseError) and not isinstance(failure, sqlite3.OperationalError)
+
+
+def _inspected(connection: Connection) -> Iterator[str]:
+    try:
+        for (text,) in connection.execute("PRAGMA integrity_check(20)").fetchall():
+            if text != "ok":
+                yield f"SQLite says: {text}"
+    except sqlite3.DatabaseError as failure:
+        if not _is_damage(failure):
+            raise
+        yield f"SQLite says: {failure}"
 
 
 def _listed(text: str, columns: Sequence[str]) -> str:
@@ -122,6 +133,8 @@ SQLITE = Dialect(
     is_lazy=True,
     from_float=_from_float,
     to_float=_to_float,
+    name="SQLite",
+    inspected=_inspected,
     is_damage=_is_damage,
     may_hide=_may_hide,
     rebuild=_rebuild,

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qmtl.foundation.clock import Clock, SystemClock
-from qmtl.foundation.errors import StoreCorruptError
 from qmtl.foundation.local_paths import folder_path
-from qmtl.runtime.io.sql import repair as repairs
 from qmtl.runtime.io.sql.sqlite.dialect import SqliteConnection
 from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
 from qmtl.runtime.io.sql.upkeep import KeptStore
-
-if TYPE_CHECKING:
-    from qmtl.runtime.io.sql.sqlite.verify import Progress, Verification
-
-_log = logging.getLogger("seamless.store")
 
 
 class EmbeddedStore(KeptStore):
@@ -57,40 +47,6 @@ class EmbeddedStore(KeptStore):
     def path(self) -> Path:
         """The directory."""
         return self._directory.folder
-
-    def verify(self, *, progress: Progress | None = None, repair: bool = False) -> Verification:
-        """Read every chunk and every single row against its checksum, and the index against both.
-
-        What damage took earlier is reported until it is healed or acknowledged. With `repair`, damage is
-        recorded: current ranges become unknown, so that they heal, and reads as of earlier commits
-        leave them out. `progress(done, total)` counts chunks.
-        """
-        result = self._verify(progress)
-        if not repair or result.is_readable:
-            return result
-        if result.problems:
-            repairs.rebuild(self._directory)
-            self._forget_flags()
-            result = self._verify(progress)
-        self._record(result.damage)
-        after = self._verify(None)
-        stays = tuple(f"what is damaged in {part.series} could not be recorded" for part in after.damage)
-        return replace(result, problems=(*after.problems, *stays), lost=after.lost, repaired=True)
-
-    def _forget_flags(self) -> None:
-        """What is out of order may have kept a commit from making flags void."""
-        try:
-            with self._directory.writing() as connection:
-                connection.execute("DELETE FROM kept_flags")
-                connection.execute("COMMIT")
-        except StoreCorruptError:
-            _log.warning("the flags that are kept of bars are damaged beyond repair; reads judge bars anew")
-
-    def _verify(self, progress: Progress | None) -> Verification:
-        from qmtl.runtime.io.sql.sqlite import verify as verification
-
-        with self._directory.reading() as connection:
-            return verification.verify(connection, progress)
 
     @contextmanager
     def reading_all(self) -> Iterator[SqliteConnection]:

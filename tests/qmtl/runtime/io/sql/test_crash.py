@@ -9,7 +9,6 @@ import pytest
 
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.testing.store_model import SERIES, STEP, ModelStore, State, answers_of, frame_rows
 
@@ -59,9 +58,8 @@ def test_what_was_acknowledged_survives(children: Any, script: ModuleType, place
                 # The commit that was under way may have become durable before it could be acknowledged.
                 apply(model, script, seed, len(acks), as_of=seed * 10_000 + len(acks) + 1)
             assert found == expected(model.now), f"seed {seed}, killed after {len(acks)} commits"
-            if isinstance(store, EmbeddedStore):
-                verification = store.verify()
-                assert verification.is_sound, verification
+            verification = store.verify()
+            assert verification.is_sound, verification
             last = store.read(SERIES, Span(0, 0))
             acknowledged.append((last.as_of, found))
             for as_of, then in dice.sample(acknowledged, min(3, len(acknowledged))):

@@ -10,15 +10,8 @@ from polars.testing import assert_frame_equal
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage
-from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
-from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.testing.store_model import SERIES
 from qmtl.runtime.testing.store_suites.bars import changes_since, minutes, some_bars
-
-
-def is_sound(store: Store) -> bool:
-    """As far as the engine lets one look."""
-    return store.verify().is_sound if isinstance(store, EmbeddedStore) else store.info().lost == 0
 
 
 def test_pages_of_four_writers_beside_a_compaction(children: Any, script: ModuleType, place: str) -> None:
@@ -29,7 +22,7 @@ def test_pages_of_four_writers_beside_a_compaction(children: Any, script: Module
         snapshot = store.read(script.SHARED, minutes(0, 2 * total))
         assert_frame_equal(snapshot.frame, some_bars(0, total), check_exact=True)
         assert snapshot.answered == Coverage.of(minutes(0, total))
-        assert is_sound(store)
+        assert store.verify().is_sound
         for worker in range(4):
             own = SeriesId.parse(f"ohlcv:many:W{worker}:1m")
             assert store.read(own, minutes(0, 99)).frame.height == script.PAGES
@@ -45,7 +38,7 @@ def test_single_bars_of_four_writers(children: Any, script: ModuleType, place: s
         assert_frame_equal(snapshot.frame, some_bars(0, 1_600), check_exact=True)
         assert snapshot.answered == Coverage.of(minutes(0, 1_600))
         assert len(changes_since(store, 0)) == 1_600
-        assert is_sound(store)
+        assert store.verify().is_sound
 
 
 def test_a_store_that_several_lay_out_at_once(children: Any, new_place: Callable[[], str]) -> None:
@@ -58,4 +51,4 @@ def test_a_fork_with_an_open_store(children: Any, script: ModuleType, place: str
     with script.opened(place) as store:
         assert store.read(SERIES, minutes(0, 9_999)).frame.height == 106
         assert len(changes_since(store, 0)) == 102
-        assert is_sound(store)
+        assert store.verify().is_sound

@@ -30,6 +30,10 @@ class PostgresMachine(StoreMachine):
         self.store.close()
         return PostgresStore(self.url)
 
+    def tidy(self) -> None:
+        self.store.compact()
+        assert self.store.verify().is_sound
+
 
 PostgresMachine.TestCase.settings = settings(
     max_examples=30,

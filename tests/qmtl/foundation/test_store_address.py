@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.runtime.io.sql.postgres.address import is_postgres, parse, quoted
+from qmtl.foundation.local_paths import names_server
+from qmtl.foundation.store_address import StoreAddress
 
 
 def test_the_parts_of_an_address() -> None:
-    address = parse("postgresql://me:hush@db.desk:5433/bars?schema=fx&sslmode=require")
+    address = StoreAddress.parse("postgresql://me:hush@db.desk:5433/bars?schema=fx&sslmode=require")
     assert address.schema == "fx"
     assert address.shown == "postgresql://me@db.desk:5433/bars?sslmode=require&schema=fx"
     given_to_libpq = conninfo_to_dict(address.conninfo)
@@ -27,11 +28,13 @@ def test_the_parts_of_an_address() -> None:
 
 
 def test_what_is_left_out_is_left_to_libpq() -> None:
-    address = parse("postgresql://")
+    address = StoreAddress.parse("postgresql://")
     assert (address.schema, address.shown) == ("qmtl", "postgresql://?schema=qmtl")
     assert conninfo_to_dict(address.conninfo) == {}
-    assert conninfo_to_dict(parse("postgresql://db?password=a+b%2B").conninfo)["password"] == "a+b+"
-    assert parse("postgres://db/bars").shown == "postgresql://db/bars?schema=qmtl"
+    assert (
+        conninfo_to_dict(StoreAddress.parse("postgresql://db?password=a+b%2B").conninfo)["password"] == "a+b+"
+    )
+    assert StoreAddress.parse("postgres://db/bars").shown == "postgresql://db/bars?schema=qmtl"
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,7 @@ def test_what_is_left_out_is_left_to_libpq() -> None:
 )
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(InvalidRequestError) as refused:
-        parse(text)
+        StoreAddress.parse(text)
     assert "hush" not in str(refused.value)
     assert "hu[sh" not in str(refused.value)
     assert refused.value.__suppress_context__ or refused.value.__context__ is None
@@ -67,15 +70,11 @@ def test_a_password_is_never_shown(password: str) -> None:
         f"postgresql://me@db/bars?password={password}",
         f"postgresql://me@db/bars?schema=a&sslpassword={password}",
     ):
-        address = parse(text)
-        assert "Q" not in address.shown + repr(address)
+        address = StoreAddress.parse(text)
+        assert "Q" not in address.shown + repr(address) + f"{address}"
         assert "Q" in address.conninfo
         for secret in (password, password.replace("%25", "%")):
             assert "Q" not in address.redacted(f"wrong: {secret}.")
-
-
-def test_names_are_quoted() -> None:
-    assert quoted('a"b c') == '"a""b c"'
 
 
 @pytest.mark.parametrize(
@@ -90,4 +89,4 @@ def test_names_are_quoted() -> None:
     ],
 )
 def test_what_is_meant_as_an_address(text: str, expected: bool) -> None:
-    assert is_postgres(text) is expected
+    assert names_server(text) is expected
