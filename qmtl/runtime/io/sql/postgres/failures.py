@@ -34,7 +34,15 @@ def unreachable(failure: psycopg.Error, address: StoreAddress) -> StoreError:
     """No connection could be opened. The server says why in words only."""
     text = address.redacted(str(failure)).strip()
     what, next_step = next((found for part, found in _REFUSALS if part in text), _NO_CONNECTION)
-    return StoreError(what, path=address.shown, why=f"PostgreSQL says: {text}", next_step=next_step)
+    kind = NoConnectionLeftError if what == _NONE_LEFT else StoreError
+    return kind(what, path=address.shown, why=f"PostgreSQL says: {text}", next_step=next_step)
+
+
+class NoConnectionLeftError(StoreError):
+    """The server, or this user of it, has as many connections as it may have."""
+
+
+_NONE_LEFT = "the database has no connection left"
 
 
 _NO_CONNECTION = (
@@ -42,6 +50,8 @@ _NO_CONNECTION = (
     "check the address, and that the server runs and lets this machine connect",
 )
 _REFUSALS = (
+    ("too many", (_NONE_LEFT, "raise max_connections, or let fewer programs connect")),
+    ("remaining connection slots", (_NONE_LEFT, "raise max_connections, or let fewer programs connect")),
     (
         "password",
         (
@@ -55,10 +65,6 @@ _REFUSALS = (
         ("the database refuses the login", "let the server accept this user and machine (pg_hba.conf)"),
     ),
     ("does not exist", ("there is no such database", "create it (createdb), or name another one")),
-    (
-        "too many",
-        ("the database has no connection left", "raise max_connections, or let fewer programs connect"),
-    ),
     ("starting up", ("the database is starting", "repeat in a moment")),
     ("shutting down", ("the database is shutting down", "repeat once it runs again")),
     ("invalid", ("the address of the store cannot be used", "correct the address")),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
+from qmtl.runtime.io.sql.postgres.failures import NoConnectionLeftError
 
 
 class Pool:
@@ -32,22 +33,40 @@ class Pool:
     def use(self) -> Iterator[PostgresConnection]:
         """A connection for this thread alone; an open transaction is undone at the end."""
         me = threading.get_ident()
-        with self._turn:
-            while len(self._users) >= self._limit and me not in self._users:
-                self._turn.wait()
-            self._users.append(me)
-            connection = self._free.pop() if self._free else None
+        connection = self._taken(me)
         try:
-            connection = connection or self._open_one()
             try:
                 yield connection
             finally:
                 if connection.finish():
                     self._free.append(connection)
         finally:
+            self._give_up(me)
+
+    def _taken(self, me: int) -> PostgresConnection:
+        while True:
             with self._turn:
-                self._users.remove(me)
-                self._turn.notify()
+                while len(self._users) >= self._limit and me not in self._users:
+                    self._turn.wait()
+                self._users.append(me)
+                connection = self._free.pop() if self._free else None
+            try:
+                return connection or self._open_one()
+            except NoConnectionLeftError:
+                self._give_up(me)
+                with self._turn:
+                    # The server lets us have no more than there are: others of this process end soon.
+                    if not self._users or me in self._users:
+                        raise
+                    self._limit = len(self._users)
+            except BaseException:
+                self._give_up(me)
+                raise
+
+    def _give_up(self, me: int) -> None:
+        with self._turn:
+            self._users.remove(me)
+            self._turn.notify()
 
     def close(self) -> None:
         """Close the connections that nobody uses."""

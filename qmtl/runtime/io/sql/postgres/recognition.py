@@ -44,7 +44,7 @@ def recognise(connection: PostgresConnection, address: StoreAddress) -> Found:
         return Found(0, refuses)
     if marks < 3:
         raise _foreign(address, f"the schema {address.schema} has {tables} other tables")
-    if not _may(connection, "setting", "SELECT"):
+    if not _may(connection, address, "setting", "SELECT"):
         raise StoreError(
             "this user has no right to read the store",
             path=address.shown,
@@ -62,15 +62,18 @@ def recognise(connection: PostgresConnection, address: StoreAddress) -> Found:
             why="a newer qmtl has written it",
             next_step="pip install --upgrade qmtl",
         )
-    if not refuses and not _may(connection, "tx", "INSERT"):
+    if not refuses and not _may(connection, address, "tx", "INSERT"):
         refuses = "this user has no right to write its tables"
     return Found(version, refuses)
 
 
-def _may(connection: PostgresConnection, table: str, right: str) -> bool:
+def _may(connection: PostgresConnection, address: StoreAddress, table: str, right: str) -> bool:
+    # Without the right to use a schema, nothing in it can even be named.
     (may,) = connection.execute(
-        "SELECT has_schema_privilege(current_schema(), 'USAGE') AND has_table_privilege(?, ?)", (table, right)
-    ).fetchone() or (False,)
+        "SELECT CASE WHEN has_schema_privilege(to_regnamespace(?)::oid, 'USAGE')"
+        " THEN has_table_privilege(?, ?) ELSE false END",
+        (quoted(address.schema), table, right),
+    ).fetchone()
     return bool(may)
 
 
