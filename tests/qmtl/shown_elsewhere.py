@@ -14,7 +14,6 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/sql/postgres/dialect",
             "runtime/io/sql/postgres/failures",
             "runtime/io/sql/postgres/layout",
-            "runtime/io/sql/postgres/opening",
             "runtime/io/sql/postgres/pool",
             "runtime/io/sql/postgres/recognition",
         }
