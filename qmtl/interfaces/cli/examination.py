@@ -227,7 +227,8 @@ def _on_a_server(session: Session, address: StoreAddress) -> Iterator[Check]:
                 f"{address}: format {info.format}, {info.series:,} series, {counted(info.rows, 'row')}",
             )
             if opened.read_only:
-                yield Check("store", "warn", "it can be read, but not written", "see 'qmtl store info'")
+                cure = "name the primary server, and a user with the right to write"
+                yield Check("store", "warn", "it can be read, but not written", cure)
             yield from _declared(opened)
     except QmtlError as error:
         why = f"{error.what}: {error.why}" if error.why else error.what

@@ -42,6 +42,15 @@ class NoConnectionLeftError(StoreError):
     """The server, or this user of it, has as many connections as it may have."""
 
 
+def pooled(address: StoreAddress, why: str) -> StoreError:
+    """A pooler does not keep the settings of a session, so that statements would meet another schema."""
+    return StoreError(_POOLED[0], path=address.shown, why=why, next_step=_POOLED[1])
+
+
+_POOLED = (
+    "a pooler between here and the database does not keep the settings of a session",
+    "connect to the server itself; a process keeps no more than a few connections",
+)
 _NONE_LEFT = "the database has no connection left"
 
 
@@ -50,6 +59,7 @@ _NO_CONNECTION = (
     "check the address, and that the server runs and lets this machine connect",
 )
 _REFUSALS = (
+    ("unsupported startup parameter", _POOLED),
     ("too many", (_NONE_LEFT, "raise max_connections, or let fewer programs connect")),
     ("remaining connection slots", (_NONE_LEFT, "raise max_connections, or let fewer programs connect")),
     (

@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
-from qmtl.runtime.io.sql.postgres.failures import unreachable
+from qmtl.runtime.io.sql.postgres.failures import pooled, unreachable
 from qmtl.runtime.io.sql.postgres.layout import quoted
 
 # Without index scans a plan that was made while a table was empty would stay a scan of the whole table.
@@ -37,11 +37,13 @@ def opened(address: StoreAddress) -> PostgresConnection:
     connection = PostgresConnection(raw)
     try:
         # What was acknowledged is durable, whatever this user or database is set to.
-        connection.execute(
-            "SELECT set_config('synchronous_commit', 'on', false)"
-            " WHERE current_setting('synchronous_commit') = 'off'"
-        )
-    except psycopg.Error:
+        path, _ = connection.execute(
+            "SELECT current_setting('search_path'), CASE WHEN current_setting('synchronous_commit') = 'off'"
+            " THEN set_config('synchronous_commit', 'on', false) END"
+        ).fetchone()
+        if path != session["search_path"]:
+            raise pooled(address, f"the schema of the session is {path}, and not {session['search_path']}")
+    except BaseException:
         raw.close()
         raise
     return connection

@@ -9,6 +9,9 @@ from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, quoted, statements
 
+# Since this version a transaction can be looked for by its number.
+_OLDEST = 130_000
+
 
 class Found(NamedTuple):
     """format: 0 where the schema is missing or empty. refuses_writes: why nothing can be written; else ""."""
@@ -19,6 +22,13 @@ class Found(NamedTuple):
 
 def recognise(connection: PostgresConnection, address: StoreAddress) -> Found:
     """Raises for what is not ours to read."""
+    if connection.raw.info.server_version < _OLDEST:
+        raise StoreError(
+            f"PostgreSQL is older than version {_OLDEST // 10_000}",
+            path=address.shown,
+            why=f"the server says {connection.raw.info.parameter_status('server_version')}",
+            next_step="update the server",
+        )
     encoding, is_replica, is_read_only, tables, marks = connection.execute(
         "SELECT current_setting('server_encoding'), pg_is_in_recovery(),"
         " current_setting('default_transaction_read_only') = 'on',"

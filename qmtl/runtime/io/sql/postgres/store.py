@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from contextlib import closing
 
+import psycopg
+
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.postgres.database import PostgresDatabase
+from qmtl.runtime.io.sql.postgres.failures import meaning
 from qmtl.runtime.io.sql.postgres.opening import opened
 from qmtl.runtime.io.sql.postgres.recognition import recognise
 from qmtl.runtime.io.sql.upkeep import KeptStore
@@ -15,8 +18,11 @@ from qmtl.runtime.io.store.values import ChangeToken
 
 def is_store(address: StoreAddress) -> bool:
     """Whether there is a store at an address. Raises `StoreError` for what is none, and no empty schema."""
-    with closing(opened(address)) as connection:
-        return recognise(connection, address).format > 0
+    try:
+        with closing(opened(address)) as connection:
+            return recognise(connection, address).format > 0
+    except psycopg.Error as failure:
+        raise meaning(failure, address, None, None) from failure
 
 
 class PostgresStore(KeptStore):

@@ -13,6 +13,7 @@ import pytest
 from qmtl.foundation.errors import StoreCorruptError, StoreError, StoreLockedError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage
+from qmtl.runtime.io.sql.postgres import opening, recognition
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.testing.store_suites.bars import SERIES, minutes, some_bars
@@ -125,6 +126,27 @@ def test_commits_are_durable_whatever_a_user_is_set_to(
             assert connection.execute(asked).fetchone() == ("off",)
         with store._database.writing() as connection:
             assert connection.execute(asked).fetchone() == ("on",)
+
+
+def test_an_older_server(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recognition, "_OLDEST", 990_000)
+    with pytest.raises(StoreError, match="older than version 99") as older:
+        PostgresStore(postgres_url)
+    assert older.value.next_step == "update the server"
+
+
+def test_a_pooler_that_drops_the_settings_of_a_session(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = opening.make_conninfo
+
+    def without_options(conninfo: str, **kept: str) -> str:
+        return make(conninfo, **{name: value for name, value in kept.items() if name != "options"})
+
+    monkeypatch.setattr(opening, "make_conninfo", without_options)
+    with pytest.raises(StoreError, match="a pooler between here and the database") as pooled:
+        PostgresStore(postgres_url)
+    assert "connect to the server itself" in str(pooled.value)
 
 
 def test_another_encoding(owner: psycopg.Connection[Any], postgres_server: PostgresServer) -> None:
