@@ -52,7 +52,8 @@ docs: $(READY)  ## build the documentation; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 services: $(READY)  ## what the integration tests need beside Python
-	@echo "The tests of this release need no service beside Python."
+	@ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 && echo "PostgreSQL is installed; tests start it themselves." || \
+		echo "For the tests of stores on PostgreSQL: apt-get install postgresql. Without it they are skipped."
 
 lock:  ## pin every dependency again, with hashes
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 \

@@ -31,7 +31,10 @@ MARKS = {
         "qmtl/foundation/schema/compatibility/json_schema/test_random_pairs.py",
         "qmtl/foundation/test_schedules.py",
         "qmtl/runtime/io/bar_files",
+        "qmtl/runtime/io/sql/postgres",
         "qmtl/runtime/io/sql/sqlite",
+        "qmtl/runtime/io/sql/test_crash.py",
+        "qmtl/runtime/io/sql/test_processes.py",
         "qmtl/runtime/io/test_files_of_programs.py",
         "qmtl/runtime/io/test_stores_agree.py",
         "qmtl/runtime/sdk/test_progress.py",
@@ -49,6 +52,7 @@ MARKS = {
     # Talks to a server that the test starts.
     "service": (
         "qmtl/foundation/schema/registry/rest",
+        "qmtl/runtime/io/sql/postgres",
         "qmtl/runtime/io/vendors/test_ccxt.py",
         "qmtl/runtime/testing/test_exchange.py",
         "qmtl/services",

@@ -19,6 +19,11 @@ def is_address(text: str) -> bool:
     return _SCHEME.match(text) is not None
 
 
+def names_server(text: str) -> bool:
+    """Whether a text is meant as the address of a store on a server, see `StoreAddress`."""
+    return re.match(r"(postgresql|postgres):", text, re.IGNORECASE) is not None
+
+
 def local_path(path: str | os.PathLike[str], what: str) -> Path:
     """The path, unless it is an address of another kind, which is refused.
 

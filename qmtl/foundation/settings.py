@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,8 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -27,8 +29,9 @@ from pydantic.fields import FieldInfo
 from qmtl.foundation.config_text import ConfigText, Place
 from qmtl.foundation.errors import InvalidRequestError, SettingsError
 from qmtl.foundation.facts import Anchor, SeriesFacts
-from qmtl.foundation.local_paths import folder_path, is_address
+from qmtl.foundation.local_paths import folder_path, is_address, names_server
 from qmtl.foundation.sla import SLAPolicy
+from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.times import to_seconds
 
 DEFAULT_FILE = "qmtl.yml"
@@ -91,6 +94,18 @@ ByteSize = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 Folder = Annotated[Path, BeforeValidator(_folder), AfterValidator(Path.expanduser)]
+
+
+def _server_or(value: object, folder: ValidatorFunctionWrapHandler) -> object:
+    if isinstance(value, str) and names_server(value):
+        return StoreAddress.parse(value)
+    return value if isinstance(value, StoreAddress) else folder(value)
+
+
+if TYPE_CHECKING:
+    StorePlace: TypeAlias = Path | StoreAddress
+else:
+    StorePlace = Annotated[Folder, WrapValidator(_server_or)]
 
 
 class _Section(BaseModel):
@@ -195,14 +210,15 @@ def _default_store() -> Path:
 class SeamlessSettings(_Section):
     """The section `seamless`.
 
-    store: the folder of the store; `~` is the home folder. A relative path in a file starts at the folder of
-        that file, as the paths of `files` vendors do.
+    store: the folder of the store, or its address on a server, such as postgresql://user@host/database. `~`
+        is the home folder. A relative path in a file starts at the folder of that file, as the paths of
+        `files` vendors do.
     cache_bytes: bound of the range cache in bytes. settle, absent_expiry: seconds after which a bar without a
         row counts as answered, and after which an absence is queried again. retention: seconds for which old
         versions are kept; None is for ever.
     """
 
-    store: Folder = Field(default_factory=_default_store)
+    store: StorePlace = Field(default_factory=_default_store)
     cache_bytes: ByteSize = 256 * 1024**2
     partial_ok: bool = False
     sla: Annotated[SLAPolicy | None, BeforeValidator(_sla)] = None
@@ -376,7 +392,7 @@ def _resolve_paths(settings: Settings, text: ConfigText, folder: Path) -> Settin
     """Relative paths of the file start at its folder; those of variables where the process runs."""
     seamless = settings.seamless
     store = seamless.store
-    if not text.is_from_variable(("seamless", "store")):
+    if isinstance(store, Path) and not text.is_from_variable(("seamless", "store")):
         store = folder / store
     vendors = seamless.vendors
     if not text.is_from_variable(("seamless", "vendors")):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.clock import FakeClock
+from tests.qmtl.postgres import PostgresServer, newest_programs
 
 
 @pytest.fixture
@@ -39,3 +43,40 @@ def make(
     yield build
     for provider in made:
         provider.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server for all tests of a process. Where no PostgreSQL is installed, they are skipped."""
+    programs = newest_programs()
+    if programs is None or importlib.util.find_spec("psycopg") is None:
+        lacking = "PostgreSQL's programs (/usr/lib/postgresql)" if programs is None else "psycopg"
+        if os.environ.get("QMTL_TEST_REQUIRE", "") in ("all", "postgres"):
+            pytest.fail(f"there is no {lacking}; apt-get install postgresql, pip install 'qmtl[postgres]'")
+        pytest.skip(f"there is no {lacking}")
+    server = PostgresServer(programs)
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def new_schema(postgres_server: PostgresServer) -> Iterator[Callable[[], str]]:
+    """Addresses of schemas that do not exist yet; they are dropped after the test."""
+    import psycopg  # where it is installed
+
+    made: list[str] = []
+
+    def name() -> str:
+        made.append(f"test_{uuid4().hex}")
+        return postgres_server.url(made[-1])
+
+    yield name
+    with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
+        for schema in made:
+            connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+
+
+@pytest.fixture
+def postgres_url(new_schema: Callable[[], str]) -> str:
+    """The address of a store that does not exist yet."""
+    return new_schema()

@@ -7,6 +7,24 @@ proposes, what the prover concludes. A module that gets a test of its own leaves
 from __future__ import annotations
 
 SHOWN_BY: dict[str, frozenset[str]] = {
+    "runtime/io/sql/postgres/test_store.py": frozenset(
+        {
+            "runtime/io/sql/postgres/connection",
+            "runtime/io/sql/postgres/database",
+            "runtime/io/sql/postgres/dialect",
+            "runtime/io/sql/postgres/failures",
+            "runtime/io/sql/postgres/layout",
+            "runtime/io/sql/postgres/pool",
+            "runtime/io/sql/postgres/recognition",
+        }
+    ),
+    "runtime/io/sql/test_copy_targets.py": frozenset(
+        {
+            "runtime/io/sql/postgres/copy_target",
+            "runtime/io/sql/sqlite/copy_target",
+            "runtime/sdk/store_copy",
+        }
+    ),
     "runtime/io/store/test_memory.py": frozenset({"runtime/io/store/memory_flags"}),
     "stories/test_kept_flags.py": frozenset(
         {
@@ -225,7 +243,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/sql/commits",
             "runtime/io/sql/repair",
             "runtime/io/sql/retraction",
-            "runtime/io/sql/sqlite/verify",
+            "runtime/io/sql/verify",
             "runtime/io/sql/vanished_rows",
             "runtime/io/sql/view",
         }
@@ -265,6 +283,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/sql/plans",
             "runtime/io/sql/sqlite/locks",
             "runtime/io/sql/sqlite/proofs",
+            "runtime/io/sql/upkeep",
         }
     ),
     "runtime/sdk/test_corrections.py": frozenset(

@@ -48,7 +48,7 @@ ancestors =
 ELSEWHERE = "qmtl.runtime.io.elsewhere"
 _SQL = '"qmtl.runtime.io.sql"'
 ENTRIES = {
-    '"qmtl.runtime.io.sql.sqlite",\n': f'"qmtl.runtime.io.sql.sqlite | {ELSEWHERE}",\n',
+    ' | qmtl.runtime.io.sql.sqlite",\n': f' | qmtl.runtime.io.sql.sqlite | {ELSEWHERE}",\n',
     f"forbidden_modules = [{_SQL}]": f'forbidden_modules = [{_SQL}, "{ELSEWHERE}"]',
 }
 
@@ -93,6 +93,8 @@ def test_a_circle_of_types_alone_would_be_seen(tmp_path: Path) -> None:
         ("io/elsewhere/store.py", "qmtl.runtime.io.sql.beside_bars", True),
         ("io/elsewhere/store.py", "qmtl.runtime.io.store.rows", True),
         ("io/elsewhere/store.py", "qmtl.runtime.io.sql.sqlite.directory", False),
+        ("io/sql/postgres/store.py", "qmtl.runtime.io.sql.sqlite.directory", False),
+        ("io/sql/plans.py", "qmtl.runtime.io.sql.postgres.pool", False),
         ("io/sql/plans.py", ELSEWHERE, False),
         ("io/bar_files/tables.py", "qmtl.runtime.io.sql.commits", False),
         ("ingest/chunk.py", ELSEWHERE, False),

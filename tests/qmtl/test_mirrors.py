@@ -25,6 +25,7 @@ ROOMS = (
     "runtime/io/bar_files",
     "runtime/io/bar_files/look",
     "runtime/io/sql",
+    "runtime/io/sql/postgres",
     "runtime/io/sql/sqlite",
     "runtime/io/store",
     "runtime/planning",

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from qmtl.foundation.errors import StoreError
 from qmtl.foundation.words import counted
 from qmtl.interfaces.cli.tables import Rows
-from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.sdk.declaring import Broken, broken_declarations
 from qmtl.runtime.sdk.series_declarations import SeriesDeclarations
 
 
-def broken_in(store: EmbeddedStore) -> list[Broken]:
+def broken_in(store: KeptStore) -> list[Broken]:
     """The series of a store whose declared calendar cannot be used for their bars."""
     names = [one.series for one in store.list_series()]
     return broken_declarations(store, names, SeriesDeclarations(store).grid)

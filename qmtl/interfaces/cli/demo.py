@@ -9,6 +9,8 @@ from qmtl.interfaces.cli.session import session_of
 
 def demo(ctx: typer.Context) -> None:
     """Real bars, filled, broken, healed and checked; offline."""
+    from qmtl.foundation.local_paths import folder_path
     from qmtl.interfaces.demo.main import run_demo
 
-    run_demo(session_of(ctx).store)
+    store = session_of(ctx).store
+    run_demo(folder_path(store, "the store of the demo") if isinstance(store, str) else store)

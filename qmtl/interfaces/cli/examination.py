@@ -27,7 +27,8 @@ from qmtl.interfaces.cli.vendor_checks import vendors
 
 if TYPE_CHECKING:
     from qmtl.foundation.settings import Settings
-    from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+    from qmtl.foundation.store_address import StoreAddress
+    from qmtl.runtime.io.sql.upkeep import KeptStore
 
 # Extras that users need; the others are for the people who write this package.
 EXTRAS = ("ccxt", "testing", "demo")
@@ -166,7 +167,11 @@ def _settings_file(session: Session) -> str:
 
 def store(session: Session, settings: Settings) -> Iterator[Check]:
     """Whether the store can be read and written, has room, and is sound."""
-    path = Path(settings.seamless.store).expanduser()
+    place = settings.seamless.store
+    if not isinstance(place, Path):
+        yield from _on_a_server(session, place)
+        return
+    path = place.expanduser()
     if not path.exists():
         why = _unwritable(path)
         if why:
@@ -206,7 +211,31 @@ def store(session: Session, settings: Settings) -> Iterator[Check]:
         yield Check("store", "fail", f"{path}: {error.what}", error.next_step or "qmtl store verify")
 
 
-def _declared(opened: EmbeddedStore) -> Iterator[Check]:
+def _on_a_server(session: Session, address: StoreAddress) -> Iterator[Check]:
+    """Whether the store of an address can be reached, read and written. It is not read as a whole."""
+    from qmtl.runtime.sdk.stores import is_store
+
+    try:
+        if not is_store(address):
+            yield Check("store", "ok", f"{address} can be reached; the first fetch or import makes a store")
+            return
+        with session.open_store() as opened:
+            info = opened.info()
+            yield Check(
+                "store",
+                "ok",
+                f"{address}: format {info.format}, {info.series:,} series, {counted(info.rows, 'row')}",
+            )
+            if opened.read_only:
+                cure = "name the primary server, and a user with the right to write"
+                yield Check("store", "warn", "it can be read, but not written", cure)
+            yield from _declared(opened)
+    except QmtlError as error:
+        why = f"{error.what}: {error.why}" if error.why else error.what
+        yield Check("store", "fail", f"{address}: {why}", error.next_step or "check the address")
+
+
+def _declared(opened: KeptStore) -> Iterator[Check]:
     """Calendars that the store declares, and that cannot be used."""
     from qmtl.interfaces.cli.declarations import broken_in, cure, in_one_line
 

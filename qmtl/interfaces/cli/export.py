@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.timeline import Span
     from qmtl.interfaces.cli.progress import Bars
-    from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+    from qmtl.runtime.io.sql.upkeep import KeptStore
     from qmtl.runtime.io.store.values import Snapshot
 
 # Bars that are in memory at once.
@@ -73,7 +73,7 @@ def export(
                         continue
                     yield piece.frame
                 if damaged and not partial_ok:
-                    raise corrupt(name, damaged, what="nothing was written", span=span, path=store.path)
+                    raise corrupt(name, damaged, what="nothing was written", span=span, path=store.location)
 
             write_frames(output, counted_frames())
     session.show(f"{counted(rows, 'bar')} of {name} in {span}, as of {iso(at)}, written to {output}")
@@ -95,7 +95,7 @@ def export(
     )
 
 
-def _span(store: EmbeddedStore, series: SeriesId, start: str | None, end: str | None) -> Span:
+def _span(store: KeptStore, series: SeriesId, start: str | None, end: str | None) -> Span:
     """The requested span; ends that were left out are those of the stored bars, lost ones among them."""
     from qmtl.foundation.errors import InvalidRequestError
     from qmtl.foundation.timeline import Coverage, Span
@@ -122,7 +122,7 @@ def _span(store: EmbeddedStore, series: SeriesId, start: str | None, end: str | 
     return Span(first, last)
 
 
-def _pieces(store: EmbeddedStore, series: SeriesId, span: Span, as_of: int, bars: Bars) -> Iterator[Snapshot]:
+def _pieces(store: KeptStore, series: SeriesId, span: Span, as_of: int, bars: Bars) -> Iterator[Snapshot]:
     """The rows in stretches that fit into memory, all as of one commit; at least one."""
     from qmtl.foundation.timeline import Span
 

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from qmtl.interfaces.cli.on_demand import OnDemand
-from qmtl.interfaces.cli.session import Log, Session
+from qmtl.interfaces.cli.session import Log, Session, place
 
 # Each function as `module.function` of this package.
 COMMANDS: dict[str, str] = {
@@ -48,6 +48,7 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
             "compact": "store.compact",
             "backup": "copies.backup",
             "restore": "copies.restore",
+            "copy": "copies.copy",
             "declare": "store.declare",
             "pin": "pins.pin",
             "unpin": "pins.unpin",
@@ -121,7 +122,7 @@ def options(
         Path | None, typer.Option(metavar="FILE", help="Settings; without it, qmtl.yml of this folder.")
     ] = None,
     store: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The store, instead of the one in the settings.")
+        str | None, typer.Option(metavar="DIR|URL", help="The store, instead of the one in the settings.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Machine output on stdout alone; all else on stderr.")
@@ -141,7 +142,7 @@ def options(
     A series is written ohlcv:VENUE:SYMBOL:TIMEFRAME, for example ohlcv:binance:BTC/USDT:1m. Ranges are
     half-open: START belongs to them, END does not. Times without a zone are UTC.
     """
-    ctx.obj = Session(config=config, store=store, json=as_json, verbose=verbose, log=log)
+    ctx.obj = Session(config=config, store=place(store), json=as_json, verbose=verbose, log=log)
 
 
 def run() -> None:

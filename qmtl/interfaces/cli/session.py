@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from qmtl.foundation.settings import Settings
-    from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+    from qmtl.foundation.store_address import StoreAddress
+    from qmtl.runtime.io.sql.upkeep import KeptStore
     from qmtl.runtime.sdk.provider import SeamlessDataProvider
 
 
@@ -42,7 +43,7 @@ class Session:
     """
 
     config: Path | None
-    store: Path | None
+    store: Path | str | None  # a text is an address
     json: bool
     verbose: bool
     log: Log = Log.text
@@ -54,9 +55,12 @@ class Session:
             from qmtl.foundation.settings import Settings
 
             settings = Settings.load(self.config)
+        from qmtl.foundation.store_address import StoreAddress
+
         if self.store is None:
             return settings
-        seamless = settings.seamless.model_copy(update={"store": self.store})
+        store = StoreAddress.parse(self.store) if isinstance(self.store, str) else self.store
+        seamless = settings.seamless.model_copy(update={"store": store})
         return settings.model_copy(update={"seamless": seamless})
 
     def provider(self, *, make: bool = True) -> SeamlessDataProvider:
@@ -73,18 +77,33 @@ class Session:
 
     def open_store(
         self, *, make: bool = False, read_only: bool = False, lost_commits_ok: bool = False
-    ) -> EmbeddedStore:
-        """The store alone. Without `make`, a folder that is not there is an error, not a new store."""
-        from qmtl.runtime.sdk.stores import embedded_store
+    ) -> KeptStore:
+        """The store alone. Without `make`, a store that is not there is an error, not a new one."""
+        from qmtl.runtime.sdk.stores import embedded_store, postgres_store
 
         seamless = self.settings().seamless
         if not make:
             _must_exist(seamless.store)
+        if not isinstance(seamless.store, Path):
+            return postgres_store(seamless.store, read_only=read_only, retention=seamless.retention)
         return embedded_store(
             seamless.store,
             read_only=read_only,
             retention=seamless.retention,
             lost_commits_ok=lost_commits_ok,
+        )
+
+    def folder(self, what: str) -> Path:
+        """The folder of the store, for what is done to files. Raises `InvalidRequestError` if it has none."""
+        from qmtl.foundation.errors import InvalidRequestError
+
+        store = self.settings().seamless.store
+        if isinstance(store, Path):
+            return store
+        raise InvalidRequestError(
+            f"{what} is of stores in a folder",
+            why=f"this one is on a server: {store}",
+            next_step="use the tools of the server, such as pg_dump and pg_restore",
         )
 
     def console(self) -> Console:
@@ -168,10 +187,20 @@ def _without_plugins() -> Iterator[None]:
             os.environ[name] = before
 
 
-def _must_exist(store: Path) -> None:
-    from qmtl.foundation.errors import StoreError
+def place(store: str | None) -> Path | str | None:
+    """What `--store` names: a folder, or a text that is meant as the address of a server."""
+    if store is None:
+        return None
+    from qmtl.foundation.local_paths import names_server
 
-    if not store.expanduser().exists():
+    return store if names_server(store) else Path(store)
+
+
+def _must_exist(store: Path | StoreAddress) -> None:
+    from qmtl.foundation.errors import StoreError
+    from qmtl.runtime.sdk.stores import is_store
+
+    if not (store.expanduser().exists() if isinstance(store, Path) else is_store(store)):
         raise StoreError(
             "there is no store yet",
             path=store,

@@ -14,7 +14,7 @@ from qmtl.interfaces.cli.session import JsonToo, session_of
 if TYPE_CHECKING:
     from qmtl.foundation.errors import StoreError
     from qmtl.interfaces.cli.session import Session
-    from qmtl.runtime.io.sql.sqlite.verify import Verification
+    from qmtl.runtime.io.sql.verify import Verification
     from qmtl.runtime.io.store.damage import Damage
     from qmtl.runtime.io.store.values import SeriesInfo
 
@@ -164,7 +164,7 @@ def verify(
     with session.open_store(read_only=not writes, lost_commits_ok=acknowledge) as store, Bars() as bars:
         found = store.verify(progress=lambda done, total: bars.advance("chunks", done, total), repair=repair)
         acknowledged = store.acknowledge() if acknowledge else 0
-        path = str(store.path)
+        path = store.location
         # A damaged file may not be able to list its series and what is declared of them.
         broken = broken_in(store) if found.is_readable else []
     _show_damage(session, found)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_check
 
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.facts import SeriesFacts
-from qmtl.foundation.local_paths import folder_path
+from qmtl.foundation.local_paths import folder_path, names_server
 from qmtl.foundation.schema.governance.decisions import GovernanceRecords, ValidationMode
 from qmtl.foundation.schema.registry.memory_storage import MemoryStorage
 from qmtl.foundation.schema.registry.records import RegistryRecords
+from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.ingest.settlement import SettlementPolicy
 from qmtl.runtime.io.store.contract import Store
@@ -48,7 +49,7 @@ class ImportsItself(Protocol):
     def import_parts(self) -> ImportParts: ...
 
 
-Into: TypeAlias = "ImportsItself | Store | str | Path | Settings"
+Into: TypeAlias = "ImportsItself | Store | str | Path | StoreAddress | Settings"
 
 
 class Given(NamedTuple):
@@ -84,9 +85,12 @@ def opened_target(into: Into, given: Given) -> Iterator[Target]:
         yield _of_provider(into, given)
         return
     with ExitStack() as stack:
+        if isinstance(into, str) and names_server(into):
+            into = StoreAddress.parse(into)
         if isinstance(into, str | Path):
-            folder = folder_path(into, "a store").expanduser()
-            yield _of_folder(folder, given, stack)
+            into = folder_path(into, "a store").expanduser()
+        if isinstance(into, Path | StoreAddress):
+            yield _of_place(into, given, stack)
             return
         from qmtl.foundation.settings import Settings  # its models take a while to load
 
@@ -126,8 +130,8 @@ def _of_store(store: Store, given: Given) -> Target:
 
 def _of_settings(settings: Settings, given: Given, stack: ExitStack) -> Target:
     seamless = settings.seamless
-    return _of_folder(
-        seamless.store.expanduser(),
+    return _of_place(
+        seamless.store.expanduser() if isinstance(seamless.store, Path) else seamless.store,
         given._replace(
             settlement=given.settlement
             or SettlementPolicy(settle=seamless.settle, absent_expiry=seamless.absent_expiry)
@@ -139,8 +143,8 @@ def _of_settings(settings: Settings, given: Given, stack: ExitStack) -> Target:
     )
 
 
-def _of_folder(
-    folder: Path,
+def _of_place(
+    place: Path | StoreAddress,
     given: Given,
     stack: ExitStack,
     *,
@@ -152,7 +156,7 @@ def _of_folder(
     schemas_for = schemas_for or partial(_own_schemas, clock)
 
     def opened() -> Store:
-        return stack.enter_context(closing(opened_store(folder, clock=clock, retention=retention)))
+        return stack.enter_context(closing(opened_store(place, clock=clock, retention=retention)))
 
     def schemas_of(store: Store | None) -> SchemaEnforcer:
         return given.schemas or stack.enter_context(closing(schemas_for(store)))
@@ -161,7 +165,7 @@ def _of_folder(
         store = there or opened()
         return store, schemas_of(store)
 
-    there = opened() if is_store(folder) else None
+    there = opened() if is_store(place) else None
     stored: StoredFacts = there or NothingStored()
     return Target(
         stored,

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from qmtl.foundation.clock import Clock
-from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.clock import Clock, SystemClock
+from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError
+from qmtl.foundation.local_paths import names_server
 from qmtl.foundation.times import SECOND
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.sql.sqlite.layout import DATABASE
 from qmtl.runtime.io.store.contract import Store
 
+if TYPE_CHECKING:
+    from qmtl.foundation.store_address import StoreAddress
+    from qmtl.runtime.io.sql.postgres.store import PostgresStore
+
 # What tells a store from other objects.
 _VERBS = ("read", "commit", "changed_since", "list_series")
 
 
-def opened_store(store: str | PathLike[str] | Store, *, clock: Clock, retention: float | None) -> Store:
-    """The store of a folder, made if it is not there; one that is open already is given back.
+def opened_store(
+    store: str | PathLike[str] | StoreAddress | Store, *, clock: Clock, retention: float | None
+) -> Store:
+    """The store of a folder or an address, made if it is not there; one that is open already is given back.
 
     retention: seconds of history that compaction keeps; None keeps all. Raises `InvalidRequestError` for an
     address of a scheme that is not served, and for what is neither a path nor a store.
     """
+    if isinstance(store, str) and names_server(store):
+        from qmtl.foundation.store_address import StoreAddress
+
+        return postgres_store(StoreAddress.parse(store), clock=clock, retention=retention)
     if not isinstance(store, str | PathLike):
+        from qmtl.foundation.store_address import StoreAddress
+
+        if isinstance(store, StoreAddress):
+            return postgres_store(store, clock=clock, retention=retention)
         if lacking := [verb for verb in _VERBS if not callable(getattr(store, verb, None))]:
             raise InvalidRequestError(
                 f"store= is {type(store).__name__}, not a folder or a store",
@@ -45,12 +63,46 @@ def embedded_store(
     return EmbeddedStore(
         folder,
         clock=clock,
-        retention=None if retention is None else int(retention * SECOND),
+        retention=_ns(retention),
         read_only=read_only,
         lost_commits_ok=lost_commits_ok,
     )
 
 
-def is_store(folder: Path) -> bool:
-    """Whether a store was ever made in a folder."""
-    return (folder / DATABASE).exists()
+def postgres_store(
+    address: StoreAddress,
+    *,
+    clock: Clock | None = None,
+    retention: float | None = None,
+    read_only: bool = False,
+) -> PostgresStore:
+    """The store of an address. Its commits have the time of the server, unless the clock is one of a test."""
+    with needs_psycopg():
+        from qmtl.runtime.io.sql.postgres.store import PostgresStore
+    own = None if clock is None or isinstance(clock, SystemClock) else clock
+    return PostgresStore(address, clock=own, retention=_ns(retention), read_only=read_only)
+
+
+def is_store(place: Path | StoreAddress) -> bool:
+    """Whether a store was ever made in a folder, or at an address."""
+    if not isinstance(place, Path):
+        with needs_psycopg():
+            from qmtl.runtime.io.sql.postgres import store as postgres
+        return postgres.is_store(place)
+    return (place / DATABASE).exists()
+
+
+@contextmanager
+def needs_psycopg() -> Iterator[None]:
+    """For an import: psycopg is there for those whose store is on PostgreSQL."""
+    try:
+        yield
+    except ImportError as missing:
+        # Without its binary part, and without a libpq of the system, psycopg is there and cannot be imported.
+        if missing.name != "psycopg" and "libpq" not in str(missing):
+            raise
+        raise MissingDependencyError("psycopg", extra="postgres") from missing
+
+
+def _ns(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * SECOND)

@@ -46,12 +46,13 @@ def baseline(connection: Connection, series: SeriesId) -> dict[str, Any] | None:
 
 def listed(connection: Connection, series: SeriesId | None) -> list[dict[str, Any]]:
     """All reports, newest first."""
+    where = "" if series is None else "WHERE series_of = (SELECT id FROM series WHERE node = ?)"
     found = connection.execute(
         "SELECT number, (SELECT node FROM series WHERE id = series_of), archived_at, report, is_sound FROM"
         " (SELECT number, series AS series_of, archived_at, report,"
         f" {connection.dialect.sound['report']} AS is_sound FROM report) AS archived"
-        " WHERE ?1 IS NULL OR series_of = (SELECT id FROM series WHERE node = ?1) ORDER BY number DESC",
-        (None if series is None else series.text,),
+        f" {where} ORDER BY number DESC",
+        () if series is None else (series.text,),
     )
     return [
         {"number": number, "series": node, "archived_at": at, "report": _whole(report, is_sound)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
@@ -54,8 +54,14 @@ class Database(Protocol):
         """
         ...
 
-    def remember(self, tx: int) -> None:
-        """Commit `tx` is durable. Only inside `writing`."""
+    def translated(
+        self, series: SeriesId | None = None, span: Span | None = None
+    ) -> AbstractContextManager[None]:
+        """For a block: failures of the engine become a `StoreError`, which names this store."""
+        ...
+
+    def commit(self, connection: Connection, newest: Point) -> None:
+        """Make what a connection of `writing` has written durable. newest: the last commit that is in it."""
         ...
 
     def refuse_unwritable(self, series: SeriesId | None = None) -> None:
@@ -80,6 +86,19 @@ class Database(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Side(NamedTuple):
+    """One of two databases that are used together, and a connection of it with a transaction."""
+
+    database: Database
+    connection: Connection
+
+    def naming(
+        self, series: SeriesId | None = None, span: Span | None = None
+    ) -> AbstractContextManager[None]:
+        """For a block that uses this side alone: what fails in there names it, and not the other one."""
+        return self.database.translated(series, span)
 
 
 @contextmanager
@@ -136,13 +155,13 @@ def committing_many(
 ) -> Iterator[Batch]:
     """Commits to several series; those kept are durable as the block ends.
 
-    A block that raises leaves nothing of any. series: the only one, if there is only one.
+    A block that raises leaves nothing of any. now: their time, unless the engine has a clock of its own.
+    series: the only one, if there is only one.
     """
     with database.writing(series, timeout_s=timeout_s) as connection:
-        batch = Batch(connection, now)
+        batch = Batch(connection, now if connection.now is None else connection.now)
         before = batch.newest
         yield batch
         if batch.newest != before:
             batch.write()
-            connection.execute("COMMIT")
-            database.remember(batch.newest.tx)
+            database.commit(connection, batch.newest)

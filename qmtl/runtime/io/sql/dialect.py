@@ -29,7 +29,7 @@ ALL_VERSIONS = " + ".join(
 
 # The columns that prove a row of the index, where an engine has no checksums of its own. Those named twice
 # over, as text, are compared as bytes: damaged text cannot be decoded.
-_PROVEN = {
+PROVEN = {
     "chunk": [
         "id",
         "series",
@@ -93,8 +93,23 @@ class Connection(Protocol):
 
     @property
     def dialect(self) -> Dialect: ...
+    @property
+    def now(self) -> int | None:
+        """The time of the engine's own clock (ns), asked after the lock of `writing` was taken.
+
+        None where the engine runs on this machine, so that its clock is the caller's.
+        """
+        ...
+
     def execute(self, sql: str, values: Values = ..., /) -> Cursor: ...
+    def survivable(self, sql: str, values: Values = ..., /) -> Cursor:
+        """As `execute`; the transaction goes on where the statement meets damage, see `Dialect.is_damage`."""
+        ...
+
     def executemany(self, sql: str, values: Iterable[Values], /) -> Cursor: ...
+    def batches(self, sql: str, size: int, /) -> Iterator[list[Any]]:
+        """What a statement without values finds, so many rows at a time: no more of them are in memory."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +123,12 @@ class Dialect:
         of the names of the columns. They hold whole numbers, or texts where a name begins with "text:".
     number_in: an expression for a number at the top of a JSON text, of a column and a name.
     row_id: the number of a row, in tables that have no key.
+    by_scan: what follows the name of a table whose rows are to be found without an index, or nothing.
+    is_lazy: whether rows of a statement are made one by one, as they are asked for. Else it has to say where
+        to end.
     from_float, to_float: how the engine keeps a number that may be NaN.
+    name: what people call the engine.
+    inspected: what the engine itself finds damaged, in sentences.
     is_damage: whether an exception of the engine tells of damaged bytes.
     may_hide: whether any of some series that were not found by their names may be hidden by damage.
     rebuild: puts tables and indexes that damage has left out of order into order.
@@ -120,8 +140,12 @@ class Dialect:
     listed: Callable[[str, Sequence[str]], str]
     number_in: Callable[[str, str], str]
     row_id: str
+    by_scan: str
+    is_lazy: bool
     from_float: Callable[[float | None], Any]
     to_float: Callable[[Any], float | None]
+    name: str
+    inspected: Callable[[Connection], Iterable[str]]
     is_damage: Callable[[Exception], bool]
     may_hide: Callable[[Connection, Collection[SeriesId]], bool]
     rebuild: Callable[[Connection], None]
@@ -131,12 +155,12 @@ class Dialect:
         """For each proven table, the checksum of a row, as SQL."""
         return {
             table: self.proof(self._column(name) for name in columns) or "NULL"
-            for table, columns in _PROVEN.items()
+            for table, columns in PROVEN.items()
         }
 
     def columns(self, table: str) -> list[tuple[str, bool]]:
         """The proven columns of a table, and whether each is text."""
-        return [(name.removeprefix("text:"), name.startswith("text:")) for name in _PROVEN[table]]
+        return [(name.removeprefix("text:"), name.startswith("text:")) for name in PROVEN[table]]
 
     def _column(self, name: str) -> str:
         return self.as_bytes(name.removeprefix("text:")) if name.startswith("text:") else name
@@ -170,7 +194,8 @@ class Dialect:
         """Coverage records of a series at a commit."""
         return (
             f'SELECT start, "end", said, source, checked_at, expires_at, {self.sound["answer"]} FROM answer'
-            ' WHERE series = :series AND @at AND "end" > :start ORDER BY "end"'
+            ' WHERE series = :series AND @at AND "end" > :start'
+            f'{"" if self.is_lazy else " AND start < :stop"} ORDER BY "end"'
         )
 
     @cached_property

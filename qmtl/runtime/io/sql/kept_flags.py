@@ -30,7 +30,7 @@ def of_span(connection: Connection, series: SeriesId, number: int, rules: bytes,
     low, high = stretch_number(span.start, step), stretch_number(span.end - 1, step)
     try:
         # The sign keeps the search to the series, as that of `make_void`: both meet the same rows.
-        found = connection.execute(
+        found = connection.survivable(
             f"SELECT {_COLUMNS}, {connection.dialect.sound['kept_flags']} FROM kept_flags"
             " WHERE series = ? AND +stretch BETWEEN ? AND ? AND rules = ? ORDER BY stretch",
             (number, low, high, rules),

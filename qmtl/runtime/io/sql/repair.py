@@ -106,7 +106,7 @@ def _is_out_of_order(transaction: Transaction) -> bool:
     """Whether a single row is still damaged: no search has found it, so that more may be hidden."""
     connection = transaction.connection
     found = connection.execute(
-        f"SELECT 1 FROM hot NOT INDEXED WHERE NOT ({connection.dialect.sound['hot']})"
+        f"SELECT 1 FROM hot {connection.dialect.by_scan} WHERE NOT ({connection.dialect.sound['hot']})"
         " AND (series = ? OR coalesce(series, 0) NOT IN (SELECT id FROM series)) LIMIT 1",
         (transaction.number,),
     )
@@ -181,7 +181,7 @@ def _forget_misplaced(transaction: Transaction, ts: int | None) -> Iterator[tupl
     """
     connection, number = transaction.connection, transaction.number
     found = connection.execute(
-        "SELECT ts, tx_from, tx_to, data FROM hot NOT INDEXED"
+        f"SELECT ts, tx_from, tx_to, data FROM hot {connection.dialect.by_scan}"
         f" WHERE series {connection.dialect.same} ? AND NOT ({connection.dialect.sound['hot']})",
         (number,),
     ).fetchall()

@@ -34,7 +34,7 @@ def _scanned(connection: Connection, number: int) -> Iterator[tuple[int, bool]]:
     """Stamps of single rows of a series, wherever they lie, and whether each is surely a current one."""
     sound, same = connection.dialect.sound["hot"], connection.dialect.same
     found = connection.execute(
-        f"SELECT ts, tx_to, data, {sound} FROM hot NOT INDEXED"
+        f"SELECT ts, tx_to, data, {sound} FROM hot {connection.dialect.by_scan}"
         f" WHERE (series {same} ? AND tx_to {same} ?) OR NOT ({sound})",
         (number, LIVE),
     )
@@ -48,7 +48,9 @@ def _scanned(connection: Connection, number: int) -> Iterator[tuple[int, bool]]:
 def _written_later(connection: Connection, number: int, step: int, chunks: Iterable[Extent]) -> Coverage:
     """Where commits have written to chunks after they were made, or may have."""
     sound = connection.dialect.sound["tx"]
-    first, unsound = connection.execute(f"SELECT min(id), sum(NOT ({sound})) FROM tx").fetchone()
+    first, unsound = connection.execute(
+        f"SELECT min(id), count(CASE WHEN {sound} THEN NULL ELSE 1 END) FROM tx"
+    ).fetchone()
     later = EMPTY
     for chunk, first_ts, last_ts in chunks:
         extent = Span(first_ts, last_ts + step)

@@ -77,7 +77,8 @@ class View:
 
     def chunks(self, low: int, high: int) -> list[Chunk]:
         """Those with rows possibly in `low <= ts <= high`, in order."""
-        found = self.rows(f"{self._entry} AND last_ts >= :low ORDER BY last_ts", low=low)
+        end = "" if self.connection.dialect.is_lazy else " AND first_ts <= :high"
+        found = self.rows(f"{self._entry} AND last_ts >= :low{end} ORDER BY last_ts", low=low, high=high)
         chunks = []
         for *row, is_sound in found:
             if not is_sound:
@@ -116,7 +117,8 @@ class View:
     def bytes_of(self, chunk: Chunk) -> bytes | DamagedError:
         """A chunk as it lies in the file, or why it cannot be had."""
         try:
-            found = self.connection.execute("SELECT data FROM blob WHERE chunk = ?", (chunk.id,)).fetchone()
+            query = "SELECT data FROM blob WHERE chunk = ?"
+            found = self.connection.survivable(query, (chunk.id,)).fetchone()
         except Exception as failure:  # of the engine: only its dialect can name those that tell of damage
             # An engine itself meets damage where it hits the links between the pages of one blob.
             if self.connection.dialect.is_damage(failure):
@@ -327,7 +329,8 @@ class View:
     def answers(self, span: Span, *, touching: bool = False) -> list[CoverageRecord]:
         """The coverage records that meet the span (or touch it), ordered."""
         reach = 1 if touching else 0
-        found = self.rows(self.connection.dialect.records, start=span.start - reach)
+        ends = {"start": span.start - reach, "stop": span.end + reach}
+        found = self.rows(self.connection.dialect.records, **ends)
         answers = []
         for *row, is_sound in found:
             if not is_sound:

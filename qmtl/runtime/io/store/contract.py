@@ -255,7 +255,10 @@ class Fencing(Protocol):
 
     @property
     def folder(self) -> Path | None:
-        """The directory of this machine that all who have the store open share, for locks; None if none."""
+        """The directory that processes of this machine which have the store open share, for locks.
+
+        None if there is none. Other machines do not see it, where a store is on a server.
+        """
         ...
 
     def open_fence(self, series: SeriesId, shards: Iterable[int], claim_id: str) -> dict[int, int]:

@@ -97,11 +97,15 @@ def _read_many(store: Store, **options: Any) -> dict[SeriesId, Snapshot]:
 class Stores(RuleBasedStateMachine):
     """Each step is done to both; both answer with the same value, or refuse with the same error."""
 
+    def opened(self) -> Store:
+        """An empty store, which is compared with one in memory. Its clock ticks, see above."""
+        self.folder = Path(tempfile.mkdtemp())
+        return EmbeddedStore(self.folder / "store", clock=Ticking())  # type: ignore[arg-type]  # needs no more
+
     @initialize()
     def begin(self) -> None:
-        self.folder = Path(tempfile.mkdtemp())
         self.stores: tuple[Store, Store] = (
-            EmbeddedStore(self.folder / "store", clock=Ticking()),  # type: ignore[arg-type]  # needs no more
+            self.opened(),
             MemoryStore(clock=Ticking()),  # type: ignore[arg-type]
         )
         self.tokens = [store.changed_since(None).token for store in self.stores]
@@ -187,6 +191,7 @@ class Stores(RuleBasedStateMachine):
         if hasattr(self, "stores"):
             for store in self.stores:
                 store.close()
+        if hasattr(self, "folder"):
             shutil.rmtree(self.folder)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -30,9 +30,18 @@ class SqliteConnection(sqlite3.Connection):
         self.create_function("row_check", -1, row_check, deterministic=True)
         self.text_factory = _as_text
 
+    # The clock of the machine is that of whoever asks; and a transaction goes on after any error.
+    now = None
+    survivable = sqlite3.Connection.execute
+
     @property
     def dialect(self) -> Dialect:
         return SQLITE
+
+    def batches(self, sql: str, size: int) -> Iterator[list[Any]]:
+        found = self.execute(sql)
+        while some := found.fetchmany(size):
+            yield some
 
 
 def _as_text(data: bytes) -> str:
@@ -57,6 +66,17 @@ def _to_float(value: Any) -> float | None:
 def _is_damage(failure: Exception) -> bool:
     # An operational error is of the disk or of a lock, and says nothing of the bytes.
     return isinstance(failure, sqlite3.DatabaseError) and not isinstance(failure, sqlite3.OperationalError)
+
+
+def _inspected(connection: Connection) -> Iterator[str]:
+    try:
+        for (text,) in connection.execute("PRAGMA integrity_check(20)").fetchall():
+            if text != "ok":
+                yield f"SQLite says: {text}"
+    except sqlite3.DatabaseError as failure:
+        if not _is_damage(failure):
+            raise
+        yield f"SQLite says: {failure}"
 
 
 def _listed(text: str, columns: Sequence[str]) -> str:
@@ -114,8 +134,12 @@ SQLITE = Dialect(
     listed=_listed,
     number_in=lambda column, name: f"json_extract({column}, '$.{name}')",
     row_id="rowid",
+    by_scan="NOT INDEXED",
+    is_lazy=True,
     from_float=_from_float,
     to_float=_to_float,
+    name="SQLite",
+    inspected=_inspected,
     is_damage=_is_damage,
     may_hide=_may_hide,
     rebuild=_rebuild,

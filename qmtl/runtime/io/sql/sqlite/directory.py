@@ -14,6 +14,7 @@ from urllib.parse import quote
 from qmtl.foundation.errors import QmtlError, StoreCorruptError, StoreError, StoreLockedError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.sql.dialect import Connection
 from qmtl.runtime.io.sql.sqlite.connections import Connections
 from qmtl.runtime.io.sql.sqlite.dialect import SqliteConnection
 from qmtl.runtime.io.sql.sqlite.failures import is_full, meaning
@@ -35,6 +36,7 @@ from qmtl.runtime.io.sql.sqlite.proofs import prove_what_is_written
 from qmtl.runtime.io.sql.sqlite.recognition import inspect, recognise, unusable
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
 from qmtl.runtime.io.store.rows import ROW_BYTES
+from qmtl.runtime.io.store.values import Point
 
 # The log is cut back to this size once a large commit has been moved into the main file.
 _LOG_BYTES = 64 * 2**20
@@ -178,9 +180,10 @@ class StoreDirectory:
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM tx").fetchone()
             self.lock.note(last)
 
-    def remember(self, tx: int) -> None:
-        """Write down that commit `tx` is durable. Only inside `writing`."""
-        self.lock.note(tx)
+    def commit(self, connection: Connection, newest: Point) -> None:
+        """Make a commit durable, and write down that it is. Only inside `writing`."""
+        connection.execute("COMMIT")
+        self.lock.note(newest.tx)
 
     def _lay_out(self, connection: SqliteConnection) -> None:
         with self.lock.acquired():

@@ -11,49 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from polars.testing import assert_frame_equal
 
 from qmtl.foundation.errors import StoreLockedError
-from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import Coverage
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.testing.store_model import SERIES
 from qmtl.runtime.testing.store_suites.bars import changes_since, minutes, some_bars
-
-
-def test_pages_of_four_writers_beside_a_compaction(children: Any, script: ModuleType, tmp_path: Path) -> None:
-    folder = tmp_path / "store"
-    writers = [("write_pages", folder, worker) for worker in range(4)]
-    children.run(*writers, ("compact_and_read", folder))
-    total = 4 * script.PAGES * script.PAGE
-    with EmbeddedStore(folder) as store:
-        snapshot = store.read(script.SHARED, minutes(0, 2 * total))
-        assert_frame_equal(snapshot.frame, some_bars(0, total), check_exact=True)
-        assert snapshot.answered == Coverage.of(minutes(0, total))
-        assert store.verify().is_sound
-        for worker in range(4):
-            own = SeriesId.parse(f"ohlcv:many:W{worker}:1m")
-            assert store.read(own, minutes(0, 99)).frame.height == script.PAGES
-        commits = [change.tx for change in changes_since(store, 0)]
-        assert len(commits) == len(set(commits)) == 8 * script.PAGES
-        assert store.info().rows == total + 4 * script.PAGES
-
-
-def test_single_bars_of_four_writers(children: Any, script: ModuleType, tmp_path: Path) -> None:
-    folder = tmp_path / "store"
-    children.run(*(("append_bars", folder, worker) for worker in range(4)))
-    with EmbeddedStore(folder) as store:
-        snapshot = store.read(script.SHARED, minutes(0, 9_999))
-        assert_frame_equal(snapshot.frame, some_bars(0, 1_600), check_exact=True)
-        assert snapshot.answered == Coverage.of(minutes(0, 1_600))
-        assert len(changes_since(store, 0)) == 1_600
-        assert store.verify().is_sound
-
-
-def test_a_store_that_several_lay_out_at_once(children: Any, tmp_path: Path) -> None:
-    for number in range(40):
-        children.run(*[("open_and_close", tmp_path / f"store {number}")] * 6)
 
 
 def test_a_change_of_another_process_is_seen(children: Any, script: ModuleType, tmp_path: Path) -> None:
@@ -64,14 +27,6 @@ def test_a_change_of_another_process_is_seen(children: Any, script: ModuleType, 
         changes = store.changed_since(token)
         assert changes.commits == changes_since(store, 0)
         assert not store.has_changed(changes.token)
-
-
-def test_a_fork_with_an_open_store(children: Any, tmp_path: Path) -> None:
-    children.run(("fork_with_an_open_store", tmp_path / "store"))
-    with EmbeddedStore(tmp_path / "store") as store:
-        assert store.read(SERIES, minutes(0, 9_999)).frame.height == 106
-        assert len(changes_since(store, 0)) == 102
-        assert store.verify().is_sound
 
 
 def test_a_lock_that_stays_taken_says_by_whom(tmp_path: Path) -> None:

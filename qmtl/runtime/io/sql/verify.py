@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,10 +10,9 @@ import numpy as np
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.words import counted
 from qmtl.runtime.io.sql.compaction import Progress as Progress
-from qmtl.runtime.io.sql.dialect import LIVE
+from qmtl.runtime.io.sql.dialect import LIVE, Connection
 from qmtl.runtime.io.sql.repair import Lost, reported
 from qmtl.runtime.io.sql.single_rows import Stored, unpack_single
-from qmtl.runtime.io.sql.sqlite.dialect import SQLITE, SqliteConnection
 from qmtl.runtime.io.sql.view import Chunk, View
 from qmtl.runtime.io.store.damage import Damage
 
@@ -50,9 +48,10 @@ class Verification:
 _FETCH = 256
 
 
-def verify(connection: SqliteConnection, progress: Progress | None) -> Verification:
+def verify(connection: Connection, progress: Progress | None) -> Verification:
     """Read everything as of one moment. `progress(done, total)` counts chunks."""
-    problems = list(_of_the_file(connection))
+    dialect = connection.dialect
+    problems = list(dialect.inspected(connection))
     damage: list[Damage] = []
     counts = [0, 0]
     try:
@@ -61,30 +60,19 @@ def verify(connection: SqliteConnection, progress: Progress | None) -> Verificat
         views = {
             number: View(connection, SeriesId.parse(node), number, LIVE)
             for number, node in connection.execute(
-                f"SELECT id, node FROM series WHERE {SQLITE.sound['series']}"
+                f"SELECT id, node FROM series WHERE {dialect.sound['series']}"
             ).fetchall()
         }
         for parts in (_index, _chunks, _single_rows):
             damage += parts(connection, views, counts, problems, progress)
         lost = reported(connection)
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as failure:
+    except Exception as failure:  # of the engine: only its dialect can name those that tell of damage
+        if not dialect.is_damage(failure):
+            raise
         lost = []
-        problems.append(f"SQLite says: {failure}")
+        problems.append(f"{dialect.name} says: {failure}")
     chunks, hot_rows = counts
     return Verification(chunks, hot_rows, tuple(damage), tuple(dict.fromkeys(problems)), tuple(lost))
-
-
-def _of_the_file(connection: SqliteConnection) -> Iterator[str]:
-    try:
-        for (text,) in connection.execute("PRAGMA integrity_check(20)").fetchall():
-            if text != "ok":
-                yield f"SQLite says: {text}"
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as failure:
-        yield f"SQLite says: {failure}"
 
 
 _LISTS = {
@@ -106,16 +94,17 @@ _LISTS = {
 }
 
 
-def _unsound_lists(connection: SqliteConnection) -> Iterator[str]:
+def _unsound_lists(connection: Connection) -> Iterator[str]:
     """The lists that nothing can make anew."""
     for table, what in _LISTS.items():
         (count,) = connection.execute(
-            f"SELECT count(*) FROM {table} WHERE NOT ({SQLITE.sound[table]})"
+            f"SELECT count(*) FROM {table} WHERE NOT ({connection.dialect.sound[table]})"
         ).fetchone()
         if count:
             yield f"{counted(count, 'checksum')} of {what} {'does' if count == 1 else 'do'} not match"
     disordered = (
         "SELECT count(*) FROM (SELECT committed_at, lag(committed_at) OVER (ORDER BY id) AS before FROM tx)"
+        " AS each"
     )
     (count,) = connection.execute(f"{disordered} WHERE before >= committed_at").fetchone()
     if count:
@@ -123,7 +112,7 @@ def _unsound_lists(connection: SqliteConnection) -> Iterator[str]:
 
 
 def _index(
-    connection: SqliteConnection,
+    connection: Connection,
     views: dict[int, View],
     counts: list[int],
     problems: list[str],
@@ -135,7 +124,8 @@ def _index(
         view.look_through_history()
         for table, what in (("answer", "answers"), ("facts", "declarations")):
             (count,) = connection.execute(
-                f"SELECT count(*) FROM {table} WHERE series = ? AND NOT ({SQLITE.sound[table]})", (number,)
+                f"SELECT count(*) FROM {table} WHERE series = ? AND NOT ({connection.dialect.sound[table]})",
+                (number,),
             ).fetchone()
             if count:
                 view.report_index(f"{count} {what} do not match their checksums")
@@ -150,18 +140,18 @@ def _taken(views: dict[int, View]) -> list[Damage]:
 
 
 def _chunks(
-    connection: SqliteConnection,
+    connection: Connection,
     views: dict[int, View],
     counts: list[int],
     problems: list[str],
     progress: Progress | None,
 ) -> list[Damage]:
     damage: list[Damage] = []
-    (total,) = connection.execute("SELECT count(*) FROM chunk NOT INDEXED").fetchone()
+    (total,) = connection.execute(f"SELECT count(*) FROM chunk {connection.dialect.by_scan}").fetchone()
     last = -1
     while batch := connection.execute(
         "SELECT id, first_ts, last_ts, rows, codec, checksum, series,"
-        f" {SQLITE.sound['chunk']} FROM chunk WHERE id > ? ORDER BY id LIMIT ?",
+        f" {connection.dialect.sound['chunk']} FROM chunk WHERE id > ? ORDER BY id LIMIT ?",
         (last, _FETCH),
     ).fetchall():
         for *row, number, is_sound in batch:
@@ -182,7 +172,7 @@ def _chunks(
 
 
 def _single_rows(
-    connection: SqliteConnection,
+    connection: Connection,
     views: dict[int, View],
     counts: list[int],
     problems: list[str],
@@ -201,7 +191,7 @@ def _single_rows(
     return damage
 
 
-def _overlaps(connection: SqliteConnection) -> list[str]:
+def _overlaps(connection: Connection) -> list[str]:
     """Current chunks and answers of one series must not overlap."""
     found = []
     for what, sql in (
@@ -218,7 +208,7 @@ def _overlaps(connection: SqliteConnection) -> list[str]:
     ):
         starts = "first_ts" if what == "chunks" else "start"
         (count,) = connection.execute(
-            f"SELECT count(*) FROM ({sql}) WHERE before >= {starts}", (LIVE,)
+            f"SELECT count(*) FROM ({sql}) AS each WHERE before >= {starts}", (LIVE,)
         ).fetchone()
         if count:
             found.append(f"{count} {what} overlap another of their series")

@@ -2,7 +2,6 @@
 
 import os
 import random
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.testing.store_model import SERIES, STEP, ModelStore, State, answers_of, frame_rows
 
 ROUNDS = int(os.environ.get("QMTL_TEST_CRASH_ROUNDS", "100"))
@@ -18,7 +17,7 @@ ROUNDS_PER_STORE = 10
 EVERYTHING = Span(-10 * STEP, 2_000 * STEP)
 
 
-def known(store: EmbeddedStore, as_of: int | None = None) -> tuple[Any, ...]:
+def known(store: Store, as_of: int | None = None) -> tuple[Any, ...]:
     """All that a store says of the series, in the model's words."""
     snapshot = store.read(SERIES, EVERYTHING, as_of=as_of)
     return frame_rows(snapshot.frame), list(snapshot.answers), store.facts(SERIES, as_of=as_of)
@@ -39,21 +38,19 @@ def apply(model: ModelStore, script: ModuleType, seed: int, number: int, as_of: 
 
 
 @pytest.mark.parametrize("batch", range(-(-ROUNDS // ROUNDS_PER_STORE)))
-def test_what_was_acknowledged_survives(
-    children: Any, script: ModuleType, tmp_path: Path, batch: int
-) -> None:
+def test_what_was_acknowledged_survives(children: Any, script: ModuleType, place: str, batch: int) -> None:
     dice = random.Random(batch)
     model = ModelStore()
     acknowledged: list[tuple[int, tuple[Any, ...]]] = []  # times of commits, and what was known then
     for seed in range(batch * ROUNDS_PER_STORE, (batch + 1) * ROUNDS_PER_STORE):
         written = children.run_and_kill(
-            ("write_until_killed", tmp_path / "store", seed),
+            ("write_until_killed", place, seed),
             lines=dice.randrange(12),
             after_s=dice.random() * 0.008,
         )
         acks = [line.split() for line in written if line.startswith("ack")]
         assert [int(ack[1]) for ack in acks] == list(range(len(acks)))
-        with EmbeddedStore(tmp_path / "store") as store:
+        with script.opened(place) as store:
             for number in range(len(acks)):
                 apply(model, script, seed, number, as_of=seed * 10_000 + number + 1)
             found = known(store)

@@ -23,10 +23,12 @@ from qmtl.foundation.errors import StoreError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
-from qmtl.runtime.io.sql import plans, rewrite_plan, transaction
+from qmtl.runtime.io.sql import copied_tables, packed_copies, plans, rewrite_plan, transaction
 from qmtl.runtime.io.sql.sqlite.backup import backup
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.values import Write
+from qmtl.runtime.sdk.store_copy import copy_store
 from qmtl.runtime.testing.store_model import SERIES, STEP, make_frame
 from qmtl.runtime.testing.store_suites.bars import minutes, some_bars
 
@@ -36,6 +38,8 @@ sys.dont_write_bytecode = True
 SHARED = SeriesId.parse("ohlcv:many:SHARED:1m")
 PAGES = 12
 PAGE = 600
+# Of a copy that is to be killed.
+ROWS_AT_ONCE, ENTRIES = 40, 4
 
 
 def say(text: str) -> None:
@@ -76,9 +80,18 @@ def operation(seed: int, number: int) -> Write | SeriesFacts | Span | None:
     )
 
 
-def write_until_killed(folder: str, seed: str) -> None:
+def opened(place: str) -> KeptStore:
+    """The store of a folder or of an address."""
+    if place.startswith("postgresql:"):
+        from qmtl.runtime.io.sql.postgres.store import PostgresStore
+
+        return PostgresStore(place)
+    return EmbeddedStore(place)
+
+
+def write_until_killed(place: str, seed: str) -> None:
     shrink_chunks()
-    store = EmbeddedStore(folder)
+    store = opened(place)
     say("ready")
     for number in range(10_000):
         step = operation(int(seed), number)
@@ -93,9 +106,9 @@ def write_until_killed(folder: str, seed: str) -> None:
         say(f"ack {number} {store.newest().tx}")
 
 
-def write_pages(folder: str, worker: str) -> None:
+def write_pages(place: str, worker: str) -> None:
     """Pages of one's own among those of others on one series, and a series for oneself."""
-    store = EmbeddedStore(folder)
+    store = opened(place)
     mine = SeriesId.parse(f"ohlcv:many:W{worker}:1m")
     for page in range(PAGES):
         first = (page * 4 + int(worker)) * PAGE
@@ -109,8 +122,8 @@ def write_pages(folder: str, worker: str) -> None:
     store.close()
 
 
-def compact_and_read(folder: str) -> None:
-    store = EmbeddedStore(folder)
+def compact_and_read(place: str) -> None:
+    store = opened(place)
     last = 0
     for _ in range(15):
         store.compact()
@@ -123,13 +136,13 @@ def compact_and_read(folder: str) -> None:
     store.close()
 
 
-def open_and_close(folder: str) -> None:
-    EmbeddedStore(folder).close()
+def open_and_close(place: str) -> None:
+    opened(place).close()
 
 
-def append_bars(folder: str, worker: str) -> None:
+def append_bars(place: str, worker: str) -> None:
     """Single bars, those of four workers in turn."""
-    store = EmbeddedStore(folder)
+    store = opened(place)
     for number in range(400):
         bar = number * 4 + int(worker)
         store.commit(SHARED, Write("v", 1, some_bars(bar, 1), Coverage.of(minutes(bar, bar + 1))))
@@ -156,9 +169,9 @@ def fill_the_disk(folder: str) -> None:
     store.close()
 
 
-def fork_with_an_open_store(folder: str) -> None:
+def fork_with_an_open_store(place: str) -> None:
     """Parent and child both go on with the store that was open when they parted."""
-    store = EmbeddedStore(folder)
+    store = opened(place)
     store.commit(SERIES, Write("v", 1, some_bars(0, 5)))
     store.changed_since(None)
     parent_closed, tell = os.pipe()
@@ -167,7 +180,7 @@ def fork_with_an_open_store(folder: str) -> None:
     for number in range(50):
         token = store.changed_since(None).token
         store.commit(SERIES, Write("v", 1, some_bars(at + number, 1)))
-        assert store.has_changed(token)
+        assert store.changed_since(token).commits
         assert store.read(SERIES, Span(0, 5 * STEP)).frame.equals(some_bars(0, 5))
     if not child:
         # The last to close a file takes its log away; a child with locks of its own keeps it from that.
@@ -215,6 +228,27 @@ def back_up_for_ever(folder: str, beside: str) -> None:
             say("copied")
 
 
+def copy_slowly(source: str, target: str) -> None:
+    copied_tables.AT_ONCE, packed_copies.ENTRIES = ROWS_AT_ONCE, ENTRIES
+
+    def tell(what: str, done: int, total: int) -> None:
+        say(f"{what} {done} {total}")
+        time.sleep(0.05)  # to be killed before it has gone on
+
+    say("ready")
+    copy_store(source, target, progress=tell)
+    say("copied")
+
+
+def copy_on_a_full_disk(folder: str, target: str) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
+    try:
+        copy_store(folder, target)
+    except StoreError as failure:
+        say(" ".join(str(failure).split()))
+
+
 def compact_on_a_full_disk(folder: str) -> None:
     with EmbeddedStore(folder) as store:
         for first in range(0, 4_000, 1_000):
@@ -250,6 +284,8 @@ TASKS: dict[str, Callable[..., None]] = {
         read_without_rights,
         back_up_on_a_full_disk,
         back_up_for_ever,
+        copy_slowly,
+        copy_on_a_full_disk,
         compact_on_a_full_disk,
         hold_open,
     )

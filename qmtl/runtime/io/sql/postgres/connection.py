@@ -1,0 +1,149 @@
+"""One connection to PostgreSQL, with the statements that stores on SQL engines share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.adapt import AdaptersMap
+from psycopg.pq import TransactionStatus
+from psycopg.types.numeric import Int8BinaryDumper
+
+from qmtl.runtime.io.sql.dialect import Cursor, Dialect, Values
+from qmtl.runtime.io.sql.postgres.dialect import POSTGRES, is_damage
+from qmtl.runtime.io.sql.postgres.placeholders import translated
+
+# A statement that was seen so often is prepared by the server; so many of them are.
+_PREPARED_AFTER, _PREPARED = 2, 500
+# Damage that is met in a transaction which only reads undoes nothing but the failure itself.
+_READING = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SAVEPOINT whole"
+
+
+class PostgresConnection:
+    """Used by one thread at a time. Outside a transaction each statement is one of its own."""
+
+    def __init__(self, raw: psycopg.Connection[Any]) -> None:
+        raw.prepare_threshold, raw.prepared_max = _PREPARED_AFTER, _PREPARED
+        _keep_types(raw.adapters)
+        self.raw = raw
+        # Whether it has been used before.
+        self.is_kept = False
+        # When the lock was taken, and what makes a transaction that writes durable.
+        self.now: int | None = None
+        self.commits: Callable[[], None] | None = None
+
+    @property
+    def dialect(self) -> Dialect:
+        return POSTGRES
+
+    @property
+    def is_broken(self) -> bool:
+        return self.raw.closed
+
+    def execute(self, sql: str, values: Values = ()) -> Cursor:
+        if sql == "COMMIT" and self.commits is not None:
+            self.commits()
+            return _Counted(self.raw, 0)  # whose connection may be gone by now
+        statement = translated(sql)
+        cursor = self.raw.cursor(binary=True)
+        cursor.execute(statement.text, statement.ordered(values) or None)
+        return cursor
+
+    def executemany(self, sql: str, values: Iterable[Values]) -> _Counted:
+        statement = translated(sql)
+        each = [statement.ordered(one) for one in values]
+        if not each:
+            return _Counted(self.raw, 0)
+        cursor = self.raw.cursor(binary=True)
+        cursor.executemany(statement.text, each)
+        return _Counted(self.raw, cursor.rowcount)
+
+    def batches(self, sql: str, size: int) -> Iterator[list[Any]]:
+        self.execute(f"DECLARE found NO SCROLL CURSOR FOR {sql}")
+        while some := self.execute(f"FETCH {size} FROM found").fetchall():
+            yield some
+        self.execute("CLOSE found")
+
+    def survivable(self, sql: str, values: Values = ()) -> Cursor:
+        """As `execute`; after damage the transaction goes on. What was read stays at its commit."""
+        if self.commits is None:
+            try:
+                return self.execute(sql, values)
+            except psycopg.Error as failure:
+                if is_damage(failure):
+                    self.execute("ROLLBACK TO SAVEPOINT whole")
+                raise
+        with self._savepoint():
+            return self.execute(sql, values)
+
+    @contextmanager
+    def _savepoint(self) -> Iterator[None]:
+        self.execute("SAVEPOINT one")
+        try:
+            yield
+        except psycopg.Error as failure:
+            if is_damage(failure):
+                self.execute("ROLLBACK TO SAVEPOINT one")
+            raise
+        self.execute("RELEASE SAVEPOINT one")
+
+    def begin_reading(self) -> None:
+        """Begin a transaction whose statements all see the same commits."""
+        self.script(_READING)
+
+    def begin_writing(self, script: str) -> tuple[Any, ...]:
+        """Begin a transaction by a script, which takes the lock; what its last statement answers."""
+        cursor = psycopg.Cursor(self.raw)
+        cursor.execute(script.encode())
+        while cursor.nextset():
+            pass
+        answer: tuple[Any, ...] = cursor.fetchone() or ()
+        return answer
+
+    def commit(self) -> None:
+        """Commit. The server answers a COMMIT of a transaction that has failed by undoing it."""
+        cursor = psycopg.Cursor(self.raw)
+        cursor.execute(b"COMMIT")
+        if cursor.statusmessage != "COMMIT":
+            raise psycopg.errors.InFailedSqlTransaction("the transaction had failed, and was undone")
+
+    def script(self, statements: bytes) -> None:
+        """Statements without values, in one round trip."""
+        psycopg.Cursor(self.raw).execute(statements)
+
+    def finish(self) -> bool:
+        """End the transaction that is open, if any; whether the connection can be used again."""
+        self.now = self.commits = None
+        self.is_kept = True
+        if self.raw.info.transaction_status is not TransactionStatus.IDLE and not self.raw.closed:
+            try:
+                self.script(b"ROLLBACK")
+            except psycopg.OperationalError:
+                self.raw.close()  # the error that broke it was raised already
+        return not self.raw.closed
+
+    def close(self) -> None:
+        self.raw.close()
+
+
+class _Counted(psycopg.Cursor[Any]):
+    """What a statement did with many values: to how many rows."""
+
+    def __init__(self, raw: psycopg.Connection[Any], count: int) -> None:
+        super().__init__(raw)
+        self._count = count
+
+    @property
+    def rowcount(self) -> int:
+        return self._count
+
+
+class _WholeNumber(Int8BinaryDumper):
+    """Every number as a bigint, whatever its size: a statement is prepared once, and truths are counted."""
+
+
+def _keep_types(adapters: AdaptersMap) -> None:
+    for kind in (int, bool):
+        adapters.register_dumper(kind, _WholeNumber)

@@ -1,0 +1,311 @@
+"""The schema of one store in a database: how it is opened, read, and written by one at a time."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from platformdirs import user_state_path
+
+from qmtl.foundation.errors import QmtlError, StoreError, StoreLockedError
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.store_address import StoreAddress
+from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.sql.postgres import recognition
+from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
+from qmtl.runtime.io.sql.postgres.failures import is_full, meaning
+from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, TABLES
+from qmtl.runtime.io.sql.postgres.opening import opened
+from qmtl.runtime.io.sql.postgres.pool import Pool
+from qmtl.runtime.io.sql.transaction import writer
+from qmtl.runtime.io.store.values import Point
+
+# Connections of one process at once.
+_CONNECTIONS = 8
+# A writer that stands still, with the lock, is ended by the server after this.
+_STANDSTILL_S = 60
+# How long a commit whose connection was lost is looked for, while the server may be starting again.
+_SEARCH_S, _SEARCH_EVERY_S = 30.0, 0.2
+_STARTED = "pg_postmaster_start_time()::text"
+_CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000"
+
+
+class PostgresDatabase:
+    """Implements `Database`. has_clock: whether commits get the time of the server."""
+
+    def __init__(
+        self, address: StoreAddress, *, read_only: bool, lock_timeout_s: float, has_clock: bool = True
+    ) -> None:
+        self.address, self.read_only = address, read_only
+        self._lock_timeout_s, self._has_clock = lock_timeout_s, has_clock
+        # Stores in schemas of one database have a lock each.
+        self._lock = f"{APPLICATION_ID}, {zlib.crc32(address.schema.encode()) - 2**31}"
+        self._closed = False
+        self._why_read_only = "it was opened read-only"
+        self._pool = Pool(partial(opened, address), limit=_CONNECTIONS)
+        try:
+            with self.translated(), self._pool.use() as connection:
+                self._settle(connection)
+        except BaseException:
+            self.close()
+            raise
+
+    def _settle(self, connection: PostgresConnection) -> None:
+        """Lay out a new schema; refuse a foreign one; find out whether it can be written."""
+        found = recognition.recognise(connection, self.address)
+        if found.refuses_writes and not self.read_only:
+            self.read_only, self._why_read_only = True, found.refuses_writes
+        if found.format == 0:
+            if self.read_only:
+                raise StoreError(
+                    "there is no store to read here",
+                    path=self.address.shown,
+                    why=f"the schema {self.address.schema} is empty, and {self._why_read_only}",
+                    next_step="check the address, or open it for writing once",
+                )
+            connection.begin_writing(self._beginning(self._lock_timeout_s, is_durable=True))
+            # Another process may have been quicker.
+            if not recognition.recognise(connection, self.address).format:
+                recognition.lay_out(connection, self.address)
+            connection.commit()
+        self.store_id, self.shard_steps, self._format = recognition.identity_of(connection)
+
+    @property
+    def folder(self) -> Path:
+        """Where the processes of this user, on this machine, lock each other out; others do not see it."""
+        return user_state_path("qmtl", appauthor=False) / "stores" / self.store_id
+
+    @property
+    def location(self) -> str:
+        """The address, without a password."""
+        return self.address.shown
+
+    @contextmanager
+    def reading(
+        self, series: SeriesId | None = None, span: Span | None = None
+    ) -> Iterator[PostgresConnection]:
+        """A connection whose statements all see the same commits."""
+        with self.translated(series, span), self._begun(PostgresConnection.begin_reading) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(
+        self, series: SeriesId | None = None, *, timeout_s: float | None = None, is_durable: bool = True
+    ) -> Iterator[PostgresConnection]:
+        """A connection in a transaction that holds the lock of all writers until it ends."""
+        self.refuse_unwritable(series)
+        wait_s = self._lock_timeout_s if timeout_s is None else timeout_s
+        script = self._beginning(wait_s, is_durable=is_durable)
+
+        def begin(connection: PostgresConnection) -> None:
+            try:
+                is_mine, now, *marks = connection.begin_writing(script)
+            except psycopg.errors.LockNotAvailable as failure:
+                raise self._locked(wait_s) from failure
+            if not is_mine:
+                raise self._locked(wait_s)
+            connection.now = now if self._has_clock else None
+            connection.commits = partial(self._commit, connection, self._is_kept, *marks)
+
+        with self.translated(series), self._begun(begin) as connection:
+            yield connection
+
+    def _beginning(self, wait_s: float, *, is_durable: bool) -> str:
+        """Begins a transaction that holds the lock; its last statement says whether, and when."""
+        takes = f"pg_try_advisory_xact_lock({self._lock})"
+        if wait_s > 0:
+            takes = f"pg_advisory_xact_lock({self._lock}) IS NOT NULL"
+        return (
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+            f" SET LOCAL lock_timeout = {max(1, round(wait_s * 1000))};"
+            f" SET LOCAL idle_in_transaction_session_timeout = '{_STANDSTILL_S}s';"
+            f"{'' if is_durable else ' SET LOCAL synchronous_commit = off;'}"
+            f" WITH locked AS MATERIALIZED (SELECT {takes} AS is_mine)"
+            f" SELECT is_mine, {_CLOCK}, pg_current_xact_id()::text, {_STARTED} FROM locked"
+        )
+
+    def _locked(self, wait_s: float) -> StoreLockedError:
+        space, key = (int(part) % 2**32 for part in self._lock.split(","))
+        with self._pool.use() as connection:
+            found = connection.execute(
+                "SELECT application_name, host(client_addr) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+                f" WHERE locktype = 'advisory' AND granted AND classid = '{space}' AND objid = '{key}'"
+                " AND datname = current_database()"
+            ).fetchone()
+        holder = "a writer that has ended since" if found is None else " at ".join(filter(None, found))
+        return StoreLockedError(
+            f"the store has been locked for {wait_s:g} s",
+            path=self.address.shown,
+            why=f"{holder} holds it",
+            next_step="wait until that process ends, or end it; the lock goes with it",
+        )
+
+    @contextmanager
+    def _begun(self, begin: Callable[[PostgresConnection], None]) -> Iterator[PostgresConnection]:
+        """A connection with a transaction. One that was kept, and broke meanwhile, is replaced."""
+        self._ready()
+        while True:
+            with self._pool.use() as connection:
+                try:
+                    begin(connection)
+                except psycopg.OperationalError:
+                    if connection.is_broken and connection.is_kept:
+                        continue
+                    raise
+                yield connection
+                return
+
+    # Commits
+
+    def commit(self, connection: Connection, newest: Point) -> None:
+        """Make a commit durable."""
+        assert isinstance(connection, PostgresConnection)
+        self._commit(connection, self._is_listed, newest)
+
+    def _commit(self, connection: PostgresConnection, is_kept: Callable[..., bool], *marks: Any) -> None:
+        """Commit. Where the connection is lost meanwhile, look whether it is there; never repeat it."""
+        try:
+            connection.commit()
+        except psycopg.OperationalError as failure:
+            if not connection.is_broken:
+                raise
+            if not self._found(is_kept, marks, failure):
+                raise StoreError(
+                    "the connection to the database was lost while a commit was made",
+                    path=self.address.shown,
+                    why="the store was asked again, and does not have it",
+                    next_step="repeat: nothing of it was kept",
+                ) from failure
+
+    def _found(self, is_kept: Callable[..., bool], marks: Sequence[Any], failure: psycopg.Error) -> bool:
+        """Whether a commit is there. The lock comes first: who gets it knows that the commit has ended."""
+        script = self._beginning(_SEARCH_S, is_durable=True)
+        deadline = time.monotonic() + _SEARCH_S
+        while True:
+            try:
+                with self._begun(lambda one: _discard(one.begin_writing(script))) as connection:
+                    return is_kept(connection, *marks)
+            except (psycopg.Error, StoreError) as again:
+                if isinstance(again, _UnknownError) or time.monotonic() > deadline:
+                    raise StoreError(
+                        "nobody knows whether the commit was kept",
+                        path=self.address.shown,
+                        why="the connection to the database was lost while it was made, and the store "
+                        f"could not be asked: {self.address.redacted(str(again)).strip()}",
+                        next_step="read what the store has once it can be asked, and repeat what is missing",
+                    ) from failure
+            time.sleep(_SEARCH_EVERY_S)
+
+    @staticmethod
+    def _is_listed(connection: PostgresConnection, newest: Point) -> bool:
+        """By the list of commits: nobody else has this number and time."""
+        found = connection.execute(
+            "SELECT 1 FROM tx WHERE id = ? AND committed_at = ? AND writer = ?", (*newest, writer())
+        )
+        return found.fetchone() is not None
+
+    @staticmethod
+    def _is_kept(connection: PostgresConnection, transaction: str, started: str) -> bool:
+        """By the server's own list of transactions, whose numbers a crash may give out again."""
+        status, since = connection.execute(
+            f"SELECT pg_xact_status(?::text::xid8), {_STARTED}", (transaction,)
+        ).fetchone()
+        if status == "aborted":
+            return False
+        if status == "committed" and since == started:
+            return True
+        raise _UnknownError(f"the server says {status or 'nothing'} of it, and runs since {since}")
+
+    def refuse_unwritable(self, series: SeriesId | None = None) -> None:
+        """Raise `StoreError` if the store cannot be written."""
+        self._ready()
+        if self.read_only:
+            raise StoreError(
+                "the store cannot be written",
+                path=self.address.shown,
+                series=series,
+                why=self._why_read_only,
+                next_step="connect to a primary server, as a user with the right to write",
+            )
+
+    # What the store is
+
+    def version(self) -> int:
+        """A number that rises with each commit, report and acceptance: their newest numbers, added up."""
+        return self._asked(
+            "SELECT coalesce((SELECT max(id) FROM tx), 0) + coalesce((SELECT max(number) FROM report), 0)"
+            " + coalesce((SELECT max(number) FROM accepted), 0)"
+        )
+
+    def _asked(self, question: str) -> int:
+        """The number that a statement finds, outside a transaction."""
+        found: list[int] = []
+
+        def ask(connection: PostgresConnection) -> None:
+            found.append(connection.execute(question).fetchone()[0])
+
+        with self.translated(), self._begun(ask):
+            return int(found[-1])
+
+    def format(self) -> int:
+        return self._format
+
+    def size(self) -> int:
+        """Bytes of all tables with their indexes."""
+        return self._asked("SELECT " + " + ".join(f"pg_total_relation_size('{name}')" for name in TABLES))
+
+    def is_full(self, failure: BaseException | None) -> bool:
+        return is_full(failure)
+
+    def no_room(self, rows: int) -> StoreError:
+        """The error of a compaction that found no room."""
+        return StoreError(
+            "there is no room left to compact the store",
+            path=self.address.shown,
+            why=f"{rows:,} rows are made anew at once, beside what is there, and then the server's log",
+            next_step="free some space on the server and repeat; what was compacted stays",
+        )
+
+    def shrink(self) -> None:
+        """Let the server use the room of deleted rows again."""
+        with self.translated(), self._pool.use() as connection:
+            for table in TABLES:
+                connection.script(f"VACUUM (ANALYZE) {table}".encode())
+
+    def close(self) -> None:
+        """Close all connections. The store cannot be used afterwards; a second call does nothing."""
+        self._closed = True
+        self._pool.close()
+
+    def _ready(self) -> None:
+        if self._closed:
+            raise StoreError("the store is closed", path=self.address.shown, next_step="open it again")
+
+    @contextmanager
+    def translated(self, series: SeriesId | None = None, span: Span | None = None) -> Iterator[None]:
+        """Turn what psycopg raises into errors of ours, and name in errors of ours where they happened."""
+        try:
+            yield
+        except StoreError as failure:
+            failure.path = failure.path or self.address.shown
+            failure.series = failure.series or (None if series is None else str(series))
+            raise
+        except QmtlError:
+            raise
+        except psycopg.Error as failure:
+            raise meaning(failure, self.address, series, span) from failure
+
+
+def _discard(answer: object) -> None:
+    """For statements whose answer says nothing new."""
+
+
+class _UnknownError(StoreError):
+    """The server cannot tell whether a transaction was committed."""

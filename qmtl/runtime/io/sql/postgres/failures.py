@@ -1,0 +1,150 @@
+"""What failures of PostgreSQL mean to people, and what they can do."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import errors
+
+from qmtl.foundation.errors import StoreCorruptError, StoreError, StoreLockedError
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.store_address import StoreAddress
+from qmtl.foundation.timeline import Span
+
+
+def is_full(failure: BaseException | None) -> bool:
+    """Whether the server could not write for want of room."""
+    return isinstance(failure, errors.DiskFull)
+
+
+def meaning(
+    failure: Exception, address: StoreAddress, series: SeriesId | None, span: Span | None
+) -> StoreError:
+    kind, what, next_step = _meaning_of(failure)
+    return kind(
+        what,
+        path=address.shown,
+        series=series,
+        span=span,
+        why=f"PostgreSQL says: {address.redacted(str(failure)).strip()}",
+        next_step=next_step,
+    )
+
+
+def unreachable(failure: psycopg.Error, address: StoreAddress) -> StoreError:
+    """No connection could be opened. The server says why in words only."""
+    text = address.redacted(str(failure)).strip()
+    what, next_step = next((found for part, found in _REFUSALS if part in text), _NO_CONNECTION)
+    kind = NoConnectionLeftError if what == _NONE_LEFT else StoreError
+    return kind(what, path=address.shown, why=f"PostgreSQL says: {text}", next_step=next_step)
+
+
+class NoConnectionLeftError(StoreError):
+    """The server, or this user of it, has as many connections as it may have."""
+
+
+def pooled(address: StoreAddress, why: str) -> StoreError:
+    """A pooler does not keep the settings of a session, so that statements would meet another schema."""
+    return StoreError(_POOLED[0], path=address.shown, why=why, next_step=_POOLED[1])
+
+
+_POOLED = (
+    "a pooler between here and the database does not keep the settings of a session",
+    "connect to the server itself; a process keeps no more than a few connections",
+)
+_NONE_LEFT = "the database has no connection left"
+
+
+_NO_CONNECTION = (
+    "the database cannot be reached",
+    "check the address, and that the server runs and lets this machine connect",
+)
+_REFUSALS = (
+    ("unsupported startup parameter", _POOLED),
+    ("too many", (_NONE_LEFT, "raise max_connections, or let fewer programs connect")),
+    ("remaining connection slots", (_NONE_LEFT, "raise max_connections, or let fewer programs connect")),
+    (
+        "password",
+        (
+            "the database refuses the login",
+            "give the password in ~/.pgpass, PGPASSWORD or the address, and check the name of the user",
+        ),
+    ),
+    ("role ", ("the database refuses the login", "name a user that the server knows: user@host")),
+    (
+        "pg_hba.conf",
+        ("the database refuses the login", "let the server accept this user and machine (pg_hba.conf)"),
+    ),
+    ("does not exist", ("there is no such database", "create it (createdb), or name another one")),
+    ("starting up", ("the database is starting", "repeat in a moment")),
+    ("shutting down", ("the database is shutting down", "repeat once it runs again")),
+    ("invalid", ("the address of the store cannot be used", "correct the address")),
+)
+
+
+def _meaning_of(failure: Exception) -> tuple[type[StoreError], str, str]:
+    for kinds, found in _MEANINGS:
+        if isinstance(failure, kinds):
+            return found
+    return StoreError, "PostgreSQL failed", "look into the log of the server"
+
+
+_MEANINGS: tuple[
+    tuple[type[Exception] | tuple[type[Exception], ...], tuple[type[StoreError], str, str]], ...
+] = (
+    (
+        errors.DiskFull,
+        (
+            StoreError,
+            "there is no room left for the store",
+            "free some space on the server and repeat; what was being written was not kept",
+        ),
+    ),
+    (
+        errors.LockNotAvailable,
+        (StoreLockedError, "another writer has held the store for too long", "repeat; or end that writer"),
+    ),
+    (
+        (errors.DataCorrupted, errors.IndexCorrupted),
+        (
+            StoreCorruptError,
+            "the database of the store is damaged",
+            "look into the log of the server; bring the database back from a backup",
+        ),
+    ),
+    (
+        (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName),
+        (
+            StoreCorruptError,
+            "the layout of the store is damaged",
+            "a table of the store was changed or dropped: bring the database back from a backup",
+        ),
+    ),
+    (
+        errors.InsufficientPrivilege,
+        (
+            StoreError,
+            "this user has no right to do that",
+            "let the owner of the store grant it, or connect as another user",
+        ),
+    ),
+    (
+        errors.ReadOnlySqlTransaction,
+        (
+            StoreError,
+            "the store cannot be written",
+            "name the primary server: a replica in recovery can only be read",
+        ),
+    ),
+    (
+        errors.QueryCanceled,
+        (StoreError, "the server has ended a statement", "repeat; or raise its statement_timeout"),
+    ),
+    (
+        psycopg.OperationalError,
+        (
+            StoreError,
+            "the connection to the database was lost",
+            "repeat once the server can be reached; what was not committed was not kept",
+        ),
+    ),
+)

@@ -1,0 +1,113 @@
+"""Whether a schema holds a store, and of which format; and who the store is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from qmtl.foundation.errors import StoreCorruptError, StoreError
+from qmtl.foundation.store_address import StoreAddress
+from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
+from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, quoted, statements
+
+# Since this version a transaction can be looked for by its number.
+_OLDEST = 130_000
+
+
+class Found(NamedTuple):
+    """format: 0 where the schema is missing or empty. refuses_writes: why nothing can be written; else ""."""
+
+    format: int
+    refuses_writes: str
+
+
+def recognise(connection: PostgresConnection, address: StoreAddress) -> Found:
+    """Raises for what is not ours to read."""
+    if connection.raw.info.server_version < _OLDEST:
+        raise StoreError(
+            f"PostgreSQL is older than version {_OLDEST // 10_000}",
+            path=address.shown,
+            why=f"the server says {connection.raw.info.parameter_status('server_version')}",
+            next_step="update the server",
+        )
+    encoding, is_replica, is_read_only, tables, marks = connection.execute(
+        "SELECT current_setting('server_encoding'), pg_is_in_recovery(),"
+        " current_setting('default_transaction_read_only') = 'on',"
+        " (SELECT count(*) FROM pg_class WHERE relnamespace = space.oid AND relkind IN ('r', 'p', 'v', 'm')),"
+        " (SELECT count(*) FROM pg_class WHERE relnamespace = space.oid"
+        " AND relname IN ('setting', 'identity', 'tx'))"
+        " FROM (SELECT to_regnamespace(?) AS oid) AS space",
+        (quoted(address.schema),),
+    ).fetchone()
+    if encoding != "UTF8":
+        raise StoreError(
+            "the database cannot hold every text",
+            path=address.shown,
+            why=f"its encoding is {encoding}",
+            next_step="create one with the encoding UTF8: createdb -E UTF8 -T template0 NAME",
+        )
+    refuses = ""
+    if is_replica:
+        refuses = "the server is a replica in recovery"
+    elif is_read_only:
+        refuses = "the server lets this user only read (default_transaction_read_only)"
+    if not tables:
+        return Found(0, refuses)
+    if marks < 3:
+        raise _foreign(address, f"the schema {address.schema} has {tables} other tables")
+    if not _may(connection, address, "setting", "SELECT"):
+        raise StoreError(
+            "this user has no right to read the store",
+            path=address.shown,
+            why=f"it may not read the tables of the schema {address.schema}",
+            next_step="let the owner of the store grant it, or connect as another user",
+        )
+    settings = dict(connection.execute("SELECT name, value FROM setting").fetchall())
+    if settings.get("application") != APPLICATION_ID or "format" not in settings:
+        raise _foreign(address, "its table `setting` does not say that it is one of qmtl")
+    version = int(settings["format"])
+    if version > FORMAT:
+        raise StoreError(
+            f"the store has format {version}; this qmtl reads formats up to {FORMAT}",
+            path=address.shown,
+            why="a newer qmtl has written it",
+            next_step="pip install --upgrade qmtl",
+        )
+    if not refuses and not _may(connection, address, "tx", "INSERT"):
+        refuses = "this user has no right to write its tables"
+    return Found(version, refuses)
+
+
+def _may(connection: PostgresConnection, address: StoreAddress, table: str, right: str) -> bool:
+    # Without the right to use a schema, nothing in it can even be named.
+    (may,) = connection.execute(
+        "SELECT CASE WHEN has_schema_privilege(to_regnamespace(?)::oid, 'USAGE')"
+        " THEN has_table_privilege(?, ?) ELSE false END",
+        (quoted(address.schema), table, right),
+    ).fetchone()
+    return bool(may)
+
+
+def _foreign(address: StoreAddress, why: str) -> StoreCorruptError:
+    return StoreCorruptError(
+        f"the schema {address.schema} belongs to another program",
+        path=address.shown,
+        why=why,
+        next_step="name another schema: ?schema=NAME",
+    )
+
+
+def lay_out(connection: PostgresConnection, address: StoreAddress) -> None:
+    """Make the schema and its tables, inside a transaction."""
+    connection.script(f"CREATE SCHEMA IF NOT EXISTS {quoted(address.schema)};{statements()}".encode())
+
+
+def identity_of(connection: PostgresConnection) -> tuple[str, int, int]:
+    """Who the store is, how many grid steps make a shard, and its format."""
+    found = connection.execute("SELECT store_id FROM identity").fetchone()
+    settings = dict(connection.execute("SELECT name, value FROM setting").fetchall())
+    if found is None or "shard_steps" not in settings:
+        raise StoreCorruptError(
+            "the id of the store, or the size of its shards, is gone",
+            next_step="bring the database back from a backup",
+        )
+    return str(found[0]), int(settings["shard_steps"]), int(settings["format"])

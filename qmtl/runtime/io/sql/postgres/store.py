@@ -1,0 +1,62 @@
+"""A store in a schema of a PostgreSQL database: threads, processes and machines may use it at once."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import psycopg
+
+from qmtl.foundation.clock import Clock, SystemClock
+from qmtl.foundation.store_address import StoreAddress
+from qmtl.runtime.io.sql.postgres.database import PostgresDatabase
+from qmtl.runtime.io.sql.postgres.failures import meaning
+from qmtl.runtime.io.sql.postgres.opening import opened
+from qmtl.runtime.io.sql.postgres.recognition import recognise
+from qmtl.runtime.io.sql.upkeep import KeptStore
+from qmtl.runtime.io.store.values import ChangeToken
+
+
+def is_store(address: StoreAddress) -> bool:
+    """Whether there is a store at an address. Raises `StoreError` for what is none, and no empty schema."""
+    try:
+        with closing(opened(address)) as connection:
+            return recognise(connection, address).format > 0
+    except psycopg.Error as failure:
+        raise meaning(failure, address, None, None) from failure
+
+
+class PostgresStore(KeptStore):
+    """A `Store` on PostgreSQL.
+
+    address: such as postgresql://user@host:5432/database?schema=desk. The schema is made if it is missing;
+        without one it is `qmtl`. What else is in the address goes to libpq, which also knows ~/.pgpass and
+        the PG* variables.
+    read_only: refuse every write, and make no schema.
+    retention: how many nanoseconds of history `compact` keeps for `as_of`; None keeps all.
+    clock: what commits get their time from; None is the clock of the server, the same for all machines.
+    lock_timeout_s: how long a write waits for other writers before `StoreLockedError`.
+
+    Raises `StoreError` where the database cannot be reached, or refuses.
+    """
+
+    def __init__(
+        self,
+        address: str | StoreAddress,
+        *,
+        read_only: bool = False,
+        clock: Clock | None = None,
+        retention: int | None = None,
+        lock_timeout_s: float = 30.0,
+    ) -> None:
+        self._address = address if isinstance(address, StoreAddress) else StoreAddress.parse(address)
+        database = PostgresDatabase(
+            self._address, read_only=read_only, lock_timeout_s=lock_timeout_s, has_clock=clock is None
+        )
+        super().__init__(database, clock or SystemClock(), retention)
+
+    def has_changed(self, token: ChangeToken) -> bool:
+        """Always True: only the server knows, and `changed_since` asks it."""
+        return True
+
+    def __repr__(self) -> str:
+        return f"PostgresStore({self._address.shown!r}{', read_only=True' if self.read_only else ''})"

@@ -1,0 +1,109 @@
+"""A real PostgreSQL server for tests: laid out in a temporary folder, on a free port of the loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+USER = "qmtl"
+# Logins of this name have to give a password; all others are trusted.
+SECURED, PASSWORD = "secured", "s3cret:pass@word"
+_HBA = f"host all {SECURED} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
+
+
+def newest_programs() -> Path | None:
+    """Where the programs of the newest PostgreSQL lie that Debian's packages have installed."""
+    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    return max(found, key=lambda path: float(path.parent.name), default=None)
+
+
+class PostgresServer:
+    """One server. It never runs as root: the user `postgres` of the package does it then."""
+
+    def __init__(self, programs: Path, *, folder: Path | None = None) -> None:
+        self._programs = programs
+        self._user = "postgres" if os.getuid() == 0 else None
+        self.folder = Path(tempfile.mkdtemp(prefix="qmtl-postgres-")) if folder is None else folder
+        self.data = self.folder / "data"
+        if self._user:
+            shutil.chown(self.folder, self._user)
+        layout = ("-D", self.data, "-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C", "--data-checksums")
+        subprocess.run(
+            [self._programs / "initdb", *layout, "--no-sync"],
+            user=self._user,
+            check=True,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+        )
+        (self.data / "pg_hba.conf").write_text(_HBA)
+        self.port = _free_port()
+        self.start()
+
+    def url(self, schema: str | None = None, *, user: str = USER, database: str = "postgres") -> str:
+        """The address of a store on this server."""
+        query = f"?schema={schema}" if schema else ""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}{query}"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = {
+            "port": self.port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": 200,
+            "shared_buffers": "64MB",
+        }
+        given = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self._programs / "postgres", "-D", self.data, *given],
+                user=self._user,
+                cwd="/",
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        asked = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        deadline = time.monotonic() + 60
+        while subprocess.run(asked, check=False).returncode:
+            ended, late = self.process.poll(), time.monotonic() > deadline
+            if ended is not None or late:
+                raise RuntimeError(f"PostgreSQL did not start: {(self.folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it as a loss of power would: no process of it gets to say a last word."""
+        children = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], check=True, capture_output=True, text=True
+        )
+        os.kill(self.process.pid, signal.SIGKILL)
+        for pid in map(int, children.stdout.split()):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue  # it saw the first one die
+        self.process.wait(30)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it in order: it closes all connections, and writes everything to its files."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait(60)
+
+    def remove(self) -> None:
+        """End it, and delete its data."""
+        self.stop(signal.SIGQUIT)  # without writing what is deleted
+        shutil.rmtree(self.folder)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,151 @@
+"""Damage of what PostgreSQL keeps is left out, named and healed; a full disk keeps nothing by half."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import psycopg
+import pytest
+
+from qmtl.foundation.errors import StoreError
+from qmtl.foundation.timeline import Coverage
+from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
+from qmtl.runtime.io.sql.postgres.store import PostgresStore
+from qmtl.runtime.io.store.values import Write
+from qmtl.runtime.testing.store_suites.bars import SERIES, minutes, some_bars
+from tests.qmtl.postgres import PostgresServer
+
+ROWS = 20_000
+ALL = minutes(0, ROWS)
+WRITE = Write("v", 1, some_bars(0, ROWS), Coverage.of(ALL))
+
+
+@pytest.fixture
+def store(postgres_url: str) -> Iterator[PostgresStore]:
+    with PostgresStore(postgres_url) as store:
+        store.commit(SERIES, WRITE)
+        yield store
+
+
+def change(store: PostgresStore, statement: str) -> None:
+    with store._database._pool.use() as connection:
+        assert connection.execute(statement).rowcount == 1
+
+
+def check_healed(store: PostgresStore) -> None:
+    assert store.commit(SERIES, WRITE).added > 0
+    snapshot = store.read(SERIES, ALL)
+    assert snapshot.frame.equals(WRITE.frame)
+    assert not snapshot.damaged
+    assert snapshot.answered == Coverage.of(ALL)
+    assert store.verify().is_sound
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE blob SET data = set_byte(data, 900, 255 - get_byte(data, 900)) WHERE chunk = 2",
+        "DELETE FROM blob WHERE chunk = 2",
+        "DELETE FROM chunk WHERE id = 2",
+    ],
+)
+def test_a_chunk_that_is_not_what_was_written(
+    store: PostgresStore, postgres_url: str, statement: str
+) -> None:
+    change(store, statement)
+    with PostgresStore(postgres_url) as other:
+        snapshot = other.read(SERIES, ALL)
+        assert snapshot.damaged
+        assert 0 < snapshot.frame.height < ROWS
+        assert not (snapshot.answered & snapshot.damaged)
+        assert not other.verify().is_sound
+        check_healed(other)
+
+
+def test_a_single_row_that_is_not_what_was_written(store: PostgresStore) -> None:
+    store.commit(SERIES, Write("v", 1, some_bars(ROWS, 3)))
+    change(store, f"UPDATE hot SET data = set_byte(data, 9, 77) WHERE ts = {ROWS + 1} * 60000000000::bigint")
+    snapshot = store.read(SERIES, minutes(ROWS, ROWS + 3))
+    assert snapshot.damaged == Coverage.of(minutes(ROWS + 1, ROWS + 2))
+    assert snapshot.frame.height == 2
+    assert store.commit(SERIES, Write("v", 1, some_bars(ROWS, 3))).added == 1
+    assert store.verify().is_sound
+
+
+def test_a_page_that_the_server_finds_damaged(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server ends the transaction by its error; what is around the chunk is read all the same."""
+    execute = PostgresConnection.execute
+
+    def failing(connection: PostgresConnection, sql: str, values: tuple[int, ...] = ()) -> object:
+        if sql == "SELECT data FROM blob WHERE chunk = ?" and values == (2,):
+            with suppress(psycopg.errors.RaiseException):
+                execute(connection, "DO $$ BEGIN RAISE EXCEPTION 'an invalid page'; END $$")
+            raise psycopg.errors.DataCorrupted("invalid page in block 7")
+        return execute(connection, sql, values)
+
+    monkeypatch.setattr(PostgresConnection, "execute", failing)
+    snapshot = store.read(SERIES, ALL)
+    assert snapshot.damaged
+    assert 0 < snapshot.frame.height < ROWS
+    with store._database.writing() as connection:
+        connection.execute("INSERT INTO reason (tx, reason) VALUES (1, 'x')")
+        with pytest.raises(psycopg.errors.DataCorrupted):
+            connection.survivable("SELECT data FROM blob WHERE chunk = ?", (2,))
+        found = connection.execute("SELECT count(*) FROM reason").fetchone()
+        assert found == (1,), "what was written before the damage is still there"
+
+
+@pytest.fixture
+def small_disk(postgres_server: PostgresServer) -> Iterator[Path]:
+    """A file system of ten megabytes as a tablespace of the server."""
+    place = postgres_server.folder / "small"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        place.rmdir()
+        pytest.skip("this user cannot mount a file system")
+    data = place / "space"
+    data.mkdir()
+    shutil.chown(data, "postgres")
+    with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE TABLESPACE small LOCATION '{data}'")
+    yield place
+    with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
+        connection.execute("DROP TABLESPACE small")
+    subprocess.run(["umount", "-l", str(place)], check=True)
+    place.rmdir()
+
+
+def test_a_full_disk_keeps_nothing_by_half(small_disk: Path, postgres_server: PostgresServer) -> None:
+    url = postgres_server.url("on_a_small_disk")
+    noise = np.random.default_rng(0).normal(size=(5, 400_000)).cumsum(axis=1)
+    columns = {
+        name: pl.Series(noise[at]) for at, name in enumerate(("open", "high", "low", "close", "volume"))
+    }
+    big = some_bars(ROWS, 400_000).with_columns(**columns)
+    with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
+        try:
+            connection.execute("ALTER ROLE qmtl IN DATABASE postgres SET default_tablespace = small")
+            with PostgresStore(url) as store:
+                before = store.commit(SERIES, WRITE)
+                with pytest.raises(StoreError, match="no room left for the store") as full:
+                    store.commit(SERIES, Write("v", 1, big))
+                assert "was not kept" in str(full.value)
+                assert store._database.is_full(full.value.__cause__)
+                snapshot = store.read(SERIES, minutes(0, ROWS + 400_000))
+                assert snapshot.tx == before.tx
+                assert snapshot.frame.equals(WRITE.frame)
+                assert store.verify().is_sound
+                subprocess.run(["mount", "-o", "remount,size=90m", str(small_disk)], check=True)
+                assert store.commit(SERIES, Write("v", 1, big)).added == 400_000
+        finally:
+            connection.execute("ALTER ROLE qmtl IN DATABASE postgres RESET default_tablespace")
+            connection.execute("DROP SCHEMA IF EXISTS on_a_small_disk CASCADE")
