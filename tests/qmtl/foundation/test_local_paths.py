@@ -18,7 +18,7 @@ from qmtl.services.registry.sqlite import SqliteStorage
 ADDRESSES = (
     "s3://bucket/bars",
     "questdb://host:9000",
-    "postgresql://me:secret@host/db",
+    "mysql://me:secret@host/db",
     "file:///data",
     "gs:/b",
 )

@@ -57,7 +57,10 @@ class PostgresConnection:
         if not each:
             return _Counted(self.raw, 0)
         cursor = self.raw.cursor(binary=True)
-        cursor.executemany(statement.text, each)
+        if len(each) == 1:  # a live bar: one round trip, without a pipeline around it
+            cursor.execute(statement.text, each[0])
+        else:
+            cursor.executemany(statement.text, each)
         return _Counted(self.raw, cursor.rowcount)
 
     def batches(self, sql: str, size: int) -> Iterator[list[Any]]:
