@@ -61,8 +61,10 @@ def enter_series(connection: Connection, series: SeriesId) -> int:
 
 def add_series(connection: Connection, series: SeriesId) -> int:
     """Enter a series that is not in the list; its row id."""
+    # Without a hole, also where a transaction was undone: a hole is what damage leaves.
     (number,) = connection.execute(
-        "INSERT INTO series (node) VALUES (?) RETURNING id", (series.text,)
+        "INSERT INTO series (id, node) SELECT coalesce(max(id), 0) + 1, ? FROM series RETURNING id",
+        (series.text,),
     ).fetchone()
     proof = connection.dialect.proofs["series"]
     connection.execute(f"UPDATE series SET crc = {proof} WHERE id = ?", (number,))
