@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from qmtl.foundation.errors import InvalidRequestError
@@ -33,6 +33,12 @@ class StoreAddress:
             text = text.replace(secret, "...")
         return text
 
+    def with_schema(self, schema: str) -> StoreAddress:
+        """The address of another schema of the same database. Raises `InvalidRequestError` for a bad name."""
+        _refuse_name(schema)
+        shown = f"{self.shown.rpartition('schema=')[0]}schema={quote(schema)}"
+        return replace(self, schema=schema, shown=shown)
+
     @classmethod
     def parse(cls, text: str) -> StoreAddress:
         """Raises `InvalidRequestError`, which does not show the password, for what is no such address."""
@@ -55,8 +61,7 @@ class StoreAddress:
         if len(schemas) > 1:
             raise _refused("it names more than one schema")
         schema = schemas[0] if schemas else DEFAULT_SCHEMA
-        if not schema or len(schema.encode()) > _NAME_BYTES or "\0" in schema or schema.startswith("pg_"):
-            raise _refused(f"{schema!r} cannot be the name of a schema")
+        _refuse_name(schema)
         others = [(name, value) for name, value in options if name != "schema"]
         # What stands before the last @, whatever it holds: a password may hold an @ itself.
         user, _, host = parts.netloc.rpartition("@")
@@ -71,6 +76,11 @@ class StoreAddress:
             shown=f"{shown}{_query([*query, ('schema', schema)])}",
             secrets=tuple(sorted((one for one in secrets if one), key=len, reverse=True)),
         )
+
+
+def _refuse_name(schema: str) -> None:
+    if not schema or len(schema.encode()) > _NAME_BYTES or "\0" in schema or schema.startswith("pg_"):
+        raise _refused(f"{schema!r} cannot be the name of a schema")
 
 
 def _query(options: list[tuple[str, str]]) -> str:

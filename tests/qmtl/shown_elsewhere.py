@@ -18,6 +18,13 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/sql/postgres/recognition",
         }
     ),
+    "runtime/io/sql/test_copy_targets.py": frozenset(
+        {
+            "runtime/io/sql/postgres/copy_target",
+            "runtime/io/sql/sqlite/copy_target",
+            "runtime/sdk/store_copy",
+        }
+    ),
     "runtime/io/store/test_memory.py": frozenset({"runtime/io/store/memory_flags"}),
     "stories/test_kept_flags.py": frozenset(
         {

@@ -77,7 +77,7 @@ def postgres_store(
     read_only: bool = False,
 ) -> PostgresStore:
     """The store of an address. Its commits have the time of the server, unless the clock is one of a test."""
-    with _needs_psycopg():
+    with needs_psycopg():
         from qmtl.runtime.io.sql.postgres.store import PostgresStore
     own = None if clock is None or isinstance(clock, SystemClock) else clock
     return PostgresStore(address, clock=own, retention=_ns(retention), read_only=read_only)
@@ -86,14 +86,14 @@ def postgres_store(
 def is_store(place: Path | StoreAddress) -> bool:
     """Whether a store was ever made in a folder, or at an address."""
     if not isinstance(place, Path):
-        with _needs_psycopg():
+        with needs_psycopg():
             from qmtl.runtime.io.sql.postgres import store as postgres
         return postgres.is_store(place)
     return (place / DATABASE).exists()
 
 
 @contextmanager
-def _needs_psycopg() -> Iterator[None]:
+def needs_psycopg() -> Iterator[None]:
     """For an import: psycopg is there for those whose store is on PostgreSQL."""
     try:
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
@@ -54,6 +54,12 @@ class Database(Protocol):
         """
         ...
 
+    def translated(
+        self, series: SeriesId | None = None, span: Span | None = None
+    ) -> AbstractContextManager[None]:
+        """For a block: failures of the engine become a `StoreError`, which names this store."""
+        ...
+
     def commit(self, connection: Connection, newest: Point) -> None:
         """Make what a connection of `writing` has written durable. newest: the last commit that is in it."""
         ...
@@ -80,6 +86,19 @@ class Database(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Side(NamedTuple):
+    """One of two databases that are used together, and a connection of it with a transaction."""
+
+    database: Database
+    connection: Connection
+
+    def naming(
+        self, series: SeriesId | None = None, span: Span | None = None
+    ) -> AbstractContextManager[None]:
+        """For a block that uses this side alone: what fails in there names it, and not the other one."""
+        return self.database.translated(series, span)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ ALL_VERSIONS = " + ".join(
 
 # The columns that prove a row of the index, where an engine has no checksums of its own. Those named twice
 # over, as text, are compared as bytes: damaged text cannot be decoded.
-_PROVEN = {
+PROVEN = {
     "chunk": [
         "id",
         "series",
@@ -107,6 +107,9 @@ class Connection(Protocol):
         ...
 
     def executemany(self, sql: str, values: Iterable[Values], /) -> Cursor: ...
+    def batches(self, sql: str, size: int, /) -> Iterator[list[Any]]:
+        """What a statement without values finds, so many rows at a time: no more of them are in memory."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,12 +155,12 @@ class Dialect:
         """For each proven table, the checksum of a row, as SQL."""
         return {
             table: self.proof(self._column(name) for name in columns) or "NULL"
-            for table, columns in _PROVEN.items()
+            for table, columns in PROVEN.items()
         }
 
     def columns(self, table: str) -> list[tuple[str, bool]]:
         """The proven columns of a table, and whether each is text."""
-        return [(name.removeprefix("text:"), name.startswith("text:")) for name in _PROVEN[table]]
+        return [(name.removeprefix("text:"), name.startswith("text:")) for name in PROVEN[table]]
 
     def _column(self, name: str) -> str:
         return self.as_bytes(name.removeprefix("text:")) if name.startswith("text:") else name

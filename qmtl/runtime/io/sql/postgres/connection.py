@@ -63,6 +63,12 @@ class PostgresConnection:
             cursor.executemany(statement.text, each)
         return _Counted(self.raw, cursor.rowcount)
 
+    def batches(self, sql: str, size: int) -> Iterator[list[Any]]:
+        self.execute(f"DECLARE found NO SCROLL CURSOR FOR {sql}")
+        while some := self.execute(f"FETCH {size} FROM found").fetchall():
+            yield some
+        self.execute("CLOSE found")
+
     def survivable(self, sql: str, values: Values = ()) -> Cursor:
         """As `execute`; after damage the transaction goes on. What was read stays at its commit."""
         if self.commits is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +49,8 @@ def backup(store: EmbeddedStore, target: Path, *, progress: Progress | None = No
     `StoreCorruptError` if the store is damaged; `StoreError`, with the bytes needed, if there is no room.
     """
     target = Path(os.path.abspath(target.expanduser()))
-    _refuse_itself(store.path, target, "the backup")
-    made = _empty_folder(target)
+    refuse_itself(store.path, target, "the backup")
+    made = made_empty(target)
     try:
         with _copied(store, target, progress) as (unfinished, copied):
             # Lock first: without the database beside it, it says that something is missing.
@@ -76,7 +76,7 @@ def restore(source: Path, target: Path, *, replace: bool = False, progress: Prog
     """
     source = Path(os.path.abspath(source.expanduser()))
     target = Path(os.path.abspath(target.expanduser()))
-    _refuse_itself(source, target, "the store to restore")
+    refuse_itself(source, target, "the store to restore")
     if not (source / DATABASE).exists():
         raise InvalidRequestError(
             f"{source} holds no store", next_step="name a folder that `qmtl store backup` has made"
@@ -186,7 +186,7 @@ def _refuse_damage(store: EmbeddedStore, found: Verification) -> None:
     )
 
 
-def _refuse_itself(store: Path, target: Path, what: str) -> None:
+def refuse_itself(store: Path, target: Path, what: str) -> None:
     """Raise `InvalidRequestError` if both are one folder, by whatever name, or one lies within the other."""
     ours, theirs = store.resolve(), target.resolve()
     if ours == theirs or (store.exists() and target.exists() and os.path.samefile(store, target)):
@@ -201,10 +201,10 @@ def _refuse_itself(store: Path, target: Path, what: str) -> None:
         )
 
 
-def _empty_folder(folder: Path) -> bool:
-    """Make the folder; whether it was missing. Raises `InvalidRequestError` if it holds anything."""
+def made_empty(folder: Path, *, but_for: Collection[str] = ()) -> bool:
+    """Make the folder; whether it was missing. Raises `InvalidRequestError` if it holds anything else."""
     if not _made(folder):
-        if present := sorted(entry.name for entry in folder.iterdir()):
+        if present := sorted({entry.name for entry in folder.iterdir()} - set(but_for)):
             raise InvalidRequestError(
                 f"{folder} is not empty",
                 why=f"it holds {counted(len(present), 'thing')}, such as {', '.join(present[:3])}",

@@ -38,6 +38,11 @@ class SqliteConnection(sqlite3.Connection):
     def dialect(self) -> Dialect:
         return SQLITE
 
+    def batches(self, sql: str, size: int) -> Iterator[list[Any]]:
+        found = self.execute(sql)
+        while some := found.fetchmany(size):
+            yield some
+
 
 def _as_text(data: bytes) -> str:
     """Damaged text must not stop a reader before it has looked at the checksum."""

@@ -14,7 +14,15 @@ from itertools import count
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+import polars as pl
 import pytest
+
+from qmtl.foundation.timeline import Coverage
+from qmtl.runtime.io.store.values import Write
+from qmtl.runtime.testing.store_model import SERIES
+from qmtl.runtime.testing.store_suites.bars import OTHER, minutes, some_bars
+from tests.qmtl.runtime.io.sql.copies import FOLDER, ON_A_SERVER, SERVER
 
 SCRIPT = Path(__file__).with_name("store_children.py")
 
@@ -135,3 +143,51 @@ def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], st
 @pytest.fixture
 def place(new_place: Callable[[], str]) -> str:
     return new_place()
+
+
+@pytest.fixture
+def place_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
+    """A place of one kind where no store is yet."""
+    numbers = count()
+
+    def place(kind: str) -> str:
+        if kind == SERVER:
+            made: Callable[[], str] = request.getfixturevalue("new_schema")
+            return made()
+        return str(tmp_path / f"place {next(numbers)}")
+
+    return place
+
+
+@pytest.fixture(
+    params=[
+        pytest.param((FOLDER, FOLDER)),
+        pytest.param((FOLDER, SERVER), marks=ON_A_SERVER),
+        pytest.param((SERVER, FOLDER), marks=ON_A_SERVER),
+        pytest.param((SERVER, SERVER), marks=ON_A_SERVER),
+    ],
+    ids="-to-".join,
+)
+def places(request: pytest.FixtureRequest, place_of: Callable[[str], str]) -> tuple[str, str]:
+    """Where a store is, and where it is copied to."""
+    source, target = request.param
+    return place_of(source), place_of(target)
+
+
+@pytest.fixture(params=[FOLDER, pytest.param(SERVER, marks=ON_A_SERVER)])
+def target(request: pytest.FixtureRequest, place_of: Callable[[str], str]) -> str:
+    return place_of(request.param)
+
+
+@pytest.fixture
+def stored(tmp_path: Path, script: ModuleType) -> str:
+    """The folder of a store of two chunks and some single rows."""
+    place = str(tmp_path / "store")
+    noise = pl.Series(np.random.default_rng(0).normal(size=20_000).cumsum())
+    with script.opened(place) as store:
+        rows = some_bars(0, 20_000).with_columns(close=noise)
+        store.commit(SERIES, Write("v", 1, rows, Coverage.of(minutes(0, 20_100))))
+        store.commit(SERIES, Write("v", 1, some_bars(100, 50, price=3.0)))
+        store.commit(OTHER, Write("v", 1, some_bars(0, 3)))
+        store.pin("paper")
+    return place

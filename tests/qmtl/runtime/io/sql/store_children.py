@@ -23,11 +23,12 @@ from qmtl.foundation.errors import StoreError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
-from qmtl.runtime.io.sql import plans, rewrite_plan, transaction
+from qmtl.runtime.io.sql import copied_tables, packed_copies, plans, rewrite_plan, transaction
 from qmtl.runtime.io.sql.sqlite.backup import backup
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.values import Write
+from qmtl.runtime.sdk.store_copy import copy_store
 from qmtl.runtime.testing.store_model import SERIES, STEP, make_frame
 from qmtl.runtime.testing.store_suites.bars import minutes, some_bars
 
@@ -225,6 +226,22 @@ def back_up_for_ever(folder: str, beside: str) -> None:
             say("copied")
 
 
+def copy_slowly(source: str, target: str) -> None:
+    copied_tables.AT_ONCE, packed_copies.ENTRIES = 7, 5
+    say("ready")
+    copy_store(source, target, progress=lambda what, done, total: say(f"{what} {done} {total}"))
+    say("copied")
+
+
+def copy_on_a_full_disk(folder: str, target: str) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
+    try:
+        copy_store(folder, target)
+    except StoreError as failure:
+        say(" ".join(str(failure).split()))
+
+
 def compact_on_a_full_disk(folder: str) -> None:
     with EmbeddedStore(folder) as store:
         for first in range(0, 4_000, 1_000):
@@ -260,6 +277,8 @@ TASKS: dict[str, Callable[..., None]] = {
         read_without_rights,
         back_up_on_a_full_disk,
         back_up_for_ever,
+        copy_slowly,
+        copy_on_a_full_disk,
         compact_on_a_full_disk,
         hold_open,
     )

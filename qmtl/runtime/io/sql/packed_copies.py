@@ -1,0 +1,116 @@
+"""Packed bytes of chunks, which never change, copied a few at a time: what is there already is left alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from qmtl.foundation.errors import StoreCorruptError
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.sql.codec import checksum_of
+from qmtl.runtime.io.sql.copied_tables import REPAIR, columns_of, insertion, refuse_damage
+from qmtl.runtime.io.sql.database import Side
+from qmtl.runtime.io.sql.dialect import Connection
+
+# Entries of the index that are compared at once, and packed bytes that are held at once.
+ENTRIES, BYTES = 256, 4 << 20
+_ID, _SERIES, _FIRST, _LAST, _CHECKSUM, _SIZE = (
+    columns_of("chunk").index(name) for name in ("id", "series", "first_ts", "last_ts", "checksum", "bytes")
+)
+
+
+class Some(NamedTuple):
+    """What became of a few chunks. last: the number of the last one; there: those that were there already."""
+
+    last: int
+    there: int
+    copied: int
+    bytes: int
+
+
+def copy_some(source: Side, target: Connection, after: int) -> Some | None:
+    """Copy what the target lacks of the next few chunks behind the number `after`; None if there are no more.
+
+    A chunk is entered as it is now, whatever its versions; another one that has its number is replaced.
+    Raises `StoreCorruptError` for bytes that are not what was written.
+    """
+    with source.naming():
+        entries = _entries(source.connection, after)
+    if not entries:
+        return None
+    last = int(entries[-1][_ID])
+    there = dict(
+        target.execute("SELECT id, checksum FROM chunk WHERE id > ? AND id <= ?", (after, last)).fetchall()
+    )
+    missing = [entry for entry in entries if there.get(entry[_ID]) != entry[_CHECKSUM]]
+    target.executemany("DELETE FROM blob WHERE chunk = ?", [(entry[_ID],) for entry in missing])
+    target.executemany("DELETE FROM chunk WHERE id = ?", [(entry[_ID],) for entry in missing])
+    for portion in _portions(missing):
+        with source.naming():
+            data = _bytes_of(source.connection, portion)
+        target.executemany("INSERT INTO blob (chunk, data) VALUES (?, ?)", list(data.items()))
+        target.executemany(insertion(target, "chunk"), portion)
+    return Some(last, len(entries) - len(missing), len(missing), sum(entry[_SIZE] for entry in missing))
+
+
+def read_back(target: Connection) -> int:
+    """Read all packed bytes against their checksums; how many bytes there are."""
+    size, after = 0, -1
+    while entries := _entries(target, after):
+        for portion in _portions(entries):
+            _bytes_of(target, portion)
+        size, after = size + sum(entry[_SIZE] for entry in entries), entries[-1][_ID]
+    return size
+
+
+def _entries(connection: Connection, after: int) -> list[Any]:
+    found = connection.execute(
+        f"SELECT {', '.join(columns_of('chunk'))}, {connection.dialect.sound['chunk']} FROM chunk"
+        " WHERE id > ? ORDER BY id LIMIT ?",
+        (after, ENTRIES),
+    ).fetchall()
+    refuse_damage("chunk", sum(not is_sound for *_, is_sound in found))
+    return [row[:-1] for row in found]
+
+
+def _portions(entries: list[Any]) -> Iterator[list[Any]]:
+    """As many chunks at a time as may be held in memory."""
+    portion: list[Any] = []
+    size = 0
+    for entry in entries:
+        if portion and size + entry[_SIZE] > BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(entry)
+        size += entry[_SIZE]
+    if portion:
+        yield portion
+
+
+def _bytes_of(connection: Connection, entries: list[Any]) -> dict[int, bytes]:
+    """Packed bytes of chunks, by number. Raises `StoreCorruptError` if they do not match their checksums."""
+    wanted = connection.dialect.listed("?", ["number"])
+    found = dict(
+        connection.execute(
+            f"WITH wanted AS ({wanted}) SELECT chunk, data FROM wanted JOIN blob ON chunk = number",
+            (json.dumps([[entry[_ID]] for entry in entries]),),
+        ).fetchall()
+    )
+    for entry in entries:
+        data = found.get(entry[_ID])
+        if not isinstance(data, bytes) or checksum_of(data) != entry[_CHECKSUM]:
+            raise _damaged(connection, entry, "are gone" if data is None else "do not match their checksum")
+    return found
+
+
+def _damaged(connection: Connection, entry: Any, how: str) -> StoreCorruptError:
+    node = connection.execute("SELECT node FROM series WHERE id = ?", (entry[_SERIES],)).fetchone()
+    return StoreCorruptError(
+        f"the packed bytes of chunk {entry[_ID]} {how}",
+        series=None if node is None else SeriesId.parse(node[0]),
+        span=Span(entry[_FIRST], entry[_LAST] + 1),
+        why="a copy of a damaged store would pass for a whole one",
+        next_step=REPAIR,
+    )

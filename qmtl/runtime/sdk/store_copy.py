@@ -1,0 +1,74 @@
+"""A whole copy of a store at another place: between folders and PostgreSQL, whichever way."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, closing
+from os import PathLike
+from pathlib import Path
+
+from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.local_paths import folder_path, names_server
+from qmtl.foundation.store_address import StoreAddress
+from qmtl.runtime.io.sql.copying import Progress, StoreCopy, Target, copy
+from qmtl.runtime.io.sql.database import Database
+from qmtl.runtime.io.sql.sqlite import copy_target as folders
+from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
+from qmtl.runtime.sdk.stores import is_store, needs_psycopg
+
+# How long the store that is copied may be locked by others, as it is opened.
+_LOCK_S = 30.0
+
+
+def copy_store(
+    source: str | PathLike[str] | StoreAddress,
+    target: str | PathLike[str] | StoreAddress,
+    *,
+    progress: Progress | None = None,
+) -> StoreCopy:
+    """Copy the store of a folder or of an address to another one, with its history and all that it keeps.
+
+    source: may be read and written meanwhile; the copy holds what was committed when its last phase began.
+    target: a new or empty folder, or an address whose schema is missing or empty. No store is there before
+        the copy is complete and answers as `source` does: compared by fingerprint at each pin and at the
+        newest commit. An attempt that ends early leaves what it has copied beside it; the next goes on.
+    progress: called with what is counted, how many are done, and how many there are.
+
+    The copy has the id of the store, as a backup has. Raises `InvalidRequestError` where there is no store to
+    copy, or anything at the target; `StoreCorruptError` for a damaged store; `StoreError` where there is no
+    room, no server, or no right to write.
+    """
+    origin, place = _place(source), _place(target)
+    if not is_store(origin):
+        raise InvalidRequestError(
+            f"there is no store to copy at {origin}", next_step="check the folder, or the address"
+        )
+    with closing(_opened(origin)) as database, _target(place, origin) as made:
+        return copy(database, made, progress or _unseen)
+
+
+def _place(place: str | PathLike[str] | StoreAddress) -> Path | StoreAddress:
+    if isinstance(place, StoreAddress):
+        return place
+    if isinstance(place, str) and names_server(place):
+        return StoreAddress.parse(place)
+    return folder_path(place, "a store").expanduser()
+
+
+def _opened(origin: Path | StoreAddress) -> Database:
+    if isinstance(origin, Path):
+        return StoreDirectory(origin, read_only=True, lock_timeout_s=_LOCK_S)
+    from qmtl.runtime.io.sql.postgres.database import PostgresDatabase
+
+    return PostgresDatabase(origin, read_only=True, lock_timeout_s=_LOCK_S)
+
+
+def _target(place: Path | StoreAddress, origin: Path | StoreAddress) -> AbstractContextManager[Target]:
+    if isinstance(place, Path):
+        return folders.copy_target(place, origin if isinstance(origin, Path) else None)
+    with needs_psycopg():
+        from qmtl.runtime.io.sql.postgres import copy_target as schemas
+    return schemas.copy_target(place, origin if isinstance(origin, StoreAddress) else None)
+
+
+def _unseen(what: str, done: int, total: int) -> None:
+    """For callers who do not watch."""
