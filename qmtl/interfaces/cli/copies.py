@@ -1,7 +1,8 @@
-"""`qmtl store backup` and `restore`: whole copies of a store, read through before they count."""
+"""`qmtl store backup`, `restore` and `copy`: whole copies of a store, read through before they count."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from qmtl.interfaces.cli.session import JsonToo, Session, session_of
 from qmtl.interfaces.cli.store import size
 
 if TYPE_CHECKING:
+    from qmtl.runtime.io.sql.copying import StoreCopy
     from qmtl.runtime.io.sql.sqlite.backup import Copied
 
 
@@ -94,3 +96,42 @@ def _json(copied: Copied) -> dict[str, Any]:
         "hot_rows": copied.verification.hot_rows,
         "lost": len(copied.verification.lost),
     }
+
+
+def copy(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="FROM", help="The folder or the address of a store.")],
+    target: Annotated[
+        str, typer.Argument(metavar="TO", help="A new folder, or an address whose schema is new.")
+    ],
+    json: JsonToo = False,
+) -> None:
+    """Copy a store, with all history, between folders and PostgreSQL.
+
+    Others may use FROM meanwhile. TO is no store before the copy is complete, and was compared with FROM at
+    each pin and at the newest commit. One that was interrupted goes on when it is repeated.
+    """
+    from qmtl.interfaces.cli.progress import Bars
+    from qmtl.runtime.sdk.store_copy import copy_store
+
+    session = session_of(ctx)
+    with Bars() as bars:
+        copied = copy_store(source, target, progress=bars.advance)
+    _show_copy(session, copied)
+
+
+def _show_copy(session: Session, copied: StoreCopy) -> None:
+    from qmtl.foundation.times import iso
+
+    newest = f", the newest of {iso(copied.as_of)}" if copied.last_tx else ""
+    pins = f", and at {counted(len(copied.pins), 'pin')}" if copied.pins else ""
+    session.show(
+        f"{copied.source} copied to {copied.target}: {copied.series:,} series, "
+        f"{counted(copied.rows, 'row')}, {counted(copied.last_tx, 'commit')}{newest}",
+        f"{counted(copied.chunks, 'chunk')} of {size(copied.bytes)} were read back; "
+        f"bars, answers and facts were compared at the newest commit{pins}",
+    )
+    if copied.resumed:
+        session.show(f"{counted(copied.resumed, 'chunk')} had been copied by an earlier attempt")
+    times = {"as_of_iso": iso(copied.as_of) if copied.last_tx else None}
+    session.emit({**asdict(copied), **times, "pins": list(copied.pins)})

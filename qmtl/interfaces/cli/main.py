@@ -47,6 +47,7 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
             "compact": "store.compact",
             "backup": "copies.backup",
             "restore": "copies.restore",
+            "copy": "copies.copy",
             "declare": "store.declare",
             "pin": "pins.pin",
             "unpin": "pins.unpin",

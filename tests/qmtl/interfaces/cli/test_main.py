@@ -48,7 +48,7 @@ NAMES = {
     ],
     "schema audit": ["append", "repair", "show", "verify"],
     "serve": ["registry"],
-    "store": ["backup", "compact", "declare", "info", "pin", "pins", "restore", "unpin", "verify"],
+    "store": ["backup", "compact", "copy", "declare", "info", "pin", "pins", "restore", "unpin", "verify"],
 }
 
 
