@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.runtime.io.sql.copied_tables import UNFINISHED
 from qmtl.runtime.io.sql.copying import what_is_in
 from qmtl.runtime.io.sql.dialect import Connection
 from qmtl.runtime.io.sql.sqlite.backup import made_empty, refuse_itself
@@ -57,6 +58,7 @@ def copy_target(folder: Path, source: Path | None) -> Iterator[FolderTarget]:
     with closing(UseLock(folder, alone=True, timeout_s=0.0)):
         made_empty(folder, but_for=_leftovers(unfinished))
         with closing(StoreDirectory(unfinished, read_only=False, lock_timeout_s=_LOCK_S)) as database:
+            _mark(database)
             target = FolderTarget(folder, database)
             yield target
         if target.is_complete:
@@ -66,6 +68,15 @@ def copy_target(folder: Path, source: Path | None) -> Iterator[FolderTarget]:
             for changed in (folder, folder.parent):
                 keep_entries(changed)
             shutil.rmtree(unfinished)
+
+
+def _mark(database: StoreDirectory) -> None:
+    """What lies there is unfinished, also where it was complete and did not get to its place."""
+    with database.writing() as connection:
+        connection.execute(
+            "INSERT INTO setting (name, value) VALUES (?, 1) ON CONFLICT DO NOTHING", (UNFINISHED,)
+        )
+        connection.execute("COMMIT")
 
 
 def _leftovers(unfinished: Path) -> list[str]:

@@ -38,6 +38,8 @@ sys.dont_write_bytecode = True
 SHARED = SeriesId.parse("ohlcv:many:SHARED:1m")
 PAGES = 12
 PAGE = 600
+# Of a copy that is to be killed.
+ROWS_AT_ONCE, ENTRIES = 40, 4
 
 
 def say(text: str) -> None:
@@ -227,9 +229,14 @@ def back_up_for_ever(folder: str, beside: str) -> None:
 
 
 def copy_slowly(source: str, target: str) -> None:
-    copied_tables.AT_ONCE, packed_copies.ENTRIES = 7, 5
+    copied_tables.AT_ONCE, packed_copies.ENTRIES = ROWS_AT_ONCE, ENTRIES
+
+    def tell(what: str, done: int, total: int) -> None:
+        say(f"{what} {done} {total}")
+        time.sleep(0.05)  # to be killed before it has gone on
+
     say("ready")
-    copy_store(source, target, progress=lambda what, done, total: say(f"{what} {done} {total}"))
+    copy_store(source, target, progress=tell)
     say("copied")
 
 

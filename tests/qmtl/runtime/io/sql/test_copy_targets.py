@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError
+from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreLockedError
+from qmtl.runtime.io.sql.sqlite import copy_target
 from qmtl.runtime.io.sql.sqlite.copy_target import INCOMPLETE
 from qmtl.runtime.io.sql.sqlite.layout import DATABASE, LOCK
 from qmtl.runtime.io.store.values import Write
@@ -77,13 +79,40 @@ def test_a_folder_with_other_things_is_left_alone(stored: str, tmp_path: Path) -
         copy_store(stored, tmp_path / "file")
 
 
-def test_a_copy_that_was_killed_as_it_took_its_place_is_completed(stored: str, tmp_path: Path) -> None:
-    """The lock of its folder had been moved already."""
-    with pytest.raises(KeyboardInterrupt):
-        copy_store(stored, tmp_path / "copy", progress=interrupt("rows"))
-    (tmp_path / "copy" / INCOMPLETE / LOCK).rename(tmp_path / "copy" / LOCK)
+@pytest.mark.parametrize("moved", [0, 1])
+def test_a_copy_that_was_killed_as_it_took_its_place_is_completed(
+    stored: str, tmp_path: Path, script: ModuleType, monkeypatch: pytest.MonkeyPatch, moved: int
+) -> None:
+    """Its files were complete; the lock, which is moved first, was in its place, or was not."""
+    replace, calls = os.replace, iter(range(2))
+
+    def interrupted(source: Path, target: Path) -> None:
+        if next(calls) == moved:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(copy_target.os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            copy_store(stored, tmp_path / "copy")
+    assert not is_store(str(tmp_path / "copy"))
     assert copy_store(stored, tmp_path / "copy").resumed == 2
     assert names(tmp_path / "copy") == [LOCK, DATABASE]
+    with script.opened(stored) as store, script.opened(str(tmp_path / "copy")) as copy:
+        assert contents(copy) == contents(store)
+
+
+def test_two_copies_are_not_made_at_one_place(stored: str, target: str) -> None:
+    refused = []
+
+    def progress(what: str, done: int, total: int) -> None:
+        with pytest.raises(StoreLockedError) as failure:
+            copy_store(stored, target)
+        refused.append(failure.value)
+
+    copy_store(stored, target, progress=progress)
+    assert len(refused) > 3
+    assert all(one.next_step for one in refused)
 
 
 def test_there_has_to_be_a_store(tmp_path: Path, target: str, script: ModuleType) -> None:
