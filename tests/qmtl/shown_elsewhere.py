@@ -420,11 +420,6 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/from_settings",
         }
     ),
-    "stories/command_line/test_damage.py": frozenset(
-        {
-            "interfaces/cli/copies",
-        }
-    ),
     "stories/command_line/test_schema_registry.py": frozenset(
         {
             "interfaces/cli/check",

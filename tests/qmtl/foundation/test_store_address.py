@@ -90,3 +90,14 @@ def test_a_password_is_never_shown(password: str) -> None:
 )
 def test_what_is_meant_as_an_address(text: str, expected: bool) -> None:
     assert names_server(text) is expected
+
+
+@pytest.mark.parametrize("given", ["", "?schema=desk", "?sslmode=require", "?schema=a%3Db&password=Q"])
+def test_another_schema_of_the_same_database(given: str) -> None:
+    address = StoreAddress.parse(f"postgresql://me:Q@db/bars{given}")
+    other = address.with_schema("o&o")
+    assert (other.schema, other.conninfo, other.secrets) == ("o&o", address.conninfo, ("Q",))
+    again = StoreAddress.parse(other.shown)
+    assert (again.schema, again.shown) == ("o&o", other.shown)
+    with pytest.raises(InvalidRequestError, match="cannot be used"):
+        address.with_schema("x" * 64)

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreLockedError
+from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreError, StoreLockedError
 from qmtl.runtime.io.sql.sqlite import copy_target
 from qmtl.runtime.io.sql.sqlite.copy_target import INCOMPLETE
 from qmtl.runtime.io.sql.sqlite.layout import DATABASE, LOCK
@@ -18,7 +18,9 @@ from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.sdk.store_copy import copy_store
 from qmtl.runtime.testing.store_model import SERIES
 from qmtl.runtime.testing.store_suites.bars import OTHER, some_bars
+from tests.qmtl.postgres import PostgresServer
 from tests.qmtl.runtime.io.sql.copies import (
+    FOLDER,
     SERVER,
     contents,
     interrupt,
@@ -161,3 +163,27 @@ def test_a_password_is_shown_nowhere(stored: str, place_of: Callable[[str], str]
         with pytest.raises(InvalidRequestError) as refused:
             copy_store(source, place)
         assert "s3cret" not in str(refused.value) + repr(refused.value)
+
+
+@pytest.mark.service
+def test_a_user_without_rights_is_told(
+    stored: str, place_of: Callable[[str], str], postgres_server: PostgresServer
+) -> None:
+    """One that may read a store can copy it; to make a copy takes the right to create a schema."""
+    import psycopg
+
+    source, refused = place_of(SERVER), place_of(SERVER)
+    copy_store(stored, source)
+    schema = source.rpartition("=")[2]
+    with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {schema} LOGIN; GRANT USAGE ON SCHEMA {schema} TO {schema}")  # type: ignore[arg-type]  # a name of ours
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {schema}")  # type: ignore[arg-type]  # a name of ours
+        try:
+            reader = source.replace("//qmtl@", f"//{schema}@")
+            assert copy_store(reader, place_of(FOLDER)).series == 2
+            with pytest.raises(StoreError, match="no right") as failure:
+                copy_store(stored, refused.replace("//qmtl@", f"//{schema}@"))
+            assert failure.value.next_step
+            assert not is_store(refused)
+        finally:
+            connection.execute(f"DROP OWNED BY {schema}; DROP ROLE {schema}")  # type: ignore[arg-type]  # a name of ours
