@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qmtl.interfaces.cli.arguments import AsOf, Output, Series
+from qmtl.interfaces.cli.arguments import AsOf, Output, Series, as_path
 from qmtl.interfaces.cli.session import JsonToo, commit_time, instant, session_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ def export(
     ctx: typer.Context,
     series: Series,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help=".parquet, .csv, .arrow or .json")
+        Path,
+        typer.Option(
+            "-o", "--output", parser=as_path, metavar="FILE", help=".parquet, .csv, .arrow or .json"
+        ),
     ],
     start: Annotated[
         str | None, typer.Argument(metavar="START", help="Without it, from the first bar.")
@@ -55,7 +58,7 @@ def export(
 
     session = session_of(ctx)
     name = SeriesId.parse(series)
-    check_target(output)
+    check_target(session, series, output)
     point = None if as_of is None else commit_time(as_of, "--as-of")
     rows, damaged = 0, EMPTY
     with session.open_store(read_only=True) as store:
@@ -155,7 +158,7 @@ def diff(
 
     session = session_of(ctx)
     name = SeriesId.parse(series)
-    check_target(output)
+    check_target(session, series, output)
     points = (commit_time(as_of_a, "AS_OF_A"), commit_time(as_of_b, "AS_OF_B"))
     with session.open_store(read_only=True) as store:
         check_known(store, name)
