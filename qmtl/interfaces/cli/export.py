@@ -118,6 +118,14 @@ def _span(store: EmbeddedStore, series: SeriesId, start: str | None, end: str | 
     stored = Coverage(spans).hull
     first = stored.start if start is None else to_ns(instant(start), name="START")
     last = stored.end if end is None else to_ns(instant(end), name="END")
+    if first > last and (start is None or end is None):
+        given = f"START {iso(first)} comes after" if end is None else f"END {iso(last)} comes before"
+        raise InvalidRequestError(
+            f"{given} all bars that are stored",
+            series=series,
+            why=f"the store has bars in {stored}",
+            next_step="name a time within this range",
+        )
     if first > last:
         raise InvalidRequestError(
             f"START {iso(first)} comes after END {iso(last)}", series=series, next_step="exchange them"

@@ -80,18 +80,11 @@ def fetch(
 
 def read_sla(path: Path) -> SLAPolicy:
     """The policy of a YAML file. Raises `InvalidRequestError` that names the file."""
-    import yaml
-
+    from qmtl.foundation.config_text import yaml_of
     from qmtl.foundation.errors import InvalidRequestError
     from qmtl.foundation.sla import SLAPolicy
 
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidRequestError(f"the SLA file {path} cannot be read", why=error.strerror) from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date such as 2024-13-01
-        why = " ".join(str(error).split())
-        raise InvalidRequestError(f"the SLA file {path} is not YAML", why=why) from error
+    values, _ = yaml_of(path)
     if not isinstance(values, dict):
         raise InvalidRequestError(
             f"the SLA file {path} holds no keys", next_step="write for example 'total: 90s', a key a line"

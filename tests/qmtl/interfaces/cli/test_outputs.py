@@ -96,6 +96,17 @@ def test_bars_that_a_vendor_reads_stay(filled: CommandLine) -> None:
         assert filled.run(*words, "-o", source.with_name("out.csv")).exit_code == 0
 
 
+def test_an_export_without_one_end_never_says_that_it_was_given(filled: CommandLine) -> None:
+    for words, says in (
+        (("2030-01-01",), "START 2030-01-01 comes after all bars that are stored"),
+        (("2030-01-01", "2029-01-01"), "START 2030-01-01 comes after END 2029-01-01"),
+    ):
+        result = filled.run(*EXPORT, *words, "-o", "out.csv")
+        assert result.exit_code == 2, result.output
+        assert says in result.stderr
+        assert ("exchange" in result.stderr) is (len(words) == 2)
+
+
 def test_what_is_no_file_stays(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="null is not replaced") as caught:
         check_no_store(Path("/dev/null"))
