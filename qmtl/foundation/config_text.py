@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Keys = tuple[str | int, ...]
 
+# No settings of people have so many.
+MOST_VALUES = 100_000
+
 
 class Place(NamedTuple):
     """Where a value was written: keys that lead to it, and the file and line, or the variable."""
@@ -46,15 +49,7 @@ class ConfigText:
     @classmethod
     def read(cls, path: Path) -> ConfigText:
         """The values of a file. Raises `SettingsError` if it cannot be read, or is not YAML of a mapping."""
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"{path} cannot be read",
-                why=str(error),
-                next_step="check the path, and that it is UTF-8 text",
-            ) from error
-        data, lines = _parsed(text, str(path))
+        data, lines = yaml_of(path)
         if data is None:
             data = {}
         if not isinstance(data, dict):
@@ -95,6 +90,19 @@ class ConfigText:
         return Place(whole, str(self.path or "settings"))
 
 
+def yaml_of(path: Path) -> tuple[Any, dict[Keys, int]]:
+    """The value of a YAML file, and the line of each key. Raises `SettingsError` if it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{path} cannot be read",
+            why=str(error),
+            next_step="check the path, and that it is UTF-8 text",
+        ) from error
+    return _parsed(text, str(path))
+
+
 def _parsed(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
     import yaml  # needed only where there is something to read
 
@@ -110,7 +118,7 @@ def _parsed(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
         node = loader.get_single_node()
         if node is None:
             return None, {}
-        lines = dict(_lines_of(node, (), name))
+        lines = dict(_bounded(_lines_of(node, (), name), name))
         return loader.construct_document(node), lines
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -134,6 +142,18 @@ def _parsed(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
         ) from error
     finally:
         loader.dispose()
+
+
+def _bounded(lines: Iterable[tuple[Keys, int]], name: str) -> Iterable[tuple[Keys, int]]:
+    """Raise `SettingsError` before aliases of aliases have grown without end."""
+    for number, line in enumerate(lines):
+        if number == MOST_VALUES:
+            raise SettingsError(
+                f"{name}: it holds more than {MOST_VALUES:,} values",
+                why="aliases (*name) are counted wherever they stand",
+                next_step="write settings without aliases of aliases",
+            )
+        yield line
 
 
 def _lines_of(node: yaml.Node, keys: Keys, name: str) -> Iterable[tuple[Keys, int]]:

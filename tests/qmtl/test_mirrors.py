@@ -47,7 +47,6 @@ WITHOUT_LOGIC = frozenset(
         "foundation/schema/documents",  # values without methods
         "foundation/schema/registry/contract",  # protocols; every registry inherits RegistrySuite
         "foundation/schema/registry/storage",  # protocols; every storage inherits RegistryStorageSuite
-        "interfaces/cli/arguments",  # declarations
         "interfaces/cli/demo",  # one call
         "runtime/coordination/shard_leases",  # a protocol and its answers; every service inherits LeaseSuite
         "runtime/io/store/contract",  # protocols; every store inherits StoreSuite

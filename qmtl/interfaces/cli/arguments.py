@@ -7,6 +7,17 @@ from typing import Annotated
 
 import typer
 
+
+def as_path(text: str) -> Path:
+    """How a path is read everywhere: not from an empty text, which `Path` takes for this folder.
+
+    That is what the shell makes of a variable that is not set.
+    """
+    if not text.strip() or "\0" in text:
+        raise typer.BadParameter(f"a path is needed, and {text!r} is none; . is this folder")
+    return Path(text)
+
+
 Series = Annotated[
     str, typer.Argument(metavar="SERIES", help="ohlcv:VENUE:SYMBOL:TIMEFRAME", show_default=False)
 ]
@@ -19,5 +30,7 @@ AsOf = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("-o", "--output", metavar="FILE", help="Write to .parquet, .csv, .arrow or .json."),
+    typer.Option(
+        "-o", "--output", parser=as_path, metavar="FILE", help="Write to .parquet, .csv, .arrow or .json."
+    ),
 ]

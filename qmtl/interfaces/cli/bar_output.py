@@ -11,9 +11,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.interfaces.cli.disk import disk_error
+from qmtl.interfaces.cli.outputs import check_no_store, check_unread
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from qmtl.interfaces.cli.session import Session
 
 Frames = Iterable["pl.DataFrame"]
 
@@ -21,7 +24,7 @@ Frames = Iterable["pl.DataFrame"]
 _ISO = "%Y-%m-%dT%H:%M:%S%.fZ"
 
 
-def check_target(path: Path | None) -> None:
+def check_target(session: Session, series: str, path: Path | None) -> None:
     """Raise `InvalidRequestError` now, before any work, if `write_frames` could not write there."""
     if path is None:
         return
@@ -31,11 +34,11 @@ def check_target(path: Path | None) -> None:
             why=f"its suffix is {path.suffix!r}" if path.suffix else "it has no suffix",
             next_step=f"let the name end with one of {', '.join(WRITERS)}",
         )
-    check_folder(path)
+    check_folder(session, series, path)
 
 
-def check_folder(path: Path) -> None:
-    """Raise `InvalidRequestError` if no file can be made at `path`."""
+def check_folder(session: Session, series: str, path: Path) -> None:
+    """Raise `InvalidRequestError` if no file can be made at `path`, or none should."""
     folder = path.parent
     if not folder.is_dir():
         raise InvalidRequestError(f"the folder of {path} is not there", next_step=f"mkdir -p {folder}")
@@ -43,6 +46,8 @@ def check_folder(path: Path) -> None:
         raise InvalidRequestError(
             f"{path} cannot be written", why="it is a folder" if path.is_dir() else f"{folder} is read-only"
         )
+    check_no_store(path)
+    check_unread(path, session, series)
 
 
 def write_frames(path: Path, frames: Frames) -> None:
@@ -55,8 +60,10 @@ def write_frames(path: Path, frames: Frames) -> None:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file beside `path` that takes its place at the end; an error leaves `path` as it was.
 
-    Raises `StoreError` that names `path` where the disk is full, or cannot be written.
+    Raises `StoreError` that names `path` where the disk is full, or cannot be written, and
+    `InvalidRequestError` if `path` is a file of a store, which may have been made since the command began.
     """
+    check_no_store(path)
     try:
         with _part_of(path) as file:
             yield file

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qmtl.foundation.words import counted
+from qmtl.interfaces.cli.arguments import as_path
 from qmtl.interfaces.cli.session import JsonToo, Session, session_of
 from qmtl.interfaces.cli.store import size
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 def backup(
     ctx: typer.Context,
-    dest: Annotated[Path, typer.Argument(metavar="DEST", help="A new folder, or an empty one.")],
+    dest: Annotated[
+        Path, typer.Argument(parser=as_path, metavar="DEST", help="A new folder, or an empty one.")
+    ],
     json: JsonToo = False,
 ) -> None:
     """Copy the store to DEST while others use it.
@@ -40,7 +43,9 @@ def backup(
 
 def restore(
     ctx: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A folder that `backup` has made.")],
+    source: Annotated[
+        Path, typer.Argument(parser=as_path, metavar="SOURCE", help="A folder that `backup` has made.")
+    ],
     replace: Annotated[
         bool, typer.Option("--replace", help="Let the store that is there go, for good.")
     ] = False,

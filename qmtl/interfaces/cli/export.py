@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qmtl.interfaces.cli.arguments import AsOf, Output, Series
+from qmtl.interfaces.cli.arguments import AsOf, Output, Series, as_path
 from qmtl.interfaces.cli.session import JsonToo, commit_time, instant, session_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ def export(
     ctx: typer.Context,
     series: Series,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help=".parquet, .csv, .arrow or .json")
+        Path,
+        typer.Option(
+            "-o", "--output", parser=as_path, metavar="FILE", help=".parquet, .csv, .arrow or .json"
+        ),
     ],
     start: Annotated[
         str | None, typer.Argument(metavar="START", help="Without it, from the first bar.")
@@ -55,7 +58,7 @@ def export(
 
     session = session_of(ctx)
     name = SeriesId.parse(series)
-    check_target(output)
+    check_target(session, series, output)
     point = None if as_of is None else commit_time(as_of, "--as-of")
     rows, damaged = 0, EMPTY
     with session.open_store(read_only=True) as store:
@@ -115,6 +118,14 @@ def _span(store: KeptStore, series: SeriesId, start: str | None, end: str | None
     stored = Coverage(spans).hull
     first = stored.start if start is None else to_ns(instant(start), name="START")
     last = stored.end if end is None else to_ns(instant(end), name="END")
+    if first > last and (start is None or end is None):
+        given = f"START {iso(first)} comes after" if end is None else f"END {iso(last)} comes before"
+        raise InvalidRequestError(
+            f"{given} all bars that are stored",
+            series=series,
+            why=f"the store has bars in {stored}",
+            next_step="name a time within this range",
+        )
     if first > last:
         raise InvalidRequestError(
             f"START {iso(first)} comes after END {iso(last)}", series=series, next_step="exchange them"
@@ -155,7 +166,7 @@ def diff(
 
     session = session_of(ctx)
     name = SeriesId.parse(series)
-    check_target(output)
+    check_target(session, series, output)
     points = (commit_time(as_of_a, "AS_OF_A"), commit_time(as_of_b, "AS_OF_B"))
     with session.open_store(read_only=True) as store:
         check_known(store, name)

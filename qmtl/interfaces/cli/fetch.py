@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qmtl.interfaces.cli.arguments import AsOf, End, Output, Series, Start
+from qmtl.interfaces.cli.arguments import AsOf, End, Output, Series, Start, as_path
 from qmtl.interfaces.cli.session import JsonToo, Session, instant, session_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def fetch(
         str, typer.Option(metavar="S", help="FAIL_FAST, AUTO_BACKFILL, PARTIAL_FILL or SEAMLESS.")
     ] = "SEAMLESS",
     sla: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="YAML with budgets, such as 'total: 90s'.")
+        Path | None,
+        typer.Option(parser=as_path, metavar="FILE", help="YAML with budgets, such as 'total: 90s'."),
     ] = None,
     partial_ok: Annotated[
         bool, typer.Option("--partial-ok", help="Answer with holes and findings instead of failing.")
@@ -39,24 +40,20 @@ def fetch(
     fill: Annotated[Fill | None, typer.Option(help="Add a marked row for each bar without a trade.")] = None,
     output: Output = None,
     receipt: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the receipt there, as JSON.")
+        Path | None, typer.Option(parser=as_path, metavar="FILE", help="Write the receipt there, as JSON.")
     ] = None,
     json: JsonToo = False,
 ) -> None:
     """Bars of SERIES in [START, END), checked, with a receipt."""
-    from qmtl.foundation.errors import InvalidRequestError
     from qmtl.interfaces.cli.bar_output import check_folder, check_target, write_frames
+    from qmtl.interfaces.cli.outputs import check_apart
     from qmtl.interfaces.cli.progress import Bars
 
     session = session_of(ctx)
-    check_target(output)
+    check_apart({"--output": output, "--receipt": receipt, "--sla": sla})
+    check_target(session, series, output)
     if receipt is not None:
-        check_folder(receipt)
-        if output is not None and output.resolve() == receipt.resolve():
-            raise InvalidRequestError(
-                f"the bars and the receipt cannot both be written to {output}",
-                next_step="give --output and --receipt files of their own",
-            )
+        check_folder(session, series, receipt)
     policy = None if sla is None else read_sla(sla)
     with session.provider() as provider:
         with Bars() as bars:
@@ -83,18 +80,11 @@ def fetch(
 
 def read_sla(path: Path) -> SLAPolicy:
     """The policy of a YAML file. Raises `InvalidRequestError` that names the file."""
-    import yaml
-
+    from qmtl.foundation.config_text import yaml_of
     from qmtl.foundation.errors import InvalidRequestError
     from qmtl.foundation.sla import SLAPolicy
 
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidRequestError(f"the SLA file {path} cannot be read", why=error.strerror) from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date such as 2024-13-01
-        why = " ".join(str(error).split())
-        raise InvalidRequestError(f"the SLA file {path} is not YAML", why=why) from error
+    values, _ = yaml_of(path)
     if not isinstance(values, dict):
         raise InvalidRequestError(
             f"the SLA file {path} holds no keys", next_step="write for example 'total: 90s', a key a line"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qmtl.interfaces.cli.arguments import as_path
 from qmtl.interfaces.cli.session import JsonToo, instant, session_of
 from qmtl.interfaces.cli.wording import in_words_of
 
@@ -42,7 +43,9 @@ class Anchor(StrEnum):
 
 def import_bars(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, Parquet, Arrow or JSON, also packed.")],
+    file: Annotated[
+        Path, typer.Argument(parser=as_path, metavar="FILE", help="CSV, Parquet, Arrow or JSON, also packed.")
+    ],
     series: Annotated[
         str | None, typer.Option(metavar="SERIES", help="ohlcv:VENUE:SYMBOL:TIMEFRAME; --look needs none.")
     ] = None,

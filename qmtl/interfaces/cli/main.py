@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from qmtl.interfaces.cli.arguments import as_path
 from qmtl.interfaces.cli.on_demand import OnDemand
 from qmtl.interfaces.cli.session import Log, Session, place
 
@@ -119,7 +120,8 @@ def _show_version(wanted: bool) -> None:
 def options(
     ctx: typer.Context,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Settings; without it, qmtl.yml of this folder.")
+        Path | None,
+        typer.Option(parser=as_path, metavar="FILE", help="Settings; without it, qmtl.yml of this folder."),
     ] = None,
     store: Annotated[
         str | None, typer.Option(metavar="DIR|URL", help="The store, instead of the one in the settings.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qmtl.foundation.words import counted
+from qmtl.interfaces.cli.arguments import as_path
 from qmtl.interfaces.cli.guard import report_error
 from qmtl.interfaces.cli.schema_context import BundleFolder, LogFile, SchemaContext, Subject
 from qmtl.interfaces.cli.session import JsonToo, session_of
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 SchemaFile = Annotated[
     Path | None,
-    typer.Argument(metavar="FILE", help="*.json or *.avsc; that of the bundle without it."),
+    typer.Argument(parser=as_path, metavar="FILE", help="*.json or *.avsc; that of the bundle without it."),
 ]
 
 

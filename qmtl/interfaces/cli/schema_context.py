@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qmtl.interfaces.cli.arguments import as_path
 from qmtl.interfaces.cli.session import session_of
 
 if TYPE_CHECKING:
@@ -29,11 +30,18 @@ LOG = "audit_log.jsonl"
 Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="For example ohlcv.", show_default=False)]
 BundleFolder = Annotated[
     Path | None,
-    typer.Option("--bundle", metavar="DIR", help="The schemas in force; the newest schemas/v* without it."),
+    typer.Option(
+        "--bundle",
+        parser=as_path,
+        metavar="DIR",
+        help="The schemas in force; the newest schemas/v* without it.",
+    ),
 ]
 LogFile = Annotated[
     Path | None,
-    typer.Option("--log", metavar="FILE", help="The audit log; the one beside the bundle without it."),
+    typer.Option(
+        "--log", parser=as_path, metavar="FILE", help="The audit log; the one beside the bundle without it."
+    ),
 ]
 VersionOption = Annotated[
     int | None, typer.Option("--version", metavar="N", help="The newest in force without it.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qmtl.foundation.words import counted
+from qmtl.interfaces.cli.arguments import as_path
 from qmtl.interfaces.cli.schema_context import (
     BundleFolder,
     LogFile,
@@ -31,7 +32,9 @@ _A_WINDOW = "48h"
 def observe(
     ctx: typer.Context,
     subject: Subject,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows: .parquet, .arrow, .csv or .jsonl.")],
+    file: Annotated[
+        Path, typer.Argument(parser=as_path, metavar="FILE", help="Rows: .parquet, .arrow, .csv or .jsonl.")
+    ],
     version: VersionOption = None,
     bundle: BundleFolder = None,
     json: JsonToo = False,

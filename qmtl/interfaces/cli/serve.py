@@ -8,21 +8,28 @@ from typing import Annotated
 
 import typer
 
+from qmtl.interfaces.cli.arguments import as_path
 from qmtl.interfaces.cli.session import session_of
 
 
 def registry(
     ctx: typer.Context,
     store: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where schemas are kept; made if it is not there.")
+        Path,
+        typer.Option(parser=as_path, metavar="DIR", help="Where schemas are kept; made if it is not there."),
     ],
     port: Annotated[int, typer.Option(metavar="N", help="0 takes a free one.", min=0, max=65_535)] = 8081,
     host: Annotated[str, typer.Option(metavar="H", help="The address to serve on.")] = "127.0.0.1",
     auth: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Who may enter; see below. Else everybody may.")
+        Path | None,
+        typer.Option(parser=as_path, metavar="FILE", help="Who may enter; see below. Else everybody may."),
     ] = None,
-    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="A certificate in PEM.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key in PEM.")] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(parser=as_path, metavar="FILE", help="A certificate in PEM.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(parser=as_path, metavar="FILE", help="Its key in PEM.")
+    ] = None,
     unprotected: Annotated[
         bool, typer.Option("--unprotected", help="Serve other machines without credentials or TLS.")
     ] = False,

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qmtl.interfaces.cli.arguments import as_path
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -193,7 +195,7 @@ def place(store: str | None) -> Path | str | None:
         return None
     from qmtl.foundation.local_paths import names_server
 
-    return store if names_server(store) else Path(store)
+    return store if names_server(store) else as_path(store)
 
 
 def _must_exist(store: Path | StoreAddress) -> None:

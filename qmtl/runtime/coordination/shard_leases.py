@@ -70,7 +70,8 @@ class ShardLeases(Protocol):
         """Answers in the order of `requests`, without waiting for anybody.
 
         claim_id: made by the caller, unique, and the same for all that is granted here. A claim that asks
-        again for what it holds is granted it again: after a time-out one may just repeat. Raises
+        again for what it holds is granted it again, and keeps its progress: after a time-out one may just
+        repeat. Raises
         `LeaseError` or `StoreError` where leases cannot be had at all; then nothing is granted.
         """
         ...

@@ -12,6 +12,7 @@ _HOMES = {
     "qmtl.runtime.testing.bars": ("synthetic_bars",),
     "qmtl.runtime.testing.clock": ("FakeClock",),
     "qmtl.runtime.testing.exchange": ("SimulatedExchange",),
+    "qmtl.runtime.testing.governance_suite": ("GovernanceRecordsSuite",),
     "qmtl.runtime.testing.lease_suite": ("LeaseSuite",),
     "qmtl.runtime.testing.registry_model": ("ModelRegistry", "RegistryMachine"),
     "qmtl.runtime.testing.registry_storage_suite": ("RegistryStorageSuite",),
@@ -22,11 +23,13 @@ _HOMES = {
     "qmtl.runtime.testing.store_suites.changes": ("ChangeLogSuite",),
     "qmtl.runtime.testing.store_suites.facts": ("DeclarationsSuite",),
     "qmtl.runtime.testing.store_suites.fencing": ("FencingSuite",),
+    "qmtl.runtime.testing.store_suites.flags": ("FlagArchiveSuite",),
     "qmtl.runtime.testing.store_suites.history": ("HistorySuite",),
     "qmtl.runtime.testing.store_suites.inventory": ("InventorySuite",),
     "qmtl.runtime.testing.store_suites.quarantine": ("QuarantineSuite",),
     "qmtl.runtime.testing.store_suites.reader": ("BarReaderSuite",),
     "qmtl.runtime.testing.store_suites.reports": ("ReportArchiveSuite",),
+    "qmtl.runtime.testing.store_suites.several": ("SeveralSeriesSuite",),
     "qmtl.runtime.testing.store_suites.writer": ("BarWriterSuite",),
     "qmtl.runtime.testing.vendor_suite": ("Known", "VendorSuite"),
     "qmtl.runtime.testing.vendors": (
@@ -61,6 +64,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     from qmtl.runtime.testing.bars import synthetic_bars as synthetic_bars
     from qmtl.runtime.testing.clock import FakeClock as FakeClock
     from qmtl.runtime.testing.exchange import SimulatedExchange as SimulatedExchange
+    from qmtl.runtime.testing.governance_suite import GovernanceRecordsSuite as GovernanceRecordsSuite
     from qmtl.runtime.testing.lease_suite import LeaseSuite as LeaseSuite
     from qmtl.runtime.testing.registry_model import ModelRegistry as ModelRegistry
     from qmtl.runtime.testing.registry_model import RegistryMachine as RegistryMachine
@@ -73,11 +77,13 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     from qmtl.runtime.testing.store_suites.changes import ChangeLogSuite as ChangeLogSuite
     from qmtl.runtime.testing.store_suites.facts import DeclarationsSuite as DeclarationsSuite
     from qmtl.runtime.testing.store_suites.fencing import FencingSuite as FencingSuite
+    from qmtl.runtime.testing.store_suites.flags import FlagArchiveSuite as FlagArchiveSuite
     from qmtl.runtime.testing.store_suites.history import HistorySuite as HistorySuite
     from qmtl.runtime.testing.store_suites.inventory import InventorySuite as InventorySuite
     from qmtl.runtime.testing.store_suites.quarantine import QuarantineSuite as QuarantineSuite
     from qmtl.runtime.testing.store_suites.reader import BarReaderSuite as BarReaderSuite
     from qmtl.runtime.testing.store_suites.reports import ReportArchiveSuite as ReportArchiveSuite
+    from qmtl.runtime.testing.store_suites.several import SeveralSeriesSuite as SeveralSeriesSuite
     from qmtl.runtime.testing.store_suites.writer import BarWriterSuite as BarWriterSuite
     from qmtl.runtime.testing.vendor_suite import Known as Known
     from qmtl.runtime.testing.vendor_suite import VendorSuite as VendorSuite

@@ -15,12 +15,14 @@ from qmtl.runtime.testing.store_suites.inventory import InventorySuite
 from qmtl.runtime.testing.store_suites.quarantine import QuarantineSuite
 from qmtl.runtime.testing.store_suites.reader import BarReaderSuite
 from qmtl.runtime.testing.store_suites.reports import ReportArchiveSuite
+from qmtl.runtime.testing.store_suites.several import SeveralSeriesSuite
 from qmtl.runtime.testing.store_suites.writer import BarWriterSuite
 
 
 class StoreSuite(
     BarReaderSuite,
     BarWriterSuite,
+    SeveralSeriesSuite,
     HistorySuite,
     ChangeLogSuite,
     DeclarationsSuite,

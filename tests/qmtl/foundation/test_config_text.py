@@ -133,3 +133,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read") as refused:
         ConfigText.read(tmp_path / "none.yml")
     assert "No such file" in (refused.value.why or "")
+
+
+def test_aliases_of_aliases_are_refused_before_they_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "qmtl.yml"
+    levels = [f"b{n}: &b{n} [*b{n - 1}, *b{n - 1}]" for n in range(1, 40)]
+    path.write_text("\n".join(["b0: &b0 [x, x]", *levels]))
+    with pytest.raises(SettingsError, match="more than 100,000 values") as refused:
+        ConfigText.read(path)
+    assert "aliases" in str(refused.value.why)

@@ -26,7 +26,7 @@ def refuse_page(head: bytes, name: str) -> None:
     message = html.unescape(" ".join((found[2] if found else re.sub(r"<[^>]*>", " ", text)).split()))
     raise InvalidRequestError(
         f"{name} is a web page, and no table",
-        why=f"it says: {message[:_SHOWN]!r}",
+        why=f"it says: {message[:_SHOWN]!r}" if message else f"it starts with {text[:80]!r}",
         next_step="a server answered with a message in place of the file: fetch it again",
     )
 
@@ -58,7 +58,7 @@ def refuse_json(head: bytes, name: str) -> None:
 
 def not_a_table(value: Any, name: str, text: str) -> InvalidRequestError:
     """For JSON that holds no table: what it says instead."""
-    message = text if value is None else json.dumps(value, ensure_ascii=False)
+    message = text if value is None and text else json.dumps(value, ensure_ascii=False)
     return InvalidRequestError(
         f"{name} holds no table; it is a message",
         why=f"it says: {message[:_SHOWN]}",

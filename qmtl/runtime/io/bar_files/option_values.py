@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import math
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -14,6 +16,9 @@ import polars as pl
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.frames import BAR_SCHEMA, VALUES
 from qmtl.foundation.times import HOUR, MINUTE
+
+# Of factors: those whose inverse is a float64, too.
+_SMALLEST, _LARGEST = sys.float_info.min, 1 / sys.float_info.min
 
 NAMES = tuple(BAR_SCHEMA)
 
@@ -144,12 +149,24 @@ def _scaled(name: str) -> str:
 def _factor(text: Any) -> Fraction:
     try:
         # Through the text, so that 0.0001 means a ten-thousandth and not the nearest binary fraction.
-        factor = Fraction(str(text))
+        size = _size(str(text))
+        factor = Fraction(str(text)) if _SMALLEST <= size <= _LARGEST else None
     except (ValueError, ZeroDivisionError):
         raise unusable("scale", f"{text!r} is not a number", _SCALE_HELP) from None
-    if factor <= 0:
-        raise unusable("scale", f"{text!r} is not above zero", _SCALE_HELP)
+    if factor is None:
+        why = "is not above zero" if size < 0 else f"is not between {_SMALLEST:.0e} and {_LARGEST:.0e}"
+        raise unusable("scale", f"{text!r} {why}", _SCALE_HELP)
     return factor
+
+
+def _size(text: str) -> float:
+    """About how large it is: a fraction of 1e999999999 would take all memory before it could be compared."""
+    if "/" not in text:
+        return float(text)
+    try:
+        return float(Fraction(text))
+    except OverflowError:
+        return math.inf
 
 
 def parse_where(where: str | Mapping[str, object] | Sequence[str] | None) -> dict[str, str]:

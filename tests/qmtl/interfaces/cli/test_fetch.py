@@ -145,7 +145,8 @@ def test_an_sla_file_is_read_and_a_breach_is_exit_5(cli: CommandLine, vendor: Se
         ("total: soon\n", "soon"),
         ("[", "not YAML"),
         ("7\n", "no keys"),
-        ("total: 2024-13-01", "is not YAML"),
+        ("", "no keys"),
+        ("total: 2024-13-01", "a value cannot be read"),
     ],
 )
 def test_an_sla_file_that_cannot_be_used_is_exit_2(

@@ -116,6 +116,24 @@ def test_lies_are_seen_and_explained(test: str, lie: Callable[[Page], Page], mes
         assert words in str(seen.value)
 
 
+@pytest.mark.parametrize(
+    "test",
+    [
+        "test_pages_together_are_the_bars",
+        "test_pages_have_the_schema",
+        "test_rows_lie_within_what_was_answered",
+        "test_all_of_it_is_answered",
+        "test_a_sub_range_is_the_clipped_range",
+    ],
+)
+def test_stamps_without_a_zone_are_explained_by_every_test(test: str) -> None:
+    def naive(page: Page) -> Page:
+        return Page(page.frame.with_columns(pl.col("ts").dt.replace_time_zone(None)), page.answered)
+
+    with pytest.raises(AssertionError, match=r"wanted: the frame of each page has the columns ts Datetime"):
+        getattr(VendorSuite(), test)(KNOWN, lambda: Lying(naive))
+
+
 def test_a_vendor_that_always_breaks_is_seen() -> None:
     faults = {page: Raise(ConnectionResetError("cut")) for page in range(9)}
     with pytest.raises(ConnectionResetError):

@@ -351,8 +351,17 @@ class TestScale:
             "volume": 100,
         }
 
+    BEYOND_A_FLOAT64 = (
+        "close=1e400",
+        "close=1e-400",
+        "close=1e-320",
+        "close=1e999999999",
+        "close=inf",
+        f"close=1{400 * '0'}/3",
+    )
+
     @pytest.mark.parametrize(
-        "scale", ["open", "price=2", "open=x", "open=0", "open=-1", "open=1/0", "open=nan"]
+        "scale", ["open", "price=2", "open=x", "open=0", "open=-1", "open=1/0", "open=nan", *BEYOND_A_FLOAT64]
     )
     def test_what_is_no_scale(self, scale):
         with pytest.raises(InvalidRequestError):
