@@ -33,8 +33,18 @@ def in_parallel(
     with ThreadPoolExecutor(threads, thread_name_prefix="qmtl-parallel") as pool:
         under_way: deque[Future[Result]] = deque()
         for item in chain(first, coming):
-            under_way.append(pool.submit(work, item))
+            under_way.append(_begun(pool, work, item))
             if len(under_way) > 2 * threads:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
+
+
+def _begun(pool: ThreadPoolExecutor, work: Callable[[Item], Result], item: Item) -> Future[Result]:
+    try:
+        return pool.submit(work, item)
+    except RuntimeError:
+        # The program is ending, and no pool takes work; its exit hooks still commit what has come.
+        done: Future[Result] = Future()
+        done.set_result(work(item))
+        return done

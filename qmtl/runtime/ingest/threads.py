@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
 
@@ -15,7 +16,7 @@ T = TypeVar("T")
 # Commits and reads that one loop asks for; the store serialises its writers itself.
 _STORE_THREADS = 4
 
-_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
+_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, StoreThreads] = WeakKeyDictionary()
 
 
 def submitted(function: Callable[[*Args], T], *args: *Args) -> asyncio.Future[T]:
@@ -23,7 +24,7 @@ def submitted(function: Callable[[*Args], T], *args: *Args) -> asyncio.Future[T]
     loop = asyncio.get_running_loop()
     threads = _of_loops.get(loop)
     if threads is None:
-        threads = _of_loops[loop] = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="qmtl-store")
+        threads = _of_loops[loop] = StoreThreads()
     return loop.run_in_executor(threads, function, *args)
 
 
@@ -39,6 +40,40 @@ def end_threads(loop: asyncio.AbstractEventLoop) -> None:
         threads.shutdown()
 
 
+class StoreThreads(Executor):
+    """A few threads, all there from the beginning, that take work until `shutdown`.
+
+    Those of `ThreadPoolExecutor` take none once the program begins to end, which is before its exit hooks:
+    what came for a provider that nobody closed could not be stored any more. Nor could a thread be started
+    then. As daemons they do not keep the program from reaching its exit hooks, which close the provider.
+    """
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._live, name=f"qmtl-store_{number}", daemon=True)
+            for number in range(_STORE_THREADS)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **options: Any) -> Future[T]:
+        future: Future[T] = Future()
+        self._work.put(lambda: _settle(future, lambda: function(*args, **options)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads once they have done what was handed over before; blocks until then."""
+        for _ in self._threads:
+            self._work.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _live(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+
+
 class VendorThreads(ThreadPoolExecutor):
     """A loop's default executor: each call has a thread of its own, which nobody waits for at the end.
 
@@ -50,17 +85,22 @@ class VendorThreads(ThreadPoolExecutor):
         future: Future[T] = Future()
 
         def work() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                result = function(*args, **options)
-            except BaseException as cause:  # noqa: BLE001 - the waiter of the future gets it
-                future.set_exception(_raisable(cause))
-            else:
-                future.set_result(result)
+            _settle(future, lambda: function(*args, **options))
 
         threading.Thread(target=work, name="qmtl-vendor", daemon=True).start()
         return future
+
+
+def _settle(future: Future[T], work: Callable[[], T]) -> None:
+    """Do the work of a future that nobody has cancelled yet."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = work()
+    except BaseException as cause:  # noqa: BLE001 - the waiter of the future gets it
+        future.set_exception(_raisable(cause))
+    else:
+        future.set_result(result)
 
 
 def _raisable(cause: BaseException) -> BaseException:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from qmtl.foundation.clock import Clock
-from qmtl.foundation.errors import StoreError
+from qmtl.foundation.errors import QmtlError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage
 from qmtl.foundation.times import SECOND
@@ -64,7 +64,7 @@ class LocalTiers:
 
         Requests of one span at one commit time are read by one pass, within the shortest of their budgets.
         Nothing comes of a pass that fails, and to those whose own budget has more time nothing of one that
-        took too long: a read of each alone tells.
+        took too long: a read of each alone tells, also whose calendar cannot be used.
         """
         reading = [context for context in contexts if _reads_rows(context)]
         reading.sort(key=_kind)
@@ -90,7 +90,7 @@ class LocalTiers:
             )
         except ReadAbandonedError:
             pass  # whose budget that was is asked below
-        except StoreError:
+        except QmtlError:
             return
         for context, budget in zip(group, budgets, strict=True):
             evaluated = found.get(context.profile.series)

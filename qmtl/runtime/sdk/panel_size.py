@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from math import floor
 
-from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.errors import InvalidRequestError, QmtlError
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import Timeframe
 from qmtl.foundation.timeline import Span
@@ -22,7 +23,10 @@ def refuse_too_large(asked: Iterable[tuple[Grid, Span]], max_bytes: int) -> None
     # With the hours in which nothing trades, which takes no calendar to count.
     if ROW_BYTES * sum(span.length // grid.step for grid, span in every) <= max_bytes:
         return
-    bars = sum(grid.count(grid.expected(span)) for grid, span in every)
+    bars = 0
+    for grid, span in every:
+        with suppress(QmtlError):  # of a calendar that cannot be used, which its own fetch meets again
+            bars += grid.count(grid.expected(span))
     if (needed := ROW_BYTES * bars) > max_bytes:
         raise InvalidRequestError(
             f"{len(every):,} series of {counted(bars, 'bar')} in all would take about {needed:,} bytes",

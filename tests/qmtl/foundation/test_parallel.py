@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -39,3 +41,14 @@ def test_a_failure_reaches_the_reader_and_the_threads_end() -> None:
     with pytest.raises(ValueError, match="the thirtieth"):
         list(in_parallel(work, range(100)))
     assert threading.active_count() == before
+
+
+def test_an_exit_hook_may_use_it() -> None:
+    """Pools take no work then."""
+    program = (
+        "import atexit\n"
+        "from qmtl.foundation.parallel import in_parallel\n"
+        "atexit.register(lambda: print(sum(in_parallel(abs, range(100)))))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.stderr) == ("4950\n", "")

@@ -24,13 +24,17 @@ NAMES = [SeriesId.parse(f"ohlcv:test:S{number}/USDT:1m") for number in range(50)
 
 
 class Counting(StoreProxy):
-    """Notes how many writes each transaction had; `gate` holds them up until it is set."""
+    """Notes how many writes each transaction had; `gate` holds them up until it is set.
+
+    begun: set by the first of them.
+    """
 
     def __init__(self) -> None:
         super().__init__(MemoryStore())
         self.transactions: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.begun = threading.Event()
 
     def commit(self, series: SeriesId, write: Write) -> Commit:
         return self._counted({series: write})[series]
@@ -39,6 +43,7 @@ class Counting(StoreProxy):
         return self._counted(writes)
 
     def _counted(self, writes: Mapping[SeriesId, Write]) -> dict[SeriesId, Commit]:
+        self.begun.set()
         self.gate.wait(30)
         self.transactions.append(len(writes))
         return self.inner.commit_many(writes)
@@ -84,6 +89,7 @@ def test_what_comes_while_a_transaction_is_under_way_is_the_next_one() -> None:
         store.gate.clear()
         first = committed(store, NAMES[0], bar())
         await turns()
+        assert store.begun.wait(30)
         later = [committed(store, name, bar()) for name in NAMES[1:20]]
         await turns()
         later += [committed(store, name, bar()) for name in NAMES[20:]]
@@ -178,6 +184,7 @@ def test_what_was_handed_over_is_committed_though_nobody_waits() -> None:
 
         tasks = [asyncio.ensure_future(wait(name)) for name in NAMES[:4]]
         await turns()
+        assert store.begun.wait(30)
         tasks.append(asyncio.ensure_future(wait(NAMES[4])))  # in the next transaction
         await turns()
         for task in tasks:

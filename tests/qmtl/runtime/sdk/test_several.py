@@ -22,6 +22,7 @@ from qmtl.foundation.times import HOUR, MINUTE, to_ns
 from qmtl.runtime.io.store.contract import ReadAbandonedError, Store
 from qmtl.runtime.io.store.memory import MemoryStore
 from qmtl.runtime.io.vendors.base import Page
+from qmtl.runtime.sdk.panel_size import ROW_BYTES
 from qmtl.runtime.sdk.profile_table import ProfileRow
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.sdk.several import AT_ONCE, Place, for_each
@@ -78,6 +79,39 @@ def test_one_bad_series_never_stops_the_others(make: Make, face: str) -> None:
     for name in (A, B, C):
         kept = provider.fetch(name, *SPAN, strategy="FAIL_FAST").frame
         assert_frame_equal(kept, vendor.bars(name, SPAN))
+
+
+class _Failing:
+    def sessions(self, span: Span) -> Any:
+        raise ValueError("no days to be had")
+
+
+@pytest.mark.parametrize("calendar", [_Failing(), "XNYS"])
+@pytest.mark.parametrize("face", [*FACES, "scan_many"])
+def test_a_calendar_that_cannot_be_used_stops_one_series(make: Make, face: str, calendar: Any) -> None:
+    """It is asked where a panel is measured, where its rows are read together, and where each is answered."""
+    span = Span(to_ns("1850-01-01"), to_ns("1850-02-01"))  # before any session of XNYS that is known
+    good, bad = "ohlcv:a:X/USDT:1d", "ohlcv:bad:X/USDT:1d"
+    for room in (2 * 31 * ROW_BYTES, 31 * ROW_BYTES):  # the calendars need not be asked for the size, or must
+        options = {} if face in ("scan_many", "backfill") else {"max_bytes": room}
+        provider = make(
+            ScriptedVendor(),
+            f"{room}",
+            calendars={"ohlcv:bad:*": calendar},
+            clock=FakeClock("2024-06-01"),
+            **options,
+        )
+        if face == "scan_many":
+            (result,) = provider.scan_many([bad, good], *span, partial_ok=True)
+        elif face == "fetch_many_async":
+            result = asyncio.run(provider.fetch_many_async([bad, good], *span, partial_ok=True))
+        else:
+            result = getattr(provider, face)([bad, good], *span, partial_ok=True)
+        answers = result.states if face == "backfill" else result.results
+        assert list(answers) == [good]
+        assert list(result.errors) == [bad]
+        assert isinstance(result.errors[bad], qmtl.InvalidRequestError)
+        assert "the calendar" in result.errors[bad].what
 
 
 def test_the_answers_stand_side_by_side(make: Make) -> None:
