@@ -124,7 +124,8 @@ def options(
         typer.Option(parser=as_path, metavar="FILE", help="Settings; without it, qmtl.yml of this folder."),
     ] = None,
     store: Annotated[
-        str | None, typer.Option(metavar="DIR|URL", help="The store, instead of the one in the settings.")
+        Any,
+        typer.Option(parser=place, metavar="DIR|URL", help="The store, instead of the one in the settings."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Machine output on stdout alone; all else on stderr.")
@@ -144,7 +145,7 @@ def options(
     A series is written ohlcv:VENUE:SYMBOL:TIMEFRAME, for example ohlcv:binance:BTC/USDT:1m. Ranges are
     half-open: START belongs to them, END does not. Times without a zone are UTC.
     """
-    ctx.obj = Session(config=config, store=place(store), json=as_json, verbose=verbose, log=log)
+    ctx.obj = Session(config=config, store=store, json=as_json, verbose=verbose, log=log)
 
 
 def run() -> None:

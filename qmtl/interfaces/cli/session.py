@@ -189,10 +189,8 @@ def _without_plugins() -> Iterator[None]:
             os.environ[name] = before
 
 
-def place(store: str | None) -> Path | str | None:
+def place(store: str) -> Path | str:
     """What `--store` names: a folder, or a text that is meant as the address of a server."""
-    if store is None:
-        return None
     from qmtl.foundation.local_paths import names_server
 
     return store if names_server(store) else as_path(store)
