@@ -27,6 +27,7 @@ class RangeCache:
         self._by_series: dict[str, dict[Span, EvaluatedRange]] = {}  # by node id
         self._used: OrderedDict[EvaluatedRange, int] = OrderedDict()  # bytes, the longest unused first
         self._newest: dict[str, int] = {}
+        self._horizon = 0
 
     def get(self, series: SeriesId, span: Span, now: int) -> EvaluatedRange | None:
         """The range cut to `span`, if one that is kept covers it whole and is still valid at `now` (ns)."""
@@ -48,7 +49,7 @@ class RangeCache:
             return
         with self._lock:
             name = evaluated.series.text
-            if evaluated.tx < self._newest.get(name, 0):
+            if evaluated.tx < self._newest.get(name, 0) or evaluated.as_of < self._horizon:
                 return
             for covered in list(self._by_series.get(name, _NOTHING).values()):
                 if evaluated.span.contains(covered.span):
@@ -66,6 +67,15 @@ class RangeCache:
             for evaluated in list(self._by_series.get(series.text, _NOTHING).values()):
                 if evaluated.tx < tx:
                     self._drop(evaluated)
+
+    def forget_before(self, horizon: int) -> None:
+        """Let go of what was read at a commit time before `horizon` (ns), or is being read just now."""
+        with self._lock:
+            if horizon <= self._horizon:
+                return
+            self._horizon = horizon
+            for evaluated in [one for one in self._used if one.as_of < horizon]:
+                self._drop(evaluated)
 
     def clear(self) -> None:
         """Let go of everything."""

@@ -32,7 +32,9 @@ class CommitWatch:
         if not self._store.has_changed(self.version):
             return
         with self._lock:
-            token, commits = self._store.changed_since(self.version)
+            token, commits, horizon = self._store.changed_since(self.version)
+            # Compaction lists no commit, but may take away the one whose time an answer would name.
+            self._cache.forget_before(horizon)
             for change in commits:
                 self._cache.forget(change.series, change.tx)
                 self._profiles.forget(change.series)

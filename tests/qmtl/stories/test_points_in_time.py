@@ -74,3 +74,22 @@ def test_an_absence_read_as_of_then_is_judged_then(make: Make, clock: FakeClock)
     assert provider.coverage(SERIES, DAWN, DAWN + HOUR).unknown == gone, "now it has expired"
     later = as_of + DAY
     assert provider.coverage(SERIES, DAWN, DAWN + HOUR, as_of=later).unknown == gone, "and it had by then"
+
+
+@pytest.mark.parametrize("who", ["itself", "another"])
+def test_an_answer_after_a_compaction_names_a_time_that_can_be_read(make: Make, who: str) -> None:
+    """A compaction changes no bar, but takes away the commits that a cached answer was read at."""
+    clock = FakeClock("2024-02-01")
+    provider, other = (make(ScriptedVendor(), clock=clock, retention=HOUR / SECOND) for _ in range(2))
+    provider.fetch(SERIES, DAWN, DAWN + HOUR)
+    before = provider.fetch(SERIES, DAWN, DAWN + HOUR)
+    assert before.receipt.served[0].tier == "cache"
+    clock.advance(2 * HOUR / SECOND)
+    other.fetch("ohlcv:test:ETH/USDT:1m", DAWN, DAWN + HOUR)  # a commit that the horizon can move to
+    clock.advance(2 * HOUR / SECOND)
+    (provider if who == "itself" else other).store.compact()  # type: ignore[attr-defined]  # of this engine
+    with pytest.raises(qmtl.StoreError, match="no longer knows"):
+        provider.fetch(SERIES, DAWN, DAWN + HOUR, as_of=before.receipt.as_of)
+    after = provider.fetch(SERIES, DAWN, DAWN + HOUR)
+    again = provider.fetch(SERIES, DAWN, DAWN + HOUR, as_of=after.receipt.as_of)
+    assert_frame_equal(again.frame, before.frame)

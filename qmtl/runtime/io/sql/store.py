@@ -297,7 +297,8 @@ class SqlStore(SqlRecords):
         with self._database.reading() as connection:
             newest = commits.newest(connection).tx
             listed = [] if token is None else commits.changes(connection, token.tx)
-        return Changes(ChangeToken(version, newest), listed)
+            horizon = commits.horizon_if_sound(connection)
+        return Changes(ChangeToken(version, newest), listed, horizon)
 
     # Kept flags
 

@@ -209,10 +209,14 @@ class ChangeToken(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What was committed since a token, in order, and the token that follows it."""
+    """What was committed since a token, in order, and the token that follows it.
+
+    horizon: reads as of an earlier time (ns) may be refused since then; 0 if there is nothing to tell.
+    """
 
     token: ChangeToken
     commits: list[Change]
+    horizon: int = 0
 
 
 @dataclass(frozen=True)

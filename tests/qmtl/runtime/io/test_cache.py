@@ -107,6 +107,20 @@ def test_the_least_used_leaves_first_and_the_bound_holds() -> None:
     assert cache.get(SERIES, span(1500, 1600), now=0) is None, "larger than the whole cache: not kept"
 
 
+def test_what_was_read_before_the_horizon_leaves_also_what_comes_late() -> None:
+    cache = RangeCache(MIB)
+    old, new = evaluated(0, 100), evaluated(100, 200)
+    old.as_of, new.as_of = 10, 20
+    cache.put(old)
+    cache.put(new)
+    cache.forget_before(20)
+    cache.forget_before(0)  # of a look that began earlier
+    cache.put(old)
+    assert cache.get(SERIES, span(0, 100), now=0) is None
+    assert cache.get(SERIES, span(100, 200), now=0) is not None
+    assert cache.bytes == new.nbytes
+
+
 def test_a_wider_range_replaces_those_within_it() -> None:
     cache = RangeCache(MIB)
     cache.put(evaluated(0, 50))
