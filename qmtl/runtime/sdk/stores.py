@@ -22,6 +22,10 @@ def opened_store(store: str | PathLike[str] | Store, *, clock: Clock, retention:
     retention: seconds of history that compaction keeps; None keeps all. Raises `InvalidRequestError` for an
     address of a scheme that is not served, and for what is neither a path nor a store.
     """
+    if isinstance(store, type):
+        raise InvalidRequestError(
+            f"store= is the class {store.__name__}, not a store", next_step=f"make one: {store.__name__}(...)"
+        )
     if not isinstance(store, str | PathLike):
         if lacking := [verb for verb in _VERBS if not callable(getattr(store, verb, None))]:
             raise InvalidRequestError(
