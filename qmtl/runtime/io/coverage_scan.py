@@ -29,15 +29,28 @@ def scan_coverage(
     span = grid.align(span)
     present = answered = absent = damaged = EMPTY
     width = WINDOW_STEPS * grid.step
-    for start in range(span.start, span.end, width):
-        window = grid.align(Span(start, min(start + width, span.end)))
+    at = end = span.start
+    while at < span.end:
+        end = min(max(end, at + width), span.end)
+        window = grid.align(Span(at, end))
         snapshot = store.read(series, window, as_of=as_of)
         as_of = snapshot.as_of if as_of is None else as_of  # later windows are read at the same commit
         present |= grid.cells(stamps(snapshot.frame))
         answered |= snapshot.answered
         absent |= snapshot.absent(judged_at)
         damaged |= snapshot.damaged
+        at = end
+        if snapshot.count == 0 and at < span.end:
+            # However far the next row is, one more read takes all that is known until there.
+            end = _next_row(store, series, at, as_of) or span.end
     return states_of_cells(span, grid, present, answered, absent, damaged)
+
+
+def _next_row(store: BarReader, series: SeriesId, at: int, as_of: int) -> int | None:
+    """The stamp of the first row that opens at `at` (ns) or later; None if there is none."""
+    after = store.read(series, Span(at, at), as_of=as_of, context=1).rows["ts"].to_physical()
+    later = after.filter(after >= at)
+    return None if later.is_empty() else int(later[0])
 
 
 def asked_after(store: BarReader, series: SeriesId, cells: Coverage, time: int) -> Coverage:
@@ -77,6 +90,8 @@ def refused(store: Store, series: SeriesId, cells: Coverage, grid: Grid, *, now:
     for start in range(bars.hull.start, bars.hull.end, width) if bars else ():
         window = Span(start, min(start + width, bars.hull.end))
         here = bars.clip(window)
+        if not here:
+            continue
         rests = {
             Span(a.start, a.end): a.expires_at
             for a in store.read(series, window).answers

@@ -190,15 +190,18 @@ class Fetcher:
         """A backfill of the closed bars that nobody has answered for; its end, if there are none.
 
         No budget ends it: it is asked for because it takes long. Raises `InvalidRequestError` if nobody could
-        be asked.
+        be asked for what is missing.
         """
         context = self.open(
             series, start, end, "AUTO_BACKFILL", partial_ok=True, on_progress=on_progress, progress=progress
         )
-        self.vendor_of(context.profile)
         request = context.state.request._replace(strategy=FILL_STORE, sla=None)
         context.state = initial_state(request, context.profile.grid)
-        return context, self.parts.executor.drive_local(context)
+        finish = self.parts.executor.drive_local(context)
+        assert context.states is not None  # the store is scanned first
+        if context.states.unknown.clip(request.closed):
+            self.vendor_of(context.profile)
+        return context, finish
 
     def states_after(self, context: FetchContext, finish: Finish) -> BarStates:
         """The states of the bars after a backfill. Raises what the vendor raised."""

@@ -41,6 +41,14 @@ def check_policy(policy: object, series: object = None) -> None:
         )
 
 
+def check_max_bytes(max_bytes: object) -> None:
+    """Raise `InvalidRequestError` for what is no number of bytes above zero."""
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1:
+        raise InvalidRequestError(
+            f"max_bytes {max_bytes!r} is not a number of bytes", next_step="give a whole number above 0"
+        )
+
+
 def check_common(start: Any, end: Any, options: FetchOptions) -> None:
     """What is wrong for every series alike is no fault of one of them: raise it before any is asked for."""
     unknown = [name for name in options if name not in FetchOptions.__annotations__]

@@ -36,6 +36,21 @@ def refuse_too_large(asked: Iterable[tuple[Grid, Span]], max_bytes: int) -> None
         )
 
 
+def refuse_too_many_rows(rows: Iterable[int], max_bytes: int) -> None:
+    """Raise `InvalidRequestError` if the rows of answers take more memory than their expected bars do.
+
+    Bars outside of sessions are answered, too, and how many of them there are shows when they are read.
+    """
+    every = list(rows)
+    if (taken := ROW_BYTES * sum(every)) > max_bytes:
+        raise InvalidRequestError(
+            f"{len(every):,} series have {counted(sum(every), 'row')} in all, about {taken:,} bytes",
+            why=f"`max_bytes` of the provider is {max_bytes:,}; there are more bars than calendars expect",
+            next_step="use `scan_many(...)`, which gives one range of time after the other, or make "
+            "the provider with a larger `max_bytes`",
+        )
+
+
 def blocks(span: Span, timeframes: Iterable[Timeframe], max_bytes: int) -> Iterator[Span]:
     """The span cut into ranges, ascending, whose bars of all timeframes take at most `max_bytes` together.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,7 +32,8 @@ class FetchManyResult:
     """The answers to several fetches.
 
     results: by node id, in the order asked. errors: of the series that have no answer (only with
-    `partial_ok`), by node id. `r[series]` is the answer of one series, or raises its error.
+    `partial_ok`), by node id. `r[series]` is the answer of one series, or raises its error; `in`, `len` and
+    iteration are of those that have an answer.
     """
 
     results: Mapping[str, FetchResult]
@@ -64,6 +65,15 @@ class FetchManyResult:
 
     def __getitem__(self, series: object) -> FetchResult:
         return _one(self.results, self.errors, series)
+
+    def __contains__(self, series: object) -> bool:
+        return str(series) in self.results
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
 
     def to_pandas(self, wide: str | None = None) -> pd.DataFrame:
         """A pandas frame: in long format, or one column of the bars `wide`.
@@ -106,7 +116,7 @@ class BackfillManyResult:
 
     states: the five states of each bar of the range, by node id, in the order asked. errors: of the series
     that could not be asked for (only with `partial_ok`). `r[series]` is the states of one, or raises its
-    error.
+    error; `in`, `len` and iteration are of those that have states.
     """
 
     states: Mapping[str, BarStates]
@@ -114,6 +124,15 @@ class BackfillManyResult:
 
     def __getitem__(self, series: object) -> BarStates:
         return _one(self.states, self.errors, series)
+
+    def __contains__(self, series: object) -> bool:
+        return str(series) in self.states
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.states)
+
+    def __len__(self) -> int:
+        return len(self.states)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return pickled(BackfillManyResult, dict(self.states), dict(self.errors))

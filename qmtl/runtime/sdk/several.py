@@ -19,7 +19,7 @@ from qmtl.runtime.planning.fetch_state import Finish
 from qmtl.runtime.sdk.fetch_context import FetchContext
 from qmtl.runtime.sdk.fetching import Fetcher
 from qmtl.runtime.sdk.options import FetchOptions, check_common
-from qmtl.runtime.sdk.panel_size import blocks, refuse_too_large
+from qmtl.runtime.sdk.panel_size import blocks, refuse_too_large, refuse_too_many_rows
 from qmtl.runtime.sdk.results import FetchResult
 from qmtl.runtime.sdk.results_many import BackfillManyResult, FetchManyResult
 
@@ -61,6 +61,8 @@ def _read_stored(
         fetcher.parts.max_bytes,
     )
     fetcher.parts.executor.read_stored(context for context, finish in opened.values() if finish is None)
+    read = (context.evaluated for context, _ in opened.values())
+    refuse_too_many_rows((one.frame.height for one in read if one is not None), fetcher.parts.max_bytes)
     for name, (context, finish) in opened.items():
         try:
             finish = finish or fetcher.parts.executor.drive_local(context)
@@ -137,6 +139,8 @@ class Panel:
         results, errors = await for_each(self.waiting, one, partial_ok=self._is_partial)
         self.results |= results
         self.errors |= errors
+        rows = (result.frame.height for result in self.results.values())
+        refuse_too_many_rows(rows, self._fetcher.parts.max_bytes)
         return self.result
 
     @property

@@ -36,6 +36,10 @@ def opened_store(
         from qmtl.foundation.store_address import StoreAddress
 
         return postgres_store(StoreAddress.parse(store), clock=clock, retention=retention)
+    if isinstance(store, type):
+        raise InvalidRequestError(
+            f"store= is the class {store.__name__}, not a store", next_step=f"make one: {store.__name__}(...)"
+        )
     if not isinstance(store, str | PathLike):
         from qmtl.foundation.store_address import StoreAddress
 

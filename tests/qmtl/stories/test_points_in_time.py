@@ -85,7 +85,7 @@ def test_an_answer_after_a_compaction_names_a_time_that_can_be_read(make: Make, 
     before = provider.fetch(SERIES, DAWN, DAWN + HOUR)
     assert before.receipt.served[0].tier == "cache"
     clock.advance(2 * HOUR / SECOND)
-    other.fetch(SERIES, DAWN + DAY, DAWN + DAY + HOUR)
+    other.fetch("ohlcv:test:ETH/USDT:1m", DAWN, DAWN + HOUR)  # a commit that the horizon can move to
     clock.advance(2 * HOUR / SECOND)
     (provider if who == "itself" else other).store.compact()  # type: ignore[attr-defined]  # of this engine
     with pytest.raises(qmtl.StoreError, match="no longer knows"):

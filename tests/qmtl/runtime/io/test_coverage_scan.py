@@ -22,6 +22,7 @@ from qmtl.runtime.io.store.memory import MemoryStore
 from qmtl.runtime.io.store.values import Snapshot, Write
 from qmtl.runtime.testing import FakeClock
 from qmtl.runtime.testing.bars import synthetic_bars
+from qmtl.runtime.testing.store_proxy import StoreProxy
 
 SERIES = SeriesId.parse("ohlcv:test:A/B:1m")
 GRID = Grid(SERIES.timeframe)
@@ -103,13 +104,13 @@ class Between:
 
 def test_all_windows_are_read_at_the_commit_of_the_first() -> None:
     store = a_store()
-    commit(store, {0, 39}, set(), set())
+    commit(store, {0, 7, 14, 25, 30, 39}, set(), set())
     reader = Between(store, lambda: commit(store, {20}, set(), set()))
     found = scan_coverage(reader, SERIES, WHOLE, GRID, now=1)
-    assert found.present == minutes({0, 39})
+    assert found.present == minutes({0, 7, 14, 25, 30, 39})
     assert len(reader.reads) == 6
     assert max(span.length for span in reader.reads) == 7 * MINUTE
-    assert scan_coverage(store, SERIES, WHOLE, GRID, now=1).present == minutes({0, 20, 39})
+    assert scan_coverage(store, SERIES, WHOLE, GRID, now=1).present == minutes({0, 7, 14, 20, 25, 30, 39})
 
 
 def test_at_a_time_of_the_past_absences_are_judged_at_that_time() -> None:
@@ -182,3 +183,30 @@ def test_only_what_is_asked_about_counts() -> None:
     assert (found.cells, found.resting, found.until) == (minutes({2}), minutes({2}), 500)
     assert refused(store, SERIES, EMPTY, GRID, now=100) == NOT_REFUSED
     assert refused(store, SERIES, minutes({5}), GRID, now=100) == NOT_REFUSED
+
+
+class Reading(StoreProxy):
+    """Counts reads."""
+
+    reads = 0
+
+    def read(self, *asked: Any, **options: Any) -> Snapshot:
+        self.reads += 1
+        return self.inner.read(*asked, **options)
+
+
+def test_reads_grow_with_what_is_stored_and_not_with_the_range() -> None:
+    """A million bars, of which a few at both ends and in the midst have an answer."""
+    memory = a_store()
+    store: Any = Reading(memory)
+    last = 1_000_000
+    for number in (3, last // 2, last - 3):
+        part = Span(number * MINUTE, (number + 2) * MINUTE)
+        store.commit(SERIES, Write("test", 1, synthetic_bars(SERIES, part), Coverage.of(part)))
+    silent = Span(last // 3 * MINUTE, (last // 3 + 5) * MINUTE)
+    store.commit(SERIES, Write("test", 1, answered=Coverage.of(silent)))
+    store.reads = 0
+    states = scan_coverage(store, SERIES, Span(0, last * MINUTE), GRID, now=2)
+    assert (states.counts["present"], states.counts["unknown"]) == (6, last - 11)
+    assert states.no_trade == Coverage.of(silent)
+    assert store.reads < 20

@@ -104,3 +104,17 @@ def test_one_bad_series_is_an_error_of_each_part(make: Make) -> None:
         assert (list(part.results), list(part.errors)) == (NAMES, ["nonsense"])
     with pytest.raises(qmtl.InvalidRequestError, match="not a node id"):
         list(provider.scan_many(["nonsense", *NAMES], *SPAN))
+
+
+@pytest.mark.parametrize(("room", "found"), [(2_000, 2_880), (2_900, 3_270)], ids=["read", "then asked for"])
+def test_rows_that_no_calendar_expects_count_as_well(make: Make, room: int, found: int) -> None:
+    """Two whole days are stored, of which one is a holiday; of the third a vendor has the session."""
+    name, calendars, vendor = NAMES[0], {"*": "XNYS"}, ScriptedVendor()
+    stored = vendor.bars(name, Span(SPAN.start, SPAN.end - 24 * HOUR))
+    qmtl.import_frame(make(calendars=calendars), stored, name)
+    provider = make(vendor, calendars=calendars, max_bytes=room * ROW_BYTES)
+    with pytest.raises(qmtl.InvalidRequestError, match=rf"{found:,} rows in all[\s\S]*scan_many"):
+        provider.fetch_many([name], *SPAN, partial_ok=True)
+    parts = [part.frame.height for part in provider.scan_many([name], *SPAN, partial_ok=True)]
+    assert sum(parts) == 3_270
+    assert max(parts) * 2 <= room

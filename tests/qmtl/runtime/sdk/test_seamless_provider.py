@@ -799,3 +799,14 @@ def test_a_receipt_can_be_kept_as_json(make: Make) -> None:
     assert kept["calendar"] == "24x7 (default)"
     assert kept["as_of_iso"] == iso(kept["as_of"])
     assert kept["fingerprint"].startswith("blake3:")
+
+
+def test_a_backfill_of_what_is_all_there_needs_no_vendor(make: Make) -> None:
+    day = ("2024-01-01", "2024-01-02")
+    series = "ohlcv:test:BTC/USDT:1m"
+    make(ScriptedVendor()).backfill(series, *day)
+    alone = make()
+    assert alone.backfill(series, *day).counts["present"] == 1_440
+    assert alone.backfill([series], *day)[series].counts["present"] == 1_440
+    with pytest.raises(qmtl.InvalidRequestError, match="no vendor serves"):
+        alone.backfill(series, "2024-01-01", "2024-01-03")

@@ -76,6 +76,10 @@ def test_one_bad_series_never_stops_the_others(make: Make, face: str) -> None:
     with pytest.raises(KeyError):
         result["never asked"]
     assert result[SeriesId.parse(A)] is result[A] is answers[A]
+    assert (list(result), len(result)) == ([A, B, C], 3)
+    assert A in result
+    assert SeriesId.parse(A) in result
+    assert BAD not in result
     for name in (A, B, C):
         kept = provider.fetch(name, *SPAN, strategy="FAIL_FAST").frame
         assert_frame_equal(kept, vendor.bars(name, SPAN))

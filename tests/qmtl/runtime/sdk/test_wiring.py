@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from polars.testing import assert_frame_equal
@@ -71,3 +72,14 @@ def test_a_mistake_in_the_parameters_closes_the_store_that_was_opened(make: Make
     with pytest.raises(qmtl.InvalidRequestError, match="is not an SLAPolicy"):
         make(ScriptedVendor(), sla="2s")
     assert make(ScriptedVendor()).fetch(SERIES, *HOUR).frame.height == 60
+
+
+@pytest.mark.parametrize("max_bytes", ["x", None, 0, -1, 1.5, True])
+def test_max_bytes_that_is_no_number_of_bytes_is_refused(make: Callable[..., Any], max_bytes: Any) -> None:
+    with pytest.raises(qmtl.InvalidRequestError, match=r"max_bytes .* is not a number of bytes"):
+        make(max_bytes=max_bytes)
+
+
+def test_the_class_of_a_store_is_not_a_store() -> None:
+    with pytest.raises(qmtl.InvalidRequestError, match=r"the class MemoryStore[\s\S]*MemoryStore\(\.\.\.\)"):
+        qmtl.SeamlessDataProvider(MemoryStore)  # type: ignore[arg-type]
