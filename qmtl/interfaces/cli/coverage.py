@@ -25,13 +25,15 @@ def coverage(
     from rich.text import Text
 
     from qmtl.foundation.words import counted
-    from qmtl.interfaces.cli.coverage_bar import render
+    from qmtl.interfaces.cli.coverage_bar import render, shown_in
     from qmtl.interfaces.cli.showing import states_json
 
     session = session_of(ctx)
     with session.provider(make=False) as provider:
         states = provider.coverage(series, instant(start), instant(end), as_of=instant(as_of))
-    lines = [Text(f"{series} {states.span}"), render(states, min(session.console().width, WIDEST))]
+    console = session.console()
+    bar = shown_in(console.encoding, render(states, min(console.width, WIDEST)))
+    lines = [Text(f"{series} {states.span}"), bar]
     for what, cells in (("hole", states.holes), ("damaged", states.damaged)):
         lines += [
             Text(f"{what}  {span}  {counted(states.grid.count(cells.clip(span)), 'bar')}")

@@ -29,7 +29,20 @@ LOOKS = {
     "unknown": Look("?", "bold red", "nobody has answered yet"),
 }
 
+# For where these cannot be shown: each would become a question mark, which means unknown.
+_ASCII = str.maketrans("█▒·×", "#o.x")
+
 NARROWEST = 10
+
+
+def shown_in(encoding: str, text: Text) -> Text:
+    """The same with letters of ASCII, if the encoding lacks a glyph of the bar."""
+    try:
+        "".join(look.glyph for look in LOOKS.values()).encode(encoding)
+    except UnicodeEncodeError:
+        text = text.copy()
+        text.plain = text.plain.translate(_ASCII)
+    return text
 
 
 def render(states: BarStates, width: int) -> Text:

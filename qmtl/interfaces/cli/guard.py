@@ -85,6 +85,9 @@ def guarded(command: Command) -> Command:
         except BrokenPipeError:
             _drop_stdout()
             code = PIPE_CLOSED
+        except OSError as error:  # of stdout: all that the command itself meets was reported before
+            _drop_stdout()
+            code = report_error(session, disk_error(error, Path("standard output")) or error)
         if code:
             raise typer.Exit(code)
 
@@ -112,7 +115,13 @@ def _run(session: Session, work: Callable[[], None]) -> int:
     except Exception as error:  # noqa: BLE001 - whatever else goes wrong is a defect of ours, and is reported as one
         error = disk_error(error) or error
         code = report_error(session, error)
-        session.emit({"error": error_json(session, error)})
+        try:
+            session.emit({"error": error_json(session, error)})
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError:  # stdout cannot be written, which may be the very error that stands on stderr now
+            _drop_stdout()
         return code
     return 0
 
@@ -210,7 +219,8 @@ def _show_warnings(session: Session) -> None:
 
 
 def _drop_stdout() -> None:
-    # The reader has gone; what is still buffered must not raise once more when Python flushes at exit.
+    # The reader has gone, or the disk is full; what is still buffered must not raise once more when Python
+    # flushes at exit.
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):  # stdout is no file: nothing is flushed into a pipe then

@@ -152,6 +152,11 @@ def run() -> None:
     """What the `qmtl` script calls."""
     _collect_garbage_rarely()
     _use_one_thread_for_matrices()
+    if sys.stdout is None:  # closed by the shell: `>&-`
+        typer.echo(
+            "error: standard output is closed\n  next:   redirect it, to /dev/null if need be", err=True
+        )
+        sys.exit(7)
     # A terminal that cannot show a glyph gets a question mark, not a failure.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

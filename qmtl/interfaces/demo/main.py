@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import platformdirs
-from rich.console import Console
 
 from qmtl.foundation.errors import InvalidRequestError, QmtlError
 from qmtl.foundation.times import iso
+from qmtl.interfaces.cli.console import PipeAwareConsole
 from qmtl.interfaces.demo.daily_bars import daily_bars
 from qmtl.interfaces.demo.messy_file import messy_file
 from qmtl.interfaces.demo.minute_bars import SERIES, YEAR, minute_bars
@@ -31,7 +31,7 @@ def run_demo(store: Path | None = None) -> None:
     store: an empty or new folder; left out, `demo` in the user's cache folder, made anew each time.
     """
     folder = _stage_folder(store)
-    stage = Stage(Console(highlight=False, emoji=False))
+    stage = Stage(PipeAwareConsole(highlight=False, emoji=False))
     stage.say(f"Everything happens on this machine, in {folder}")
     with SimulatedExchange() as exchange:
         # A budget of its own: what the simulated exchange may be asked is nobody else's share.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.text import Text
 
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import Timeframe
@@ -12,7 +13,7 @@ from qmtl.foundation.state_bar import shown_states
 from qmtl.foundation.states import STATES, BarStates
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import MINUTE
-from qmtl.interfaces.cli.coverage_bar import LOOKS, render
+from qmtl.interfaces.cli.coverage_bar import LOOKS, render, shown_in
 
 GRID = Grid(Timeframe.parse("1m"))
 START = 1_704_067_200 * 1_000_000_000
@@ -90,3 +91,11 @@ def test_extreme_spans_do_not_overflow() -> None:
     none = Coverage()
     states = BarStates(span, day, Coverage.of(span), none, none, none, none)
     assert shown_states(states, 80) == ["present"] * 80
+
+
+def test_states_stay_apart_where_only_ascii_is_shown() -> None:
+    glyphs = Text("█▒·×?")
+    assert shown_in("utf-8", glyphs).plain == glyphs.plain
+    plain = shown_in("ascii", glyphs).plain
+    assert plain.isascii()
+    assert len(set(plain)) == len(LOOKS)

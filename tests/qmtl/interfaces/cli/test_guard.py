@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +156,24 @@ def test_a_disk_that_is_full_is_no_defect(error: OSError) -> None:
     assert "cannot be written" in result.stderr
     assert "next:" in result.stderr
     assert "defect" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "redirection", "code", "says"),
+    [
+        ("--json calendars XNYS", ">/dev/full", 7, "No space left"),
+        ("calendars XNYS", ">/dev/full", 7, "No space left"),
+        ("calendars XNYS", ">&-", 7, "standard output is closed"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_one_message(
+    words: str, redirection: str, code: int, says: str
+) -> None:
+    qmtl = Path(sys.executable).with_name("qmtl")
+    done = subprocess.run(
+        f"{qmtl} {words} {redirection}", shell=True, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("error:") == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
