@@ -74,5 +74,8 @@ def _read_by(session: Session, series: str) -> Iterator[tuple[Path, str]]:
         if isinstance(entry, FilesSettings):
             from qmtl.runtime.io.vendors.files import FilesVendor
 
-            file = FilesVendor(entry.path).path_of(SeriesId.parse(series))
-            yield file, "a vendor reads bars from it"
+            try:
+                vendor = FilesVendor(entry.path)
+            except InvalidRequestError:  # told by whatever uses it; until then it reads no file
+                continue
+            yield vendor.path_of(SeriesId.parse(series)), "a vendor reads bars from it"

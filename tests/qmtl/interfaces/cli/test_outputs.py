@@ -96,6 +96,15 @@ def test_bars_that_a_vendor_reads_stay(filled: CommandLine) -> None:
         assert filled.run(*words, "-o", source.with_name("out.csv")).exit_code == 0
 
 
+def test_a_vendor_that_cannot_be_used_does_not_keep_an_export_from_its_file(filled: CommandLine) -> None:
+    filled.config.write_text(
+        "seamless:\n  vendors:\n    - {match: 'x', kind: files, path: '{sym}.csv'}\n"
+        "    - {match: '*', kind: files, path: 'in.csv'}\n"
+    )
+    assert filled.run(*EXPORT, "-o", "out.csv").exit_code == 0
+    assert filled.run(*EXPORT, "-o", "in.csv").exit_code == 2, "the vendor beside it can be used"
+
+
 def test_an_export_without_one_end_never_says_that_it_was_given(filled: CommandLine) -> None:
     for words, says in (
         (("2030-01-01",), "START 2030-01-01 comes after all bars that are stored"),
