@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+from psycopg.errors import LockNotAvailable
+
 from qmtl.foundation.errors import InvalidRequestError, StoreError, StoreLockedError
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.copying import what_is_in
@@ -19,6 +21,8 @@ from qmtl.runtime.io.store.values import Point
 # What follows the name of a schema in that of its unfinished copy, which stays when a copy ends early.
 _SUFFIX = "_unfinished"
 _LOCK_S = 30.0
+# How long another copy may take to end, in seconds: longer than the server takes to end a killed one.
+_PATIENCE_S = 5
 
 
 class SchemaTarget:
@@ -76,13 +80,20 @@ def copy_target(address: StoreAddress, source: StoreAddress | None) -> Iterator[
                 why=found.refuses_writes,
                 next_step="connect to a primary server, as a user with the right to write",
             )
-        # Of this session, and gone with it.
-        (is_alone,) = connection.execute(
-            "SELECT pg_try_advisory_lock(hashtextextended(?, 0))", (f"qmtl copy {address.schema}",)
-        ).fetchone()
-        if not is_alone:
-            raise StoreLockedError(
-                "another copy is being made there", path=address.shown, next_step="wait until it has ended"
-            )
+        _be_alone(connection, address)
         with closing(PostgresDatabase(beside, read_only=False, lock_timeout_s=_LOCK_S)) as database:
             yield SchemaTarget(address, database)
+
+
+def _be_alone(connection: PostgresConnection, address: StoreAddress) -> None:
+    """Lock other copies out for as long as this session lasts. Raises `StoreLockedError`."""
+    # The server takes a moment to notice that a process was killed, and that its session has ended.
+    connection.execute(f"SET lock_timeout = '{_PATIENCE_S}s'")
+    try:
+        connection.execute(
+            "SELECT pg_advisory_lock(hashtextextended(?, 0))", (f"qmtl copy {address.schema}",)
+        )
+    except LockNotAvailable as failure:
+        raise StoreLockedError(
+            "another copy is being made there", path=address.shown, next_step="wait until it has ended"
+        ) from failure
