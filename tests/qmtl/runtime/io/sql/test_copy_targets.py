@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -115,6 +116,35 @@ def test_two_copies_are_not_made_at_one_place(stored: str, target: str) -> None:
     copy_store(stored, target, progress=progress)
     assert len(refused) > 3
     assert all(one.next_step for one in refused)
+
+
+@pytest.mark.service
+def test_a_copy_waits_for_the_session_of_a_killed_one(
+    stored: str, place_of: Callable[[str], str], postgres_server: PostgresServer
+) -> None:
+    """The server ends it only when it notices, which is here once somebody waits."""
+    import psycopg
+
+    target = place_of(SERVER)
+    killed = psycopg.connect(postgres_server.url(), autocommit=True)
+    name = f"qmtl copy {target.rpartition('=')[2]}"
+    killed.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
+
+    def end_it_when_somebody_waits() -> None:
+        waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        with psycopg.connect(postgres_server.url(), autocommit=True) as watcher:
+            while not over.is_set() and watcher.execute(waits).fetchone() is None:
+                over.wait(0.02)
+        killed.close()
+
+    over = threading.Event()
+    noticing = threading.Thread(target=end_it_when_somebody_waits)
+    noticing.start()
+    try:
+        assert copy_store(stored, target).series == 2
+    finally:
+        over.set()
+        noticing.join()
 
 
 def test_there_has_to_be_a_store(tmp_path: Path, target: str, script: ModuleType) -> None:
