@@ -9,12 +9,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.leases import LeaseKey, ShardProgress
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage
+from qmtl.foundation.words import counted
 from qmtl.runtime.coordination.shard_leases import Done, Granted, Held, ShardLeases, ShardRequest
 from qmtl.runtime.coordination.shards import shard_numbers, shard_span, shards_coverage
 from qmtl.runtime.ingest.threads import in_thread
@@ -79,11 +81,21 @@ class HeldShards:
         return [str(grant.key) for grant in self.grants if grant.key.shard in touched]
 
     def fenced(self, write: Write) -> Write:
-        """The write with the tokens of the shards that it touches."""
+        """The write with the tokens of the shards that it touches.
+
+        Raises `InvalidRequestError` where one is lacking: a store takes a write without any for an import.
+        """
         touched = {
             *shard_numbers(write.covered, self._width),
             *shards_of(stamps(write.frame), self._width),
         }
+        if bare := touched - self.fences.keys():
+            raise InvalidRequestError(
+                "a backfill may not write to a shard without a fencing token",
+                series=self._series,
+                why=f"it has no token for {counted(len(bare), 'shard')} that it touches, such as {min(bare)}",
+                next_step="claim the shards that it writes to, and open their fences first",
+            )
         return replace(write, fences={n: token for n, token in self.fences.items() if n in touched})
 
     def show(self, metrics: Metrics, grid: Grid, wanted: Coverage, left: Coverage) -> None:

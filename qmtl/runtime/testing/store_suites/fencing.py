@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from qmtl.foundation.errors import InvalidRequestError, StaleFenceError
-from qmtl.foundation.timeline import Coverage
+from qmtl.foundation.leases import LeaseKey
+from qmtl.foundation.timeline import EMPTY, Coverage
+from qmtl.runtime.coordination.local_leases import LocalLeases
+from qmtl.runtime.coordination.memory_leases import MemoryLeases
+from qmtl.runtime.coordination.shard_leases import ShardLeases, ShardRequest
 from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.io.store.values import Write
+from qmtl.runtime.testing.lease_suite import granted
 from qmtl.runtime.testing.store_suites.bars import OTHER, SERIES, minutes, some_bars, write
 
 
@@ -31,6 +38,26 @@ class FencingSuite:
         assert 0 < max(first.values()) < second[3] < other[3], "one sequence for all series of the store"
         assert store.open_fence(SERIES, [], "four") == {}
         assert store.newest() == (0, 0), "no bar has changed"
+
+    def test_tokens_rise_whoever_has_granted_the_lease(self, store: Store, tmp_path: Path) -> None:
+        """Leases of a coordinator, of the one that was set up in its place, and of this machine, in turn."""
+        local, coordinator, rebuilt = LocalLeases(tmp_path / "claims"), MemoryLeases(), MemoryLeases()
+        turns: list[ShardLeases] = [local, coordinator, local, rebuilt, local, rebuilt]
+        key = LeaseKey(store.store_id, SERIES.text, 3)
+        newest = 0
+        for number, leases in enumerate(turns):
+            claim_id = f"claim {number}"
+            asked = ShardRequest(key, EMPTY, store.newest().as_of)
+            (grant,) = granted(asyncio.run(leases.claim([asked], claim_id=claim_id)))
+            tokens = store.open_fence(SERIES, [3], claim_id)
+            assert tokens[3] > newest
+            (newest,) = tokens.values()
+            late = write(some_bars(30_000, 1), fences={3: newest - 1})
+            with pytest.raises(StaleFenceError):
+                store.commit(SERIES, late)
+            store.commit(SERIES, write(some_bars(30_000 + number, 1), fences=tokens))
+            asyncio.run(leases.complete([grant], as_of=store.newest().as_of))
+        assert store.read(SERIES, minutes(30_000, 40_000)).frame.height == 6
 
     def test_a_claim_that_asks_again_gets_what_it_has(self, store: Store) -> None:
         first = store.open_fence(SERIES, [1, 2], "one")

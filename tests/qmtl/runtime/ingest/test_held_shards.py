@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from qmtl.foundation.errors import StaleFenceError
+from qmtl.foundation.errors import InvalidRequestError, StaleFenceError
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.leases import LeaseKey, ShardProgress
 from qmtl.foundation.observability.metrics import Metrics
@@ -183,6 +183,24 @@ def test_a_write_carries_the_tokens_of_the_shards_that_it_touches() -> None:
         write = Write("test", 1, frame=row, answered=minutes((5, 10)), retracted=minutes((10, 12)))
         assert shards.fenced(write).fences == {shard: tokens[shard] for shard in (0, 1, 3)}
         assert shards.fenced(Write("test", 1)).fences == {}
+        end_threads(asyncio.get_running_loop())
+
+    run(story())
+
+
+def test_a_backfill_without_a_fence_is_refused() -> None:
+    """To a store, a write without any token is an import, which needs none."""
+
+    async def story() -> None:
+        shards = await claimed(MemoryLeases(), minutes((0, 20)))
+        write = Write("test", 1, answered=minutes((0, 20)))
+        with pytest.raises(InvalidRequestError, match="without a fencing token") as refused:
+            shards.fenced(write)
+        assert "2 shards that it touches, such as 0" in str(refused.value)
+        await shards.open_fences(MemoryStore())
+        assert shards.fenced(write).fences.keys() == {0, 1}
+        with pytest.raises(InvalidRequestError, match="1 shard that it touches, such as 2"):
+            shards.fenced(Write("test", 1, answered=minutes((0, 21))))
         end_threads(asyncio.get_running_loop())
 
     run(story())
