@@ -14,7 +14,7 @@ from pathlib import Path
 USER = "qmtl"
 # Logins of this name have to give a password; all others are trusted.
 SECURED, PASSWORD = "secured", "s3cret:pass@word"
-_HBA = f"host all {SECURED} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
+_HBA = f"host all {SECURED} 127.0.0.1/32 scram-sha-256\nhost all,replication all 127.0.0.1/32 trust\n"
 
 
 def newest_programs() -> Path | None:
@@ -24,26 +24,38 @@ def newest_programs() -> Path | None:
 
 
 class PostgresServer:
-    """One server. It never runs as root: the user `postgres` of the package does it then."""
+    """One server. It never runs as root: the user `postgres` of the package does it then.
 
-    def __init__(self, programs: Path, *, folder: Path | None = None) -> None:
+    replica_of: the server that it follows, from a copy of whose files it begins; it stays in recovery.
+    """
+
+    def __init__(
+        self, programs: Path, *, folder: Path | None = None, replica_of: PostgresServer | None = None
+    ) -> None:
         self._programs = programs
         self._user = "postgres" if os.getuid() == 0 else None
         self.folder = Path(tempfile.mkdtemp(prefix="qmtl-postgres-")) if folder is None else folder
         self.data = self.folder / "data"
         if self._user:
             shutil.chown(self.folder, self._user)
-        layout = ("-D", self.data, "-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C", "--data-checksums")
+        if replica_of is None:
+            self._run("initdb", "-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C", "--data-checksums")
+            (self.data / "pg_hba.conf").write_text(_HBA)
+        else:
+            there = ("-h", "127.0.0.1", "-p", str(replica_of.port), "-U", USER)
+            self._run("pg_basebackup", *there, "--write-recovery-conf", "--checkpoint=fast")
+        self.port = _free_port()
+        self.start()
+
+    def _run(self, program: str, *options: str) -> None:
+        """A program that lays out the data."""
         subprocess.run(
-            [self._programs / "initdb", *layout, "--no-sync"],
+            [self._programs / program, "-D", self.data, "--no-sync", *options],
             user=self._user,
             check=True,
             cwd="/",
             stdout=subprocess.DEVNULL,
         )
-        (self.data / "pg_hba.conf").write_text(_HBA)
-        self.port = _free_port()
-        self.start()
 
     def url(self, schema: str | None = None, *, user: str = USER, database: str = "postgres") -> str:
         """The address of a store on this server."""

@@ -22,7 +22,7 @@ def opened(address: StoreAddress) -> PostgresConnection:
     """A connection to the schema of a store. Raises `StoreError` if there is none."""
     try:
         given = conninfo_to_dict(address.conninfo)
-        session = {**_SESSION, "search_path": quoted(address.schema)}
+        session = {"search_path": quoted(address.schema), **_SESSION}
         options = " ".join(f"-c {name}={_escaped(value)}" for name, value in session.items())
         kept = {
             **{name: value for name, value in _DEFAULTS.items() if name not in given},
@@ -37,12 +37,14 @@ def opened(address: StoreAddress) -> PostgresConnection:
     connection = PostgresConnection(raw)
     try:
         # What was acknowledged is durable, whatever this user or database is set to.
-        path, _ = connection.execute(
-            "SELECT current_setting('search_path'), CASE WHEN current_setting('synchronous_commit') = 'off'"
+        *found, _ = connection.execute(
+            f"SELECT {', '.join(f'current_setting({name!r})' for name in session)},"
+            " CASE WHEN current_setting('synchronous_commit') = 'off'"
             " THEN set_config('synchronous_commit', 'on', false) END"
         ).fetchone()
-        if path != session["search_path"]:
-            raise pooled(address, f"the schema of the session is {path}, and not {session['search_path']}")
+        for (name, wanted), value in zip(session.items(), found, strict=True):
+            if value != wanted:
+                raise pooled(address, f"the session has {name} = {value}, and not {wanted}")
     except BaseException:
         raw.close()
         raise
