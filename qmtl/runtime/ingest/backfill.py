@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from qmtl.foundation.clock import Clock
-from qmtl.foundation.errors import QmtlError
+from qmtl.foundation.errors import QmtlError, StaleFenceError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
@@ -31,6 +31,11 @@ from qmtl.runtime.io.coverage_scan import asked_after, refused, scan_coverage
 from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.io.store.values import Commit
 from qmtl.runtime.io.vendors.base import Vendor
+
+# A backfill that was overtaken gives way: it goes on where nobody has committed for so many seconds. Two that
+# took each other's fences in turn would ask for ever. So the pause grows, and after the last it gives up.
+GIVE_WAY_S = (5.0, 10.0, 20.0)
+_LOOK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,10 @@ class Backfill:
         Claims the shards that nobody else is working on, asks once per run of missing bars, then waits for
         the others, takes what they committed, and claims what is still missing. Returns when there is
         nothing more to ask; what the vendor did not answer for stays unknown. Raises what the vendor raises.
+
+        Others that do not see our claims, such as another machine, may open fences of the same shards later.
+        Then they may write: we take what they commit, and ask for the rest once they stand still. Raises
+        `StaleFenceError` where that happens again and again.
         """
         if unless_after is None:
             unless_after = self.clock.now() - int(self.settlement.absent_expiry * SECOND)
@@ -147,7 +156,7 @@ class _Job:
 
     async def work(self, again: Coverage, read_at: ReadAt) -> None:
         wanted, read_as_of = self._wanted, read_at.as_of
-        waits = False
+        waits, pauses = False, iter(GIVE_WAY_S)
         while wanted:
             shards = self._shards = HeldShards(self._on.leases, self._series, self._width)
             try:
@@ -168,7 +177,11 @@ class _Job:
                 chunk = self._questions.chunk
                 saving = None if chunk is None else chunk.saving
                 await asyncio.shield(shards.fail(why=error_text(error), after=saving))
-                raise
+                pause_s = next(pauses, None) if isinstance(error, StaleFenceError) else None
+                if pause_s is None:
+                    raise
+                waits, wanted = True, await self._given_way(wanted, again, pause_s)
+                continue
             finally:
                 shards.hide(self._on.metrics)
             wanted = wanted - claimed
@@ -195,6 +208,20 @@ class _Job:
         known = await self._known_of(wanted, again)
         self._count(known)
         return known
+
+    async def _given_way(self, wanted: Coverage, again: Coverage, pause_s: float) -> Coverage:
+        """What is still wanted once those who have taken our fences commit nothing for so many seconds."""
+        now = self._on.clock.monotonic
+        backfill_log.info("backfill.overtaken", **log_facts(self._series, wanted.hull))
+        self._result.waited_for += 1
+        until = now() + pause_s
+        while wanted and now() < until:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            known = await self._known_of(wanted, again)
+            self._count(known)
+            if known:
+                wanted, until = wanted - known, now() + pause_s
+        return wanted
 
     async def _fill(self, missing: Coverage, again: Coverage) -> None:
         """Ask for what is missing, but not for what was refused twice, the second time lately.

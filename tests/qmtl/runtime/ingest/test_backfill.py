@@ -29,7 +29,7 @@ from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import DAY, HOUR, MINUTE, SECOND, to_ns
 from qmtl.runtime.coordination.local_leases import LocalLeases
 from qmtl.runtime.coordination.shard_leases import Claimed, Granted, ShardRequest
-from qmtl.runtime.ingest.backfill import Backfill
+from qmtl.runtime.ingest.backfill import GIVE_WAY_S, Backfill
 from qmtl.runtime.ingest.backfill_result import BackfillResult, Progress
 from qmtl.runtime.ingest.chunk import COMMIT_ROWS
 from qmtl.runtime.ingest.settlement import SettlementPolicy
@@ -630,23 +630,61 @@ def test_each_commit_names_the_tokens_of_all_shards_that_it_touches(
     assert len({token for each in fences for token in each.values()}) == 1, "one claim, one token"
 
 
-def test_a_backfill_that_was_overtaken_writes_nothing_more(place: Place) -> None:
-    """Its lease was given to somebody else, and it does not know: the store refuses it."""
-    shard = DAWN // (SHARD_STEPS * MINUTE)
+def overtaken(place: Place, times: int, then: Callable[[int], None] = lambda token: None) -> ScriptedVendor:
+    """Its third hour is overtaken: just before it is committed, somebody else opens the fence of its shard.
+
+    then: what the other does with its token.
+    """
+    begun: list[int] = []
 
     def overtake(at: Page) -> Page:
-        if at.answered.start == DAWN + 2 * HOUR:
-            place.store.open_fence(SERIES, [shard], "somebody else")
+        if at.answered.start == DAWN + 2 * HOUR and len(begun) < times:
+            begun.append(len(begun))
+            then(place.store.open_fence(SERIES, [SHARD], f"somebody else, {len(begun)}")[SHARD])
         return at
 
-    vendor = ScriptedVendor(page_rows=60, delay=1.0, faults={n: Change(overtake) for n in range(4)})
-    result = BackfillResult("vendor")
+    return ScriptedVendor(page_rows=60, delay=1.0, faults={n: Change(overtake) for n in range(40)})
+
+
+def test_a_backfill_that_was_overtaken_goes_on_where_the_other_stands_still(place: Place) -> None:
+    vendor, result = overtaken(place, times=1), BackfillResult("vendor")
+    before = place.clock.monotonic()
+    place.run(place.fill(vendor, hours(0, 4), result))
+    assert [call.span.start for call in vendor.calls] == [DAWN, DAWN + 2 * HOUR]
+    assert place.clock.monotonic() - before >= GIVE_WAY_S[0]
+    assert place.rows(hours(0, 4)).height == result.added == 240
+    assert place.gauges() == []
+    assert asyncio.run(place.is_free(SHARD))
+
+
+def test_a_backfill_that_was_overtaken_takes_what_the_other_commits(place: Place) -> None:
+    truth = ScriptedVendor()
+
+    def commit(token: int) -> None:
+        span = hours(2, 3)
+        write = Write("v", 1, truth.bars(SERIES, span), Coverage.of(span), fences={SHARD: token})
+        place.store.commit(SERIES, write)
+
+    vendor, result = overtaken(place, times=1, then=commit), BackfillResult("vendor")
+    place.run(place.fill(vendor, hours(0, 4), result))
+    assert [call.span.start for call in vendor.calls] == [DAWN, DAWN + 3 * HOUR], "the third hour is theirs"
+    assert result.added == 180
+    assert_frame_equal(place.rows(hours(0, 4)), truth.bars(SERIES, hours(0, 4)))
+    assert [progress.done for progress in place.seen] == [60, 120, 240]
+
+
+def test_a_backfill_that_is_overtaken_again_and_again_gives_up(place: Place) -> None:
+    """Nothing is written under a token that is not the newest."""
+    vendor, result = overtaken(place, times=40), BackfillResult("vendor")
+    before = place.clock.monotonic()
     with pytest.raises(StaleFenceError) as refused:
         place.run(place.fill(vendor, hours(0, 4), result))
-    assert list(refused.value.stale) == [shard]
+    assert list(refused.value.stale) == [SHARD]
+    assert len(vendor.calls) == 1 + len(GIVE_WAY_S)
+    assert place.clock.monotonic() - before >= sum(GIVE_WAY_S)
     assert place.rows(hours(0, 4)).height == result.added == 120
     assert vendor.open_calls == 0
-    assert asyncio.run(place.is_free(shard))
+    assert asyncio.run(place.is_free(SHARD))
 
 
 def test_a_commit_over_closed_hours_has_tokens_for_them_too(place: Place) -> None:
