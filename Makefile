@@ -7,10 +7,10 @@ READY := .venv/.ready
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick bench soak docs services lock wheel format clean
+.PHONY: help setup demo demo-postgres test quick bench soak docs services lock wheel format clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY)  ## make the environment in .venv (done by every other target)
 
@@ -26,6 +26,9 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)  ## real bars are filled, broken, healed and checked in front of your eyes
 	@$(BIN)/qmtl demo
+
+demo-postgres: $(READY)  ## two machines share a store on PostgreSQL, and one is killed in the middle of a write
+	@$(BIN)/python -m qmtl.interfaces.demo.two_machines
 
 test: $(READY)  ## the whole ritual: format, lint, types, layering, tests, docs
 	$(BIN)/ruff format --check .

@@ -30,6 +30,7 @@ MARKS = {
         "qmtl/foundation/schema/compatibility/json_schema/test_memory.py",
         "qmtl/foundation/schema/compatibility/json_schema/test_random_pairs.py",
         "qmtl/foundation/test_schedules.py",
+        "qmtl/interfaces/demo/test_two_machines.py",
         "qmtl/runtime/io/bar_files",
         "qmtl/runtime/io/sql/postgres",
         "qmtl/runtime/io/sql/sqlite",
@@ -52,6 +53,7 @@ MARKS = {
     # Talks to a server that the test starts.
     "service": (
         "qmtl/foundation/schema/registry/rest",
+        "qmtl/interfaces/demo/test_two_machines.py",
         "qmtl/runtime/io/sql/postgres",
         "qmtl/runtime/io/vendors/test_ccxt.py",
         "qmtl/runtime/testing/test_exchange.py",
