@@ -177,8 +177,9 @@ def layers() -> str:
             Box(40, 167, 560, 40, ("ingest: pages, files and feeds become writes",), BLUE),
             Box(40, 219, 560, 40, ("coordination: who works on which shard",), BLUE),
             Box(40, 271, 560, 40, ("io: cache, store, vendors, bar files",), BLUE),
-            Box(40, 323, 270, 40, ("planning: pure",), TEAL),
-            Box(330, 323, 270, 40, ("conformance: pure",), TEAL),
+            Box(40, 323, 173, 40, ("planning: pure",), TEAL),
+            Box(233, 323, 174, 40, ("conformance: pure",), TEAL),
+            Box(427, 323, 173, 40, ("replay: pure",), TEAL),
             Box(
                 640,
                 115,

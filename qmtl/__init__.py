@@ -79,6 +79,9 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
         StoreLockedError as StoreLockedError,
     )
     from qmtl.foundation.errors import (
+        StrategyError as StrategyError,
+    )
+    from qmtl.foundation.errors import (
         TombstonedError as TombstonedError,
     )
     from qmtl.foundation.facts import SeriesFacts as SeriesFacts
@@ -119,6 +122,12 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     )
     from qmtl.runtime.io.vendors.ccxt import CcxtVendor as CcxtVendor
     from qmtl.runtime.io.vendors.files import FilesVendor as FilesVendor
+    from qmtl.runtime.replay.bars import Bar as Bar
+    from qmtl.runtime.replay.bars import Gap as Gap
+    from qmtl.runtime.replay.orders import Fill as Fill
+    from qmtl.runtime.replay.orders import FillModel as FillModel
+    from qmtl.runtime.replay.orders import Order as Order
+    from qmtl.runtime.replay.portfolio import Portfolio as Portfolio
     from qmtl.runtime.sdk.corrections import (
         RefreshResult as RefreshResult,
     )
@@ -138,6 +147,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     from qmtl.runtime.sdk.importing import (
         import_frame as import_frame,
     )
+    from qmtl.runtime.sdk.proof import Proof as Proof
     from qmtl.runtime.sdk.provider import SeamlessDataProvider as SeamlessDataProvider
     from qmtl.runtime.sdk.receipt import Receipt as Receipt
     from qmtl.runtime.sdk.results import (
@@ -148,6 +158,11 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     )
     from qmtl.runtime.sdk.results_many import BackfillManyResult as BackfillManyResult
     from qmtl.runtime.sdk.results_many import FetchManyResult as FetchManyResult
+    from qmtl.runtime.sdk.run_result import RunResult as RunResult
+    from qmtl.runtime.sdk.runner import Runner as Runner
+    from qmtl.runtime.sdk.strategy import Strategy as Strategy
+    from qmtl.runtime.sdk.strategy import StreamInput as StreamInput
+    from qmtl.runtime.sdk.strategy import node as node
 
 _HOMES = {
     "qmtl.foundation.calendars": ("Calendar", "WeeklyCalendar"),
@@ -172,6 +187,7 @@ _HOMES = {
         "StoreCorruptError",
         "StoreError",
         "StoreLockedError",
+        "StrategyError",
         "TombstonedError",
     ),
     "qmtl.foundation.facts": ("SeriesFacts",),
@@ -186,14 +202,21 @@ _HOMES = {
     "qmtl.runtime.io.vendors.ccxt": ("CcxtVendor",),
     "qmtl.runtime.io.vendors.files": ("FilesVendor",),
     "qmtl.runtime.io.vendors.base": ("LiveFeed", "Page", "Update", "Vendor"),
+    "qmtl.runtime.replay.bars": ("Bar", "Gap"),
+    "qmtl.runtime.replay.orders": ("Fill", "FillModel", "Order"),
+    "qmtl.runtime.replay.portfolio": ("Portfolio",),
     "qmtl.runtime.sdk.corrections": ("RefreshResult", "RetractResult"),
     "qmtl.runtime.sdk.history_coverage": ("compute_missing_ranges", "merge_coverage"),
     "qmtl.runtime.sdk.import_commit": ("ImportResult",),
     "qmtl.runtime.sdk.importing": ("import_file", "import_frame"),
+    "qmtl.runtime.sdk.proof": ("Proof",),
     "qmtl.runtime.sdk.provider": ("SeamlessDataProvider",),
     "qmtl.runtime.sdk.receipt": ("Receipt",),
     "qmtl.runtime.sdk.results": ("FetchResult", "Pending"),
     "qmtl.runtime.sdk.results_many": ("BackfillManyResult", "FetchManyResult"),
+    "qmtl.runtime.sdk.run_result": ("RunResult",),
+    "qmtl.runtime.sdk.runner": ("Runner",),
+    "qmtl.runtime.sdk.strategy": ("Strategy", "StreamInput", "node"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

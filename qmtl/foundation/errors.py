@@ -12,6 +12,7 @@ QmtlError
 │   ├── IncompatibleSchemaError           the schema would break readers or writers
 │   └── RegistryUnavailableError (ConnectionError)  it cannot be reached: nothing was checked
 ├── MissingDependencyError (ImportError)  an optional package is not installed
+├── StrategyError                         a strategy of the user's raised an error of its own
 ├── LeaseError                            a claim on a shard does not hold, or cannot be made
 ├── GovernanceError                       a step in the life of a schema is refused
 │   ├── PromotionRefusedError             the observations do not support it
@@ -48,6 +49,20 @@ class MissingDataError(QmtlError, LookupError):
     def __init__(self, what: str, *, holes: Mapping[str, Coverage], **facts: Any) -> None:
         super().__init__(what, **facts)
         self.holes = dict(holes)
+
+
+class StrategyError(QmtlError):
+    """A strategy, or a node of it, raised an error, which is the cause of this one.
+
+    `bar_ts` is when the bar opened at which it happened (int ns UTC); `nodes` are the values of its nodes.
+    """
+
+    def __init__(
+        self, what: str, *, bar_ts: int, nodes: Mapping[str, object] | None = None, **facts: Any
+    ) -> None:
+        super().__init__(what, **facts)
+        self.bar_ts = bar_ts
+        self.nodes = dict(nodes or {})
 
 
 class ConformancePipelineError(QmtlError):

@@ -79,6 +79,10 @@ class Grid:
         floors, ends = self._cells_of(ts)
         return np.where(floors == ts, ts, ends)
 
+    def ends(self, ts: Int64Array) -> Int64Array:
+        """Where the cell ends that holds each instant; any order."""
+        return self._cells_of(ts)[1]
+
     def align(self, span: Span) -> Span:
         """The cells of the bars that open within `span`, as far as they fit into int64 nanoseconds."""
         last = LATEST - self.step + 1

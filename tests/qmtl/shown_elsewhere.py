@@ -7,6 +7,25 @@ proposes, what the prover concludes. A module that gets a test of its own leaves
 from __future__ import annotations
 
 SHOWN_BY: dict[str, frozenset[str]] = {
+    "runtime/replay/test_run.py": frozenset(
+        {
+            "runtime/replay/bars",
+            "runtime/replay/equity",
+            "runtime/replay/events",
+            "runtime/replay/orders",
+            "runtime/replay/portfolio",
+            "runtime/replay/tape",
+        }
+    ),
+    "stories/test_strategies.py": frozenset(
+        {
+            "runtime/sdk/proof",
+            "runtime/sdk/run_history",
+            "runtime/sdk/run_result",
+            "runtime/sdk/runner",
+            "runtime/sdk/strategy",
+        }
+    ),
     "runtime/io/sql/postgres/test_store.py": frozenset(
         {
             "runtime/io/sql/postgres/connection",

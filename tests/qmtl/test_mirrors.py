@@ -29,6 +29,7 @@ ROOMS = (
     "runtime/io/sql/sqlite",
     "runtime/io/store",
     "runtime/planning",
+    "runtime/replay",
     "runtime/sdk",
     "services/http",
     "services/registry",

@@ -1,0 +1,37 @@
+"""What happens in a market, as a strategy is given it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Span
+
+
+class Bar(NamedTuple):
+    """One closed bar.
+
+    ts: when it opened; closed: when its cell ended, the first moment at which it is known (both int
+    nanoseconds UTC). volume: None where the source has none.
+    """
+
+    series: SeriesId
+    ts: int
+    closed: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float | None
+
+
+class Gap(NamedTuple):
+    """Bars that are missing; nobody pretends that they did not trade.
+
+    span: `[start, end)` in int nanoseconds UTC. why: "unknown" (nobody has answered for them) or "absent"
+    (the source has not got them).
+    """
+
+    series: SeriesId
+    span: Span
+    why: str

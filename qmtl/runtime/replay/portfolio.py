@@ -1,0 +1,165 @@
+"""What a strategy holds, and the orders that it gives."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Mapping
+from numbers import Real
+from types import MappingProxyType
+from typing import Protocol
+
+from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.series import SeriesId
+from qmtl.runtime.replay.orders import Fill, FillModel, Order
+
+
+class Market(Protocol):
+    """What is known of prices at one moment."""
+
+    @property
+    def now(self) -> int: ...
+    def last_close(self, series: SeriesId) -> float:
+        """The newest close that is known. Raises `InvalidRequestError` where there is none."""
+        ...
+
+    def next_open(self, series: SeriesId, since: int) -> tuple[int, float] | None:
+        """Time and price of the first open at or after `since`, for fills alone; None behind the last row."""
+        ...
+
+
+class Portfolio:
+    """Cash and positions. A strategy orders with `target`, `order` and `close`, and may look at all of it."""
+
+    def __init__(self, model: FillModel, market: Market) -> None:
+        self._model = model
+        self._market = market
+        self._cash = float(model.cash)
+        self._units: dict[SeriesId, float] = {}
+        self._targets: dict[str, float] = {}  # by node id
+        self._due: list[tuple[int, int, Order, float]] = []  # a heap by time, then by number
+        self._waiting: list[tuple[int, Order]] = []  # whose next open is not read yet, by number
+        self._orders = 0
+        self.fills: list[Fill] = []
+
+    # -- what a strategy does -----------------------------------------------------------------------------
+
+    def target(self, series: SeriesId | str, weight: float) -> None:
+        """Hold `weight` of the equity in a series: 1.0 is all of it, 0.0 nothing, -0.5 half of it short.
+
+        Orders what is missing to it, by the equity and the newest close of this moment. The same weight given
+        again is no new order: prices move it, and `rebalance` brings it back.
+        """
+        # By its text, whose hash Python keeps: most bars of most strategies end here.
+        if self._targets.get(series if isinstance(series, str) else series.text) != weight:
+            self.rebalance(series, weight)
+
+    def rebalance(self, series: SeriesId | str, weight: float) -> None:
+        """As `target`, also where the weight was given before."""
+        series, weight = _series(series), _number("weight", weight)
+        price = self._market.last_close(series)
+        if price <= 0 and weight:
+            raise InvalidRequestError(
+                f"a weight of {weight} cannot be held at a price of {price}",
+                series=series,
+                next_step="order units instead: portfolio.order(series, units)",
+            )
+        wanted = self._model.rounded(weight * self.equity / price) if weight else 0.0
+        self._place(series, wanted - self.position(series) - self._on_its_way(series))
+        self._targets[series.text] = weight
+
+    def order(self, series: SeriesId | str, units: float) -> None:
+        """Buy `units`; sell them if they are negative."""
+        series, units = _series(series), _number("units", units)
+        self._targets.pop(series.text, None)
+        self._place(series, self._model.rounded(units))
+
+    def close(self, series: SeriesId | str) -> None:
+        """Hold nothing of a series."""
+        self.target(series, 0.0)
+
+    @property
+    def cash(self) -> float:
+        return self._cash
+
+    @property
+    def positions(self) -> Mapping[SeriesId, float]:
+        """Units by series; those that are not held are left out."""
+        return MappingProxyType({series: units for series, units in self._units.items() if units})
+
+    def position(self, series: SeriesId | str) -> float:
+        """Units of one series; negative if they are short."""
+        return self._units.get(_series(series), 0.0)
+
+    @property
+    def equity(self) -> float:
+        """Cash, and positions at their newest closes."""
+        worth = (units * self._market.last_close(series) for series, units in self._units.items() if units)
+        return self._cash + math.fsum(worth)
+
+    # -- what the run does --------------------------------------------------------------------------------
+
+    @property
+    def due_orders(self) -> list[tuple[int, int, Order, float]]:
+        """Orders whose fill is known: when, its number, the order and the price; the soonest is the first."""
+        return self._due
+
+    @property
+    def open_orders(self) -> list[Order]:
+        """Not filled yet, in the order in which they were given."""
+        every = [(number, order) for _, number, order, _ in self._due] + self._waiting
+        return [order for _, order in sorted(every, key=lambda one: one[0])]
+
+    def fill_due(self, before: int) -> None:
+        """Fill what is due before a time."""
+        while self._due and self._due[0][0] < before:
+            ts, _, order, price = heapq.heappop(self._due)
+            self._fill(order, ts, price)
+
+    def look_again(self) -> None:
+        """Later rows were read: find the opens that orders wait for."""
+        waiting, self._waiting = self._waiting, []
+        for number, order in waiting:
+            self._schedule(number, order)
+
+    def _place(self, series: SeriesId, units: float) -> None:
+        if not units:
+            return
+        self._orders += 1
+        order = Order(series, units, self._market.now)
+        if self._model.price == "close":
+            self._fill(order, order.made, self._market.last_close(series))
+        else:
+            self._schedule(self._orders, order)
+
+    def _schedule(self, number: int, order: Order) -> None:
+        opening = self._market.next_open(order.series, order.made)
+        if opening is None:
+            self._waiting.append((number, order))
+        else:
+            heapq.heappush(self._due, (opening[0], number, order, opening[1]))
+
+    def _on_its_way(self, series: SeriesId) -> float:
+        return math.fsum(order.units for order in self.open_orders if order.series == series)
+
+    def _fill(self, order: Order, ts: int, price: float) -> None:
+        series, model = order.series, self._model
+        price = model.priced(order.units, price)
+        units = model.affordable(order.units, price, self._cash)
+        paid, fee = model.cost(units, price)
+        self._cash -= paid
+        position = self._units[series] = self.position(series) + units
+        self.fills.append(Fill(series, ts, units, price, fee, order.units, self._cash, position))
+
+
+def _series(series: SeriesId | str) -> SeriesId:
+    return series if isinstance(series, SeriesId) else SeriesId.parse(series)
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise InvalidRequestError(
+            f"{name}={value!r} is no number that can be ordered",
+            next_step="a node that has no value yet gives None, and one that divides by zero NaN or infinity",
+        )
+    return float(value)

@@ -1,0 +1,142 @@
+"""What is computed from the window of each bar: its last rows, that bar included.
+
+The definition is `window.select(expression)`, or `function(window)`, for a window that is a frame of its own.
+So a value depends on nothing but its window, to the last bit. A running sum, which rolling means of most
+libraries use, depends on all that went before: its last digits differ where a run is taken up again. Here
+windows are laid side by side, a block at a time, and each is aggregated by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from qmtl.foundation.errors import InvalidRequestError, StrategyError
+from qmtl.foundation.frames import stamps
+from qmtl.foundation.spelling import near
+from qmtl.foundation.times import iso
+
+Function = Callable[[pl.DataFrame], Any]
+
+# Rows of all windows of a block together: some tens of megabytes.
+_BLOCK_ROWS = 1_000_000
+_WINDOW = "window of a bar"
+
+
+def values(
+    nodes: Mapping[str, pl.Expr | Function], rows: pl.DataFrame, *, width: int, first: int
+) -> dict[str, list[Any]]:
+    """Per node, its value for each row from row `first` on, of the window of `width` rows that ends there.
+
+    rows: bars of one series, ascending. first: at least `width - 1`, so that every window is whole.
+    Raises `InvalidRequestError` for an expression that cannot be evaluated, or gives several values, and
+    `StrategyError` where a function fails.
+    """
+    assert first >= width - 1
+    expressions = {name: node for name, node in nodes.items() if isinstance(node, pl.Expr)}
+    found: dict[str, list[Any]] = {}
+    if expressions:
+        found |= _of_expressions(expressions, rows, width, first)
+    for name, node in nodes.items():
+        if not isinstance(node, pl.Expr):
+            found[name] = _of_function(name, node, rows, width, first)
+    return {name: found[name] for name in nodes}
+
+
+def check(name: str, expression: pl.Expr, schema: pl.Schema) -> None:
+    """Raise `InvalidRequestError` for an expression that bars cannot answer, or that has several values."""
+    for column in expression.meta.root_names():
+        if column not in schema:
+            meant = near(column, schema)
+            raise InvalidRequestError(
+                f"node {name!r} uses the column {column!r}, which bars do not have",
+                next_step=f"did you mean {meant[0]}?" if meant else f"use one of {', '.join(schema)}",
+            )
+    try:
+        outputs = pl.LazyFrame(schema=schema).select(expression).collect_schema()
+    except pl.exceptions.PolarsError as error:
+        raise _not_evaluated([name], error) from error
+    if len(outputs) != 1:
+        raise InvalidRequestError(
+            f"node {name!r} gives a value for each of {len(outputs)} columns, and not one for the window",
+            next_step="make a node of each of them",
+        )
+
+
+def _of_function(name: str, function: Function, rows: pl.DataFrame, width: int, first: int) -> list[Any]:
+    found = []
+    for end in range(first + 1, rows.height + 1):
+        try:
+            found.append(function(rows.slice(end - width, width)))
+        except Exception as cause:  # whatever a user's function raises is its own failure, and is named
+            ts = int(stamps(rows)[end - 1])
+            raise StrategyError(
+                f"node {name!r} raised {type(cause).__name__}: {cause}",
+                why=f"its window ends with the bar that opened at {iso(ts)}",
+                bar_ts=ts,
+            ) from cause
+    return found
+
+
+def _of_expressions(
+    expressions: Mapping[str, pl.Expr], rows: pl.DataFrame, width: int, first: int
+) -> dict[str, list[Any]]:
+    for name, expression in expressions.items():
+        check(name, expression, rows.schema)
+    chosen = [expression.alias(name) for name, expression in expressions.items()]
+    columns = _columns_used(expressions.values(), rows.columns)
+    each = max(1, _BLOCK_ROWS // width)
+    parts = []
+    for start in range(first, max(rows.height, first + 1), each):
+        count = min(each, rows.height - start)
+        windows = _side_by_side(rows.slice(start - width + 1, count + width - 1), columns, width, count)
+        try:
+            parts.append(windows.group_by(_WINDOW, maintain_order=True).agg(chosen).drop(_WINDOW))
+        except pl.exceptions.PolarsError as error:
+            raise _not_evaluated(expressions, error) from error
+    whole = pl.concat(parts)
+    for name, dtype in whole.schema.items():
+        if isinstance(dtype, pl.List):
+            raise InvalidRequestError(
+                f"node {name!r} gives a value for each row of its window, and not one for the window",
+                next_step="end the expression with an aggregation, such as .last(), .mean() or .max()",
+            )
+    return {name: whole[name].to_list() for name in expressions}
+
+
+def _columns_used(expressions: Iterable[pl.Expr], columns: Sequence[str]) -> list[str]:
+    used: set[str] = set()
+    for expression in expressions:
+        # A choice of columns by a pattern or by their types means those of the whole frame.
+        if expression.meta.has_multiple_outputs():
+            return list(columns)
+        used.update(expression.meta.root_names())
+    return [column for column in columns if column in used]
+
+
+def _not_evaluated(names: Iterable[str], error: pl.exceptions.PolarsError) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"the expression of node {', '.join(map(repr, names))} cannot be evaluated over a window",
+        why=str(error).splitlines()[0],
+        next_step="try it on a frame of bars: frame.tail(20).select(expression)",
+    )
+
+
+def _side_by_side(rows: pl.DataFrame, columns: Sequence[str], width: int, count: int) -> pl.DataFrame:
+    """`count` windows of `width` rows, numbered, one below the other; each begins a row later."""
+    if count == 0:
+        return rows.clear().select(pl.lit(0, pl.UInt32).alias(_WINDOW), *columns)
+    number = pl.Series(_WINDOW, np.repeat(np.arange(count, dtype=np.uint32), width)).set_sorted()
+    places = np.lib.stride_tricks.sliding_window_view(np.arange(rows.height, dtype=np.uint32), width)
+    laid = [number]
+    for name in columns:
+        column = rows[name]
+        if column.null_count() or column.dtype != pl.Float64:
+            laid.append(column.gather(places.reshape(-1)))
+        else:
+            views = np.lib.stride_tricks.sliding_window_view(column.to_numpy(), width)
+            laid.append(pl.Series(name, views.reshape(-1)))
+    return pl.DataFrame(laid)

@@ -1,0 +1,156 @@
+"""What a run was given and what came of it, so that somebody else can run it again and compare."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from blake3 import blake3
+
+from qmtl.foundation.html import facts_table
+from qmtl.foundation.texts import fact_lines, on_screen
+from qmtl.foundation.timeline import Span
+from qmtl.foundation.times import iso
+from qmtl.foundation.version import __version__
+from qmtl.foundation.words import counted
+from qmtl.runtime.replay.orders import FillModel
+from qmtl.runtime.replay.run import Outcome
+from qmtl.runtime.sdk.run_history import Stretch
+
+
+@dataclass(frozen=True)
+class ReadRange:
+    """Bars of one series as they were read: fetch them at `as_of` (ns), and the fingerprint is the same."""
+
+    series: str
+    span: Span
+    fingerprint: str
+    as_of: int
+    schema_id: str
+    passes: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "series": self.series,
+            "start": iso(self.span.start),
+            "end": iso(self.span.end),
+            "fingerprint": self.fingerprint,
+            "as_of": self.as_of,
+            "schema_id": self.schema_id,
+            "passes": self.passes,
+        }
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Two runs with equal proofs were given the same bars, and came to the same fills and the same equity.
+
+    strategy: module and name of its class. source: `blake3:` and the hash of its source text, None where
+    Python has no source of it. read: what it was given, in order. outcome: hash of fills, open orders and
+    equity. versions: of Python, this package and the libraries that work out nodes.
+    """
+
+    strategy: str
+    source: str | None
+    span: Span
+    fills: FillModel
+    read: tuple[ReadRange, ...]
+    outcome: str
+    versions: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; times are ISO 8601 UTC."""
+        return {
+            "format": 1,
+            "strategy": self.strategy,
+            "source": self.source,
+            "start": iso(self.span.start),
+            "end": iso(self.span.end),
+            "knowledge": "as_of",
+            "fills": dataclasses.asdict(self.fills),
+            "read": [part.to_json() for part in self.read],
+            "outcome": self.outcome,
+            "versions": self.versions,
+        }
+
+    def lines(self) -> list[tuple[str, str]]:
+        """What a person reads, a fact a line."""
+        series = {part.series for part in self.read}
+        commits = sorted({part.as_of for part in self.read})
+        unclean = sorted({part.series for part in self.read if not part.passes})
+        return [
+            ("strategy", self.strategy),
+            ("source", self.source or "Python has no source of it"),
+            ("range", str(self.span)),
+            ("read", f"{counted(len(series), 'series', 'series')} in {counted(len(self.read), 'part')}"),
+            ("as of", ", ".join(f"{iso(as_of)} ({as_of})" for as_of in commits)),
+            ("findings", f"in {', '.join(unclean)}" if unclean else "none"),
+            ("outcome", self.outcome),
+            ("versions", ", ".join(f"{name} {version}" for name, version in self.versions.items())),
+        ]
+
+    def __repr__(self) -> str:
+        return on_screen(fact_lines(self.lines()))
+
+    def _repr_html_(self) -> str:
+        return facts_table(self.lines())
+
+
+def proof_of(
+    strategy: object, span: Span, model: FillModel, read: Sequence[Stretch], outcome: Outcome
+) -> Proof:
+    """The proof of a run that has ended."""
+    parts = [
+        ReadRange(
+            receipt.series.text,
+            receipt.span,
+            receipt.fingerprint,
+            receipt.as_of,
+            receipt.schema_id,
+            receipt.series.text not in stretch.unclean,
+        )
+        for stretch in read
+        for receipt in stretch.receipts
+    ]
+    kind = type(strategy)
+    return Proof(
+        f"{kind.__module__}:{kind.__qualname__}",
+        _source_hash(kind),
+        span,
+        model,
+        tuple(parts),
+        _outcome_hash(outcome),
+        {
+            "python": platform.python_version(),
+            "qmtl": __version__,
+            "polars": pl.__version__,
+            "numpy": np.__version__,
+        },
+    )
+
+
+def _source_hash(kind: type) -> str | None:
+    try:
+        source = inspect.getsource(kind)
+    except (OSError, TypeError):  # typed at a prompt, or made by a program
+        return None
+    return f"blake3:{blake3(source.encode()).hexdigest()}"
+
+
+def _outcome_hash(outcome: Outcome) -> str:
+    """Of every digit: floats by their bits, in the order of events."""
+    hasher = blake3()
+    for fill in outcome.fills:
+        numbers = np.array([*fill[2:]], dtype="<f8").tobytes()
+        hasher.update(f"fill {fill.series} {fill.ts} ".encode() + numbers)
+    for order in outcome.open_orders:
+        hasher.update(f"order {order.series} {order.made} ".encode() + np.array(order.units, "<f8").tobytes())
+    for column in outcome.marks:
+        hasher.update(np.ascontiguousarray(column, dtype=column.dtype.newbyteorder("<")).tobytes())
+    return f"blake3:{hasher.hexdigest()}"

@@ -1,0 +1,212 @@
+"""The history of a run: made complete, pinned to one commit of each store, and read a stretch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from qmtl.foundation.errors import InvalidRequestError, MissingDataError, first_of
+from qmtl.foundation.grid import Grid
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.states import BarStates
+from qmtl.foundation.timeline import Coverage, Span
+from qmtl.foundation.times import DAY, iso
+from qmtl.foundation.words import counted
+from qmtl.runtime.replay.bars import Gap
+from qmtl.runtime.sdk.panel_size import ROW_BYTES, blocks
+from qmtl.runtime.sdk.provider import SeamlessDataProvider
+from qmtl.runtime.sdk.receipt import Receipt
+from qmtl.runtime.sdk.strategy import StreamInput
+
+# Rows that are read at once. The same everywhere: a proof names what was read, stretch by stretch.
+_ROWS_AT_ONCE = 200_000
+
+# How far back bars before the start are sought, in windows: over closures, and bars that did not trade.
+_WINDOWS_BACK = 64
+_DAYS_BACK = 14
+
+
+class Source(NamedTuple):
+    """A provider, and what a run asks of it.
+
+    windows: by series, the longest of its inputs. partial: series whose missing bars are gaps.
+    """
+
+    provider: SeamlessDataProvider
+    windows: dict[SeriesId, int]
+    partial: set[SeriesId]
+
+
+class History(NamedTuple):
+    """A source whose bars are as complete as they will be.
+
+    as_of: the commit (ns) at which all of it is read. earlier: by series, where the bars begin that fill its
+    windows before the start.
+    """
+
+    source: Source
+    as_of: int
+    grids: Mapping[SeriesId, Grid]
+    earlier: Mapping[SeriesId, int]
+    gaps: Sequence[Gap]
+
+
+class Stretch(NamedTuple):
+    """The rows of all series that open before `until` (int ns UTC), behind those of before."""
+
+    until: int
+    rows: Mapping[SeriesId, pl.DataFrame]
+    receipts: Sequence[Receipt]
+    unclean: Sequence[str]  # node ids of series whose rows do not pass
+
+
+def sources(inputs: Sequence[StreamInput], provider: SeamlessDataProvider | None) -> list[Source]:
+    """By provider, in the order in which inputs name them. Raises `InvalidRequestError`."""
+    found: dict[int, Source] = {}
+    owners: dict[SeriesId, tuple[int, str]] = {}
+    for one in inputs:
+        own = one.history_provider or provider
+        if own is None:
+            raise InvalidRequestError(
+                f"input {one.name!r} has no provider",
+                next_step="give `Runner.submit(..., history_provider=...)` one for all inputs, or the input "
+                "one of its own: `StreamInput(..., history_provider=...)`",
+            )
+        source = found.setdefault(id(own), Source(own, {}, set()))
+        for series in one.series:
+            owner, name = owners.setdefault(series, (id(own), one.name))
+            if owner != id(own):
+                raise InvalidRequestError(
+                    f"inputs {name!r} and {one.name!r} take one series from two providers",
+                    series=series,
+                    next_step="give both inputs the same provider",
+                )
+            source.windows[series] = max(one.window, source.windows.get(series, 1))
+            if one.allow_partial:
+                source.partial.add(series)
+    return list(found.values())
+
+
+def completed(source: Source, span: Span) -> History:
+    """Ask for what is missing, also of the bars that fill windows before `span`.
+
+    Raises what a backfill raises, and `MissingDataError` for bars that nobody has.
+    """
+    provider = source.provider
+    grids = {series: provider.coverage(series, span.start, span.start + 1).grid for series in source.windows}
+    earlier, errors, gaps = {}, [], []
+    for series, window in source.windows.items():
+        try:
+            earlier[series] = _start_of_windows(source, grids[series], series, window, span.start)
+        except MissingDataError as error:
+            errors.append(error)
+    states = _filled(provider, list(grids), span)
+    for series in grids:
+        holes = _holes(states[series.text], span)
+        if series in source.partial:
+            gaps += [Gap(series, cells, why) for why, found in holes.items() for cells in found.spans]
+        elif any(holes.values()):
+            errors.append(_missing(series, states[series.text], holes, "bars of the run are missing"))
+    if errors:
+        raise first_of(errors)
+    return History(source, provider.store.newest()[1], grids, earlier, gaps)
+
+
+def stretches(histories: Sequence[History], span: Span) -> Iterator[Stretch]:
+    """The bars before `span` that fill windows, then those of it, cut at the same times for all.
+
+    Raises as a fetch does, but for what inputs with `allow_partial` lack.
+    """
+    yield _read(
+        histories,
+        {s: Span(first, span.start) for h in histories for s, first in h.earlier.items()},
+        span.start,
+    )
+    timeframes = [series.timeframe for history in histories for series in history.grids]
+    for part in blocks(span, timeframes, ROW_BYTES * max(_ROWS_AT_ONCE, len(timeframes))):
+        yield _read(histories, {s: part for h in histories for s in h.grids}, part.end)
+
+
+def _read(histories: Sequence[History], spans: Mapping[SeriesId, Span], until: int) -> Stretch:
+    rows: dict[SeriesId, pl.DataFrame] = {}
+    receipts, unclean = [], []
+    for history in histories:
+        partial = history.source.partial
+        # Series of one span are read together; those before the start begin where each needs it.
+        kinds: dict[tuple[Span, bool], list[str]] = {}
+        for series in history.grids:
+            kinds.setdefault((spans[series], series in partial), []).append(series.text)
+        for (of, is_partial), names in kinds.items():
+            read = history.source.provider.fetch_many(names, *of, as_of=history.as_of, partial_ok=is_partial)
+            for name, result in read.results.items():
+                rows[SeriesId.parse(name)] = result.frame
+                receipts.append(result.receipt)
+                if not result.report.passes:
+                    unclean.append(name)
+            if read.errors:
+                raise first_of(read.errors.values())
+    return Stretch(until, rows, receipts, unclean)
+
+
+def _start_of_windows(source: Source, grid: Grid, series: SeriesId, window: int, start: int) -> int:
+    """Where the last `window` bars begin that close by `start`. Raises `MissingDataError` for fewer."""
+    back = max(_WINDOWS_BACK * window * grid.step, _DAYS_BACK * DAY)
+    asked, states, reach = 0, None, window * grid.step
+    while asked < back:
+        asked = min(reach, back)
+        span = grid.align(Span(start - asked, start))
+        reach *= 2
+        if grid.count(grid.expected(span)) < window and asked < back:
+            continue  # the calendar alone says that they are too few
+        states = _filled(source.provider, [series], span)[series.text]
+        stamps = grid.stamps(states.present)
+        stamps = stamps[grid.ends(stamps) <= start]
+        if len(stamps) >= window:
+            first = int(stamps[-window])
+            holes = _holes(states, Span(first, start))
+            if any(holes.values()) and series not in source.partial:
+                raise _missing(series, states, holes, "bars before the start are missing, which windows need")
+            return first
+    assert states is not None
+    if series in source.partial:
+        return int(stamps[0]) if len(stamps) else start
+    expected = grid.stamps(grid.expected(states.span))
+    needed = Span(int(expected[-window]) if len(expected) >= window else states.span.start, start)
+    raise _missing(
+        series,
+        states,
+        _holes(states, needed),
+        f"of the {counted(window, 'bar')} before {iso(start)} that windows need there are {len(stamps):,}",
+    )
+
+
+def _filled(provider: SeamlessDataProvider, series: Sequence[SeriesId], span: Span) -> dict[str, BarStates]:
+    """The states of all bars, by node id, after what vendors there are were asked for what is missing."""
+    states = {one.text: provider.coverage(one, *span) for one in series}
+    wanted = [one.text for one in series if states[one.text].holes and provider.has_vendor(one)]
+    return {**states, **provider.backfill(wanted, *span).states} if wanted else states
+
+
+def _holes(states: BarStates, span: Span) -> dict[str, Coverage]:
+    return {why: getattr(states, why).clip(span) for why in ("unknown", "absent")}
+
+
+def _missing(
+    series: SeriesId, states: BarStates, holes: Mapping[str, Coverage], what: str
+) -> MissingDataError:
+    every = holes["unknown"] | holes["absent"]
+    hull = every.hull if every else states.span
+    return MissingDataError(
+        what,
+        holes=holes,
+        series=series,
+        span=hull,
+        why=", ".join(
+            f"{counted(states.grid.count(cells), 'bar')} {why}" for why, cells in holes.items() if cells
+        )
+        or "nothing traded there",
+        next_step=f"fill it: qmtl backfill {series} {iso(hull.start)} {iso(hull.end)}; or begin later, or "
+        "declare `allow_partial=True` for its input",
+    )

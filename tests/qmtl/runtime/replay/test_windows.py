@@ -1,0 +1,118 @@
+"""A value of a node is what its window alone gives, to the last bit."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.frames import BAR_SCHEMA
+from qmtl.runtime.replay import windows
+
+CLOSE, VOLUME = pl.col("close"), pl.col("volume")
+EXPRESSIONS = {
+    "mean": CLOSE.mean(),
+    "mean_of_last": CLOSE.tail(5).mean(),
+    "std": CLOSE.std(),
+    "momentum": CLOSE.last() / CLOSE.first() - 1,
+    "vwap": (CLOSE * VOLUME).sum() / VOLUME.sum(),
+    "smoothed": CLOSE.ewm_mean(span=4).last(),
+    "running": CLOSE.rolling_mean(3).last(),
+    "median": CLOSE.median(),
+    "above": CLOSE.last() > CLOSE.mean(),
+    "traded": VOLUME.is_not_null().sum(),
+    "highest": pl.col("high").max(),
+    "hour": pl.col("ts").last().dt.hour(),
+    "number": pl.len(),
+    "constant": pl.lit(2.5),
+    "widest": (pl.max_horizontal(pl.all().exclude("ts")) - pl.col("low")).max(),
+}
+
+
+def bars(count: int, seed: int = 0) -> pl.DataFrame:
+    draw = np.random.default_rng(seed)
+    close = 100 + np.cumsum(draw.normal(0, 1, count))
+    volume = [None if draw.random() < 0.1 else float(value) for value in draw.random(count)]
+    ts = pl.Series(np.arange(count) * 60_000_000_000).cast(BAR_SCHEMA["ts"])
+    return pl.DataFrame(
+        {"ts": ts, "open": close, "high": close + 1, "low": close - 1, "close": close, "volume": volume},
+        schema=BAR_SCHEMA,
+    )
+
+
+def same(a: object, b: object) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or (math.isnan(a) and math.isnan(b))
+    return a == b and type(a) is type(b)
+
+
+@given(st.data())
+@settings(deadline=None)
+def test_each_value_is_that_of_its_window_alone(data: st.DataObject) -> None:
+    rows = bars(data.draw(st.integers(1, 60)), seed=data.draw(st.integers(0, 99)))
+    width = data.draw(st.integers(1, rows.height))
+    first = data.draw(st.integers(width - 1, rows.height))
+    found = windows.values(EXPRESSIONS, rows, width=width, first=first)
+    for name, expression in EXPRESSIONS.items():
+        alone = [
+            rows.slice(at - width + 1, width).select(expression.alias("value")).item()
+            for at in range(first, rows.height)
+        ]
+        assert all(map(same, found[name], alone)), name
+        assert len(found[name]) == len(alone)
+
+
+def test_blocks_meet_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = bars(500)
+    whole = windows.values(EXPRESSIONS, rows, width=7, first=6)
+    monkeypatch.setattr(windows, "_BLOCK_ROWS", 50)
+    for name, found in windows.values(EXPRESSIONS, rows, width=7, first=6).items():
+        assert all(map(same, found, whole[name])), name
+
+
+def test_a_function_is_given_each_window() -> None:
+    rows = bars(10)
+    seen: list[pl.DataFrame] = []
+
+    def last(window: pl.DataFrame) -> float:
+        seen.append(window)
+        return float(window["close"][-1])
+
+    found = windows.values({"last": last}, rows, width=4, first=5)["last"]
+    assert found == rows["close"].to_list()[5:]
+    assert [window.equals(rows.slice(at - 3, 4)) for at, window in enumerate(seen, 5)] == [True] * 5
+
+
+def test_a_function_that_changes_its_window_changes_nothing_else() -> None:
+    rows = bars(10)
+    before = rows.clone()
+
+    def spoil(window: pl.DataFrame) -> float:
+        window[0, "close"] = -1.0
+        window.drop_in_place("open")
+        return float(window["close"].sum())
+
+    windows.values({"spoil": spoil}, rows, width=4, first=3)
+    assert rows.equals(before)
+
+
+@pytest.mark.parametrize(
+    ("expression", "says"),
+    [
+        (CLOSE, "gives a value for each row of its window"),
+        (CLOSE.tail(3), "gives a value for each row of its window"),
+        (pl.col("clos").mean(), "uses the column 'clos', which bars do not have"),
+        (pl.all().mean(), "gives a value for each of 6 columns"),
+        (CLOSE.mean().over("open"), "gives a value for each row of its window"),
+        (CLOSE.str.len_bytes().sum(), "cannot be evaluated over a window"),
+    ],
+)
+def test_what_gives_no_single_value_is_refused(expression: pl.Expr, says: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        windows.values({"node": expression}, bars(20), width=5, first=4)
+    assert says in str(caught.value)

@@ -1,0 +1,336 @@
+"""A strategy runs over history: complete, at one commit, in the order of closes, with a proof."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from qmtl import (
+    Bar,
+    FillModel,
+    Gap,
+    InvalidRequestError,
+    MissingDataError,
+    Portfolio,
+    Runner,
+    RunResult,
+    SeamlessDataProvider,
+    SeriesId,
+    Span,
+    Strategy,
+    StrategyError,
+    StreamInput,
+    import_frame,
+    node,
+)
+from qmtl.foundation.times import HOUR, MINUTE, to_ns
+from qmtl.runtime.sdk import run_history
+from qmtl.runtime.testing import synthetic_bars
+
+A, B, A_HOURS = "ohlcv:mine:A:1m", "ohlcv:mine:B:1m", "ohlcv:mine:A:1h"
+FIRST, START, END = (to_ns(day) for day in ("2024-03-01", "2024-03-02", "2024-03-04"))
+CLOSE = pl.col("close")
+
+
+def fill(store: Path, *series: str, without: Span | None = None, first: int = FIRST) -> None:
+    for name in series:
+        frame = synthetic_bars(name, Span(first, END))
+        if without is not None:
+            ts = pl.col("ts").cast(pl.Int64)
+            frame = frame.filter((ts < without.start) | (ts >= without.end))
+        import_frame(store, frame, name)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+def provider(store: Path) -> SeamlessDataProvider:
+    return SeamlessDataProvider(store, vendors={})
+
+
+class Cross(Strategy):
+    price = StreamInput([A, B], window=50)
+    hours = StreamInput(A_HOURS, window=3)
+    fast = node(price, CLOSE.tail(10).mean())
+    slow = node(price, lambda window: window["close"].mean())
+    trend = node(hours, CLOSE.last() - CLOSE.first())
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Bar, float, float, float]] = []
+
+    def on_bar(self, bar: Bar, portfolio: Portfolio) -> None:
+        self.seen.append((bar, self.fast, self.slow, self.trend))
+        if bar.series.text != A_HOURS:
+            portfolio.target(bar.series, 0.5 if self.fast > self.slow and self.trend > 0 else 0.0)
+
+
+def test_bars_come_in_order_each_with_what_is_known_then(store: Path) -> None:
+    fill(store, A, B, A_HOURS)
+    strategy = Cross()
+    with provider(store) as history:
+        result = Runner.submit(strategy, history_provider=history, start=START, end=END)
+        frames = {name: history.fetch(name, FIRST, END).frame for name in (A, B, A_HOURS)}
+    steps = {A: MINUTE, B: MINUTE, A_HOURS: HOUR}
+    order = sorted(
+        (ts + steps[name], list(steps).index(name), ts)
+        for name, frame in frames.items()
+        for ts in frame["ts"].cast(pl.Int64).to_list()
+        if ts >= START
+    )
+    assert [(bar.closed, list(steps).index(bar.series.text), bar.ts) for bar, *_ in strategy.seen] == order
+    assert result.figures.bars == len(order) == 2 * 2 * 1440 + 2 * 24
+
+    def window(name: str, now: int, size: int) -> pl.DataFrame:
+        return frames[name].filter(pl.col("ts").cast(pl.Int64) + steps[name] <= now).tail(size)
+
+    for bar, fast, slow, trend in strategy.seen[::97]:
+        minutes = window(A if bar.series.text == A_HOURS else bar.series.text, bar.closed, 50)
+        hours = window(A_HOURS, bar.closed, 3)
+        assert fast == minutes.select(CLOSE.tail(10).mean()).item()
+        assert slow == minutes["close"].mean()
+        assert trend == hours["close"][-1] - hours["close"][0]
+    assert result.fills.height > 10
+    assert result.equity["ts"].is_sorted()
+    assert result.equity.height == 2 * 1440
+
+
+def test_a_run_is_the_same_however_its_rows_are_cut(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(store, A, B, A_HOURS)
+    with provider(store) as history:
+        whole = Runner.submit(Cross, history_provider=history, start=START, end=END)
+        monkeypatch.setattr(run_history, "_ROWS_AT_ONCE", 700)
+        cut = Runner.submit(Cross, history_provider=history, start=START, end=END)
+    assert len(cut.proof.read) > len(whole.proof.read)
+    assert cut.proof.outcome == whole.proof.outcome
+    assert cut.fills.equals(whole.fills)
+    assert cut.equity.equals(whole.equity)
+
+
+PROGRAM = """
+import sys
+sys.path[:0] = {paths!r}
+from test_strategies import *
+with provider(Path({store!r})) as history:
+    print(Runner.submit(Cross, history_provider=history, start=START, end=END).proof.to_json())
+"""
+
+
+def test_another_process_comes_to_the_same_proof(store: Path) -> None:
+    fill(store, A, B, A_HOURS)
+    with provider(store) as history:
+        proof = Runner.submit(Cross, history_provider=history, start=START, end=END).proof
+    code = PROGRAM.format(paths=[str(Path(__file__).parent)], store=str(store))
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"PYTHONHASHSEED": seed, "TZ": zone, "PATH": ""},
+        ).stdout.strip()
+        for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo"))
+    }
+    assert len(outputs) == 1
+    assert str(proof.to_json()["outcome"]) in outputs.pop()
+
+
+def test_the_proof_names_what_was_read(store: Path) -> None:
+    fill(store, A, B, A_HOURS)
+    with provider(store) as history:
+        proof = Runner.submit(Cross, history_provider=history, start=START, end=END).proof
+        assert {part.series for part in proof.read} == {A, B, A_HOURS}
+        for part in proof.read:
+            again = history.fetch(part.series, *part.span, as_of=part.as_of)
+            assert again.receipt.fingerprint == part.fingerprint
+    assert proof.source is not None
+    assert len({part.as_of for part in proof.read}) == 1
+    assert "blake3:" in repr(proof)
+
+
+class Hold(Strategy):
+    price = StreamInput(A)
+
+    def on_bar(self, bar: Bar, portfolio: Portfolio) -> None:
+        portfolio.target(bar.series, 1.0)
+
+
+def test_buy_and_hold_is_worth_what_the_bars_say(store: Path) -> None:
+    fill(store, A)
+    model = FillModel(cash=1_000.0, fee_bps=10)
+    with provider(store) as history:
+        bars = history.fetch(A, START, END).frame
+        result = Runner.submit(Hold, history_provider=history, start=START, end=END, fills=model)
+    price = bars["open"][1]
+    units = min(1_000.0 / bars["close"][0], 1_000.0 / (price * 1.001))
+    [row] = result.fills.to_dicts()
+    assert row["units"] == pytest.approx(units)
+    assert row["price"] == price
+    cash = 1_000.0 - row["units"] * price * 1.001
+    expected = cash + row["units"] * bars["close"][1:].to_numpy()
+    assert result.equity["equity"].to_list() == pytest.approx([1_000.0, *expected])
+    assert result.figures.total_return == pytest.approx(expected[-1] / 1_000.0 - 1)
+    text = repr(result.summary())
+    assert "2,880, from 2024-03-02T00:01:00Z to 2024-03-04\n" in text
+    assert "filled at next open, fee 10 bps" in text
+
+
+class Own(Strategy):
+    """One input has a provider of its own."""
+
+    price = StreamInput(A, window=2)
+
+    def __init__(self, other: SeamlessDataProvider) -> None:
+        self.mixed: list[float] = []
+        type(self).index.history_provider = other
+
+    index = StreamInput("ohlcv:index:I:1h", window=2)
+    level = node(index, CLOSE.last())
+
+    def on_bar(self, bar: Bar, portfolio: Portfolio) -> None:
+        self.mixed.append(self.level)
+
+
+def test_an_input_keeps_a_provider_of_its_own(tmp_path: Path) -> None:
+    fill(tmp_path / "one", A)
+    fill(tmp_path / "other", "ohlcv:index:I:1h")
+    with provider(tmp_path / "one") as one, provider(tmp_path / "other") as other:
+        strategy = Own(other)
+        result = Runner.submit(strategy, history_provider=one, start=START, end=END)
+        levels = other.fetch("ohlcv:index:I:1h", START, END).frame["close"].to_list()
+    assert set(strategy.mixed) >= set(levels)
+    assert len({part.as_of for part in result.proof.read}) == 2
+
+
+class Told(Hold):
+    price = StreamInput(A, window=30, allow_partial=True)
+    mean = node(price, CLOSE.mean())
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def on_bar(self, bar: Bar, portfolio: Portfolio) -> None:
+        self.events.append(bar.closed)
+
+    def on_gap(self, gap: Gap, portfolio: Portfolio) -> None:
+        self.events.append(gap)
+
+
+HOLE = Span(START + 5 * HOUR, START + 6 * HOUR)
+
+
+def test_missing_bars_are_refused_or_told(store: Path) -> None:
+    fill(store, A, without=HOLE)
+    with provider(store) as history:
+        history.retract(A, *HOLE, reason="not there")
+        with pytest.raises(MissingDataError) as caught:
+            Runner.submit(Hold, history_provider=history, start=START, end=END)
+        assert caught.value.span == HOLE
+        assert "60 bars unknown" in str(caught.value)
+        assert f"qmtl backfill {A} 2024-03-02T05:00:00Z 2024-03-02T06:00:00Z" in str(caught.value)
+        told = Told()
+        Runner.submit(told, history_provider=history, start=START, end=END)
+    [place] = [at for at, event in enumerate(told.events) if isinstance(event, Gap)]
+    assert told.events[place] == Gap(SeriesId.parse(A), HOLE, "unknown")
+    assert told.events[place - 1] == HOLE.start
+    assert told.events[place + 1] == HOLE.end + MINUTE
+
+
+def test_too_few_bars_before_the_start_are_refused(store: Path) -> None:
+    fill(store, A, B, first=START - 20 * MINUTE)
+    fill(store, A_HOURS)
+    with provider(store) as history, pytest.raises(MissingDataError) as caught:
+        Runner.submit(Cross, history_provider=history, start=START, end=END)
+    text = str(caught.value)
+    assert "of the 50 bars before 2024-03-02 that windows need there are 20" in text
+    assert caught.value.span == Span(START - 50 * MINUTE, START - 20 * MINUTE)
+    assert [error.series for error in caught.value.others] == [B]
+
+
+class Failing(Strategy):
+    price = StreamInput(A, window=5)
+    mean = node(price, CLOSE.mean())
+
+    def on_bar(self, bar: Bar, portfolio: Portfolio) -> None:
+        if bar.ts == START + 100 * MINUTE:
+            raise KeyError("no such thing")
+
+
+class FailingNode(Failing):
+    bad = node(Failing.price, lambda window: window["nothing"].mean())
+
+
+def test_what_a_strategy_raises_is_told_with_its_bar(store: Path) -> None:
+    fill(store, A)
+    with provider(store) as history:
+        with pytest.raises(StrategyError, match=r"Failing\.on_bar raised KeyError") as caught:
+            Runner.submit(Failing, history_provider=history, start=START, end=END)
+        assert caught.value.bar_ts == START + 100 * MINUTE
+        assert caught.value.nodes["mean"] == pytest.approx(
+            history.fetch(A, START + 96 * MINUTE, START + 101 * MINUTE).frame["close"].mean()
+        )
+        with pytest.raises(StrategyError, match="node 'bad' raised ColumnNotFoundError"):
+            Runner.submit(FailingNode, history_provider=history, start=START, end=END)
+
+
+def submit(strategy: Any, **options: Any) -> RunResult:
+    return Runner.submit(strategy, **{"start": START, "end": END, **options})
+
+
+class Empty(Strategy):
+    def on_bar(self, bar: Bar, portfolio: Portfolio) -> None: ...
+
+
+class Silent(Strategy):
+    price = StreamInput(A)
+
+
+def test_what_cannot_be_run_is_refused_with_the_reason(store: Path) -> None:
+    fill(store, A)
+    with provider(store) as history:
+        for strategy, options, says in (
+            (Hold, {}, "input 'price' has no provider"),
+            (Empty, {}, "Empty has no input"),
+            (object(), {}, "is no strategy"),
+            (Hold, {"start": END, "end": START}, "does not come before end"),
+        ):
+            with pytest.raises(InvalidRequestError, match=says):
+                submit(strategy, **options)
+        with pytest.raises(StrategyError, match="Silent has no on_bar"):
+            submit(Silent, history_provider=history)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: StreamInput(A, window=0), "a window of 0 bars cannot be used"),
+        (lambda: StreamInput(A, window=True), "a window of True bars cannot be used"),
+        (lambda: StreamInput([]), "an input without a series"),
+        (lambda: StreamInput("A"), "'A' is not a node id"),
+        (lambda: node(A, CLOSE.mean()), "a node looks at an input"),  # type: ignore[arg-type]
+        (lambda: node(StreamInput(A), 3), "3 is neither an expression nor a function"),  # type: ignore[arg-type]
+        (lambda: FillModel(fee_bps=-1), "fee_bps=-1 cannot be used"),
+        (lambda: FillModel(price="mid"), "price='mid' is not known"),  # type: ignore[arg-type]
+        (lambda: Cross().fast, "node 'fast' of Cross has no value yet"),
+        (lambda: Cross().value(Cross.fast, A), "there is no value before a run"),
+    ],
+)
+def test_what_cannot_be_declared_is_refused(make: Any, says: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        make()
+    assert says in str(caught.value)
+
+
+def test_a_vendor_is_asked_for_what_a_run_lacks(store: Path) -> None:
+    from qmtl.runtime.testing import ScriptedVendor
+
+    vendor = ScriptedVendor()
+    with SeamlessDataProvider(store, vendors=vendor, progress=False) as history:
+        result = Runner.submit(Told, history_provider=history, start=START, end=END)
+    assert result.figures.bars == 2 * 1440
