@@ -238,6 +238,11 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/bar_files/contents",
         }
     ),
+    "runtime/io/sql/postgres/test_rights.py": frozenset(
+        {
+            "interfaces/cli/rights",
+        }
+    ),
     "runtime/io/sql/sqlite/test_damage.py": frozenset(
         {
             "runtime/io/sql/commits",

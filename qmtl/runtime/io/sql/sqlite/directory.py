@@ -368,7 +368,7 @@ class StoreDirectory:
             next_step="free so much and repeat; what was compacted stays, and nothing is lost",
         )
 
-    def shrink(self) -> None:
+    def shrink(self) -> str:
         """Give unused pages back to the file system, and cut the log to nothing if nobody reads it."""
         free = PAGES_AT_ONCE
         while free >= PAGES_AT_ONCE:
@@ -378,6 +378,7 @@ class StoreDirectory:
                 (free,) = connection.execute("PRAGMA freelist_count").fetchone()
         with self.translated(), self._pool.use() as connection, self.lock.acquired():
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return ""
 
     def close(self) -> None:
         """Close all connections. The store cannot be used afterwards; a second call does nothing."""
