@@ -238,6 +238,12 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/bar_files/contents",
         }
     ),
+    "runtime/io/sql/postgres/test_migration.py": frozenset(
+        {
+            "interfaces/cli/migration",
+            "runtime/io/sql/postgres/use_lock",
+        }
+    ),
     "runtime/io/sql/postgres/test_rights.py": frozenset(
         {
             "interfaces/cli/rights",
@@ -266,9 +272,11 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     "runtime/io/sql/sqlite/test_formats.py": frozenset(
         {
             "runtime/io/sql/fences",
+            "runtime/io/sql/formats",
             "runtime/io/sql/inventory",
             "runtime/io/sql/reading",
             "runtime/io/sql/sqlite/layout",
+            "runtime/sdk/store_migration",
         }
     ),
     "runtime/io/sql/sqlite/test_opening.py": frozenset(

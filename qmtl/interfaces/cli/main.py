@@ -50,6 +50,7 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
             "backup": "copies.backup",
             "restore": "copies.restore",
             "copy": "copies.copy",
+            "migrate": "migration.migrate",
             "grant": "rights.grant",
             "declare": "store.declare",
             "pin": "pins.pin",

@@ -18,10 +18,11 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.sql.formats import older
 from qmtl.runtime.io.sql.postgres import recognition
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.failures import is_full, meaning
-from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, TABLES
+from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, TABLES
 from qmtl.runtime.io.sql.postgres.opening import opened
 from qmtl.runtime.io.sql.postgres.pool import Pool
 from qmtl.runtime.io.sql.transaction import writer
@@ -75,6 +76,8 @@ class PostgresDatabase:
             if not recognition.recognise(connection, self.address).format:
                 recognition.lay_out(connection, self.address)
             connection.commit()
+        elif found.format < FORMAT:
+            raise older(found.format, FORMAT, self.address.shown)
         self.store_id, self.shard_steps, self._format = recognition.identity_of(connection)
 
     @property

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from qmtl.foundation.errors import StoreCorruptError, StoreError
 from qmtl.foundation.store_address import StoreAddress
+from qmtl.runtime.io.sql.formats import refuse_newer
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, quoted, statements
 from qmtl.runtime.io.sql.postgres.rights import Right, lacking
@@ -61,13 +62,9 @@ def recognise(connection: PostgresConnection, address: StoreAddress) -> Found:
     if settings.get("application") != APPLICATION_ID or "format" not in settings:
         raise _foreign(address, "its table `setting` does not say that it is one of qmtl")
     version = int(settings["format"])
-    if version > FORMAT:
-        raise StoreError(
-            f"the store has format {version}; this qmtl reads formats up to {FORMAT}",
-            path=address.shown,
-            why="a newer qmtl has written it",
-            next_step="pip install --upgrade qmtl",
-        )
+    refuse_newer(version, FORMAT, address.shown)
+    if version < FORMAT:
+        return Found(version, refuses)  # whatever tables it has
     if lacks := lacking(connection, Right.reader):
         raise _unreadable(connection, address, lacks)
     if not refuses and (lacks := lacking(connection, Right.writer)):
