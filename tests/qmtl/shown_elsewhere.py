@@ -249,6 +249,11 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "interfaces/cli/rights",
         }
     ),
+    "runtime/io/sql/postgres/test_server.py": frozenset(
+        {
+            "interfaces/cli/server_checks",
+        }
+    ),
     "runtime/io/sql/sqlite/test_damage.py": frozenset(
         {
             "runtime/io/sql/commits",
@@ -418,6 +423,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     "stories/command_line/test_commands.py": frozenset(
         {
             "interfaces/cli/export",
+            "interfaces/cli/info",
             "interfaces/cli/pins",
             "interfaces/cli/store",
         }

@@ -44,7 +44,7 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
     "store": (
         "What the store holds, whether it is sound, its upkeep.",
         {
-            "info": "store.info",
+            "info": "info.info",
             "verify": "store.verify",
             "compact": "store.compact",
             "backup": "copies.backup",

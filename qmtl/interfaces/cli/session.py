@@ -96,19 +96,6 @@ class Session:
             lost_commits_ok=lost_commits_ok,
         )
 
-    def folder(self, what: str) -> Path:
-        """The folder of the store, for what is done to files. Raises `InvalidRequestError` if it has none."""
-        from qmtl.foundation.errors import InvalidRequestError
-
-        store = self.settings().seamless.store
-        if isinstance(store, Path):
-            return store
-        raise InvalidRequestError(
-            f"{what} is of stores in a folder",
-            why=f"this one is on a server: {store}",
-            next_step="use the tools of the server, such as pg_dump and pg_restore",
-        )
-
     def server_store(self, what: str) -> PostgresStore:
         """The store on a server, for what only a server has. Raises `InvalidRequestError` for a folder."""
         from qmtl.foundation.errors import InvalidRequestError

@@ -37,15 +37,37 @@ def copy_store(
     room, no server, or no right to write.
     """
     origin, place = place_of(source), place_of(target)
-    if not is_store(origin):
-        raise InvalidRequestError(
-            f"there is no store to copy at {origin}", next_step="check the folder, or the address"
-        )
     with closing(_opened(origin)) as database, _target(place, origin) as made:
         return copy(database, made, progress or _unseen)
 
 
+def restore_store(
+    source: str | PathLike[str] | StoreAddress,
+    target: StoreAddress,
+    *,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> StoreCopy:
+    """Put a copy of a store, such as a backup, at an address; the rest is as `copy_store` has it.
+
+    replace: whether a store that is there already may go. It does so in the transaction in which the copy
+    takes its place, with its roles; until then nothing of it has changed. Raises `StoreLockedError` while
+    anybody has it open, and `InvalidRequestError` where it is in the way and may not go.
+    """
+    origin = place_of(source)
+    with closing(_opened(origin)) as database, needs_psycopg():
+        from qmtl.runtime.io.sql.postgres import copy_target as schemas
+
+        from_address = origin if isinstance(origin, StoreAddress) else None
+        with schemas.copy_target(target, from_address, replace=replace) as made:
+            return copy(database, made, progress or _unseen)
+
+
 def _opened(origin: Path | StoreAddress) -> Database:
+    if not is_store(origin):
+        raise InvalidRequestError(
+            f"there is no store to copy at {origin}", next_step="check the folder, or the address"
+        )
     if isinstance(origin, Path):
         return StoreDirectory(origin, read_only=True, lock_timeout_s=_LOCK_S)
     from qmtl.runtime.io.sql.postgres.database import PostgresDatabase

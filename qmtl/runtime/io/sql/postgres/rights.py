@@ -66,16 +66,7 @@ def grant(connection: Connection, schema: str, right: Right, role: str) -> list[
     Raises `InvalidRequestError` for a role that is unknown, or owns the store; `StoreError` where this user
     does not own it. What the role has as a member of another one stays.
     """
-    owner, is_mine = connection.execute(
-        "SELECT rolname, pg_has_role(relowner, 'USAGE')"
-        " FROM pg_class JOIN pg_roles ON pg_roles.oid = relowner WHERE pg_class.oid = 'tx'::regclass"
-    ).fetchone()
-    if not is_mine:
-        raise StoreError(
-            "only the owner of the store gives rights to it",
-            why=f"it belongs to {owner}",
-            next_step=f"connect as {owner}",
-        )
+    owner = refuse_others(connection)
     if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = ?", (role,)).fetchone() is None:
         raise InvalidRequestError(
             f"there is no role {role!r}", next_step=f"make it first: CREATE ROLE {quoted(role)} LOGIN"
@@ -88,6 +79,21 @@ def grant(connection: Connection, schema: str, right: Right, role: str) -> list[
     for statement in done:
         connection.execute(statement)
     return done
+
+
+def refuse_others(connection: Connection) -> str:
+    """Raise `StoreError` for a user who does not own the store; the role that does."""
+    owner, is_mine = connection.execute(
+        "SELECT rolname, pg_has_role(relowner, 'USAGE')"
+        " FROM pg_class JOIN pg_roles ON pg_roles.oid = relowner WHERE pg_class.oid = 'tx'::regclass"
+    ).fetchone()
+    if not is_mine:
+        raise StoreError(
+            "only the owner of the store may do that",
+            why=f"it belongs to {owner}",
+            next_step=f"connect as {owner}",
+        )
+    return str(owner)
 
 
 def statements(schema: str, right: Right, role: str) -> list[str]:

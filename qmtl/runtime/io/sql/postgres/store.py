@@ -13,6 +13,7 @@ from qmtl.runtime.io.sql.postgres.failures import meaning
 from qmtl.runtime.io.sql.postgres.opening import opened
 from qmtl.runtime.io.sql.postgres.recognition import recognise
 from qmtl.runtime.io.sql.postgres.rights import Right, grant
+from qmtl.runtime.io.sql.postgres.server import ServerState, state_of
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.values import ChangeToken
 
@@ -65,6 +66,11 @@ class PostgresStore(KeptStore):
             done = grant(connection, self._address.schema, right, role)
             connection.execute("COMMIT")
         return done
+
+    def server(self) -> ServerState:
+        """What the server is, as this user may see it."""
+        with self._database.reading() as connection:
+            return state_of(connection)
 
     def has_changed(self, token: ChangeToken) -> bool:
         """Always True: only the server knows, and `changed_since` asks it."""

@@ -155,7 +155,7 @@ WRITES: dict[str, Callable[[PostgresStore], Any]] = {
 # What is no operation of the store: what it is, and how it is closed.
 NEITHER = {"location", "folder", "read_only", "store_id", "shard_steps", "close"}
 # After damage: they are tried with a store of their own.
-OTHERS = {"acknowledge", "grant"}
+OTHERS = {"acknowledge", "grant", "server"}
 
 
 def test_all_operations_are_tried() -> None:
@@ -212,7 +212,7 @@ def test_a_writer_writes_rows_and_no_layout(
         assert store.verify(repair=True).repaired
         assert store.acknowledge() >= 1
         assert store.verify().is_sound
-        with pytest.raises(StoreError, match="only the owner of the store gives rights") as refused:
+        with pytest.raises(StoreError, match="only the owner of the store may do that") as refused:
             store.grant(Right.writer, owner)
         assert f"connect as {owner}" in str(refused.value)
     with psycopg.connect(as_user(postgres_url, writer).partition("?")[0], autocommit=True) as session:
