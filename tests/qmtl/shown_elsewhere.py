@@ -257,6 +257,22 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/bar_files/contents",
         }
     ),
+    "runtime/io/sql/postgres/test_migration.py": frozenset(
+        {
+            "interfaces/cli/migration",
+            "runtime/io/sql/postgres/use_lock",
+        }
+    ),
+    "runtime/io/sql/postgres/test_rights.py": frozenset(
+        {
+            "interfaces/cli/rights",
+        }
+    ),
+    "runtime/io/sql/postgres/test_server.py": frozenset(
+        {
+            "interfaces/cli/server_checks",
+        }
+    ),
     "runtime/io/sql/sqlite/test_damage.py": frozenset(
         {
             "runtime/io/sql/commits",
@@ -280,9 +296,11 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     "runtime/io/sql/sqlite/test_formats.py": frozenset(
         {
             "runtime/io/sql/fences",
+            "runtime/io/sql/formats",
             "runtime/io/sql/inventory",
             "runtime/io/sql/reading",
             "runtime/io/sql/sqlite/layout",
+            "runtime/sdk/store_migration",
         }
     ),
     "runtime/io/sql/sqlite/test_opening.py": frozenset(
@@ -424,6 +442,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     "stories/command_line/test_commands.py": frozenset(
         {
             "interfaces/cli/export",
+            "interfaces/cli/info",
             "interfaces/cli/pins",
             "interfaces/cli/store",
         }

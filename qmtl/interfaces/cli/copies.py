@@ -32,9 +32,15 @@ def backup(
     from qmtl.interfaces.cli.progress import Bars
     from qmtl.runtime.io.sql.sqlite import backup as backups
     from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+    from qmtl.runtime.sdk.store_copy import copy_store
 
     session = session_of(ctx)
-    session.folder("a backup")
+    place = session.settings().seamless.store
+    if not isinstance(place, Path):
+        with Bars() as bars:
+            made = copy_store(place, dest, progress=bars.advance)
+        _show_copy(session, made)
+        return
     with session.open_store(read_only=True) as store, Bars() as bars:
         assert isinstance(store, EmbeddedStore)
         copied = backups.backup(store, dest, progress=lambda done, total: bars.advance("pages", done, total))
@@ -57,12 +63,19 @@ def restore(
     """
     from qmtl.interfaces.cli.progress import Bars
     from qmtl.runtime.io.sql.sqlite import backup as backups
+    from qmtl.runtime.sdk.store_copy import restore_store
 
     session = session_of(ctx)
+    place = session.settings().seamless.store
+    if not isinstance(place, Path):
+        with Bars() as bars:
+            made = restore_store(source, place, replace=replace, progress=bars.advance)
+        _show_copy(session, made)
+        return
     with Bars() as bars:
         copied = backups.restore(
             source,
-            session.folder("a restore"),
+            place,
             replace=replace,
             progress=lambda done, total: bars.advance("pages", done, total),
         )

@@ -213,12 +213,15 @@ def store(session: Session, settings: Settings) -> Iterator[Check]:
 
 def _on_a_server(session: Session, address: StoreAddress) -> Iterator[Check]:
     """Whether the store of an address can be reached, read and written. It is not read as a whole."""
+    from qmtl.interfaces.cli.server_checks import server_checks
     from qmtl.runtime.sdk.stores import is_store
 
     try:
         if not is_store(address):
             yield Check("store", "ok", f"{address} can be reached; the first fetch or import makes a store")
             return
+        from qmtl.runtime.io.sql.postgres.store import PostgresStore  # it is installed
+
         with session.open_store() as opened:
             info = opened.info()
             yield Check(
@@ -226,6 +229,8 @@ def _on_a_server(session: Session, address: StoreAddress) -> Iterator[Check]:
                 "ok",
                 f"{address}: format {info.format}, {info.series:,} series, {counted(info.rows, 'row')}",
             )
+            assert isinstance(opened, PostgresStore)
+            yield from server_checks(opened.server())
             if opened.read_only:
                 cure = "name the primary server, and a user with the right to write"
                 yield Check("store", "warn", "it can be read, but not written", cure)

@@ -44,12 +44,14 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
     "store": (
         "What the store holds, whether it is sound, its upkeep.",
         {
-            "info": "store.info",
+            "info": "info.info",
             "verify": "store.verify",
             "compact": "store.compact",
             "backup": "copies.backup",
             "restore": "copies.restore",
             "copy": "copies.copy",
+            "migrate": "migration.migrate",
+            "grant": "rights.grant",
             "declare": "store.declare",
             "pin": "pins.pin",
             "unpin": "pins.unpin",

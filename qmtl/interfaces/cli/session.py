@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from qmtl.foundation.settings import Settings
     from qmtl.foundation.store_address import StoreAddress
+    from qmtl.runtime.io.sql.postgres.store import PostgresStore
     from qmtl.runtime.io.sql.upkeep import KeptStore
     from qmtl.runtime.sdk.provider import SeamlessDataProvider
 
@@ -95,18 +96,20 @@ class Session:
             lost_commits_ok=lost_commits_ok,
         )
 
-    def folder(self, what: str) -> Path:
-        """The folder of the store, for what is done to files. Raises `InvalidRequestError` if it has none."""
+    def server_store(self, what: str) -> PostgresStore:
+        """The store on a server, for what only a server has. Raises `InvalidRequestError` for a folder."""
         from qmtl.foundation.errors import InvalidRequestError
+        from qmtl.runtime.sdk.stores import postgres_store
 
         store = self.settings().seamless.store
         if isinstance(store, Path):
-            return store
-        raise InvalidRequestError(
-            f"{what} is of stores in a folder",
-            why=f"this one is on a server: {store}",
-            next_step="use the tools of the server, such as pg_dump and pg_restore",
-        )
+            raise InvalidRequestError(
+                f"{what} is of stores on a server",
+                why=f"this one is a folder: {store}",
+                next_step="use the rights of its files, such as chmod",
+            )
+        _must_exist(store)
+        return postgres_store(store)
 
     def console(self) -> Console:
         """Where people read."""

@@ -1,4 +1,4 @@
-"""`qmtl store`: what the store holds, whether it is sound, and its upkeep."""
+"""`qmtl store`: what is declared, whether the store is sound, and its upkeep."""
 
 from __future__ import annotations
 
@@ -16,39 +16,6 @@ if TYPE_CHECKING:
     from qmtl.interfaces.cli.session import Session
     from qmtl.runtime.io.sql.verify import Verification
     from qmtl.runtime.io.store.damage import Damage
-    from qmtl.runtime.io.store.values import SeriesInfo
-
-
-def info(ctx: typer.Context, json: JsonToo = False) -> None:
-    """What it holds: series, rows, sizes, commits."""
-    from qmtl.foundation.times import iso
-    from qmtl.interfaces.cli.showing import facts_text
-    from qmtl.interfaces.cli.tables import Rows
-
-    session = session_of(ctx)
-    with session.open_store(read_only=True) as store:
-        whole, series = store.info(), [_series_json(one) for one in store.list_series()]
-    lines = [
-        ("store", whole.path),
-        ("format", f"{whole.format}"),
-        ("size", size(whole.bytes)),
-        ("rows", f"{whole.rows:,} in {counted(whole.chunks, 'chunk')}, {whole.hot_rows:,} of them single"),
-        ("history", counted(whole.old_versions, "older version") + _reach(whole.horizon)),
-        ("reports", f"{whole.reports:,}"),
-        ("kept aside", counted(whole.quarantined, "impossible row")),
-        (
-            "commits",
-            f"{whole.last_tx:,}" + (f", newest {iso(whole.last_commit_at)}" if whole.last_tx else ""),
-        ),
-    ]
-    if whole.lost:
-        lines.append(("damage", f"{counted(whole.lost, 'range')} lost; 'qmtl store verify' names them"))
-    session.show(facts_text(lines))
-    if series:
-        columns = ("series", "rows", "first", "last", "chunks", "bytes", "quarantined", "reports")
-        session.show(Rows(columns, ([_cell(one[name]) for name in columns] for one in series)))
-    times = {"last_commit_at": _time(whole.last_commit_at), "horizon": _time(whole.horizon)}
-    session.emit({**asdict(whole), **times, "series": series})
 
 
 def declare(
@@ -100,31 +67,6 @@ def declare(
         store.declare(name, facts)
     session.show(f"{name}: calendar {facts.calendar_name}, anchor {facts.anchor or 'clock'}")
     session.emit({"series": str(name), **asdict(facts)})
-
-
-def _series_json(one: SeriesInfo) -> dict[str, Any]:
-    from qmtl.foundation.times import iso
-
-    first, last = (None, None) if one.span is None else (iso(one.span.start), iso(one.span.end))
-    names = ("rows", "chunks", "hot_rows", "bytes", "answers", "quarantined", "reports")
-    return {"series": str(one.series), "first": first, "last": last, **{n: getattr(one, n) for n in names}}
-
-
-def _reach(horizon: int) -> str:
-    from qmtl.foundation.times import iso
-
-    return f", back to {iso(horizon)}" if horizon else ", kept for ever"
-
-
-def _time(instant: int) -> str | None:
-    """ISO; 0 stands for never."""
-    from qmtl.foundation.times import iso
-
-    return iso(instant) if instant else None
-
-
-def _cell(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value or "")
 
 
 def size(count: int) -> str:
@@ -309,4 +251,6 @@ def compact(ctx: typer.Context, json: JsonToo = False) -> None:
         f"{counted(done.hot_folded, 'single row')} folded, {counted(done.swept, 'old version')} dropped; "
         f"{size(done.bytes_before)} before, {size(done.bytes_after)} now"
     )
+    if done.left:
+        session.show(done.left)
     session.emit(asdict(done))

@@ -7,13 +7,12 @@ from os import PathLike
 from pathlib import Path
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.local_paths import folder_path, names_server
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.copying import Progress, StoreCopy, Target, copy
 from qmtl.runtime.io.sql.database import Database
 from qmtl.runtime.io.sql.sqlite import copy_target as folders
 from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
-from qmtl.runtime.sdk.stores import is_store, needs_psycopg
+from qmtl.runtime.sdk.stores import is_store, needs_psycopg, place_of
 
 # How long the store that is copied may be locked by others, as it is opened.
 _LOCK_S = 30.0
@@ -37,24 +36,38 @@ def copy_store(
     copy, or anything at the target; `StoreCorruptError` for a damaged store; `StoreError` where there is no
     room, no server, or no right to write.
     """
-    origin, place = _place(source), _place(target)
-    if not is_store(origin):
-        raise InvalidRequestError(
-            f"there is no store to copy at {origin}", next_step="check the folder, or the address"
-        )
+    origin, place = place_of(source), place_of(target)
     with closing(_opened(origin)) as database, _target(place, origin) as made:
         return copy(database, made, progress or _unseen)
 
 
-def _place(place: str | PathLike[str] | StoreAddress) -> Path | StoreAddress:
-    if isinstance(place, StoreAddress):
-        return place
-    if isinstance(place, str) and names_server(place):
-        return StoreAddress.parse(place)
-    return folder_path(place, "a store").expanduser()
+def restore_store(
+    source: str | PathLike[str] | StoreAddress,
+    target: StoreAddress,
+    *,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> StoreCopy:
+    """Put a copy of a store, such as a backup, at an address; the rest is as `copy_store` has it.
+
+    replace: whether a store that is there already may go. It does so in the transaction in which the copy
+    takes its place, with its roles; until then nothing of it has changed. Raises `StoreLockedError` while
+    anybody has it open, and `InvalidRequestError` where it is in the way and may not go.
+    """
+    origin = place_of(source)
+    with closing(_opened(origin)) as database, needs_psycopg():
+        from qmtl.runtime.io.sql.postgres import copy_target as schemas
+
+        from_address = origin if isinstance(origin, StoreAddress) else None
+        with schemas.copy_target(target, from_address, replace=replace) as made:
+            return copy(database, made, progress or _unseen)
 
 
 def _opened(origin: Path | StoreAddress) -> Database:
+    if not is_store(origin):
+        raise InvalidRequestError(
+            f"there is no store to copy at {origin}", next_step="check the folder, or the address"
+        )
     if isinstance(origin, Path):
         return StoreDirectory(origin, read_only=True, lock_timeout_s=_LOCK_S)
     from qmtl.runtime.io.sql.postgres.database import PostgresDatabase

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError
-from qmtl.foundation.local_paths import names_server
+from qmtl.foundation.local_paths import folder_path, names_server
 from qmtl.foundation.times import SECOND
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.sql.sqlite.layout import DATABASE
@@ -85,6 +85,17 @@ def postgres_store(
         from qmtl.runtime.io.sql.postgres.store import PostgresStore
     own = None if clock is None or isinstance(clock, SystemClock) else clock
     return PostgresStore(address, clock=own, retention=_ns(retention), read_only=read_only)
+
+
+def place_of(store: str | PathLike[str] | StoreAddress) -> Path | StoreAddress:
+    """The folder or the address that a store is named by."""
+    from qmtl.foundation.store_address import StoreAddress
+
+    if isinstance(store, StoreAddress):
+        return store
+    if isinstance(store, str) and names_server(store):
+        return StoreAddress.parse(store)
+    return folder_path(store, "a store").expanduser()
 
 
 def is_store(place: Path | StoreAddress) -> bool:

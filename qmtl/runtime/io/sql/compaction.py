@@ -36,7 +36,8 @@ class Compaction:
     """What `compact` has done.
 
     windows: stretches of chunks made anew. hot_folded: single rows that went into chunks. swept: versions
-    behind the retention horizon that were deleted. bytes_before, bytes_after: size of the directory.
+    behind the retention horizon that were deleted. bytes_before, bytes_after: size of the directory. left:
+    what was left undone, and why.
     """
 
     windows: int
@@ -44,6 +45,7 @@ class Compaction:
     swept: int
     bytes_before: int
     bytes_after: int
+    left: str = ""
 
 
 def compact(database: Database, clock: Clock, retention: int | None, progress: Progress | None) -> Compaction:
@@ -63,7 +65,7 @@ def compact(database: Database, clock: Clock, retention: int | None, progress: P
             if progress is not None:
                 progress(done + 1, len(todo))
         swept = 0 if retention is None else _sweep(database, clock.now(), retention)
-        database.shrink()
+        left = database.shrink()
     except StoreCorruptError:
         raise
     except StoreError as failure:
@@ -73,7 +75,7 @@ def compact(database: Database, clock: Clock, retention: int | None, progress: P
             )
             raise database.no_room(rows) from failure
         raise
-    return Compaction(len(todo), folded, swept, before, database.size())
+    return Compaction(len(todo), folded, swept, before, database.size(), left)
 
 
 def _work(database: Database) -> list[tuple[SeriesId, Window]]:

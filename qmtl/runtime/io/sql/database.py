@@ -81,8 +81,8 @@ class Database(Protocol):
         """The error of a compaction that found no room, while it made so many rows anew at once."""
         ...
 
-    def shrink(self) -> None:
-        """Give unused room back to the file system."""
+    def shrink(self) -> str:
+        """Give unused room back; what is left undone, and why, or nothing."""
         ...
 
     def close(self) -> None: ...

@@ -180,10 +180,9 @@ def _single_rows(
 ) -> list[Damage]:
     damage: list[Damage] = []
     for number, view in views.items():
-        found = connection.execute(
-            "SELECT ts, tx_from, data FROM hot WHERE series = ? ORDER BY ts", (number,)
-        )
-        while rows := found.fetchmany(_FETCH):
+        for rows in connection.batches(
+            f"SELECT ts, tx_from, data FROM hot WHERE series = {number} ORDER BY ts", _FETCH
+        ):
             counts[1] += len(rows)
             for position in unpack_single(number, [Stored(*row) for row in rows])[1]:
                 view.report_single(rows[position][0])

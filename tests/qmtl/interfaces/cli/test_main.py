@@ -49,7 +49,10 @@ NAMES = {
     ],
     "schema audit": ["append", "repair", "show", "verify"],
     "serve": ["registry"],
-    "store": ["backup", "compact", "copy", "declare", "info", "pin", "pins", "restore", "unpin", "verify"],
+    "store": [
+        *("backup", "compact", "copy", "declare", "grant", "info", "migrate", "pin", "pins", "restore"),
+        *("unpin", "verify"),
+    ],
 }
 
 

@@ -116,6 +116,21 @@ class PostgresConnection:
         """Statements without values, in one round trip."""
         psycopg.Cursor(self.raw).execute(statements)
 
+    def warned(self, statement: str) -> list[str]:
+        """Make a statement outside a transaction; the warnings of the server."""
+        said: list[str] = []
+
+        def hear(diagnostic: psycopg.errors.Diagnostic) -> None:
+            if diagnostic.severity_nonlocalized == "WARNING":
+                said.append(diagnostic.message_primary or "")
+
+        self.raw.add_notice_handler(hear)
+        try:
+            self.script(statement.encode())
+        finally:
+            self.raw.remove_notice_handler(hear)
+        return said
+
     def finish(self) -> bool:
         """End the transaction that is open, if any; whether the connection can be used again."""
         self.now = self.commits = None

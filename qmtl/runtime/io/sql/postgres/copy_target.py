@@ -16,6 +16,7 @@ from qmtl.runtime.io.sql.postgres.database import PostgresDatabase
 from qmtl.runtime.io.sql.postgres.layout import NUMBERED, TABLES, quoted
 from qmtl.runtime.io.sql.postgres.opening import opened
 from qmtl.runtime.io.sql.postgres.recognition import recognise
+from qmtl.runtime.io.sql.postgres.rights import Right, holders, refuse_others, statements
 from qmtl.runtime.io.store.values import Point
 
 # What follows the name of a schema in that of its unfinished copy, which stays when a copy ends early.
@@ -28,8 +29,11 @@ _PATIENCE_S = 5
 class SchemaTarget:
     """Implements `Target`."""
 
-    def __init__(self, address: StoreAddress, database: PostgresDatabase) -> None:
-        self._address, self.database = address, database
+    def __init__(
+        self, address: StoreAddress, database: PostgresDatabase, held: dict[str, Right] | None
+    ) -> None:
+        """held: the rights of roles to the store that is replaced; None if there is none."""
+        self._address, self.database, self._held = address, database, held
 
     @property
     def location(self) -> str:
@@ -45,18 +49,28 @@ class SchemaTarget:
             )
         place = quoted(self._address.schema)
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {place}")
+        if self._held is not None:
+            for table in TABLES:
+                connection.execute(f"DROP TABLE IF EXISTS {place}.{table}")
         for table in TABLES:
             connection.execute(f"ALTER TABLE {table} SET SCHEMA {place}")
         connection.execute(f"DROP SCHEMA {quoted(self.database.address.schema)}")
+        for role, right in (self._held or {}).items():
+            for statement in statements(self._address.schema, right, role):
+                connection.execute(statement)
         connection.execute("COMMIT")
 
 
 @contextmanager
-def copy_target(address: StoreAddress, source: StoreAddress | None) -> Iterator[SchemaTarget]:
+def copy_target(
+    address: StoreAddress, source: StoreAddress | None, *, replace: bool = False
+) -> Iterator[SchemaTarget]:
     """The target of a copy into a schema, which is missing or empty.
 
-    source: the address that is copied, if it is one. Raises `InvalidRequestError` for a schema that holds a
-    store, `StoreLockedError` while another copy is made there, and `StoreError` where nothing can be written.
+    source: the address that is copied, if it is one. replace: whether the schema may hold a store, which the
+    copy replaces. Raises `InvalidRequestError` for a store that is in the way, `StoreLockedError` while
+    another copy is made there, or somebody uses what is replaced, and `StoreError` where nothing can be
+    written.
     """
     if source is not None and source.shown == address.shown:
         raise InvalidRequestError(
@@ -64,14 +78,18 @@ def copy_target(address: StoreAddress, source: StoreAddress | None) -> Iterator[
             next_step="name another schema: ?schema=NAME",
         )
     beside = address.with_schema(address.schema + _SUFFIX)
-    with closing(opened(address)) as connection:
+    with closing(opened(address, alone=replace)) as connection:
         found = recognise(connection, address)
-        if found.format:
+        held = None
+        if found.format and replace:
+            refuse_others(connection)
+            held = holders(connection)
+        elif found.format:
             with closing(PostgresDatabase(address, read_only=True, lock_timeout_s=_LOCK_S)) as there:
                 raise InvalidRequestError(
                     f"there is a store at {address} already",
                     why=what_is_in(there),
-                    next_step="name another schema: ?schema=NAME",
+                    next_step="name another schema: ?schema=NAME; or let it go: `store restore --replace`",
                 )
         if found.refuses_writes:
             raise StoreError(
@@ -82,7 +100,7 @@ def copy_target(address: StoreAddress, source: StoreAddress | None) -> Iterator[
             )
         _be_alone(connection, address)
         with closing(PostgresDatabase(beside, read_only=False, lock_timeout_s=_LOCK_S)) as database:
-            yield SchemaTarget(address, database)
+            yield SchemaTarget(address, database, held)
 
 
 def _be_alone(connection: PostgresConnection, address: StoreAddress) -> None:

@@ -18,10 +18,11 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.sql.formats import older
 from qmtl.runtime.io.sql.postgres import recognition
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.failures import is_full, meaning
-from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, TABLES
+from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, TABLES
 from qmtl.runtime.io.sql.postgres.opening import opened
 from qmtl.runtime.io.sql.postgres.pool import Pool
 from qmtl.runtime.io.sql.transaction import writer
@@ -75,6 +76,8 @@ class PostgresDatabase:
             if not recognition.recognise(connection, self.address).format:
                 recognition.lay_out(connection, self.address)
             connection.commit()
+        elif found.format < FORMAT:
+            raise older(found.format, FORMAT, self.address.shown)
         self.store_id, self.shard_steps, self._format = recognition.identity_of(connection)
 
     @property
@@ -232,7 +235,8 @@ class PostgresDatabase:
                 path=self.address.shown,
                 series=series,
                 why=self._why_read_only,
-                next_step="connect to a primary server, as a user with the right to write",
+                next_step="connect to a primary server, as a user with the right to write "
+                "(its owner gives that: qmtl store grant writer USER)",
             )
 
     # What the store is
@@ -273,11 +277,12 @@ class PostgresDatabase:
             next_step="free some space on the server and repeat; what was compacted stays",
         )
 
-    def shrink(self) -> None:
+    def shrink(self) -> str:
         """Let the server use the room of deleted rows again."""
         with self.translated(), self._pool.use() as connection:
-            for table in TABLES:
-                connection.script(f"VACUUM (ANALYZE) {table}".encode())
+            said = [text for table in TABLES for text in connection.warned(f"VACUUM (ANALYZE) {table}")]
+        # What it refuses to those who do not own a table is no more than a warning.
+        return f"clearing up is left to the server's autovacuum; it says: {said[0]}" if said else ""
 
     def close(self) -> None:
         """Close all connections. The store cannot be used afterwards; a second call does nothing."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+from qmtl.runtime.io.sql.formats import Steps
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
 
 FORMAT = 7
+# What each later format added to the one before it; stores on PostgreSQL began with this one.
+STEPS: Steps = {}
 APPLICATION_ID = 0x716D746C  # "qmtl"
 
 TABLES = (

@@ -12,14 +12,19 @@ from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.failures import pooled, unreachable
 from qmtl.runtime.io.sql.postgres.layout import quoted
+from qmtl.runtime.io.sql.postgres.use_lock import use
 
 # Without index scans a plan that was made while a table was empty would stay a scan of the whole table.
 _SESSION = {"enable_seqscan": "off", "jit": "off"}
 _DEFAULTS = {"connect_timeout": "10", "keepalives_idle": "30", "tcp_user_timeout": "30000"}
 
 
-def opened(address: StoreAddress) -> PostgresConnection:
-    """A connection to the schema of a store. Raises `StoreError` if there is none."""
+def opened(address: StoreAddress, *, alone: bool = False) -> PostgresConnection:
+    """A connection to the schema of a store. Raises `StoreError` if there is none.
+
+    alone: as long as it lasts nobody else has one, so that the layout can be changed. Raises
+    `StoreLockedError` where others have, and for the others while it lasts.
+    """
     try:
         given = conninfo_to_dict(address.conninfo)
         session = {"search_path": quoted(address.schema), **_SESSION}
@@ -45,6 +50,7 @@ def opened(address: StoreAddress) -> PostgresConnection:
         for (name, wanted), value in zip(session.items(), found, strict=True):
             if value != wanted:
                 raise pooled(address, f"the session has {name} = {value}, and not {wanted}")
+        use(connection, address, alone=alone)
     except BaseException:
         raw.close()
         raise

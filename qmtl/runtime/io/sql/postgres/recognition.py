@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from qmtl.foundation.errors import StoreCorruptError, StoreError
 from qmtl.foundation.store_address import StoreAddress
+from qmtl.runtime.io.sql.formats import refuse_newer
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, quoted, statements
+from qmtl.runtime.io.sql.postgres.rights import Right, lacking
 
 # Since this version a transaction can be looked for by its number.
 _OLDEST = 130_000
@@ -54,37 +56,46 @@ def recognise(connection: PostgresConnection, address: StoreAddress) -> Found:
         return Found(0, refuses)
     if marks < 3:
         raise _foreign(address, f"the schema {address.schema} has {tables} other tables")
-    if not _may(connection, address, "setting", "SELECT"):
-        raise StoreError(
-            "this user has no right to read the store",
-            path=address.shown,
-            why=f"it may not read the tables of the schema {address.schema}",
-            next_step="let the owner of the store grant it, or connect as another user",
-        )
+    if lacks := _lacks_to_begin(connection, address):
+        raise _unreadable(connection, address, lacks)
     settings = dict(connection.execute("SELECT name, value FROM setting").fetchall())
     if settings.get("application") != APPLICATION_ID or "format" not in settings:
         raise _foreign(address, "its table `setting` does not say that it is one of qmtl")
     version = int(settings["format"])
-    if version > FORMAT:
-        raise StoreError(
-            f"the store has format {version}; this qmtl reads formats up to {FORMAT}",
-            path=address.shown,
-            why="a newer qmtl has written it",
-            next_step="pip install --upgrade qmtl",
-        )
-    if not refuses and not _may(connection, address, "tx", "INSERT"):
-        refuses = "this user has no right to write its tables"
+    refuse_newer(version, FORMAT, address.shown)
+    if version < FORMAT:
+        return Found(version, refuses)  # whatever tables it has
+    if lacks := lacking(connection, Right.reader):
+        raise _unreadable(connection, address, lacks)
+    if not refuses and (lacks := lacking(connection, Right.writer)):
+        refuses = f"{_user(connection)} has no right to write it: {lacks} is missing"
     return Found(version, refuses)
 
 
-def _may(connection: PostgresConnection, address: StoreAddress, table: str, right: str) -> bool:
+def _lacks_to_begin(connection: PostgresConnection, address: StoreAddress) -> str:
+    """Which right is missing even to ask for the format; "" if none."""
     # Without the right to use a schema, nothing in it can even be named.
-    (may,) = connection.execute(
-        "SELECT CASE WHEN has_schema_privilege(to_regnamespace(?)::oid, 'USAGE')"
-        " THEN has_table_privilege(?, ?) ELSE false END",
-        (quoted(address.schema), table, right),
+    (lacks,) = connection.execute(
+        "SELECT CASE"
+        " WHEN NOT has_schema_privilege(to_regnamespace(?)::oid, 'USAGE') THEN 'USAGE on the schema'"
+        " WHEN NOT has_table_privilege('setting', 'SELECT') THEN 'SELECT on the table setting' ELSE '' END",
+        (quoted(address.schema),),
     ).fetchone()
-    return bool(may)
+    return str(lacks)
+
+
+def _unreadable(connection: PostgresConnection, address: StoreAddress, lacks: str) -> StoreError:
+    user = _user(connection)
+    return StoreError(
+        f"{user} has no right to read the store",
+        path=address.shown,
+        why=f"{lacks} is missing",
+        next_step=f"let its owner give the right: qmtl store grant reader {user}; or connect as another user",
+    )
+
+
+def _user(connection: PostgresConnection) -> str:
+    return str(connection.execute("SELECT current_user::text").fetchone()[0])
 
 
 def _foreign(address: StoreAddress, why: str) -> StoreCorruptError:

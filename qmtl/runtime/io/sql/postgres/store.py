@@ -12,6 +12,8 @@ from qmtl.runtime.io.sql.postgres.database import PostgresDatabase
 from qmtl.runtime.io.sql.postgres.failures import meaning
 from qmtl.runtime.io.sql.postgres.opening import opened
 from qmtl.runtime.io.sql.postgres.recognition import recognise
+from qmtl.runtime.io.sql.postgres.rights import Right, grant
+from qmtl.runtime.io.sql.postgres.server import ServerState, state_of
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.values import ChangeToken
 
@@ -53,6 +55,22 @@ class PostgresStore(KeptStore):
             self._address, read_only=read_only, lock_timeout_s=lock_timeout_s, has_clock=clock is None
         )
         super().__init__(database, clock or SystemClock(), retention)
+
+    def grant(self, right: Right, role: str) -> list[str]:
+        """Let a role read the store, or write it, or neither; the statements that did it.
+
+        Raises `InvalidRequestError` for a role that is unknown or owns the store, `StoreError` for a user who
+        does not own it.
+        """
+        with self._database.writing() as connection:
+            done = grant(connection, self._address.schema, right, role)
+            connection.execute("COMMIT")
+        return done
+
+    def server(self) -> ServerState:
+        """What the server is, as this user may see it."""
+        with self._database.reading() as connection:
+            return state_of(connection)
 
     def has_changed(self, token: ChangeToken) -> bool:
         """Always True: only the server knows, and `changed_since` asks it."""

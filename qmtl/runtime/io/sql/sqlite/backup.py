@@ -120,7 +120,8 @@ def _copied(store: EmbeddedStore, beside: Path, progress: Progress | None) -> It
     try:
         _copy_pages(store, unfinished / DATABASE, progress)
         (unfinished / LOCK).touch()
-        with EmbeddedStore(unfinished) as copy:
+        # Of an older format it is what the store was before it is migrated: the way back.
+        with EmbeddedStore(unfinished, read_only=True) as copy:
             found = copy.verify()
             _refuse_damage(store, found)
             info = copy.info()

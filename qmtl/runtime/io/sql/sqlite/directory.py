@@ -15,6 +15,7 @@ from qmtl.foundation.errors import QmtlError, StoreCorruptError, StoreError, Sto
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.sql.formats import older
 from qmtl.runtime.io.sql.sqlite.connections import Connections
 from qmtl.runtime.io.sql.sqlite.dialect import SqliteConnection
 from qmtl.runtime.io.sql.sqlite.failures import is_full, meaning
@@ -52,8 +53,15 @@ class StoreDirectory:
     """The directory of one store, its connections and its lock."""
 
     def __init__(
-        self, folder: Path, *, read_only: bool, lock_timeout_s: float, lost_commits_ok: bool = False
+        self,
+        folder: Path,
+        *,
+        read_only: bool,
+        lock_timeout_s: float,
+        lost_commits_ok: bool = False,
+        migrates: bool = False,
     ) -> None:
+        """migrates: let a store of an older format become one of today's, if nobody else has it open."""
         self.folder = Path(os.path.abspath(folder))
         self.read_only = read_only
         self._lock_timeout_s = lock_timeout_s
@@ -62,7 +70,8 @@ class StoreDirectory:
         self._no_room: sqlite3.Error | None = None  # why what could be written is only read
         self._making_writable = threading.Lock()
         self.shard_steps, self._store_id = SHARD_STEPS, ""
-        self._lost_commits_ok = lost_commits_ok
+        self._lost_commits_ok, self._migrates = lost_commits_ok, migrates
+        self.format_before = 0
         self._use = self._enter()
         self.lock = CommitLock(self.folder / LOCK, timeout_s=lock_timeout_s)
         self._pool = Connections(self._connect, self._closing)
@@ -87,7 +96,7 @@ class StoreDirectory:
                 )
             if not self.read_only:
                 folder.mkdir(parents=True, exist_ok=True)
-            return UseLock(folder, timeout_s=self._lock_timeout_s)
+            return UseLock(folder, alone=self._migrates, timeout_s=self._lock_timeout_s)
         except OSError as failure:
             raise unusable(folder, failure) from failure
 
@@ -122,14 +131,17 @@ class StoreDirectory:
         self._pool.close()
 
     def _settle(self) -> None:
-        """Lay out a new file, update an older one; refuse a foreign one, or one that lost commits."""
+        """Lay out a new file; refuse a foreign one, an older one, or one that lost commits."""
         with self._pool.use() as connection:
             found = recognise(connection, self.folder)
             if self._newest is not None:
                 self._refuse_loss(connection, found)
             if self.read_only and not found:
                 raise StoreError("the store is empty, and was never laid out", path=self.folder)
+            self.format_before = found
             if found < FORMAT and not self.read_only:
+                if found and not self._migrates:
+                    raise older(found, FORMAT, self.folder)
                 self._lay_out(connection)
             self.shard_steps, self._store_id = shard_steps(connection), store_id(connection)
         if found and self._newest is None and not self.read_only:
@@ -368,7 +380,7 @@ class StoreDirectory:
             next_step="free so much and repeat; what was compacted stays, and nothing is lost",
         )
 
-    def shrink(self) -> None:
+    def shrink(self) -> str:
         """Give unused pages back to the file system, and cut the log to nothing if nobody reads it."""
         free = PAGES_AT_ONCE
         while free >= PAGES_AT_ONCE:
@@ -378,6 +390,7 @@ class StoreDirectory:
                 (free,) = connection.execute("PRAGMA freelist_count").fetchone()
         with self.translated(), self._pool.use() as connection, self.lock.acquired():
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return ""
 
     def close(self) -> None:
         """Close all connections. The store cannot be used afterwards; a second call does nothing."""

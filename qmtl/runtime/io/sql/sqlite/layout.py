@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from qmtl.foundation.errors import StoreCorruptError
 from qmtl.runtime.io.sql.dialect import ALL_VERSIONS, COUNTS, LIVE
+from qmtl.runtime.io.sql.formats import Steps, steps_after
 from qmtl.runtime.io.sql.sqlite.dialect import SQLITE
 from qmtl.runtime.io.sql.sqlite.proofs import PROOFS_OF_4, proven_again, proven_first, views_of_4
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
@@ -200,7 +201,7 @@ CREATE TABLE accepted (
 
 # What each format added to the one before it.
 # Format 6 has the tables of format 5: its chunks are pages, which code of format 5 would take for damage.
-_ADDED = {2: _SINCE_2, 3: _SINCE_3, 4: _SINCE_4, 5: _SINCE_5, 7: _SINCE_7}
+STEPS: Steps = {2: _SINCE_2, 3: _SINCE_3, 4: _SINCE_4, 5: _SINCE_5, 7: _SINCE_7}
 
 
 def format_of(connection: sqlite3.Connection) -> int:
@@ -211,7 +212,7 @@ def format_of(connection: sqlite3.Connection) -> int:
 def bring_up_to_date(connection: sqlite3.Connection) -> None:
     """Make a store of an older format one of today's; all at once, or not at all."""
     found = format_of(connection)
-    added = "".join(tables for since, tables in _ADDED.items() if since > found)
+    added = "".join(steps_after(found, STEPS))
     named = _named_now() if found < _NAMED_SINCE else ""
     connection.executescript(f"BEGIN IMMEDIATE; PRAGMA user_version = {FORMAT}; {added} {named} COMMIT;")
 
@@ -282,5 +283,5 @@ def create(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.executescript(
         f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
-        f"{_TABLES} {''.join(_ADDED.values())} {_named_now()} COMMIT;"
+        f"{_TABLES} {''.join(STEPS.values())} {_named_now()} COMMIT;"
     )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from qmtl.foundation.errors import StoreCorruptError, StoreError
 from qmtl.foundation.words import counted
+from qmtl.runtime.io.sql.formats import refuse_newer
 from qmtl.runtime.io.sql.sqlite.layout import APPLICATION_ID, DATABASE, FORMAT, LOCK, LOG, format_of
 from qmtl.runtime.io.sql.sqlite.locks import newest_commit
 
@@ -114,11 +115,5 @@ def recognise(connection: sqlite3.Connection, folder: Path) -> int:
             why=f"its SQLite application id is {application:#x}, not {APPLICATION_ID:#x}",
             next_step="name another directory for the store",
         )
-    if version > FORMAT:
-        raise StoreError(
-            f"the store has format {version}; this qmtl reads formats up to {FORMAT}",
-            path=folder,
-            why="a newer qmtl has written it",
-            next_step="pip install --upgrade qmtl",
-        )
+    refuse_newer(version, FORMAT, folder)
     return version

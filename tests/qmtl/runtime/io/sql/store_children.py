@@ -10,10 +10,14 @@ from __future__ import annotations
 import os
 import random
 import resource
+import socket
+import sqlite3
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +28,13 @@ from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.runtime.io.sql import copied_tables, packed_copies, plans, rewrite_plan, transaction
+from qmtl.runtime.io.sql.sqlite import layout
 from qmtl.runtime.io.sql.sqlite.backup import backup
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.sdk.store_copy import copy_store
+from qmtl.runtime.sdk.store_migration import migrate_store
 from qmtl.runtime.testing.store_model import SERIES, STEP, make_frame
 from qmtl.runtime.testing.store_suites.bars import minutes, some_bars
 
@@ -40,6 +46,16 @@ PAGES = 12
 PAGE = 600
 # Of a copy that is to be killed.
 ROWS_AT_ONCE, ENTRIES = 40, 4
+# Of a migration: what a format 7 might have added to stores on PostgreSQL; and what does not end.
+STEP_7 = (
+    "CREATE TABLE kept_flags (series bigint NOT NULL, stretch bigint NOT NULL, rules bytea NOT NULL,"
+    ' start bigint NOT NULL, "end" bigint NOT NULL, reach_start bigint NOT NULL, reach_end bigint NOT NULL,'
+    " flags bytea NOT NULL, crc integer, PRIMARY KEY (series, stretch, rules))"
+)
+FOR_EVER = (
+    "CREATE TEMP TABLE numbers AS WITH RECURSIVE number (n) AS"
+    " (SELECT 1 UNION ALL SELECT n + 1 FROM number) SELECT count(*) FROM number;"
+)
 
 
 def say(text: str) -> None:
@@ -271,6 +287,59 @@ def hold_open(folder: str) -> None:
             time.sleep(0.01)
 
 
+def migrate(place: str) -> None:
+    done = migrate_store(place)
+    say(f"{done.before} {done.after}")
+
+
+def migrate_for_ever(place: str) -> None:
+    """Do the steps of a migration, and never come to its end."""
+    if place.startswith("postgresql:"):
+        from qmtl.runtime.io.sql.postgres import layout as tables
+
+        tables.STEPS = {7: f"{STEP_7}; SELECT pg_sleep(600)"}
+    else:
+        layout.STEPS = {**layout.STEPS, 8: FOR_EVER}
+    say("ready")
+    threading.Thread(target=say_when_in_the_middle, args=(place,), daemon=True).start()
+    migrate_store(place)
+
+
+def say_when_in_the_middle(place: str) -> None:
+    """Of a migration: look from outside."""
+    while not (is_asleep if place.startswith("postgresql:") else is_locked)(place):
+        time.sleep(0.02)
+    say("in the middle")
+
+
+def is_asleep(url: str) -> bool:
+    import psycopg
+
+    with psycopg.connect(url.partition("?")[0]) as connection:
+        found = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND application_name = %s",
+            (f"qmtl {socket.gethostname()}:{os.getpid()}",),
+        ).fetchone()
+        return found == (1,)
+
+
+def is_locked(folder: str) -> bool:
+    with closing(sqlite3.connect(Path(folder, layout.DATABASE), timeout=0)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        return False
+
+
+def migrate_from_6(place: str) -> None:
+    """A server's store of the format before the first one: by a step that the tests have made up."""
+    from qmtl.runtime.io.sql.postgres import layout as tables
+
+    tables.STEPS = {7: STEP_7}
+    migrate(place)
+
+
 TASKS: dict[str, Callable[..., None]] = {
     task.__name__: task
     for task in (
@@ -288,6 +357,9 @@ TASKS: dict[str, Callable[..., None]] = {
         copy_on_a_full_disk,
         compact_on_a_full_disk,
         hold_open,
+        migrate,
+        migrate_for_ever,
+        migrate_from_6,
     )
 }
 

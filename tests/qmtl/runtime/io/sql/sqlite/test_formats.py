@@ -1,4 +1,4 @@
-"""Stores of every earlier format are read as they are, and brought up to date when opened for writing.
+"""Stores of every earlier format are read as they are, and written once they were migrated.
 
 `formats/format_N.sqlite.gz` are the files of stores that the code of each format made: 600 rows in a chunk,
 four single ones (one of them over a row of the chunk), coverage records, facts, quarantine, a report; a pin
@@ -9,17 +9,23 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pytest
 from polars.testing import assert_frame_equal
 
-from qmtl.foundation.errors import StoreError
+from qmtl.foundation.errors import InvalidRequestError, StoreError, StoreLockedError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage
+from qmtl.runtime.io.sql.formats import Migration
+from qmtl.runtime.io.sql.sqlite.backup import backup, restore
+from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.sql.sqlite.layout import DATABASE, FORMAT, LOCK
 from qmtl.runtime.io.store.values import CoverageRecord, Write
+from qmtl.runtime.sdk.provider import SeamlessDataProvider
+from qmtl.runtime.sdk.store_migration import migrate_store
 from qmtl.runtime.testing.store_suites.bars import STEP, minutes, some_bars
 
 SERIES = SeriesId.parse("ohlcv:old:BTC/USDT:1m")
@@ -82,10 +88,68 @@ def test_an_older_store_is_read_as_it_is(found: tuple[int, Path]) -> None:
     assert (place / DATABASE).read_bytes() == before
 
 
-def test_an_older_store_is_brought_up_to_date_when_it_is_opened_for_writing(found: tuple[int, Path]) -> None:
+def test_an_older_store_is_not_written(found: tuple[int, Path]) -> None:
+    format, place = found
+    before = (place / DATABASE).read_bytes()
+    with pytest.raises(StoreError, match=f"has format {format}, and this qmtl writes format {FORMAT}") as old:
+        EmbeddedStore(place)
+    assert f"qmtl --store '{place}' store migrate" in str(old.value)
+    with pytest.raises(StoreError, match="this qmtl writes format"):
+        SeamlessDataProvider(place)
+    assert (place / DATABASE).read_bytes() == before
+
+
+def test_the_way_back_is_a_backup(found: tuple[int, Path], tmp_path: Path) -> None:
+    format, place = found
+    with EmbeddedStore(place, read_only=True) as store:
+        backup(store, tmp_path / "saved")
+    migrate_store(place)
+    restore(tmp_path / "saved", place, replace=True)
+    with EmbeddedStore(place, read_only=True) as store:
+        assert store.info().format == format
+        check(store, format)
+    assert migrate_store(place).after == FORMAT
+
+
+def test_nobody_migrates_what_others_use(found: tuple[int, Path]) -> None:
+    format, place = found
+    with EmbeddedStore(place, read_only=True) as store:
+        with pytest.raises(StoreLockedError, match="the store is in use"):
+            StoreDirectory(place, read_only=False, lock_timeout_s=0.0, migrates=True)
+        assert store.info().format == format
+
+
+@pytest.mark.process
+def test_a_migration_that_is_killed_leaves_the_older_store(children: Any, found: tuple[int, Path]) -> None:
+    format, place = found
+    children.run_and_kill(("migrate_for_ever", place), lines=1, after_s=0.05)
+    with EmbeddedStore(place, read_only=True) as store:
+        assert store.info().format == format
+        check(store, format)
+    assert migrate_store(place) == Migration(str(place), format, FORMAT)
+
+
+@pytest.mark.process
+def test_two_migrate_at_once(children: Any, found: tuple[int, Path]) -> None:
+    format, place = found
+    said = children.run(("migrate", place), ("migrate", place))
+    assert sorted(said) == [f"{format} {FORMAT}", f"{FORMAT} {FORMAT}"]
+    with EmbeddedStore(place, read_only=True) as store:
+        check(store, format)
+
+
+def test_no_store_is_migrated(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="no store to migrate"):
+        migrate_store(tmp_path / "nothing")
+    EmbeddedStore(tmp_path / "new").close()
+    assert migrate_store(tmp_path / "new") == Migration(str(tmp_path / "new"), FORMAT, FORMAT)
+
+
+def test_a_migrated_store_is_one_of_today(found: tuple[int, Path]) -> None:
     format, place = found
     with EmbeddedStore(place, read_only=True) as store:
         named = store.store_id if format >= 5 else None
+    assert migrate_store(place) == Migration(str(place), format, FORMAT)
     with EmbeddedStore(place) as store:
         assert named in (None, store.store_id)
         assert store.info().format == FORMAT
