@@ -33,6 +33,13 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/flags_check",
         }
     ),
+    "foundation/test_settings.py": frozenset(
+        {
+            "foundation/model_errors",
+            "foundation/sections",
+            "foundation/vendor_settings",
+        }
+    ),
     "foundation/schema/compatibility/avro/test_deviations.py": frozenset(
         {
             "foundation/schema/compatibility/avro/reading",
