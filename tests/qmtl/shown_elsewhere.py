@@ -33,6 +33,14 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/flags_check",
         }
     ),
+    "runtime/sdk/test_from_world.py": frozenset({"runtime/worlds/policies"}),
+    "runtime/worlds/test_loading.py": frozenset(
+        {
+            "runtime/worlds/definition",
+            "runtime/worlds/parts",
+            "runtime/worlds/world",
+        }
+    ),
     "foundation/test_settings.py": frozenset(
         {
             "foundation/model_errors",

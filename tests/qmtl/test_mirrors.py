@@ -30,6 +30,7 @@ ROOMS = (
     "runtime/io/store",
     "runtime/planning",
     "runtime/sdk",
+    "runtime/worlds",
     "services/http",
     "services/registry",
     "services/registry/routes",
