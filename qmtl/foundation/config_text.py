@@ -1,4 +1,4 @@
-"""The values of a YAML file, and the line on which each of them stands."""
+"""The values of a YAML file, and the line and column at which each of them stands."""
 
 from __future__ import annotations
 
@@ -18,8 +18,18 @@ Keys = tuple[str | int, ...]
 MOST_VALUES = 100_000
 
 
+class Mark(NamedTuple):
+    """A position in a text; both count from 1."""
+
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.line}:{self.column}"
+
+
 class Place(NamedTuple):
-    """Where a value was written: keys that lead to it, and the file and line, or the variable."""
+    """Where a value was written: keys that lead to it, and the file, line and column, or the variable."""
 
     keys: Keys
     written: str
@@ -39,7 +49,7 @@ class ConfigText:
 
     data: dict[str, Any]
     path: Path | None = None
-    _lines: dict[Keys, int] = field(default_factory=dict)
+    _marks: dict[Keys, Mark] = field(default_factory=dict)
     _variables: dict[Keys, str] = field(default_factory=dict)
 
     @classmethod
@@ -47,15 +57,18 @@ class ConfigText:
         return cls({})
 
     @classmethod
-    def read(cls, path: Path) -> ConfigText:
-        """The values of a file. Raises `SettingsError` if it cannot be read, or is not YAML of a mapping."""
-        data, lines = yaml_of(path)
+    def read(cls, path: Path, example: str = "seamless") -> ConfigText:
+        """The values of a file. Raises `SettingsError` if it cannot be read, or is not YAML of a mapping.
+
+        example: a section that such files have, for errors.
+        """
+        data, marks = yaml_of(path, example)
         if data is None:
             data = {}
         if not isinstance(data, dict):
-            raise SettingsError(f"{path}:1: settings are sections with keys, such as `seamless:`")
+            raise SettingsError(f"{path}:1:1: it holds no sections with keys, such as `{example}:`")
         # A section whose keys are all commented out is empty, not null.
-        return cls({key: {} if value is None else value for key, value in data.items()}, path, lines)
+        return cls({key: {} if value is None else value for key, value in data.items()}, path, marks)
 
     def overridden(self, keys: tuple[str, str], text: str, by: str, *, literal: bool = False) -> ConfigText:
         """With `section.key` as the variable `by` says, its value read as YAML, or literally."""
@@ -65,8 +78,8 @@ class ConfigText:
         if not isinstance(current, dict):
             return self  # the section is no mapping, which is reported later
         data = {**self.data, section: {**current, key: value}}
-        lines = {at: line for at, line in self._lines.items() if at[: len(keys)] != keys}
-        return ConfigText(data, self.path, lines, {**self._variables, keys: by})
+        marks = {at: mark for at, mark in self._marks.items() if at[: len(keys)] != keys}
+        return ConfigText(data, self.path, marks, {**self._variables, keys: by})
 
     def is_from_variable(self, keys: Keys) -> bool:
         return keys in self._variables
@@ -85,13 +98,13 @@ class ConfigText:
         for cut in range(len(whole), -1, -1):
             if whole[:cut] in self._variables:
                 return Place(whole, self._variables[whole[:cut]])
-            if whole[:cut] in self._lines:
-                return Place(whole, f"{self.path}:{self._lines[whole[:cut]]}")
+            if whole[:cut] in self._marks:
+                return Place(whole, f"{self.path}:{self._marks[whole[:cut]]}")
         return Place(whole, str(self.path or "settings"))
 
 
-def yaml_of(path: Path) -> tuple[Any, dict[Keys, int]]:
-    """The value of a YAML file, and the line of each key. Raises `SettingsError` if it cannot be read."""
+def yaml_of(path: Path, example: str = "seamless") -> tuple[Any, dict[Keys, Mark]]:
+    """The value of a YAML file, and the place of each key. Raises `SettingsError` if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -100,29 +113,30 @@ def yaml_of(path: Path) -> tuple[Any, dict[Keys, int]]:
             why=str(error),
             next_step="check the path, and that it is UTF-8 text",
         ) from error
-    return _parsed(text, str(path))
+    return _parsed(text, str(path), example)
 
 
-def _parsed(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
+def _parsed(text: str, name: str, example: str = "seamless") -> tuple[Any, dict[Keys, Mark]]:
     import yaml  # needed only where there is something to read
 
     try:
         loader = yaml.SafeLoader(text)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
+        column = error.position - text.rfind("\n", 0, error.position)
         raise SettingsError(
-            f"{name}:{line}: this is not YAML",
+            f"{name}:{line}:{column}: this is not YAML",
             why=f"it holds the control character #x{ord(text[error.position]):02x}",
         ) from error
     try:
         node = loader.get_single_node()
         if node is None:
             return None, {}
-        lines = dict(_bounded(_lines_of(node, (), name), name))
-        return loader.construct_document(node), lines
+        marks = dict(_bounded(_marks_of(node, (), name), name))
+        return loader.construct_document(node), marks
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        where = name if mark is None else f"{name}:{mark.line + 1}"
+        where = name if mark is None else f"{name}:{_mark(mark)}"
         raise SettingsError(f"{where}: this is not YAML", why=error.problem) from error
     except yaml.YAMLError as error:
         raise SettingsError(f"{name}: this is not YAML", why=str(error)) from error
@@ -130,7 +144,7 @@ def _parsed(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
         raise SettingsError(
             f"{name}: this is not YAML of sections and keys",
             why="an anchor holds itself" if isinstance(error, RecursionError) else "a key is no text",
-            next_step="write sections with keys, such as `seamless:`",
+            next_step=f"write sections with keys, such as `{example}:`",
         ) from error
     except SettingsError:  # which is a ValueError, too
         raise
@@ -144,31 +158,35 @@ def _parsed(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
         loader.dispose()
 
 
-def _bounded(lines: Iterable[tuple[Keys, int]], name: str) -> Iterable[tuple[Keys, int]]:
+def _bounded(marks: Iterable[tuple[Keys, Mark]], name: str) -> Iterable[tuple[Keys, Mark]]:
     """Raise `SettingsError` before aliases of aliases have grown without end."""
-    for number, line in enumerate(lines):
+    for number, mark in enumerate(marks):
         if number == MOST_VALUES:
             raise SettingsError(
                 f"{name}: it holds more than {MOST_VALUES:,} values",
                 why="aliases (*name) are counted wherever they stand",
                 next_step="write settings without aliases of aliases",
             )
-        yield line
+        yield mark
 
 
-def _lines_of(node: yaml.Node, keys: Keys, name: str) -> Iterable[tuple[Keys, int]]:
+def _marks_of(node: yaml.Node, keys: Keys, name: str) -> Iterable[tuple[Keys, Mark]]:
     import yaml
 
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
-            line = key.start_mark.line + 1
+            mark = _mark(key.start_mark)
             if key.value in seen:
-                raise SettingsError(f"{name}:{line}: the key {key.value!r} is given twice")
+                raise SettingsError(f"{name}:{mark}: the key {key.value!r} is given twice")
             seen.add(key.value)
-            yield (*keys, key.value), line
-            yield from _lines_of(value, (*keys, key.value), name)
+            yield (*keys, key.value), mark
+            yield from _marks_of(value, (*keys, key.value), name)
     elif isinstance(node, yaml.SequenceNode):
         for i, value in enumerate(node.value):
-            yield (*keys, i), value.start_mark.line + 1
-            yield from _lines_of(value, (*keys, i), name)
+            yield (*keys, i), _mark(value.start_mark)
+            yield from _marks_of(value, (*keys, i), name)
+
+
+def _mark(mark: yaml.Mark) -> Mark:
+    return Mark(mark.line + 1, mark.column + 1)

@@ -1,21 +1,19 @@
-"""qmtl.yml and QMTL_ variables as one frozen value; a mistake is reported with file, line and nearest key."""
+"""qmtl.yml and QMTL_ variables as one frozen value; a mistake is reported with place and nearest key."""
 
 from __future__ import annotations
 
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
@@ -24,15 +22,18 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 
 from qmtl.foundation.config_text import ConfigText, Place
-from qmtl.foundation.errors import InvalidRequestError, SettingsError
 from qmtl.foundation.facts import Anchor, SeriesFacts
-from qmtl.foundation.local_paths import folder_path, is_address, names_server
+from qmtl.foundation.local_paths import folder_path, names_server
+from qmtl.foundation.model_errors import fields_of, model_error
+from qmtl.foundation.sections import Seconds, Section, Text, text_of
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.foundation.store_address import StoreAddress
-from qmtl.foundation.times import to_seconds
+from qmtl.foundation.vendor_settings import CcxtSettings as CcxtSettings
+from qmtl.foundation.vendor_settings import FilesSettings as FilesSettings
+from qmtl.foundation.vendor_settings import PythonSettings as PythonSettings
+from qmtl.foundation.vendor_settings import VendorSettings, with_paths_of
 
 DEFAULT_FILE = "qmtl.yml"
 PREFIX = "QMTL_"
@@ -65,21 +66,12 @@ def _bytes(value: object) -> object:
     return value
 
 
-def _seconds(value: object) -> object:
-    return None if value is None else to_seconds(value)
-
-
 def _sla(value: object) -> object:
     return SLAPolicy.from_mapping(value) if isinstance(value, Mapping) else value
 
 
-def _text(value: object) -> object:
-    # YAML reads a folder called 2024 as a number; here it is a text.
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 def _folder(value: object) -> object:
-    text = _text(value)
+    text = text_of(value)
     return folder_path(text, "a store") if isinstance(text, str) else text
 
 
@@ -91,8 +83,6 @@ def _url(value: str | None) -> str | None:
 
 
 ByteSize = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 Folder = Annotated[Path, BeforeValidator(_folder), AfterValidator(Path.expanduser)]
 
 
@@ -108,12 +98,7 @@ else:
     StorePlace = Annotated[Folder, WrapValidator(_server_or)]
 
 
-class _Section(BaseModel):
-    # What checks values is built when there are values: most calls of `qmtl` have neither file nor variable.
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
-
-
-class SeriesSettings(_Section):
+class SeriesSettings(Section):
     """Facts declared of the series whose node id matches the shell pattern `match`."""
 
     match: Text
@@ -127,87 +112,13 @@ class SeriesSettings(_Section):
         return SeriesFacts(self.calendar, self.anchor, self.allow_nonpositive, self.has_volume)
 
 
-class CcxtSettings(_Section):
-    """An exchange that the ccxt library knows. `urls`: ccxt's api names to URLs, or one URL for all."""
-
-    match: Text
-    kind: Literal["ccxt"]
-    exchange: Text
-    urls: Text | dict[str, str] = {}
-
-
-class FilesSettings(_Section):
-    """Files of bars. `path` may hold {venue}, {symbol} and {timeframe}; the rest says how to read them."""
-
-    match: Text
-    kind: Literal["files"]
-    path: Text
-    columns: Text | dict[str, str | None] | tuple[str, ...] | None = None
-    date: Text | None = None
-    time: Text | None = None
-    ts_format: Text | None = None
-    tz: Text | None = None
-    unit: Literal["s", "ms", "us", "ns", "excel"] | None = None
-    label: Literal["open", "close", "session"] = "open"
-    scale: Text | dict[str, float] | None = None
-    decimal: Text | None = None
-    thousands: Text | None = None
-    null: Text | tuple[str, ...] | None = None
-    where: Text | dict[str, Text] | tuple[str, ...] | None = None
-    encoding: Text | None = None
-    skip_head: Annotated[int, Field(ge=0)] = 0
-    skip_foot: Annotated[int, Field(ge=0)] = 0
-    separator: Text | None = None
-    table: Text | None = None
-    holes: Literal["unknown", "no_trade"] = "unknown"
-
-    @property
-    def reading(self) -> dict[str, Any]:
-        """What was set beside the path, as the files vendor takes it."""
-        return {
-            name: getattr(self, name)
-            for name in type(self).model_fields
-            if name in self.model_fields_set and name not in ("match", "kind", "path")
-        }
-
-
-class PythonSettings(_Section):
-    """One's own vendor. `object`: `package.module:name`, or an entry point of `qmtl.vendors`.
-
-    options: what the class or function of that name is called with. The folder of the settings file is
-    searched for modules, after all others.
-    """
-
-    match: Text
-    kind: Literal["python"]
-    object: Text
-    options: dict[str, Any] = {}
-    _folder: Path | None = PrivateAttr(default=None)
-
-    @property
-    def folder(self) -> Path | None:
-        """The folder of the file that holds this entry; None for one from a variable."""
-        return self._folder
-
-    def with_folder(self, folder: Path) -> PythonSettings:
-        """The same entry, of a file in `folder`."""
-        entry = self.model_copy()
-        entry._folder = folder
-        return entry
-
-
-VendorSettings: TypeAlias = Annotated[
-    CcxtSettings | FilesSettings | PythonSettings, Field(discriminator="kind")
-]
-
-
 def _default_store() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("qmtl", appauthor=False)
 
 
-class SeamlessSettings(_Section):
+class SeamlessSettings(Section):
     """The section `seamless`.
 
     store: the folder of the store, or its address on a server, such as postgresql://user@host/database. `~`
@@ -242,7 +153,7 @@ class SeamlessSettings(_Section):
         return self
 
 
-class ConnectorsSettings(_Section):
+class ConnectorsSettings(Section):
     """The section `connectors`: services beside this process, by URL. None is a service that is not used.
 
     user and password (HTTP Basic), or a token (bearer), are what a service knows one by; never shown.
@@ -274,13 +185,13 @@ class ConnectorsSettings(_Section):
         return self
 
 
-class SchemaSettings(_Section):
+class SchemaSettings(Section):
     """The section `schema`. validation_mode: what a row that breaks its schema does, where no record says."""
 
     validation_mode: Literal["canary", "strict"] = "canary"
 
 
-class Settings(_Section):
+class Settings(Section):
     """All settings."""
 
     seamless: SeamlessSettings = Field(default_factory=SeamlessSettings.model_construct)
@@ -302,7 +213,7 @@ class Settings(_Section):
         try:
             settings = cls.model_validate(values.data) if values.data else cls.model_construct()
         except ValidationError as error:
-            raise _settings_error(error, values) from None
+            raise model_error(error, values, cls) from None
         settings._text = values
         return settings if text.path is None else _resolve_paths(settings, values, text.path.parent)
 
@@ -320,8 +231,8 @@ def _with_variables(text: ConfigText, env: Mapping[str, str]) -> ConfigText:
     """The file's values, overridden by those of variables."""
     known = {
         _VARIABLES.get((section, key), f"{PREFIX}{section}_{key}".upper()): (section, key)
-        for section, field in _fields(Settings).items()
-        for key in _fields(field.annotation)
+        for section, field in fields_of(Settings).items()
+        for key in fields_of(field.annotation)
     }
     for name in sorted(env):
         if not name.startswith(PREFIX) or name.startswith(_TEST_PREFIX):
@@ -335,59 +246,6 @@ def _with_variables(text: ConfigText, env: Mapping[str, str]) -> ConfigText:
     return text
 
 
-def _settings_error(error: ValidationError, text: ConfigText) -> SettingsError:
-    """The first problem that pydantic found, in our words; a mistyped key comes before a missing one."""
-    problems = error.errors(include_url=False)
-    problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
-    place = text.place(problem["loc"])
-    key = place.key
-    cause = problem.get("ctx", {}).get("error")
-    if problem["type"] == "extra_forbidden":
-        *parents, last = place.keys
-        near = get_close_matches(str(last), _keys_at(parents, text), n=1)
-        known = ", ".join(_keys_at(parents, text))
-        return SettingsError(
-            f"{place}: the key {key!r} is not known",
-            next_step=f"did you mean {near[0]!r}?" if near else f"known here are {known}",
-        )
-    if problem["type"] == "missing":
-        return SettingsError(f"{place}: {key!r} needs {problem['loc'][-1]!r}", next_step="add that key")
-    if isinstance(cause, InvalidRequestError):
-        return SettingsError(f"{place}: {key!r}: {cause.what}", why=cause.why, next_step=cause.next_step)
-    why = str(cause) if cause is not None else problem["msg"]
-    return SettingsError(f"{place}: the value of {key!r} cannot be used", why=why)
-
-
-def _keys_at(parents: Iterable[str | int], text: ConfigText) -> list[str]:
-    """The keys that are known at a place of the file."""
-    model: Any = Settings
-    data: Any = text.data
-    for step in parents:
-        data = data[step]
-        if isinstance(step, str):
-            model = _fields(model)[step].annotation
-        else:
-            models = _models_in(model)
-            kind = data.get("kind") if isinstance(data, Mapping) else None
-            model = next(
-                (m for m in models if kind and kind in get_args(m.model_fields["kind"].annotation)), models[0]
-            )
-    return list(_fields(model))
-
-
-def _models_in(annotation: Any) -> list[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
-
-
-def _fields(annotation: Any) -> dict[str, FieldInfo]:
-    """The fields of a section, by the keys that a file has for them."""
-    models = _models_in(annotation)
-    found = models[0].model_fields if models else {}
-    return {field.alias or name: field for name, field in found.items()}
-
-
 def _resolve_paths(settings: Settings, text: ConfigText, folder: Path) -> Settings:
     """Relative paths of the file start at its folder; those of variables where the process runs."""
     seamless = settings.seamless
@@ -396,14 +254,6 @@ def _resolve_paths(settings: Settings, text: ConfigText, folder: Path) -> Settin
         store = folder / store
     vendors = seamless.vendors
     if not text.is_from_variable(("seamless", "vendors")):
-        vendors = tuple(_resolve_vendor_path(one, folder) for one in vendors)
+        vendors = tuple(with_paths_of(one, folder) for one in vendors)
     seamless = seamless.model_copy(update={"store": store, "vendors": vendors})
     return settings.model_copy(update={"seamless": seamless})
-
-
-def _resolve_vendor_path(entry: VendorSettings, folder: Path) -> VendorSettings:
-    if isinstance(entry, PythonSettings):
-        return entry.with_folder(folder)
-    if isinstance(entry, FilesSettings) and not is_address(entry.path):
-        return entry.model_copy(update={"path": str(folder / Path(entry.path).expanduser())})
-    return entry

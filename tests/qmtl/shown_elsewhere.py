@@ -52,6 +52,22 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/flags_check",
         }
     ),
+    "interfaces/cli/test_world.py": frozenset({"interfaces/cli/presets", "interfaces/cli/world_showing"}),
+    "runtime/sdk/test_from_world.py": frozenset({"runtime/worlds/policies"}),
+    "runtime/worlds/test_loading.py": frozenset(
+        {
+            "runtime/worlds/definition",
+            "runtime/worlds/parts",
+            "runtime/worlds/world",
+        }
+    ),
+    "foundation/test_settings.py": frozenset(
+        {
+            "foundation/model_errors",
+            "foundation/sections",
+            "foundation/vendor_settings",
+        }
+    ),
     "foundation/schema/compatibility/avro/test_deviations.py": frozenset(
         {
             "foundation/schema/compatibility/avro/reading",

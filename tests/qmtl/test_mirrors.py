@@ -31,6 +31,7 @@ ROOMS = (
     "runtime/planning",
     "runtime/replay",
     "runtime/sdk",
+    "runtime/worlds",
     "services/http",
     "services/registry",
     "services/registry/routes",

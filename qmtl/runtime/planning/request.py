@@ -15,6 +15,10 @@ from qmtl.foundation.times import iso
 
 Fill = Literal["flat", "null"]
 
+# What warnings and errors of conformance do to an answer: they raise, they stand in its receipt as
+# violations, or they are in its report alone.
+OnFindings = Literal["raise", "report", "observe"]
+
 
 class Tier(StrEnum):
     """Where an answer is sought, in this order."""
@@ -70,7 +74,8 @@ class Request(NamedTuple):
     """One question: the bars of a series that open within the aligned `span`.
 
     `opened_at` is when it was asked (ns). Bars that close after it are no holes: `closed` is the part of
-    the span whose bars had closed by then.
+    the span whose bars had closed by then. `partial_ok`: whether holes are answered.
+    `on_findings`: None raises, unless `partial_ok`.
     """
 
     series: SeriesId
@@ -81,10 +86,16 @@ class Request(NamedTuple):
     sla: SLAPolicy | None = None
     partial_ok: bool = False
     as_of: int | None = None
+    on_findings: OnFindings | None = None
 
     @property
     def tiers(self) -> tuple[Tier, ...]:
         return self.strategy.tiers if self.as_of is None else AS_OF_TIERS
+
+    @property
+    def findings(self) -> OnFindings:
+        """What warnings and errors of conformance do."""
+        return self.on_findings or ("report" if self.partial_ok else "raise")
 
     @property
     def holes_raise(self) -> bool:
@@ -112,6 +123,7 @@ def request_of(
     sla: SLAPolicy | None,
     partial_ok: bool,
     as_of: int | None,
+    on_findings: OnFindings | None = None,
 ) -> Request:
     """The request for the bars that open within `[first, last)` (ns), made at `now` (ns).
 
@@ -134,4 +146,4 @@ def request_of(
     closed = span
     if last_closed < span.end:
         closed = Span(span.start, max(span.start, last_closed))
-    return Request(series, span, closed, strategy, now, sla, partial_ok, as_of)
+    return Request(series, span, closed, strategy, now, sla, partial_ok, as_of, on_findings)

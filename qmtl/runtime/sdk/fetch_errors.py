@@ -101,9 +101,11 @@ def faults_of(
             schema_error, binding, check, evaluated.frame, series=request.series, span=request.span
         )
         faults.append(Fault(broken().what, True, broken))
-    if found:
+    if found and request.findings != "observe":
         text = describe_found(found)
-        faults.append(Fault(text, strict, lambda: conformance_error(text, request, asked.report())))
+        faults.append(
+            Fault(text, request.findings == "raise", lambda: conformance_error(text, request, asked.report()))
+        )
     return faults
 
 

@@ -19,7 +19,15 @@ from qmtl.runtime.ingest.backfill_result import BackfillResult, OnProgress
 from qmtl.runtime.io.coverage_scan import scan_coverage
 from qmtl.runtime.io.vendors.base import Vendor
 from qmtl.runtime.planning.fetch_state import Finish, initial_state
-from qmtl.runtime.planning.request import FILL_STORE, Fill, Request, Tier, request_of, strategy_named
+from qmtl.runtime.planning.request import (
+    FILL_STORE,
+    Fill,
+    OnFindings,
+    Request,
+    Tier,
+    request_of,
+    strategy_named,
+)
 from qmtl.runtime.sdk.fetch_context import FetchContext
 from qmtl.runtime.sdk.options import FetchOptions, check_fill, check_policy
 from qmtl.runtime.sdk.results import FetchResult, Pending
@@ -133,8 +141,9 @@ class Fetcher:
             now=parts.clock.now(),
             strategy=strategy_named(strategy),
             sla=sla or profile.sla,
-            partial_ok=self.is_partial(partial_ok),
+            partial_ok=self.is_partial(partial_ok if partial_ok is not None else profile.partial_ok),
             as_of=point,
+            on_findings=_on_findings(profile, partial_ok),
         )
         return request, profile
 
@@ -291,6 +300,13 @@ class Fetcher:
                 "no vendor serves this series", series=profile.series, why=why, next_step=next_step
             )
         return profile.vendor
+
+
+def _on_findings(profile: SeriesProfile, partial_ok: bool | None) -> OnFindings | None:
+    """What findings do by the profile; a caller who welcomes partial answers is never raised at."""
+    if partial_ok and profile.on_findings == "raise":
+        return "report"
+    return profile.on_findings
 
 
 def series_of(series: str | SeriesId) -> SeriesId:

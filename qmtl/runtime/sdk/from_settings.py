@@ -8,7 +8,8 @@ from os import PathLike
 from typing import Any
 
 from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError, SettingsError
-from qmtl.foundation.settings import Settings, VendorSettings
+from qmtl.foundation.settings import Settings
+from qmtl.foundation.vendor_settings import SourceSettings
 from qmtl.runtime.ingest.settlement import SettlementPolicy
 from qmtl.runtime.io.vendors.base import Vendor
 from qmtl.runtime.sdk.lazy_vendor import LazyVendor
@@ -65,13 +66,13 @@ def vendor_at(settings: Settings, number: int) -> Vendor:
 _MAIN_KEY = {"ccxt": "exchange", "files": "path", "python": "object"}
 
 
-def vendor_name(settings: VendorSettings) -> str:
+def vendor_name(settings: SourceSettings) -> str:
     """What the vendor of an entry calls itself, before it is made."""
     return f"{settings.kind}:{getattr(settings, _MAIN_KEY[settings.kind])}"
 
 
-def vendor(settings: VendorSettings) -> Vendor:
-    """The vendor that an entry of `seamless.vendors` describes."""
+def vendor(settings: SourceSettings) -> Vendor:
+    """The vendor that an entry of `seamless.vendors`, or a preset, describes."""
     if settings.kind == "ccxt":
         from qmtl.runtime.io.vendors.ccxt import CcxtVendor
 

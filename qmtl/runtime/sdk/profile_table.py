@@ -5,7 +5,7 @@ Whatever settles one of these (a parameter of the provider, an entry of qmtl.yml
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import NamedTuple, TypeVar
@@ -16,6 +16,7 @@ from qmtl.foundation.facts import NOTHING_DECLARED, OwnCalendar, SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.runtime.io.vendors.base import LiveFeed, Vendor
+from qmtl.runtime.planning.request import OnFindings
 from qmtl.runtime.sdk.lazy_vendor import LazyVendor
 from qmtl.runtime.sdk.sources import CcxtByVenue, Unserved, name_of, unserved_by
 
@@ -27,12 +28,16 @@ class ProfileRow(NamedTuple):
     """What holds for every series whose node id matches; None leaves a column to the rows below.
 
     match: a shell pattern of node ids (`ohlcv:binance:*`).
+    members: of these, only the node ids that are among them; None is all.
     place: where the row was written, for errors (`calendars=`, `seamless.series`).
     facts: what is declared. Rows of different places must agree; of one place the first that matches counts.
     calendar: a calendar object of the user's own, which takes the place of `facts.calendar`.
     subject: the subject under which the schema of the series is registered; left out, it follows from the
         node id.
     sla: budgets of each fetch that names none.
+    partial_ok: whether a fetch that does not say is answered with holes.
+    on_findings: what warnings and errors of conformance do: "raise", "report" (violations of the receipt) or
+        "observe" (they are in the report alone). `partial_ok=True` of a fetch never raises.
     """
 
     match: str
@@ -43,6 +48,15 @@ class ProfileRow(NamedTuple):
     calendar: Calendar | None = None
     subject: str | None = None
     sla: SLAPolicy | None = None
+    partial_ok: bool | None = None
+    on_findings: OnFindings | None = None
+    members: Container[str] | None = None
+
+    def concerns(self, series: SeriesId) -> bool:
+        """Whether the row holds for a series."""
+        if self.members is not None and series.text not in self.members:
+            return False
+        return fnmatchcase(series.text, self.match)
 
     @property
     def declared(self) -> SeriesFacts | None:
@@ -77,12 +91,20 @@ class ProfileTable:
         """The budgets of fetches that name none."""
         return self._first(series, lambda row: row.sla)
 
+    def partial_ok(self, series: SeriesId) -> bool | None:
+        """Whether holes are answered, where a fetch does not say."""
+        return self._first(series, lambda row: row.partial_ok)
+
+    def on_findings(self, series: SeriesId) -> OnFindings | None:
+        """What the findings of conformance do."""
+        return self._first(series, lambda row: row.on_findings)
+
     def declared(self, series: SeriesId) -> dict[str, SeriesFacts]:
         """What each place declares of a series, in the order of the rows."""
         found: dict[str, SeriesFacts] = {}
         for row in self._rows:
             facts = row.declared
-            if facts is not None and row.place not in found and fnmatchcase(series.text, row.match):
+            if facts is not None and row.place not in found and row.concerns(series):
                 found[row.place] = facts
         return found
 
@@ -117,7 +139,7 @@ class ProfileTable:
     def _first(self, series: SeriesId, column: Callable[[ProfileRow], T | None]) -> T | None:
         for row in self._rows:
             value = column(row)
-            if value is not None and fnmatchcase(series.text, row.match):
+            if value is not None and row.concerns(series):
                 return value
         return None
 

@@ -10,6 +10,7 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.runtime.io.vendors.base import LiveFeed, Vendor
+from qmtl.runtime.planning.request import OnFindings
 from qmtl.runtime.sdk.profile_table import ProfileTable
 from qmtl.runtime.sdk.schema_enforcer import SchemaBinding, SchemaEnforcer
 from qmtl.runtime.sdk.series_declarations import SeriesDeclarations, StoredFacts
@@ -19,7 +20,8 @@ class SeriesProfile(NamedTuple):
     """What one request works by, from its beginning to its end.
 
     vendor, feed: None where nobody serves the series. schema: which schema its rows must have, and in which
-    mode. sla: the budgets of a fetch that names none.
+    mode. sla: the budgets of a fetch that names none. partial_ok: whether holes are answered where a fetch
+    does not say. on_findings: what the findings of conformance do. None is as the provider was made.
     """
 
     series: SeriesId
@@ -29,6 +31,8 @@ class SeriesProfile(NamedTuple):
     feed: LiveFeed | None
     schema: SchemaBinding
     sla: SLAPolicy | None
+    partial_ok: bool | None = None
+    on_findings: OnFindings | None = None
 
 
 class ProfileResolver:
@@ -71,7 +75,15 @@ class ProfileResolver:
     ) -> SeriesProfile:
         table = self.table
         return SeriesProfile(
-            series, grid, facts, table.vendor(series), table.feed(series), schema, table.sla(series)
+            series,
+            grid,
+            facts,
+            table.vendor(series),
+            table.feed(series),
+            schema,
+            table.sla(series),
+            table.partial_ok(series),
+            table.on_findings(series),
         )
 
     def is_at_hand(self, series: SeriesId, sla: SLAPolicy | None) -> bool:

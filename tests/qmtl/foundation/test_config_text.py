@@ -27,22 +27,22 @@ def read(folder: Path, text: str | bytes) -> ConfigText:
     return ConfigText.read(path)
 
 
-def test_every_value_knows_its_line(tmp_path: Path) -> None:
+def test_every_value_knows_its_line_and_column(tmp_path: Path) -> None:
     config = read(tmp_path, TEXT)
     path = tmp_path / "qmtl.yml"
     assert config.data == {
         "seamless": {"store": "data", "vendors": [{"name": "a", "path": "files"}, {"name": "b"}]},
         "empty": {},
     }
-    for steps, key, line in [
-        (("seamless",), "seamless", 2),
-        (("seamless", "store"), "seamless.store", 3),
-        (("seamless", "vendors", 0, "path"), "seamless.vendors[0].path", 6),
-        (("seamless", "vendors", 1), "seamless.vendors[1]", 7),
-        (("empty",), "empty", 8),
+    for steps, key, mark in [
+        (("seamless",), "seamless", "2:1"),
+        (("seamless", "store"), "seamless.store", "3:3"),
+        (("seamless", "vendors", 0, "path"), "seamless.vendors[0].path", "6:7"),
+        (("seamless", "vendors", 1), "seamless.vendors[1]", "7:7"),
+        (("empty",), "empty", "8:1"),
     ]:
         place = config.place(steps)
-        assert (place.key, str(place)) == (key, f"{path}:{line}")
+        assert (place.key, str(place)) == (key, f"{path}:{mark}")
 
 
 def test_steps_that_are_not_in_the_file_are_passed_over(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_steps_that_are_not_in_the_file_are_passed_over(tmp_path: Path) -> None:
     config = read(tmp_path, TEXT)
     place = config.place(("seamless", "FilesVendor", "vendors", 0, "missing"))
     assert place.key == "seamless.vendors[0]"
-    assert str(place).endswith(":5")
+    assert str(place).endswith(":5:7")
 
 
 def test_without_a_file_a_place_is_the_settings() -> None:
@@ -66,7 +66,7 @@ def test_a_variable_goes_before_the_file_and_is_named(tmp_path: Path) -> None:
     assert over.data["seamless"]["store"] == "other"
     assert str(over.place(("seamless", "store"))) == "QMTL_STORE"
     assert over.is_from_variable(("seamless", "store"))
-    assert str(over.place(("seamless", "vendors"))).endswith(":4")
+    assert str(over.place(("seamless", "vendors"))).endswith(":4:3")
     assert config.data["seamless"]["store"] == "data"
     assert not config.is_from_variable(("seamless", "store"))
 
@@ -93,7 +93,7 @@ def test_a_section_that_is_no_mapping_is_left_as_it_is(tmp_path: Path) -> None:
 def test_a_variable_that_is_not_yaml_is_named() -> None:
     with pytest.raises(SettingsError, match="QMTL_N"):
         ConfigText.nothing().overridden(("seamless", "n"), "[1", "QMTL_N")
-    with pytest.raises(SettingsError, match="QMTL_N:1: this is not YAML") as refused:
+    with pytest.raises(SettingsError, match="QMTL_N:1:1: this is not YAML") as refused:
         ConfigText.nothing().overridden(("seamless", "n"), "\x1b[0m", "QMTL_N")
     assert refused.value.why == "it holds the control character #x1b"
 
@@ -110,13 +110,13 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("a: 1\nb: [\n", ":3: this is not YAML"),
-        ("a:\n  x: 1\n  x: 2\n", ":3: the key 'x' is given twice"),
-        ("- 1\n", ":1: settings are sections with keys"),
+        ("a: 1\nb: [\n", ":3:1: this is not YAML"),
+        ("a:\n  x: 1\n  x: 2\n", ":3:3: the key 'x' is given twice"),
+        ("- 1\n", ":1:1: it holds no sections with keys, such as `seamless:`"),
         ("? [a]\n: 1\n", "this is not YAML"),
         ("a: &a [*a]\n", "this is not YAML of sections and keys"),
         (b"a: \xff\n", "cannot be read"),
-        ("a: 1\nb: \x00\n", ":2: this is not YAML"),
+        ("a: 1\nb: \x00\n", ":2:4: this is not YAML"),
         ("a: 2024-13-01\n", "a value cannot be read"),
     ],
 )

@@ -244,7 +244,7 @@ def test_a_file_that_is_not_there_or_not_text(folder: Path) -> None:
     [
         ("QMTL_SEAMLESS_SETTLE", "soon", "QMTL_SEAMLESS_SETTLE: 'seamless.settle'"),
         ("QMTL_SEAMLESS_STORE", "", "QMTL_SEAMLESS_STORE: the value of 'seamless.store'"),
-        ("QMTL_SEAMLESS_SLA", "{total: [", "QMTL_SEAMLESS_SLA:1: this is not YAML"),
+        ("QMTL_SEAMLESS_SLA", "{total: [", "QMTL_SEAMLESS_SLA:1:10: this is not YAML"),
         ("QMTL_SEAMLESS_VENDORS", "[{match: a, kind: ccxt, exchang: x}]", "did you mean 'exchange'?"),
     ],
 )

@@ -80,3 +80,18 @@ def test_a_strategy_that_is_not_known_is_refused_with_those_that_are(name: Any) 
     with pytest.raises(InvalidRequestError) as caught:
         strategy_named(name)
     assert caught.value.next_step == "use one of FAIL_FAST, AUTO_BACKFILL, PARTIAL_FILL, SEAMLESS"
+
+
+@pytest.mark.parametrize(
+    ("partial_ok", "named", "expected"),
+    [
+        (False, None, "raise"),
+        (True, None, "report"),
+        (True, "raise", "raise"),
+        (False, "observe", "observe"),
+    ],
+)
+def test_findings_raise_unless_partial_answers_are_welcome_or_something_else_is_named(
+    partial_ok: bool, named: Any, expected: str
+) -> None:
+    assert asked(0, HOUR, partial_ok=partial_ok, on_findings=named).findings == expected

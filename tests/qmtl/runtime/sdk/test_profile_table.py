@@ -126,3 +126,13 @@ def test_a_lookup_is_the_first_filled_cell_of_its_column(table: list[ProfileRow]
         if row.facts is not None:
             expected[row.place] = row.facts
     assert looked_up.declared(series) == expected
+
+
+def test_a_row_may_be_of_some_node_ids_alone() -> None:
+    mine = ProfileRow("ohlcv:*", "one", subject="mine", partial_ok=True, members={SERIES.text})
+    table = ProfileTable([mine, ProfileRow("*", "two", subject="all", on_findings="report")])
+    assert (table.subject(SERIES), table.subject(OTHER)) == ("mine", "all")
+    assert (table.partial_ok(SERIES), table.partial_ok(OTHER)) == (True, None)
+    assert (table.on_findings(SERIES), table.on_findings(OTHER)) == ("report", "report")
+    elsewhere = ProfileTable([mine._replace(match="ohlcv:other:*")])
+    assert elsewhere.subject(SERIES) is None, "the pattern holds, too"

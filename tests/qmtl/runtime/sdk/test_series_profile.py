@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import polars as pl
 import pytest
 
 import qmtl
@@ -15,6 +16,7 @@ from qmtl.foundation.schema.registry.memory_storage import MemoryStorage
 from qmtl.foundation.schema.registry.records import RegistryRecords
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.sla import SLAPolicy
+from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import HOUR, to_ns
 from qmtl.runtime.sdk.profile_table import ProfileRow, profile_table
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
@@ -164,3 +166,42 @@ def test_one_request_reads_the_facts_of_a_series_once(make: Make) -> None:
     provider.fetch(SERIES, *DAY)
     provider.fetch(SERIES, to_ns(DAY[0]), to_ns(DAY[0]) + HOUR)
     assert asked == [NAME]
+
+
+def spiked() -> ScriptedVendor:
+    """One bar with a low that nobody believes."""
+    span = Span(*map(to_ns, ("2024-01-01", "2024-01-04")))
+    low = pl.int_range(pl.len()) == 30
+    frame = ScriptedVendor().bars(SERIES, span)
+    return ScriptedVendor({SERIES: frame.with_columns(low=pl.when(low).then(1e-3).otherwise("low"))})
+
+
+@pytest.mark.parametrize(
+    ("on_findings", "violations"), [("report", 1), ("observe", 0)], ids=["report", "observe"]
+)
+def test_a_row_says_what_findings_do(make: Make, on_findings: Any, violations: int) -> None:
+    provider = make(spiked(), profiles=[ProfileRow("*", "preset", on_findings=on_findings)])
+    result = provider.fetch(SERIES, "2024-01-01", "2024-01-04")
+    assert [one.rule for one in result.report.findings if one.severity == "warning"] == [
+        "quality.price_spike"
+    ]
+    assert len(result.receipt.violations) == violations
+    assert provider.store.newest_report(NAME) is not None, "it is archived all the same"
+
+
+def test_a_row_that_blocks_raises_although_holes_are_welcome_and_not_at_who_welcomes_all(make: Make) -> None:
+    row = ProfileRow("*", "preset", partial_ok=True, on_findings="raise")
+    provider = make(spiked(), profiles=[row])
+    with pytest.raises(qmtl.ConformancePipelineError):
+        provider.fetch(SERIES, "2024-01-01", "2024-01-04")
+    assert provider.fetch(SERIES, "2024-01-01", "2024-01-04", partial_ok=True).receipt.violations
+
+
+def test_a_row_says_whether_holes_are_welcome_and_a_fetch_overrides_it(make: Make) -> None:
+    tolerant = make({}, profiles=[ProfileRow("ohlcv:desk:*", "preset", partial_ok=True)])
+    result = tolerant.fetch(SERIES, *DAY)
+    assert (result.frame.height, len(result.receipt.violations)) == (0, 1)
+    with pytest.raises(qmtl.MissingDataError):
+        tolerant.fetch(SERIES, *DAY, partial_ok=False)
+    with pytest.raises(qmtl.MissingDataError):
+        tolerant.fetch("ohlcv:other:AAPL:1h", *DAY)

@@ -43,12 +43,13 @@ def test_it_serves_a_fetch(line: CommandLine) -> None:
 def test_a_broken_one_stops_only_what_needs_it(line: CommandLine) -> None:
     result = line.run("fetch", "ohlcv:bad:A:1h", *DAY)
     assert result.exit_code == 2, result.output
-    assert "qmtl.yml:4: 'seamless.vendors[1].object'" in result.stderr
+    assert "qmtl.yml:4:44: 'seamless.vendors[1].object'" in result.stderr
     assert "has no 'mke'" in result.stderr
     result = line.run("fetch", "ohlcv:odd:A:1h", *DAY)
-    assert (result.exit_code, "qmtl.yml:5: 'seamless.vendors[2].options'" in result.stderr) == (2, True), (
-        result.output
-    )
+    assert (result.exit_code, "qmtl.yml:5:76: 'seamless.vendors[2].options'" in result.stderr) == (
+        2,
+        True,
+    ), result.output
     assert line.run("fetch", "ohlcv:mine:A:1h", *DAY).exit_code == 0
 
 
