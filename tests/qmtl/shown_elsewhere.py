@@ -33,6 +33,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/flags_check",
         }
     ),
+    "interfaces/cli/test_world.py": frozenset({"interfaces/cli/presets", "interfaces/cli/world_showing"}),
     "runtime/sdk/test_from_world.py": frozenset({"runtime/worlds/policies"}),
     "runtime/worlds/test_loading.py": frozenset(
         {

@@ -80,6 +80,21 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
             "repair": "schema_audit.repair",
         },
     ),
+    "world": (
+        "World files: what they ask for, what it takes, and doing it.",
+        {
+            "validate": "world.validate",
+            "show": "world.show",
+            "plan": "world.plan",
+            "apply": "world.apply",
+            "list": "world.list_worlds",
+            "schema": "world.schema",
+        },
+    ),
+    "presets": (
+        "Named recipes of data that a world chooses.",
+        {"list": "presets.list_presets", "show": "presets.show"},
+    ),
     "serve": ("Services, each in a process of its own.", {"registry": "serve.registry"}),
 }
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from qmtl.foundation.store_address import StoreAddress
     from qmtl.runtime.io.sql.upkeep import KeptStore
     from qmtl.runtime.sdk.provider import SeamlessDataProvider
+    from qmtl.runtime.worlds.world import World
 
 
 # Columns where there is no terminal: a file or a pipe folds nothing.
@@ -64,6 +65,13 @@ class Session:
         store = StoreAddress.parse(self.store) if isinstance(self.store, str) else self.store
         seamless = settings.seamless.model_copy(update={"store": store})
         return settings.model_copy(update={"seamless": seamless})
+
+    def world(self, path: Path) -> World:
+        """The world of a file. Raises `SettingsError`."""
+        with _without_plugins():
+            from qmtl.runtime.worlds.loading import load_world
+
+            return load_world(path)
 
     def provider(self, *, make: bool = True) -> SeamlessDataProvider:
         """A provider as the settings say; a context manager."""

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.vendors.base import Page, Vendor
+from qmtl.runtime.io.vendors.base import Page, Paging, Vendor, paging_of
 
 
 class LazyVendor:
@@ -23,6 +23,10 @@ class LazyVendor:
 
     def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
         return self._vendor.pages(series, span)
+
+    def paging(self, series: SeriesId) -> Paging | None:
+        """The limits of the vendor, if it knows them."""
+        return paging_of(self._vendor, series)
 
     @property
     def is_made(self) -> bool:

@@ -46,13 +46,8 @@ def load_world(world: str | PathLike[str] | World) -> World:
     if isinstance(world, World):
         return world
     path = Path(world)
-    text = ConfigText.read(path, "world")
-    _check_version(text)
-    try:
-        file = WorldFile.model_validate(text.data)
-    except ValidationError as error:
-        raise model_error(error, text, WorldFile) from None
-    known = world_catalog(file, text)
+    file, text = _read(path)
+    known = _catalog(file, text)
     presets: list[WorldPreset] = []
     whose: dict[str, str] = {}  # by node id, the input that has it
     for number, entry in enumerate(file.world.data.presets):
@@ -76,8 +71,22 @@ def load_world(world: str | PathLike[str] | World) -> World:
     return World(file.world.id, path, tuple(presets))
 
 
-def world_catalog(file: WorldFile, text: ConfigText) -> Catalog:
-    """Every preset that a world can name; relative paths start at its folder."""
+def catalog_of_file(path: Path) -> Catalog:
+    """Every preset that a world file can name. Raises as `load_world`."""
+    return _catalog(*_read(path))
+
+
+def _read(path: Path) -> tuple[WorldFile, ConfigText]:
+    text = ConfigText.read(path, "world")
+    _check_version(text)
+    try:
+        return WorldFile.model_validate(text.data), text
+    except ValidationError as error:
+        raise model_error(error, text, WorldFile) from None
+
+
+def _catalog(file: WorldFile, text: ConfigText) -> Catalog:
+    """Relative paths start at the folder of the world."""
     data = file.world.data
     here = (text.path or Path()).parent
     own = [
@@ -114,6 +123,8 @@ def _resolved(entry: PresetEntry, number: int, known: Catalog, text: ConfigText)
     said = {
         part: defaults | _said(definition, part) | _said(entry, part) for part, defaults in _DEFAULTS.items()
     }
+    if entry.window.backfill_start is not None and entry.window.min_history is None:
+        said["window"]["min_history"] = 0.0  # a default does not contradict what the world says
     seamless, live = said["seamless"], said["live"]
     here = folder or (text.path or Path()).parent
     return WorldPreset(

@@ -39,6 +39,32 @@ class Vendor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Paging:
+    """How a vendor may be asked.
+
+    rows: bars that one request brings at most. per_second: requests that its rate budget allows.
+    """
+
+    rows: int
+    per_second: float
+
+
+class Paged(Protocol):
+    """A vendor that knows its limits, so that the cost of a backfill can be told before."""
+
+    def paging(self, series: SeriesId) -> Paging | None:
+        """The limits for a series, without asking anybody; None if they are not known."""
+        ...
+
+
+def paging_of(vendor: Vendor, series: SeriesId) -> Paging | None:
+    """The limits of a vendor that knows them; None of any other."""
+    ask = getattr(vendor, "paging", None)
+    found = ask(series) if callable(ask) else None
+    return found if isinstance(found, Paging) else None
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
     """One message of a live feed: rows as `BAR_SCHEMA`, and whether they are final."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
@@ -26,13 +26,14 @@ from qmtl.foundation.times import HOUR, iso
 from qmtl.foundation.words import counted
 from qmtl.runtime.io.rates import RateBudget
 from qmtl.runtime.io.retries import GaveUpError, retried
-from qmtl.runtime.io.vendors.base import Page
+from qmtl.runtime.io.vendors.base import Page, Paging
 from qmtl.runtime.io.vendors.ccxt_client import (
     CcxtClient,
     RateLimitError,
     judge,
     nearest,
     one_line,
+    paging_of_exchange,
 )
 from qmtl.runtime.io.vendors.installed_exchanges import ccxt_exchanges
 from qmtl.runtime.io.vendors.paging_evidence import (
@@ -133,6 +134,11 @@ class CcxtVendor:
                         absent = Coverage.of(Span(answered.start, min(first, answered.end)))
                     at_the_head = at_the_head and first is None
                     yield Page(_within(earlier if of_earlier else frame, answered), answered, absent)
+
+    def paging(self, series: SeriesId) -> Paging:
+        """How many bars one request brings, and how many requests the budget allows; asks nobody."""
+        paging = paging_of_exchange(self.exchange, series.symbol)
+        return paging if self._budget is None else replace(paging, per_second=self._budget.per_second)
 
     async def _first_of_all(
         self, client: CcxtClient, context: _RequestContext, most: int, now: int

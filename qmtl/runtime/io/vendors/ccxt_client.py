@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -24,13 +25,13 @@ from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import EARLIEST, LATEST, SECOND, to_ns
 from qmtl.runtime.io.rates import PATIENCE_S, RateBudget
 from qmtl.runtime.io.retries import Again
+from qmtl.runtime.io.vendors.base import Paging
 from qmtl.runtime.io.vendors.misplaced_rows import UNITS_FOR_MILLISECONDS, misplaced_rows
 
 T = TypeVar("T")
 
 _MILLISECOND = SECOND // 1000
 
-# Rows per request: what the exchange allows, but pages small enough to show progress.
 _MOST_ROWS = 1000
 _DEFAULT_ROWS = 500
 
@@ -123,8 +124,7 @@ class CcxtClient:
             )
 
     def most_rows(self, symbol: str) -> int:
-        limit = self.client.feature_value(symbol, "fetchOHLCV", "limit")
-        return min(_MOST_ROWS, int(limit)) if limit else _DEFAULT_ROWS
+        return _most_rows(self.client.feature_value(symbol, "fetchOHLCV", "limit"))
 
     async def bars(self, series: SeriesId, since: int, limit: int) -> pl.DataFrame:
         """One page as it comes: BAR_SCHEMA, unsorted, maybe with the forming bar. `since` in nanoseconds.
@@ -157,6 +157,30 @@ class CcxtClient:
                 raise
             await self.budget.pause(after_s)
             raise RateLimitError(after_s) from error
+
+
+def _most_rows(limit: int | None) -> int:
+    """What the exchange allows, but pages small enough to show progress."""
+    return min(_MOST_ROWS, int(limit)) if limit else _DEFAULT_ROWS
+
+
+@cache
+def _offline(exchange: str) -> Any:
+    """What ccxt knows of an exchange without asking it."""
+    import ccxt
+
+    return getattr(ccxt, exchange)()
+
+
+def paging_of_exchange(exchange: str, symbol: str) -> Paging:
+    """The limits that ccxt has for bars of a symbol. A symbol with a settlement currency is of a swap."""
+    client = _offline(exchange)
+    settled = symbol.partition(":")[2]
+    kind = (
+        ("swap", "inverse" if symbol.startswith(f"{settled}/") else "linear") if settled else ("spot", None)
+    )
+    limit = client.feature_value_by_type(*kind, "fetchOHLCV", "limit")
+    return Paging(_most_rows(limit), 1000 / client.rateLimit)
 
 
 class RateLimitError(Exception):

@@ -26,13 +26,16 @@ NAMES = {
         "export",
         "fetch",
         "import",
+        "presets",
         "refresh",
         "reports",
         "retract",
         "schema",
         "serve",
         "store",
+        "world",
     ],
+    "presets": ["list", "show"],
     "reports": ["accept", "list", "rules", "show"],
     "schema": [
         "audit",
@@ -50,6 +53,7 @@ NAMES = {
     "schema audit": ["append", "repair", "show", "verify"],
     "serve": ["registry"],
     "store": ["backup", "compact", "copy", "declare", "info", "pin", "pins", "restore", "unpin", "verify"],
+    "world": ["apply", "list", "plan", "schema", "show", "validate"],
 }
 
 

@@ -670,3 +670,25 @@ def test_without_ccxt_the_command_that_installs_it_is_reported(monkeypatch: pyte
 def test_retry_after_is_seconds_or_a_date(text: str | None, seconds: float | None) -> None:
     headers = {} if text is None else {"retry-after": text}
     assert retry_after(headers, START) == seconds
+
+
+@pytest.mark.parametrize(
+    ("exchange", "symbol", "rows", "per_second"),
+    [
+        ("binance", "BTC/USDT", 1000, 20.0),
+        ("binance", "BTC/USDT:USDT", 500, 20.0),
+        ("kraken", "BTC/USD", 720, 1.0),
+        ("okx", "BTC/USD:BTC", 300, 1000 / 110),
+        ("coinbase", "BTC/USD", 300, 1000 / 34),
+    ],
+)
+def test_the_limits_of_an_exchange_are_known_without_asking_it(
+    exchange: str, symbol: str, rows: int, per_second: float
+) -> None:
+    paging = CcxtVendor(exchange).paging(SeriesId.parse(f"ohlcv:{exchange}:{symbol}:1m"))
+    assert (paging.rows, paging.per_second) == (rows, per_second)
+
+
+def test_a_budget_of_ones_own_is_the_rate_that_is_told(tmp_path: Path) -> None:
+    budget = RateBudget("x", per_second=3.0, path=tmp_path / "rates.sqlite")
+    assert CcxtVendor("binance", budget=budget).paging(SERIES).per_second == 3.0

@@ -1,0 +1,176 @@
+"""`qmtl world`: from a file to a plan, to bars, and every slip with its place; `qmtl presets` beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from qmtl.runtime.testing import ScriptedVendor
+from tests.qmtl.command_line import CommandLine
+
+Vendor = Callable[..., ScriptedVendor]
+
+TEXT = """\
+world:
+  id: majors-of-mine
+  data:
+    presets:
+      - id: majors
+        preset: ohlcv.binance.spot.1h
+        universe: {symbols: [BTC/USDT, ETH/USDT]}
+        window: {backfill_start: 2024-01-01}
+        seamless: {sla_preset: baseline, publish_fingerprint: true}
+"""
+
+
+@pytest.fixture
+def world(cli: CommandLine) -> Path:
+    path = cli.folder / "world.yml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_a_world_that_can_be_used(cli: CommandLine, world: Path) -> None:
+    result = cli.run("world", "validate", world)
+    assert (result.exit_code, result.stdout) == (
+        0,
+        f"{world}: the world majors-of-mine has 1 preset of 2 series together\n",
+    )
+    said = cli.json("world", "validate", world)
+    assert (said["presets"], len(said["series"])) == (["majors"], 2)
+
+
+def test_a_slip_ends_with_2_and_its_place(cli: CommandLine, world: Path) -> None:
+    world.write_text(TEXT.replace("sla_preset", "sla_prest"))
+    result = cli.run("world", "validate", world)
+    assert result.exit_code == 2
+    assert f"{world}:9:20: the key 'world.data.presets[0].seamless.sla_prest' is not known" in result.stderr
+    assert "did you mean 'sla_preset'?" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_what_follows_from_a_world(cli: CommandLine, world: Path) -> None:
+    (shown,) = cli.json("world", "show", world)["presets"]
+    assert shown["series"] == ["ohlcv:binance:BTC/USDT:1h", "ohlcv:binance:ETH/USDT:1h"]
+    assert (shown["vendor"], shown["schema"]) == ("ccxt:binance", "ohlcv.binance.1h")
+    assert (shown["backfill_start"], shown["publish_fingerprint"]) == ("2024-01-01", True)
+    assert shown["budgets"]["sync_gap"] == 10_000
+    text = cli.run("world", "show", world).stdout
+    assert "conformance  strict-blocking: warnings and errors that nobody has accepted raise" in text
+    assert "declared     calendar 24x7" in text
+
+
+def test_a_plan_makes_no_store_and_asks_nobody(cli: CommandLine, world: Path, vendor: Vendor) -> None:
+    asked = vendor()
+    result = cli.run("world", "plan", world)
+    assert result.exit_code == 0, result.output
+    assert "bars nobody has answered for; 'qmtl world apply' asks for them" in result.stdout
+    assert asked.calls == []
+    assert not cli.store.exists()
+    plan = cli.json("world", "plan", world)
+    (one,) = plan["presets"]
+    assert (plan["ready"], one["ready"]) == (False, False)
+    assert (
+        one["to_fetch"] == one["bars"] == 2 * one["series"]["ohlcv:binance:BTC/USDT:1h"]["bars"] > 2 * 8_000
+    )
+    assert [check["subject"] for check in one["readiness"]] == [
+        *("vendor", "coverage", "freshness", "conformance", "schema")
+    ]
+
+
+def test_a_plan_tells_requests_and_time_by_the_limits_of_the_exchange(cli: CommandLine, world: Path) -> None:
+    pytest.importorskip("ccxt", reason="needs qmtl[ccxt]")
+    (one,) = cli.json("world", "plan", world)["presets"]
+    assert (one["source"], one["bars_a_request"], one["requests_a_second"]) == ("ccxt:binance", 1000, 20.0)
+    assert one["requests"] >= one["to_fetch"] // 1000
+    assert one["seconds"] == one["requests"] / 20.0
+    assert one["bytes"] == pytest.approx(6.6 * one["to_fetch"], abs=2)
+    assert "ccxt:binance (1,000 bars a request, 20 a second)" in cli.run("world", "plan", world).stdout
+
+
+def test_a_world_is_applied_and_then_ready(cli: CommandLine, world: Path, vendor: Vendor) -> None:
+    vendor()
+    result = cli.json("world", "apply", world)
+    (applied,) = result["applied"]
+    counts = applied["counts"]["ohlcv:binance:BTC/USDT:1h"]
+    assert (counts["unknown"], counts["present"] > 8_000) == (0, True)
+    assert len(applied["fingerprints"]) == 2
+    assert (result["failures"], result["presets"][0]["to_fetch"]) == ([], 0)
+    assert result["bytes_per_bar_measured"] is True
+    text = cli.run("world", "apply", world).stdout
+    assert "all that is expected" in text
+    assert applied["fingerprints"]["ohlcv:binance:BTC/USDT:1h"] in text
+
+
+def test_what_fails_where_partial_answers_are_not_welcome_ends_with_its_code(
+    cli: CommandLine, world: Path
+) -> None:
+    cli.config.write_text(
+        "seamless:\n  vendors:\n    - {match: '*BTC*', kind: files, path: 'lost/{symbol}.csv'}\n"
+        "    - {match: '*', kind: files, path: 'lost-too/{symbol}.csv'}\n"
+    )
+    result = cli.run("world", "apply", world)
+    assert (result.exit_code, "there is no file" in result.stderr) == (2, True), result.output
+    world.write_text(TEXT.replace("baseline", "tolerant-partial"))
+    result = cli.run("world", "apply", world)
+    assert result.exit_code == 0, result.output
+    assert "2 series failed; the others went on:" in result.stdout
+    assert len(cli.json("world", "apply", world)["applied"][0]["errors"]) == 2
+
+
+def test_detached_work_is_refused_with_the_reason(cli: CommandLine, world: Path) -> None:
+    result = cli.run("world", "apply", world, "--detach")
+    assert result.exit_code == 2
+    assert "this release has no coordinator" in result.stderr
+
+
+def test_the_worlds_of_a_folder(cli: CommandLine, world: Path) -> None:
+    (cli.folder / "broken.yml").write_text(TEXT.replace("  id: majors-of", "  di: majors-of"))
+    (cli.folder / "other.yaml").write_text("- 1\n")
+    found = cli.json("world", "list")
+    assert [(Path(one["file"]).name, one["world"], one["series"]) for one in found] == [
+        ("broken.yml", None, None),
+        ("world.yml", "majors-of-mine", 2),
+    ]
+    assert "'world.di' is not known" in found[0]["problem"]
+    assert "majors-of-mine" in cli.run("world", "list", cli.folder).stdout
+    empty = cli.folder / "empty"
+    empty.mkdir()
+    assert cli.run("world", "list", empty).stdout == f"no world file in {empty}\n"
+    assert cli.run("world", "list", empty / "x").exit_code == 2
+
+
+def test_the_schema_for_editors(cli: CommandLine) -> None:
+    schema = json.loads(cli.run("world", "schema").stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert {"version", "world"} == {*schema["properties"]}
+
+
+def test_presets_are_listed_and_shown(cli: CommandLine) -> None:
+    listed = cli.json("presets", "list")
+    assert "ohlcv.binance.spot.1m" in {one["preset"] for one in listed}
+    assert {one["from"] for one in listed} == {"qmtl"}
+    shown = cli.run("presets", "show", "ohlcv.kraken.spot.1m").stdout
+    assert "# from qmtl\npreset: ohlcv.kraken.spot.1m\n" in shown
+    refused = cli.run("presets", "show", "ohlcv.krakn.spot.1m")
+    assert (refused.exit_code, "did you mean 'ohlcv.kraken.spot.1m'?" in refused.stderr) == (2, True)
+
+
+def test_presets_of_ones_own_are_listed_too(cli: CommandLine, world: Path) -> None:
+    own = cli.folder / "presets"
+    own.mkdir()
+    (own / "mine.yml").write_text('preset: mine\nmeaning: of the desk\nseries: "ohlcv:mine:{symbol}:1d"\n')
+    by_folder = cli.json("presets", "show", "mine", "--folder", own)
+    assert by_folder == {
+        "from": str(own / "mine.yml"),
+        "preset": "mine",
+        "meaning": "of the desk",
+        "series": "ohlcv:mine:{symbol}:1d",
+    }
+    world.write_text(TEXT.replace("    presets:", "    preset_folder: presets\n    presets:"))
+    assert "mine" in {one["preset"] for one in cli.json("presets", "list", "--world", world)}
+    assert cli.run("presets", "list", "--world", world, "--folder", own).exit_code == 2
