@@ -26,7 +26,7 @@ World = Annotated[
 def list_presets(
     ctx: typer.Context, folder: Folder = None, world: World = None, json: JsonToo = False
 ) -> None:
-    """Every preset by name, what it is, and where it comes from."""
+    """Every preset by name, and what it is."""
     from qmtl.foundation.errors import InvalidRequestError
     from qmtl.interfaces.cli.tables import Rows
 
@@ -53,7 +53,7 @@ def show(
     world: World = None,
     json: JsonToo = False,
 ) -> None:
-    """A preset as YAML: what it settles, and what its defaults are."""
+    """A preset as YAML, with its defaults."""
     import yaml
 
     session = session_of(ctx)

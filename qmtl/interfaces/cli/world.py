@@ -22,7 +22,10 @@ File = Annotated[
 
 
 def validate(ctx: typer.Context, file: File, json: JsonToo = False) -> None:
-    """Whether a world file can be used; the first slip with file, line and column."""
+    """Whether a world file can be used.
+
+    The first slip is told with file, line, column and the nearest name.
+    """
     from qmtl.foundation.words import counted
 
     session = session_of(ctx)
@@ -49,8 +52,9 @@ def show(ctx: typer.Context, file: File, json: JsonToo = False) -> None:
 
 
 def plan(ctx: typer.Context, file: File, json: JsonToo = False) -> None:
-    """What would be fetched, from where, at what cost, and how ready it is.
+    """What would be fetched, and at what cost.
 
+    From where, how many bars and requests, how long at the rate budget, how much disk; and how ready it is.
     Asks no vendor, and writes nothing.
     """
     from qmtl.interfaces.cli.world_showing import plan_json, plan_parts
@@ -71,10 +75,11 @@ def apply(
     ] = False,
     json: JsonToo = False,
 ) -> None:
-    """Fetch what the histories of a world lack, and say how ready it is then.
+    """Fetch what the histories of a world lack.
 
-    Ctrl-C ends it at any time; what was committed stays, and the next run goes on from there. Where the SLA
-    preset welcomes partial answers, a series that fails stops no other, and is no failure of the command.
+    Afterwards it says how ready the world is. Ctrl-C ends it at any time; what was committed stays, and the
+    next run goes on from there. Where the SLA preset welcomes partial answers, a series that fails stops no
+    other, and is no failure of the command.
     """
     from qmtl.foundation.errors import InvalidRequestError, QmtlError
     from qmtl.interfaces.cli.guard import error_json, report_error
@@ -121,7 +126,10 @@ def list_worlds(
     ] = None,
     json: JsonToo = False,
 ) -> None:
-    """The world files of a folder, and what is wrong with those that cannot be used."""
+    """The world files of a folder.
+
+    Those that cannot be used are listed with what is wrong.
+    """
     from qmtl.foundation.errors import InvalidRequestError
     from qmtl.interfaces.cli.tables import Rows
     from qmtl.interfaces.cli.world_showing import cell

@@ -10,7 +10,7 @@ from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError, 
 from qmtl.foundation.settings import Settings
 from qmtl.foundation.vendor_settings import SourceSettings
 from qmtl.runtime.io.vendors.base import Vendor
-from qmtl.runtime.sdk.from_settings import provider_options, vendor, vendor_name
+from qmtl.runtime.sdk import from_settings
 from qmtl.runtime.sdk.lazy_vendor import LazyVendor
 from qmtl.runtime.sdk.profile_table import ProfileRow
 from qmtl.runtime.worlds.loading import load_world
@@ -41,7 +41,7 @@ def world_options(
     world: World, settings: Settings | str | PathLike[str] | None, options: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """The parameters of a provider that serves the world."""
-    chosen = {**provider_options(settings), **(options or {})}
+    chosen = {**from_settings.provider_options(settings), **(options or {})}
     named = chosen["vendors"]
     # In one table the order decides, so the vendors of the settings become rows, too.
     of_place = [] if named is None else _vendor_rows(named)
@@ -60,7 +60,7 @@ def _row(preset: WorldPreset) -> ProfileRow:
         f"the preset {preset.preset}",
         vendor=None
         if preset.vendor is None
-        else LazyVendor(vendor_name(preset.vendor), partial(_made, preset.vendor, preset)),
+        else LazyVendor(from_settings.vendor_name(preset.vendor), partial(_made, preset.vendor, preset)),
         facts=preset.facts,
         subject=preset.subject,
         sla=preset.sla.policy,
@@ -74,7 +74,7 @@ def _made(source: SourceSettings, preset: WorldPreset) -> Vendor:
     """The vendor of a preset. Raises `SettingsError` and `MissingDependencyError` that name it."""
     where = f"the vendor of the preset {preset.preset} ({preset.origin})"
     try:
-        return vendor(source)
+        return from_settings.vendor(source)
     except MissingDependencyError as error:
         error.why = f"{where} needs it"
         raise

@@ -26,13 +26,16 @@ NAMES = {
         "export",
         "fetch",
         "import",
+        "presets",
         "refresh",
         "reports",
         "retract",
         "schema",
         "serve",
         "store",
+        "world",
     ],
+    "presets": ["list", "show"],
     "reports": ["accept", "list", "rules", "show"],
     "schema": [
         "audit",
@@ -53,6 +56,7 @@ NAMES = {
         *("backup", "compact", "copy", "declare", "grant", "info", "migrate", "pin", "pins", "restore"),
         *("unpin", "verify"),
     ],
+    "world": ["apply", "list", "plan", "schema", "show", "validate"],
 }
 
 
