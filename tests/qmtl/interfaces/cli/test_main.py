@@ -32,6 +32,7 @@ NAMES = {
         "schema",
         "serve",
         "store",
+        "submit",
     ],
     "reports": ["accept", "list", "rules", "show"],
     "schema": [
