@@ -17,8 +17,15 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/replay/tape",
         }
     ),
+    "stories/test_worlds_and_strategies.py": frozenset(
+        {
+            "interfaces/cli/submit",
+            "runtime/sdk/strategy_files",
+        }
+    ),
     "stories/test_strategies.py": frozenset(
         {
+            "runtime/sdk/bound_inputs",
             "runtime/sdk/proof",
             "runtime/sdk/run_history",
             "runtime/sdk/run_result",

@@ -39,6 +39,12 @@ def check_target(session: Session, series: str, path: Path | None) -> None:
 
 def check_folder(session: Session, series: str, path: Path) -> None:
     """Raise `InvalidRequestError` if no file can be made at `path`, or none should."""
+    check_place(path)
+    check_unread(path, session, series)
+
+
+def check_place(path: Path) -> None:
+    """Raise `InvalidRequestError` if no file can be made at `path`, or a store is there."""
     folder = path.parent
     if not folder.is_dir():
         raise InvalidRequestError(f"the folder of {path} is not there", next_step=f"mkdir -p {folder}")
@@ -47,7 +53,6 @@ def check_folder(session: Session, series: str, path: Path) -> None:
             f"{path} cannot be written", why="it is a folder" if path.is_dir() else f"{folder} is read-only"
         )
     check_no_store(path)
-    check_unread(path, session, series)
 
 
 def write_frames(path: Path, frames: Frames) -> None:

@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "retract": "retract.retract",
     "import": "import_bars.import_bars",
     "export": "export.export",
+    "submit": "submit.submit",
     "commits": "commits.commits",
     "diff": "export.diff",
     "calendars": "calendars.calendars",

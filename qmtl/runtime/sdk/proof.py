@@ -60,6 +60,7 @@ class Proof:
     source: str | None
     span: Span
     fills: FillModel
+    seed: int
     read: tuple[ReadRange, ...]
     outcome: str
     versions: dict[str, str]
@@ -74,6 +75,7 @@ class Proof:
             "end": iso(self.span.end),
             "knowledge": "as_of",
             "fills": dataclasses.asdict(self.fills),
+            "seed": self.seed,
             "read": [part.to_json() for part in self.read],
             "outcome": self.outcome,
             "versions": self.versions,
@@ -102,11 +104,9 @@ class Proof:
         return facts_table(self.lines())
 
 
-def proof_of(
-    strategy: object, span: Span, model: FillModel, read: Sequence[Stretch], outcome: Outcome
-) -> Proof:
-    """The proof of a run that has ended."""
-    parts = [
+def read_ranges(stretch: Stretch) -> list[ReadRange]:
+    """What was read at once. Fingerprints are worked out now, so that no rows need to be kept for them."""
+    return [
         ReadRange(
             receipt.series.text,
             receipt.span,
@@ -115,16 +115,22 @@ def proof_of(
             receipt.schema_id,
             receipt.series.text not in stretch.unclean,
         )
-        for stretch in read
         for receipt in stretch.receipts
     ]
+
+
+def proof_of(
+    strategy: object, span: Span, model: FillModel, seed: int, read: Sequence[ReadRange], outcome: Outcome
+) -> Proof:
+    """The proof of a run that has ended."""
     kind = type(strategy)
     return Proof(
         f"{kind.__module__}:{kind.__qualname__}",
         _source_hash(kind),
         span,
         model,
-        tuple(parts),
+        seed,
+        tuple(read),
         _outcome_hash(outcome),
         {
             "python": platform.python_version(),

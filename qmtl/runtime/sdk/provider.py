@@ -248,6 +248,10 @@ class SeamlessDataProvider:
         self._fetcher.begin()
         return self._fetcher.coverage(series, start, end, as_of=as_of)
 
+    def now(self) -> int:
+        """Wall time in int nanoseconds UTC, by the clock of the provider."""
+        return self._parts.clock.now()
+
     def has_vendor(self, series: str | SeriesId) -> bool:
         """Whether a vendor can be asked for bars of `series`; asks nobody."""
         return self._parts.profiles.of(series_of(series)).vendor is not None

@@ -15,10 +15,10 @@ from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import DAY, iso
 from qmtl.foundation.words import counted
 from qmtl.runtime.replay.bars import Gap
+from qmtl.runtime.sdk.bound_inputs import BoundInput
 from qmtl.runtime.sdk.panel_size import ROW_BYTES, blocks
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.sdk.receipt import Receipt
-from qmtl.runtime.sdk.strategy import StreamInput
 
 # Rows that are read at once. The same everywhere: a proof names what was read, stretch by stretch.
 _ROWS_AT_ONCE = 200_000
@@ -29,14 +29,22 @@ _DAYS_BACK = 14
 
 
 class Source(NamedTuple):
-    """A provider, and what a run asks of it.
-
-    windows: by series, the longest of its inputs. partial: series whose missing bars are gaps.
-    """
+    """A provider, and the inputs that take bars from it, by series: several where they share one."""
 
     provider: SeamlessDataProvider
-    windows: dict[SeriesId, int]
-    partial: set[SeriesId]
+    inputs: dict[SeriesId, list[BoundInput]]
+
+    def earlier(self, series: SeriesId) -> int:
+        """How many bars of it have to be there before the first one that is delivered."""
+        return max(one.earlier for one in self.inputs[series])
+
+    def is_partial(self, series: SeriesId) -> bool:
+        """Whether missing bars are gaps."""
+        return any(one.partial for one in self.inputs[series])
+
+    def asks(self, series: SeriesId) -> bool:
+        """Whether a vendor may be asked."""
+        return all(one.asks for one in self.inputs[series]) and self.provider.has_vendor(series)
 
 
 class History(NamedTuple):
@@ -62,31 +70,32 @@ class Stretch(NamedTuple):
     unclean: Sequence[str]  # node ids of series whose rows do not pass
 
 
-def sources(inputs: Sequence[StreamInput], provider: SeamlessDataProvider | None) -> list[Source]:
+def sources(inputs: Sequence[BoundInput]) -> list[Source]:
     """By provider, in the order in which inputs name them. Raises `InvalidRequestError`."""
     found: dict[int, Source] = {}
-    owners: dict[SeriesId, tuple[int, str]] = {}
+    owners: dict[SeriesId, BoundInput] = {}
     for one in inputs:
-        own = one.history_provider or provider
-        if own is None:
-            raise InvalidRequestError(
-                f"input {one.name!r} has no provider",
-                next_step="give `Runner.submit(..., history_provider=...)` one for all inputs, or the input "
-                "one of its own: `StreamInput(..., history_provider=...)`",
-            )
-        source = found.setdefault(id(own), Source(own, {}, set()))
+        source = found.setdefault(id(one.provider), Source(one.provider, {}))
         for series in one.series:
-            owner, name = owners.setdefault(series, (id(own), one.name))
-            if owner != id(own):
+            owner = owners.setdefault(series, one)
+            if owner.provider is not one.provider:
                 raise InvalidRequestError(
-                    f"inputs {name!r} and {one.name!r} take one series from two providers",
+                    f"inputs {owner.name!r} and {one.name!r} take one series from two providers",
                     series=series,
                     next_step="give both inputs the same provider",
                 )
-            source.windows[series] = max(one.window, source.windows.get(series, 1))
-            if one.allow_partial:
-                source.partial.add(series)
+            source.inputs.setdefault(series, []).append(one)
     return list(found.values())
+
+
+def end_of(source: Source, start: int) -> int:
+    """Where history ends now: behind the newest bar that has closed in all series, and is not held back."""
+    now = source.provider.now()
+    return min(
+        one.history.end(_grid(source.provider, series, start), now)
+        for series, inputs in source.inputs.items()
+        for one in inputs
+    )
 
 
 def completed(source: Source, span: Span) -> History:
@@ -95,17 +104,19 @@ def completed(source: Source, span: Span) -> History:
     Raises what a backfill raises, and `MissingDataError` for bars that nobody has.
     """
     provider = source.provider
-    grids = {series: provider.coverage(series, span.start, span.start + 1).grid for series in source.windows}
+    grids = {series: _grid(provider, series, span.start) for series in source.inputs}
     earlier, errors, gaps = {}, [], []
-    for series, window in source.windows.items():
+    for series, inputs in source.inputs.items():
+        for one in inputs:
+            one.history.warmup_start(grids[series], span.start)
         try:
-            earlier[series] = _start_of_windows(source, grids[series], series, window, span.start)
+            earlier[series] = _start_of_windows(source, grids[series], series, span.start)
         except MissingDataError as error:
             errors.append(error)
-    states = _filled(provider, list(grids), span)
+    states = _filled(source, list(grids), span)
     for series in grids:
         holes = _holes(states[series.text], span)
-        if series in source.partial:
+        if source.is_partial(series):
             gaps += [Gap(series, cells, why) for why, found in holes.items() for cells in found.spans]
         elif any(holes.values()):
             errors.append(_missing(series, states[series.text], holes, "bars of the run are missing"))
@@ -133,13 +144,16 @@ def _read(histories: Sequence[History], spans: Mapping[SeriesId, Span], until: i
     rows: dict[SeriesId, pl.DataFrame] = {}
     receipts, unclean = [], []
     for history in histories:
-        partial = history.source.partial
+        source = history.source
         # Series of one span are read together; those before the start begin where each needs it.
         kinds: dict[tuple[Span, bool], list[str]] = {}
         for series in history.grids:
-            kinds.setdefault((spans[series], series in partial), []).append(series.text)
+            kinds.setdefault((spans[series], source.is_partial(series)), []).append(series.text)
         for (of, is_partial), names in kinds.items():
-            read = history.source.provider.fetch_many(names, *of, as_of=history.as_of, partial_ok=is_partial)
+            # What holes and findings do otherwise is what the provider, or a preset, says.
+            read = source.provider.fetch_many(
+                names, *of, as_of=history.as_of, partial_ok=True if is_partial else None
+            )
             for name, result in read.results.items():
                 rows[SeriesId.parse(name)] = result.frame
                 receipts.append(result.receipt)
@@ -150,8 +164,9 @@ def _read(histories: Sequence[History], spans: Mapping[SeriesId, Span], until: i
     return Stretch(until, rows, receipts, unclean)
 
 
-def _start_of_windows(source: Source, grid: Grid, series: SeriesId, window: int, start: int) -> int:
+def _start_of_windows(source: Source, grid: Grid, series: SeriesId, start: int) -> int:
     """Where the last `window` bars begin that close by `start`. Raises `MissingDataError` for fewer."""
+    window = source.earlier(series)
     back = max(_WINDOWS_BACK * window * grid.step, _DAYS_BACK * DAY)
     asked, states, reach = 0, None, window * grid.step
     while asked < back:
@@ -160,17 +175,17 @@ def _start_of_windows(source: Source, grid: Grid, series: SeriesId, window: int,
         reach *= 2
         if grid.count(grid.expected(span)) < window and asked < back:
             continue  # the calendar alone says that they are too few
-        states = _filled(source.provider, [series], span)[series.text]
+        states = _filled(source, [series], span)[series.text]
         stamps = grid.stamps(states.present)
         stamps = stamps[grid.ends(stamps) <= start]
         if len(stamps) >= window:
             first = int(stamps[-window])
             holes = _holes(states, Span(first, start))
-            if any(holes.values()) and series not in source.partial:
+            if any(holes.values()) and not source.is_partial(series):
                 raise _missing(series, states, holes, "bars before the start are missing, which windows need")
             return first
     assert states is not None
-    if series in source.partial:
+    if source.is_partial(series):
         return int(stamps[0]) if len(stamps) else start
     expected = grid.stamps(grid.expected(states.span))
     needed = Span(int(expected[-window]) if len(expected) >= window else states.span.start, start)
@@ -182,11 +197,18 @@ def _start_of_windows(source: Source, grid: Grid, series: SeriesId, window: int,
     )
 
 
-def _filled(provider: SeamlessDataProvider, series: Sequence[SeriesId], span: Span) -> dict[str, BarStates]:
+def _filled(source: Source, series: Sequence[SeriesId], span: Span) -> dict[str, BarStates]:
     """The states of all bars, by node id, after what vendors there are were asked for what is missing."""
-    states = {one.text: provider.coverage(one, *span) for one in series}
-    wanted = [one.text for one in series if states[one.text].holes and provider.has_vendor(one)]
-    return {**states, **provider.backfill(wanted, *span).states} if wanted else states
+    states = {one.text: source.provider.coverage(one, *span) for one in series}
+    wanted = [one.text for one in series if states[one.text].holes and source.asks(one)]
+    if not wanted:
+        return states
+    partial = all(source.is_partial(SeriesId.parse(name)) for name in wanted) or None
+    return {**states, **source.provider.backfill(wanted, *span, partial_ok=partial).states}
+
+
+def _grid(provider: SeamlessDataProvider, series: SeriesId, start: int) -> Grid:
+    return provider.coverage(series, start, start + 1).grid
 
 
 def _holes(states: BarStates, span: Span) -> dict[str, Coverage]:

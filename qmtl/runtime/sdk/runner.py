@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from os import PathLike
 from typing import Any
+
+import numpy as np
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.timeline import Span
@@ -10,11 +15,26 @@ from qmtl.foundation.times import LATEST, iso, to_ns
 from qmtl.runtime.replay.events import Reader
 from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.run import Run
-from qmtl.runtime.sdk.proof import proof_of
+from qmtl.runtime.sdk.bound_inputs import BoundInput, bound, preset_of
+from qmtl.runtime.sdk.from_world import provider_of_world
+from qmtl.runtime.sdk.proof import ReadRange, proof_of, read_ranges
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
-from qmtl.runtime.sdk.run_history import completed, sources, stretches
+from qmtl.runtime.sdk.run_history import Source, completed, end_of, sources, stretches
 from qmtl.runtime.sdk.run_result import RunResult
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, nodes_of
+from qmtl.runtime.worlds.loading import load_world
+from qmtl.runtime.worlds.world import World
+
+# What is there, and what is refused with its reason.
+_MODES = {
+    "backtest": None,
+    "paper": "no feed is followed yet; history is all that a run is given",
+    "live": "there are no feeds of exchanges yet, and no orders leave this process",
+}
+_KNOWLEDGE = {
+    "as_of": None,
+    "as_known": "bars are not replayed yet as they were known at their time, only at one commit",
+}
 
 
 class Runner:
@@ -24,68 +44,114 @@ class Runner:
     def submit(
         strategy: Strategy | type[Strategy],
         *,
+        world: World | str | PathLike[str] | None = None,
+        data_preset: str | None = None,
         history_provider: SeamlessDataProvider | None = None,
+        mode: str = "backtest",
         start: Any,
-        end: Any,
+        end: Any = None,
+        knowledge: str = "as_of",
         fills: FillModel | None = None,
+        seed: int = 0,
     ) -> RunResult:
         """Run a strategy over the bars that open within `[start, end)`.
 
         strategy: a subclass of `Strategy`, or an instance of one.
-        history_provider: where bars of inputs come from that name no provider of their own.
-        start, end: anything that `to_ns` reads.
+        world: a world file. Its presets say which series inputs have, who serves them, and by which policies.
+        data_preset: the preset of inputs that name neither one nor series.
+        history_provider: where bars come from, but for inputs that have a provider of their own; left out,
+            the one that the world describes, with the store that qmtl.yml names.
+        mode: "backtest". knowledge: "as_of": all bars are those of one commit. Other modes are refused.
+        start, end: anything that `to_ns` reads. `end=None` is behind the newest bar that has closed in all
+            series, and that no preset holds back.
         fills: how orders are filled; left out, at the next open, without fees, from a cash of 100,000.
+        seed: of `strategy.random`.
 
-        What is missing of history, and of the bars before `start` that windows need, is asked for first. Then
-        all of it is read at one commit, which the proof names. Raises what a fetch raises, `MissingDataError`
-        also where there are too few bars before `start`, and `StrategyError` where the strategy fails.
+        What is missing of history, and of the bars before `start` that windows and warm-up need, is asked for
+        first. Then all of it is read at one commit, which the proof names. Raises what a fetch raises,
+        `MissingDataError` also where there are too few bars before `start`, and `StrategyError` where the
+        strategy fails.
         """
-        made = strategy() if isinstance(strategy, type) else strategy
-        if not isinstance(made, Strategy):
+        _refuse("mode", mode, _MODES)
+        _refuse("knowledge", knowledge, _KNOWLEDGE)
+        made, model = _made(strategy), FillModel() if fills is None else fills
+        declared = None if world is None else load_world(world)
+        if declared is None and data_preset is not None:
             raise InvalidRequestError(
-                f"{strategy!r} is no strategy",
-                next_step="give a subclass of qmtl.Strategy, or an instance of one",
+                f"there is no world that has the preset {data_preset!r}", next_step="give `world=` as well"
             )
-        inputs = inputs_of(made)
-        if not inputs:
-            raise InvalidRequestError(
-                f"{type(made).__name__} has no input",
-                next_step="give its class one: price = qmtl.StreamInput(series)",
-            )
-        span, model = _range(start, end), FillModel() if fills is None else fills
-        histories = [completed(source, span) for source in sources(inputs, history_provider)]
+        chosen = [(one, preset_of(one, declared, data_preset)) for one in inputs_of(made)]
+        with ExitStack() as stack:
+            provider = history_provider
+            if provider is None and declared and any(one.history_provider is None for one, _ in chosen):
+                provider = stack.enter_context(provider_of_world(declared))
+            inputs = [bound(one, nodes_of(made), preset, provider) for one, preset in chosen]
+            found = sources(inputs)
+            span = _range(start, end, found)
+            made.__dict__["random"] = np.random.default_rng(seed)
+            run, read = _played(made, inputs, found, span, model)
+            return RunResult(run.outcome, model, proof_of(made, span, model, seed, read, run.outcome))
+
+
+def _played(
+    strategy: Strategy,
+    inputs: Sequence[BoundInput],
+    found: Sequence[Source],
+    span: Span,
+    model: FillModel,
+) -> tuple[Run, list[ReadRange]]:
+    """The run at its end, and what was read for it."""
+    histories = [completed(source, span) for source in found]
+    grids = {series: grid for history in histories for series, grid in history.grids.items()}
+    run = Run(
+        strategy,
+        [Reader(one.name, one.series, one.window, one.nodes) for one in inputs],
         # In the order of inputs, whichever provider they come from: it decides on ties.
-        grids = {series: grid for history in histories for series, grid in history.grids.items()}
-        grids = {series: grids[series] for one in inputs for series in one.series}
-        nodes = nodes_of(made)
-        readers = [
-            Reader(
-                one.name,
-                one.series,
-                one.window,
-                {node.name: node.value for node in nodes if node.source is one},
-            )
-            for one in inputs
-        ]
-        run = Run(
-            made, readers, grids, model, start=span.start, gaps=[gap for one in histories for gap in one.gaps]
+        {series: grids[series] for one in inputs for series in one.series},
+        model,
+        start=span.start,
+        gaps=[gap for history in histories for gap in history.gaps],
+    )
+    read: list[ReadRange] = []
+    strategy.__dict__["_run"] = run
+    try:
+        for stretch in stretches(histories, span):
+            run.play(stretch.rows, LATEST if stretch.until == span.end else stretch.until)
+            read += read_ranges(stretch)
+    finally:
+        del strategy.__dict__["_run"]
+    return run, read
+
+
+def _made(strategy: Strategy | type[Strategy]) -> Strategy:
+    made = strategy() if isinstance(strategy, type) else strategy
+    if not isinstance(made, Strategy):
+        raise InvalidRequestError(
+            f"{strategy!r} is no strategy",
+            next_step="give a subclass of qmtl.Strategy, or an instance of one",
         )
-        read = []
-        made.__dict__["_run"] = run
-        try:
-            for stretch in stretches(histories, span):
-                run.play(stretch.rows, LATEST if stretch.until == span.end else stretch.until)
-                read.append(stretch)
-        finally:
-            del made.__dict__["_run"]
-        outcome = run.outcome
-        return RunResult(outcome, model, proof_of(made, span, model, read, outcome))
+    if not inputs_of(made):
+        raise InvalidRequestError(
+            f"{type(made).__name__} has no input",
+            next_step="give its class one: price = qmtl.StreamInput(series)",
+        )
+    return made
 
 
-def _range(start: Any, end: Any) -> Span:
-    first, last = to_ns(start, name="start"), to_ns(end, name="end")
+def _range(start: Any, end: Any, found: Sequence[Source]) -> Span:
+    first = to_ns(start, name="start")
+    last = min(end_of(source, first) for source in found) if end is None else to_ns(end, name="end")
     if last <= first:
         raise InvalidRequestError(
             f"start {iso(first)} does not come before end {iso(last)}", next_step="a range is [start, end)"
         )
     return Span(first, last)
+
+
+def _refuse(name: str, value: str, known: Mapping[str, str | None]) -> None:
+    """Raise `InvalidRequestError` for what is not known, and with its reason for what is not there yet."""
+    if value not in known or known[value] is not None:
+        usable = ", ".join(repr(choice) for choice, why in known.items() if why is None)
+        raise InvalidRequestError(
+            f"{name}={value!r} cannot be used", why=known.get(value), next_step=f"use {usable}"
+        )

@@ -10,6 +10,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.runtime.sdk.fetching import series_of
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
 
     from qmtl.runtime.replay.bars import Bar, Gap
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 class StreamInput:
     """Bars that a strategy is given, of one or several series; an attribute of its class.
 
-    series: a node id, or several.
+    series: a node id, or several. preset: the id of a preset of the world instead. Without either it is the
+        `data_preset` of the run, or the only preset of the world.
     window: how many bars a node of this input sees: the newest one and those before it. The first bar is
         delivered once every window is whole.
     history_provider: where its bars come from; without one, from the provider of the run.
@@ -34,16 +36,22 @@ class StreamInput:
 
     def __init__(
         self,
-        series: str | SeriesId | Iterable[str | SeriesId],
+        series: str | SeriesId | Iterable[str | SeriesId] | None = None,
         *,
+        preset: str | None = None,
         window: int = 1,
         history_provider: SeamlessDataProvider | None = None,
         allow_partial: bool = False,
     ) -> None:
         _check_window(window)
-        names = [series] if isinstance(series, str | SeriesId) else list(series)
+        names = [series] if isinstance(series, str | SeriesId) else list(series or ())
         self.series = tuple(dict.fromkeys(map(series_of, names)))
-        if not self.series:
+        self.preset = preset
+        if series is not None and preset is not None:
+            raise InvalidRequestError(
+                "an input has series of its own, or those of a preset", next_step="leave out one of them"
+            )
+        if series is not None and not self.series:
             raise InvalidRequestError(
                 "an input without a series gives no bars",
                 next_step="name a series: ohlcv:binance:BTC/USDT:1m",
@@ -118,8 +126,10 @@ class Strategy:
     """Subclass it: `StreamInput` and `node` as attributes of the class, and `on_bar`.
 
     A strategy sees bars in the order of their closes, those that close together in the order of its inputs
-    and their series.
+    and their series. `self.random` is a `numpy.random.Generator`, seeded by the run.
     """
+
+    random: np.random.Generator
 
     def on_bar(self, bar: Bar, portfolio: Portfolio) -> None:
         """Called when a bar has closed, with the values of all nodes at that moment."""

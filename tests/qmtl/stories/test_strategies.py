@@ -287,6 +287,10 @@ class Empty(Strategy):
     def on_bar(self, bar: Bar, portfolio: Portfolio) -> None: ...
 
 
+class Preset(Hold):
+    price = StreamInput(preset="majors")
+
+
 class Silent(Strategy):
     price = StreamInput(A)
 
@@ -298,7 +302,13 @@ def test_what_cannot_be_run_is_refused_with_the_reason(store: Path) -> None:
             (Hold, {}, "input 'price' has no provider"),
             (Empty, {}, "Empty has no input"),
             (object(), {}, "is no strategy"),
-            (Hold, {"start": END, "end": START}, "does not come before end"),
+            (Hold, {"start": END, "end": START, "history_provider": history}, "does not come before end"),
+            (Hold, {"mode": "paper"}, "no feed is followed yet"),
+            (Hold, {"mode": "live"}, "there are no feeds of exchanges yet"),
+            (Hold, {"mode": "test"}, "mode='test' cannot be used"),
+            (Hold, {"knowledge": "as_known"}, "not replayed yet as they were known"),
+            (Hold, {"data_preset": "majors"}, "there is no world that has the preset 'majors'"),
+            (Preset, {}, "input 'price' names the preset 'majors', and there is no world"),
         ):
             with pytest.raises(InvalidRequestError, match=says):
                 submit(strategy, **options)
@@ -313,6 +323,7 @@ def test_what_cannot_be_run_is_refused_with_the_reason(store: Path) -> None:
         (lambda: StreamInput(A, window=True), "a window of True bars cannot be used"),
         (lambda: StreamInput([]), "an input without a series"),
         (lambda: StreamInput("A"), "'A' is not a node id"),
+        (lambda: StreamInput(A, preset="majors"), "series of its own, or those of a preset"),
         (lambda: node(A, CLOSE.mean()), "a node looks at an input"),  # type: ignore[arg-type]
         (lambda: node(StreamInput(A), 3), "3 is neither an expression nor a function"),  # type: ignore[arg-type]
         (lambda: FillModel(fee_bps=-1), "fee_bps=-1 cannot be used"),

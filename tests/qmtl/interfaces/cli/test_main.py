@@ -33,6 +33,7 @@ NAMES = {
         "schema",
         "serve",
         "store",
+        "submit",
         "world",
     ],
     "presets": ["list", "show"],

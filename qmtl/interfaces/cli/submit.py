@@ -1,0 +1,82 @@
+"""`qmtl submit`: a strategy of a file is run over history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qmtl.interfaces.cli.arguments import as_path
+from qmtl.interfaces.cli.session import JsonToo, Session, instant, session_of
+
+if TYPE_CHECKING:
+    from qmtl.runtime.sdk.provider import SeamlessDataProvider
+    from qmtl.runtime.worlds.world import World
+
+
+def submit(
+    ctx: typer.Context,
+    strategy: Annotated[
+        str, typer.Argument(metavar="FILE[:CLASS]", help="A file of Python, and a strategy in it.")
+    ],
+    start: Annotated[str, typer.Option(metavar="WHEN", help="The first bar that is delivered opens then.")],
+    end: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Up to, and without; left out, the newest closed bar.")
+    ] = None,
+    world: Annotated[
+        Path | None, typer.Option(parser=as_path, metavar="FILE", help="A world file: its presets give bars.")
+    ] = None,
+    data_preset: Annotated[
+        str | None, typer.Option(metavar="ID", help="The preset of inputs that name none.")
+    ] = None,
+    mode: Annotated[str, typer.Option(help="backtest; paper and live are not there yet.")] = "backtest",
+    seed: Annotated[int, typer.Option(help="Of the random numbers that the strategy draws.")] = 0,
+    proof: Annotated[
+        Path | None, typer.Option(parser=as_path, metavar="FILE", help="Write the proof there, as JSON.")
+    ] = None,
+    json: JsonToo = False,
+) -> None:
+    """Run a strategy over the bars from START to END, and say what came of it.
+
+    Without a world its inputs name their series, which the store of the settings and their vendors have.
+    """
+    from qmtl.interfaces.cli.bar_output import check_place
+    from qmtl.interfaces.cli.outputs import check_apart
+    from qmtl.interfaces.cli.showing import facts_text
+    from qmtl.runtime.sdk.runner import Runner
+    from qmtl.runtime.sdk.strategy_files import strategy_of_file
+
+    session = session_of(ctx)
+    check_apart({"--proof": proof, "--world": world})
+    if proof is not None:
+        check_place(proof)
+    made = strategy_of_file(strategy)
+    declared = None if world is None else session.world(world)
+    with _provider(session, declared) as provider:
+        result = Runner.submit(
+            made,
+            world=declared,
+            data_preset=data_preset,
+            history_provider=provider,
+            mode=mode,
+            start=instant(start),
+            end=instant(end),
+            seed=seed,
+        )
+    if proof is not None:
+        from json import dumps
+
+        proof.write_text(dumps(result.proof.to_json(), indent=2) + "\n", encoding="utf-8")
+    session.show(facts_text(result.summary().lines()))
+    session.emit({"figures": result.figures._asdict(), "proof": result.proof.to_json()})
+
+
+def _provider(session: Session, world: World | None) -> SeamlessDataProvider:
+    """As the settings say, and the world, if there is one."""
+    if world is None:
+        return session.provider()
+    from qmtl.foundation.observability.metrics import Unread
+    from qmtl.runtime.sdk.from_world import provider_of_world
+
+    return provider_of_world(world, session.settings(), progress=False, metrics_registry=Unread())
