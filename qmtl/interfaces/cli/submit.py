@@ -37,7 +37,7 @@ def submit(
     ] = None,
     json: JsonToo = False,
 ) -> None:
-    """Run a strategy over the bars from START to END, and say what came of it.
+    """Run a strategy of a file over history.
 
     Without a world its inputs name their series, which the store of the settings and their vendors have.
     """
