@@ -51,11 +51,9 @@ class Fetcher:
     # -- before a request -------------------------------------------------------------------------------
 
     def begin(self) -> float:
-        """What comes before a request that may look at the store; when it began, by the monotonic clock."""
-        began = self.parts.clock.monotonic()
+        """What comes before a request that may look at the store; see `CommitWatch.look`."""
         self.refuse_unusable()
-        self.parts.watch.look()
-        return began
+        return self.parts.watch.look()
 
     def refuse_unusable(self) -> None:
         """Raise `InvalidRequestError` if the provider is closed, or was made in another process."""
@@ -95,10 +93,12 @@ class Fetcher:
         progress: bool | None = None,
         *,
         began: float | None = None,
+        max_staleness: float = 0.0,
     ) -> FetchContext:
         """A request on its way; see `SeamlessDataProvider.fetch`. Raises `InvalidRequestError`.
 
-        began: by the monotonic clock, when the caller began to wait; left out, now.
+        began: by the monotonic clock, when the caller began to wait; left out, now. max_staleness: in
+        seconds, what the look at the store before it has left open.
         """
         parts = self.parts
         opened = parts.clock.monotonic() if began is None else began
@@ -110,7 +110,8 @@ class Fetcher:
             series, start, end, strategy=strategy, sla=sla, partial_ok=partial_ok, as_of=as_of
         )
         shows = parts.progress if progress is None else progress
-        return FetchContext(profile, initial_state(request, profile.grid), opened, fill, on_progress, shows)
+        state = initial_state(request, profile.grid)
+        return FetchContext(profile, state, opened, max_staleness, fill, on_progress, shows)
 
     def request(
         self,
@@ -157,8 +158,8 @@ class Fetcher:
         self, series: str | SeriesId, start: Any, end: Any, options: FetchOptions, *, began: float
     ) -> tuple[FetchContext, Finish | None]:
         """A request opened, and its end if the cache holds all of it. began: see `open`."""
-        self.parts.watch.look()
-        return self.opened_cached(series, start, end, options, began=began)
+        max_staleness = self.parts.watch.look()
+        return self.opened_cached(series, start, end, options, began=began, max_staleness=max_staleness)
 
     def opened_cached(
         self,
@@ -168,9 +169,10 @@ class Fetcher:
         options: FetchOptions,
         *,
         began: float | None = None,
+        max_staleness: float,
     ) -> tuple[FetchContext, Finish | None]:
-        """As `cached`, where the store was just looked at."""
-        context = self.open(series, start, end, began=began, **options)
+        """As `cached`, where the store was just looked at; see `open`."""
+        context = self.open(series, start, end, began=began, max_staleness=max_staleness, **options)
         return context, self.parts.executor.drive_local(context, tiers=(Tier.CACHE,))
 
     @cached_property

@@ -70,6 +70,8 @@ class SeamlessDataProvider:
     profiles: rows that settle several of these at once for one pattern; they stand before all others.
     rules: how long an empty answer takes to settle, and when an absence is asked about again.
     retention: seconds of history that compaction keeps for `as_of`; None keeps all.
+    max_staleness: for how many seconds an answer from the cache may lack what other machines commit to a
+        store on a server; 0 asks the server each time. A folder tells at once, whatever this says.
     progress: whether a fetch that takes more than a second shows how far it is: a bar on the terminal behind
         stderr, or in a notebook; nothing elsewhere.
     max_bytes: how much the rows of one answer of several series may take, 48 bytes for each bar expected;
@@ -98,6 +100,7 @@ class SeamlessDataProvider:
         profiles: Iterable[ProfileRow] = (),
         rules: SettlementPolicy | None = None,
         retention: float | None = None,
+        max_staleness: float = 0.0,
         progress: bool = True,
         max_bytes: int = 2 * GIB,
     ) -> None:
@@ -118,6 +121,7 @@ class SeamlessDataProvider:
             default_validation_mode=default_validation_mode,
             rules=rules,
             retention=retention,
+            max_staleness=max_staleness,
             partial_ok=partial_ok,
             progress=progress,
             max_bytes=max_bytes,
@@ -170,10 +174,21 @@ class SeamlessDataProvider:
         `ConformancePipelineError`; the last four are holes, violations and findings of the answer with
         `partial_ok`.
         """
-        fetcher = self._fetcher
-        began = fetcher.begin()
+        fetcher, began = self._fetcher, self._parts.clock.monotonic()
+        max_staleness = fetcher.begin()
         context = fetcher.open(
-            series, start, end, strategy, sla, partial_ok, as_of, fill, on_progress, progress, began=began
+            series,
+            start,
+            end,
+            strategy,
+            sla,
+            partial_ok,
+            as_of,
+            fill,
+            on_progress,
+            progress,
+            began=began,
+            max_staleness=max_staleness,
         )
         finish = self._parts.executor.drive_local(context)
         if finish is None:

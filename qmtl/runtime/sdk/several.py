@@ -48,12 +48,12 @@ def _read_stored(
     fetcher.refuse_unusable()
     names = names_of(series, face="fetch")
     check_common(start, end, options)
-    fetcher.begin()
+    max_staleness = fetcher.begin()
     panel = Panel(fetcher, names, is_partial=fetcher.is_partial(options.get("partial_ok")))
     opened: dict[str, tuple[FetchContext, Finish | None]] = {}
     for name in names:
         try:
-            opened[name] = fetcher.opened_cached(name, start, end, options)
+            opened[name] = fetcher.opened_cached(name, start, end, options, max_staleness=max_staleness)
         except QmtlError as error:
             panel.errors[name] = error
     refuse_too_large(

@@ -30,9 +30,10 @@ class PostgresConnection:
         self.raw = raw
         # Whether it has been used before.
         self.is_kept = False
-        # When the lock was taken, and what makes a transaction that writes durable.
+        # When the lock was taken, what makes a transaction that writes durable, and tells others of it.
         self.now: int | None = None
         self.commits: Callable[[], None] | None = None
+        self.tells = ""
 
     @property
     def dialect(self) -> Dialect:
@@ -108,7 +109,9 @@ class PostgresConnection:
     def commit(self) -> None:
         """Commit. The server answers a COMMIT of a transaction that has failed by undoing it."""
         cursor = psycopg.Cursor(self.raw)
-        cursor.execute(b"COMMIT")
+        cursor.execute(f"{self.tells}; COMMIT".encode())
+        while cursor.nextset():
+            pass
         if cursor.statusmessage != "COMMIT":
             raise psycopg.errors.InFailedSqlTransaction("the transaction had failed, and was undone")
 
@@ -133,7 +136,7 @@ class PostgresConnection:
 
     def finish(self) -> bool:
         """End the transaction that is open, if any; whether the connection can be used again."""
-        self.now = self.commits = None
+        self.now, self.commits, self.tells = None, None, ""
         self.is_kept = True
         if self.raw.info.transaction_status is not TransactionStatus.IDLE and not self.raw.closed:
             try:
