@@ -175,7 +175,8 @@ class SeamlessDataProvider:
         `partial_ok`.
         """
         fetcher, began = self._fetcher, self._parts.clock.monotonic()
-        max_staleness = fetcher.begin()
+        fetcher.refuse_unusable()
+        max_staleness = fetcher.look(series_of(series), sla, began)
         context = fetcher.open(
             series,
             start,
@@ -199,7 +200,7 @@ class SeamlessDataProvider:
         self, series: str | SeriesId, start: Any, end: Any = None, **options: Unpack[FetchOptions]
     ) -> FetchResult:
         """`fetch` for asyncio: never blocks the caller's loop on the store or the network."""
-        import asyncio
+        from qmtl.runtime.ingest.threads import in_own_thread
 
         fetcher, began = self._fetcher, self._parts.clock.monotonic()
         fetcher.refuse_unusable()
@@ -207,13 +208,11 @@ class SeamlessDataProvider:
         if fetcher.is_at_hand(series, options):
             context, finish = fetcher.cached(series, start, end, options, began=began)
         else:
-            context, finish = await asyncio.to_thread(
-                fetcher.cached, series, start, end, options, began=began
-            )
+            context, finish = await in_own_thread(fetcher.cached, series, start, end, options, began=began)
         if finish is not None:
             return fetcher.answer(context, finish)
         finish = await self._parts.loop.wait(fetcher.driven(context))
-        return await asyncio.to_thread(fetcher.answer, context, finish)
+        return await in_own_thread(fetcher.answer, context, finish)
 
     def fetch_many(
         self, series: Iterable[str | SeriesId], start: Any, end: Any = None, **options: Unpack[FetchOptions]
@@ -249,11 +248,10 @@ class SeamlessDataProvider:
         self, series: Iterable[str | SeriesId], start: Any, end: Any = None, **options: Unpack[FetchOptions]
     ) -> FetchManyResult:
         """`fetch_many` for asyncio."""
-        import asyncio
-
+        from qmtl.runtime.ingest.threads import in_own_thread
         from qmtl.runtime.sdk import several
 
-        panel = await asyncio.to_thread(several.read_stored, self._fetcher, series, start, end, options)
+        panel = await in_own_thread(several.read_stored, self._fetcher, series, start, end, options)
         return panel.result if panel.is_done else await self._parts.loop.wait(panel.finished())
 
     def coverage(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from qmtl.runtime.io.sql.postgres.notice import CommitNotice
 from qmtl.runtime.io.sql.postgres.opening import opened
 from qmtl.runtime.io.sql.postgres.pool import Pool
 from qmtl.runtime.io.sql.transaction import writer
+from qmtl.runtime.io.store.contract import ReadAbandonedError
 from qmtl.runtime.io.store.values import Point
+from qmtl.runtime.io.store.waiting import watched
 
 # Connections of one process at once.
 _CONNECTIONS = 8
@@ -121,7 +123,8 @@ class PostgresDatabase:
         self, series: SeriesId | None = None, span: Span | None = None
     ) -> Iterator[PostgresConnection]:
         """A connection whose statements all see the same commits."""
-        with self.translated(series, span), self._begun(PostgresConnection.begin_reading) as connection:
+        begin = PostgresConnection.begin_reading
+        with self.translated(series, span), self._begun(begin, is_read=True) as connection:
             yield connection
 
     @contextmanager
@@ -182,15 +185,20 @@ class PostgresDatabase:
         )
 
     @contextmanager
-    def _begun(self, begin: Callable[[PostgresConnection], None]) -> Iterator[PostgresConnection]:
-        """A connection with a transaction. One that was kept, and broke meanwhile, is replaced."""
+    def _begun(
+        self, begin: Callable[[PostgresConnection], None], *, is_read: bool = False
+    ) -> Iterator[PostgresConnection]:
+        """A connection with a transaction. One that was kept, and broke meanwhile, is replaced.
+
+        is_read: whether it ends, with `ReadAbandonedError`, once nobody waits for it any more.
+        """
         self._ready()
         while True:
-            with self._pool.use() as connection:
+            with self._pool.use() as connection, _abandoned(connection) if is_read else nullcontext():
                 try:
                     begin(connection)
                 except psycopg.OperationalError:
-                    if connection.is_broken and connection.is_kept:
+                    if connection.is_broken and connection.is_kept and not connection.is_cut_off:
                         continue
                     raise
                 yield connection
@@ -284,7 +292,7 @@ class PostgresDatabase:
         def ask(connection: PostgresConnection) -> None:
             found.append(connection.execute(question).fetchone()[0])
 
-        with self.translated(), self._begun(ask):
+        with self.translated(), self._begun(ask, is_read=True):
             return int(found[-1])
 
     def format(self) -> int:
@@ -337,6 +345,18 @@ class PostgresDatabase:
             raise
         except psycopg.Error as failure:
             raise meaning(failure, self.address, series, span) from failure
+
+
+@contextmanager
+def _abandoned(connection: PostgresConnection) -> Iterator[None]:
+    """End what the block does once nobody waits for it any more, at the server as well."""
+    try:
+        with watched(connection.cut_off):
+            yield
+    except psycopg.Error as failure:
+        if not connection.is_cut_off:
+            raise
+        raise ReadAbandonedError("a read was abandoned", why="nobody waits for it any more") from failure
 
 
 def _discard(answer: object) -> None:
