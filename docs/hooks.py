@@ -196,6 +196,11 @@ KEYS = {
         "settle": ("`60s`", "how long a bar must have been closed before an answer without it is `no_trade`"),
         "absent_expiry": ("`24h`", "how long an absence holds before it is asked about again"),
         "retention": ("for ever", "how long older versions are kept for `as_of`; `compact` deletes the rest"),
+        "max_staleness": (
+            "`0s`",
+            "how long what other machines commit to a store on a server may escape the cache;"
+            " [0 asks each time](../operations/postgres.md#how-fresh-an-answer-is)",
+        ),
     },
     "seamless.series[]": {
         "match": ("required", "a pattern of node ids; the first that matches wins"),

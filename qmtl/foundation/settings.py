@@ -126,7 +126,8 @@ class SeamlessSettings(Section):
         `files` vendors do.
     cache_bytes: bound of the range cache in bytes. settle, absent_expiry: seconds after which a bar without a
         row counts as answered, and after which an absence is queried again. retention: seconds for which old
-        versions are kept; None is for ever.
+        versions are kept; None is for ever. max_staleness: seconds in which an answer from the cache may
+        lack what other machines commit.
     """
 
     store: StorePlace = Field(default_factory=_default_store)
@@ -138,6 +139,7 @@ class SeamlessSettings(Section):
     settle: Seconds = 60.0
     absent_expiry: Seconds = 24 * 3600.0
     retention: Seconds | None = None
+    max_staleness: Seconds = 0.0
 
     @model_validator(mode="after")
     def _each_pattern_once(self) -> SeamlessSettings:

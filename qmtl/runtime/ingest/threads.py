@@ -6,9 +6,12 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
+
+from qmtl.runtime.io.store.waiting import waiting
 
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
@@ -29,8 +32,26 @@ def submitted(function: Callable[[*Args], T], *args: *Args) -> asyncio.Future[T]
 
 
 async def in_thread(function: Callable[[*Args], T], *args: *Args) -> T:
-    """The result of `function(*args)`, blocking work of the store, run in the threads of `submitted`."""
-    return await submitted(function, *args)
+    """The result of `function(*args)`, blocking work of the store, run in the threads of `submitted`.
+
+    What it reads ends with the wait: where this is cancelled, nobody wants it any more.
+    """
+    with waiting() as wait:
+        try:
+            return await submitted(copy_context().run, function, *args)
+        except asyncio.CancelledError:
+            wait.give_up()
+            raise
+
+
+async def in_own_thread(function: Callable[..., T], /, *args: Any, **options: Any) -> T:
+    """As `in_thread`, in a thread of the loop's own executor."""
+    with waiting() as wait:
+        try:
+            return await asyncio.to_thread(function, *args, **options)
+        except asyncio.CancelledError:
+            wait.give_up()
+            raise
 
 
 def end_threads(loop: asyncio.AbstractEventLoop) -> None:

@@ -27,10 +27,13 @@ class CommitWatch:
         """Whether nobody has committed since the last look; costs microseconds."""
         return not self._store.has_changed(self.version)
 
-    def look(self) -> None:
-        """Forget what other processes, threads or flights have written to since the last look."""
+    def look(self) -> float:
+        """Forget what other processes, threads or flights have written to since the last look.
+
+        For how many seconds what others write may escape it: 0 where the store was asked, or tells at once.
+        """
         if not self._store.has_changed(self.version):
-            return
+            return self._store.max_staleness
         with self._lock:
             token, commits, horizon = self._store.changed_since(self.version)
             # Compaction lists no commit, but may take away the one whose time an answer would name.
@@ -39,3 +42,4 @@ class CommitWatch:
                 self._cache.forget(change.series, change.tx)
                 self._profiles.forget(change.series)
             self.version = token
+        return 0.0

@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # only a fetch that listens needs it
 class FetchContext:
     """Owned by one call. Each step replaces `state`, which is a value; nothing is decided here.
 
-    opened: `clock.monotonic()` when the call began. evaluated: what was read last; states: the same, where no
+    opened: `clock.monotonic()` when the call began. max_staleness: how many seconds what others committed may
+    have escaped it. evaluated: what was read last; states: the same, where no
     rows are read. read_at: the newest commit then. backfill: what the vendor did. tail: the live feed, while
     it is listened to. on_asked: called when vendors are done, and only live bars are waited for.
     """
@@ -29,6 +30,7 @@ class FetchContext:
     profile: SeriesProfile
     state: FetchState
     opened: float
+    max_staleness: float = 0.0
     fill: Fill | None = None
     on_progress: OnProgress | None = None
     shows_progress: bool = False
@@ -50,7 +52,8 @@ class FetchContext:
 class FetchEnd(NamedTuple):
     """How a fetch ended: all that its answer, or its error, is made of.
 
-    opened: `clock.monotonic()` when the call began. phases: seconds per phase, put in when all else is done.
+    opened: `clock.monotonic()` when the call began. max_staleness: see `FetchContext`. phases: seconds per
+    phase, put in when all else is done.
     evaluated: what was read last; of a store that did not answer in time, that
     nothing is known. backfill: what the vendor did, if one was asked. changed_data: whether this call added
     rows to the store, or replaced some.
@@ -65,6 +68,7 @@ class FetchEnd(NamedTuple):
     opened: float
     phases: dict[str, float]
     fill: Fill | None
+    max_staleness: float = 0.0
 
     @property
     def abandoned(self) -> tuple[str, ...]:

@@ -154,6 +154,20 @@ def sla_error(
     )
 
 
+def unanswered_error(breach: Breach, series: SeriesId | None) -> SeamlessSLAExceeded:
+    """The error of a budget that was spent before, or after, the steps of a fetch: there is no answer."""
+    return SeamlessSLAExceeded(
+        describe(breach),
+        phase=breach.phase,
+        ledger={"total": breach.elapsed_s},
+        budget_s=breach.budget_s,
+        elapsed_s=breach.elapsed_s,
+        series=series,
+        why="the store did not answer",
+        next_step=f"see whether it can be reached; or raise {breach.phase}",
+    )
+
+
 def damage_error(request: Request, damaged: Coverage, failure: QmtlError | None) -> StoreCorruptError:
     """What was stored is lost, and did not heal within the call. failure: of the source that could have."""
     asks = Tier.BACKFILL in request.tiers

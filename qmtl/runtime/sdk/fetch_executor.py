@@ -70,6 +70,7 @@ class FetchExecutor:
             context.opened,
             {},
             context.fill,
+            context.max_staleness,
         )
 
 

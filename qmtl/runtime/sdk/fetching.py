@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,11 @@ from qmtl.foundation.timeline import Coverage
 from qmtl.foundation.times import SMALL_INT, to_ns, warn_of_small_ints
 from qmtl.runtime.ingest.backfill_result import BackfillResult, OnProgress
 from qmtl.runtime.io.coverage_scan import scan_coverage
+from qmtl.runtime.io.store.contract import ReadAbandonedError
+from qmtl.runtime.io.store.waiting import waiting
 from qmtl.runtime.io.vendors.base import Vendor
 from qmtl.runtime.planning.fetch_state import Finish, initial_state
+from qmtl.runtime.planning.ledger import NOTHING_SPENT, Breach, Budget, budget_for
 from qmtl.runtime.planning.request import (
     FILL_STORE,
     Fill,
@@ -29,6 +32,7 @@ from qmtl.runtime.planning.request import (
     strategy_named,
 )
 from qmtl.runtime.sdk.fetch_context import FetchContext
+from qmtl.runtime.sdk.fetch_errors import unanswered_error
 from qmtl.runtime.sdk.options import FetchOptions, check_fill, check_policy
 from qmtl.runtime.sdk.results import FetchResult, Pending
 from qmtl.runtime.sdk.series_profile import SeriesProfile
@@ -36,6 +40,10 @@ from qmtl.runtime.sdk.wiring import ProviderParts
 
 if TYPE_CHECKING:
     from qmtl.runtime.sdk.fetch_asking import Asking
+
+
+# How long an answer may look for what it is compared with once its budget is spent.
+_LAST_S = 0.25
 
 
 class Fetcher:
@@ -47,15 +55,41 @@ class Fetcher:
     def __init__(self, parts: ProviderParts) -> None:
         self.parts = parts
         self.last: FetchResult | None = None
+        self._has_budgets = parts.profiles.table.has_budgets
 
     # -- before a request -------------------------------------------------------------------------------
 
     def begin(self) -> float:
-        """What comes before a request that may look at the store; when it began, by the monotonic clock."""
-        began = self.parts.clock.monotonic()
+        """What comes before a request that may look at the store; see `CommitWatch.look`."""
         self.refuse_unusable()
-        self.parts.watch.look()
-        return began
+        return self.parts.watch.look()
+
+    def look(self, series: SeriesId | None, sla: SLAPolicy | None, began: float) -> float:
+        """As `CommitWatch.look`, within the budget of a fetch that began then. series: None for no series."""
+        with self._budgeted(series, sla, began):
+            return self.parts.watch.look()
+
+    def _budgeted(
+        self, series: SeriesId | None, sla: SLAPolicy | None, began: float
+    ) -> AbstractContextManager[object]:
+        """What has to be known of the store before a fetch can begin takes of its budget."""
+        policy = sla
+        if sla is None and self._has_budgets and series is not None:
+            policy = self.parts.profiles.table.sla(series)
+        if policy is None:
+            return nullcontext()
+        budget = budget_for(policy, Tier.STORAGE, NOTHING_SPENT, self.parts.clock.monotonic() - began)
+        return nullcontext() if budget is None else self._within(budget, series, began)
+
+    @contextmanager
+    def _within(self, budget: Budget, series: SeriesId | None, began: float) -> Iterator[None]:
+        try:
+            with waiting(budget.left_s):
+                yield
+        except ReadAbandonedError as abandoned:
+            elapsed = self.parts.clock.monotonic() - began
+            breach = Breach(budget.phase, budget_s=budget.budget_s, elapsed_s=elapsed)
+            raise unanswered_error(breach, series) from abandoned
 
     def refuse_unusable(self) -> None:
         """Raise `InvalidRequestError` if the provider is closed, or was made in another process."""
@@ -95,10 +129,12 @@ class Fetcher:
         progress: bool | None = None,
         *,
         began: float | None = None,
+        max_staleness: float = 0.0,
     ) -> FetchContext:
         """A request on its way; see `SeamlessDataProvider.fetch`. Raises `InvalidRequestError`.
 
-        began: by the monotonic clock, when the caller began to wait; left out, now.
+        began: by the monotonic clock, when the caller began to wait; left out, now. max_staleness: in
+        seconds, what the look at the store before it has left open.
         """
         parts = self.parts
         opened = parts.clock.monotonic() if began is None else began
@@ -106,11 +142,13 @@ class Fetcher:
             check_fill(fill, series)
         if sla is not None:
             check_policy(sla, series)
-        request, profile = self.request(
-            series, start, end, strategy=strategy, sla=sla, partial_ok=partial_ok, as_of=as_of
-        )
+        with self._budgeted(series_of(series), sla, opened):
+            request, profile = self.request(
+                series, start, end, strategy=strategy, sla=sla, partial_ok=partial_ok, as_of=as_of
+            )
         shows = parts.progress if progress is None else progress
-        return FetchContext(profile, initial_state(request, profile.grid), opened, fill, on_progress, shows)
+        state = initial_state(request, profile.grid)
+        return FetchContext(profile, state, opened, max_staleness, fill, on_progress, shows)
 
     def request(
         self,
@@ -157,8 +195,8 @@ class Fetcher:
         self, series: str | SeriesId, start: Any, end: Any, options: FetchOptions, *, began: float
     ) -> tuple[FetchContext, Finish | None]:
         """A request opened, and its end if the cache holds all of it. began: see `open`."""
-        self.parts.watch.look()
-        return self.opened_cached(series, start, end, options, began=began)
+        max_staleness = self.look(series_of(series), options.get("sla"), began)
+        return self.opened_cached(series, start, end, options, began=began, max_staleness=max_staleness)
 
     def opened_cached(
         self,
@@ -168,9 +206,10 @@ class Fetcher:
         options: FetchOptions,
         *,
         began: float | None = None,
+        max_staleness: float,
     ) -> tuple[FetchContext, Finish | None]:
-        """As `cached`, where the store was just looked at."""
-        context = self.open(series, start, end, began=began, **options)
+        """As `cached`, where the store was just looked at; see `open`."""
+        context = self.open(series, start, end, began=began, max_staleness=max_staleness, **options)
         return context, self.parts.executor.drive_local(context, tiers=(Tier.CACHE,))
 
     @cached_property
@@ -243,7 +282,8 @@ class Fetcher:
         parts = self.parts
         end = parts.executor.ended(context, finish)
         try:
-            self.last = result = parts.results.answer(end, parts.watch.version)
+            with self._answering(context, finish):
+                self.last = result = parts.results.answer(end, parts.watch.version)
             if parts.schemas.wants_flush:
                 self._flush_observations()
             if finish.behind:
@@ -251,6 +291,18 @@ class Fetcher:
             return result
         finally:
             parts.results.close(end)
+
+    def _answering(self, context: FetchContext, finish: Finish) -> AbstractContextManager[object]:
+        """What an answer still asks of the store takes of the whole budget, but a moment there always is."""
+        policy, breach = context.state.request.sla, finish.breach
+        if breach is not None and breach.budget_s is not None:
+            budget = Budget(breach.phase, breach.budget_s, _LAST_S)
+        elif policy is not None and policy.total is not None:
+            elapsed = self.parts.clock.monotonic() - context.opened
+            budget = Budget("total", policy.total, max(_LAST_S, policy.total - elapsed))
+        else:
+            return nullcontext()
+        return self._within(budget, context.profile.series, context.opened)
 
     def _flush_observations(self) -> None:
         """To a store beside us at once; over the network behind the answer."""

@@ -38,6 +38,7 @@ def provider_options(settings: Settings | str | PathLike[str] | None) -> dict[st
         "declared": [(one.match, one.facts) for one in seamless.series],
         "rules": SettlementPolicy(settle=seamless.settle, absent_expiry=seamless.absent_expiry),
         "retention": seamless.retention,
+        "max_staleness": seamless.max_staleness,
         "schemas": registry_from_settings(settings),
         "default_validation_mode": settings.schemas.validation_mode,
     }

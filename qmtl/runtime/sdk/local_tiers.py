@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -21,6 +22,7 @@ from qmtl.runtime.io.evaluate import Subject, evaluate, evaluate_many
 from qmtl.runtime.io.evaluated_range import EvaluatedRange
 from qmtl.runtime.io.flag_keeper import FlagKeeper
 from qmtl.runtime.io.store.contract import ReadAbandonedError, Store
+from qmtl.runtime.io.store.waiting import waiting
 from qmtl.runtime.planning.fetch_state import Ask, Event, Filled, Found, NotThere, next_step
 from qmtl.runtime.planning.ledger import Breach, Budget
 from qmtl.runtime.planning.request import Tier
@@ -54,8 +56,11 @@ class LocalTiers:
         budget = self.budget(context, Tier.STORAGE)
         deadline = None if budget is None else began + budget.left_s
         try:
-            evaluated = self._read(context, lambda: self._is_past(deadline))
+            with nullcontext() if budget is None else waiting(budget.left_s):
+                evaluated = self._read(context, lambda: self._is_past(deadline))
         except ReadAbandonedError:
+            if budget is None:
+                raise  # the caller is gone
             evaluated = None
         return self._read_event(context, evaluated, budget, began)
 
@@ -78,16 +83,17 @@ class LocalTiers:
         deadline = min((began + budget.left_s for budget in budgets if budget is not None), default=None)
         found: dict[SeriesId, EvaluatedRange] = {}
         try:
-            found |= evaluate_many(
-                self.store,
-                self.pipeline,
-                (_subject(context) for context in group),
-                request.span,
-                now=min(_as_at(context) for context in group),
-                as_of=request.as_of,
-                cancelled=lambda: self._is_past(deadline),
-                keeper=self.keeper,
-            )
+            with nullcontext() if deadline is None else waiting(deadline - began):
+                found |= evaluate_many(
+                    self.store,
+                    self.pipeline,
+                    (_subject(context) for context in group),
+                    request.span,
+                    now=min(_as_at(context) for context in group),
+                    as_of=request.as_of,
+                    cancelled=lambda: self._is_past(deadline),
+                    keeper=self.keeper,
+                )
         except ReadAbandonedError:
             pass  # whose budget that was is asked below
         except QmtlError:

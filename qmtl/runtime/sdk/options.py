@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypedDict
 
 from qmtl.foundation.errors import InvalidRequestError
@@ -46,6 +47,15 @@ def check_max_bytes(max_bytes: object) -> None:
     if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1:
         raise InvalidRequestError(
             f"max_bytes {max_bytes!r} is not a number of bytes", next_step="give a whole number above 0"
+        )
+
+
+def check_max_staleness(seconds: object) -> None:
+    """Raise `InvalidRequestError` for what is no number of seconds, zero or more."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        raise InvalidRequestError(
+            f"max_staleness {seconds!r} is not a number of seconds",
+            next_step="give 0 to ask the store at each request, or a number above it",
         )
 
 

@@ -99,6 +99,11 @@ class ProfileTable:
         """What the findings of conformance do."""
         return self._first(series, lambda row: row.on_findings)
 
+    @property
+    def has_budgets(self) -> bool:
+        """Whether any series has some."""
+        return any(row.sla is not None for row in self._rows)
+
     def declared(self, series: SeriesId) -> dict[str, SeriesFacts]:
         """What each place declares of a series, in the order of the rows."""
         found: dict[str, SeriesFacts] = {}

@@ -70,6 +70,8 @@ class SeamlessDataProvider:
     profiles: rows that settle several of these at once for one pattern; they stand before all others.
     rules: how long an empty answer takes to settle, and when an absence is asked about again.
     retention: seconds of history that compaction keeps for `as_of`; None keeps all.
+    max_staleness: for how many seconds an answer from the cache may lack what other machines commit to a
+        store on a server; 0 asks the server each time. A folder tells at once, whatever this says.
     progress: whether a fetch that takes more than a second shows how far it is: a bar on the terminal behind
         stderr, or in a notebook; nothing elsewhere.
     max_bytes: how much the rows of one answer of several series may take, 48 bytes for each bar expected;
@@ -98,6 +100,7 @@ class SeamlessDataProvider:
         profiles: Iterable[ProfileRow] = (),
         rules: SettlementPolicy | None = None,
         retention: float | None = None,
+        max_staleness: float = 0.0,
         progress: bool = True,
         max_bytes: int = 2 * GIB,
     ) -> None:
@@ -118,6 +121,7 @@ class SeamlessDataProvider:
             default_validation_mode=default_validation_mode,
             rules=rules,
             retention=retention,
+            max_staleness=max_staleness,
             partial_ok=partial_ok,
             progress=progress,
             max_bytes=max_bytes,
@@ -170,10 +174,22 @@ class SeamlessDataProvider:
         `ConformancePipelineError`; the last four are holes, violations and findings of the answer with
         `partial_ok`.
         """
-        fetcher = self._fetcher
-        began = fetcher.begin()
+        fetcher, began = self._fetcher, self._parts.clock.monotonic()
+        fetcher.refuse_unusable()
+        max_staleness = fetcher.look(series_of(series), sla, began)
         context = fetcher.open(
-            series, start, end, strategy, sla, partial_ok, as_of, fill, on_progress, progress, began=began
+            series,
+            start,
+            end,
+            strategy,
+            sla,
+            partial_ok,
+            as_of,
+            fill,
+            on_progress,
+            progress,
+            began=began,
+            max_staleness=max_staleness,
         )
         finish = self._parts.executor.drive_local(context)
         if finish is None:
@@ -184,7 +200,7 @@ class SeamlessDataProvider:
         self, series: str | SeriesId, start: Any, end: Any = None, **options: Unpack[FetchOptions]
     ) -> FetchResult:
         """`fetch` for asyncio: never blocks the caller's loop on the store or the network."""
-        import asyncio
+        from qmtl.runtime.ingest.threads import in_own_thread
 
         fetcher, began = self._fetcher, self._parts.clock.monotonic()
         fetcher.refuse_unusable()
@@ -192,13 +208,11 @@ class SeamlessDataProvider:
         if fetcher.is_at_hand(series, options):
             context, finish = fetcher.cached(series, start, end, options, began=began)
         else:
-            context, finish = await asyncio.to_thread(
-                fetcher.cached, series, start, end, options, began=began
-            )
+            context, finish = await in_own_thread(fetcher.cached, series, start, end, options, began=began)
         if finish is not None:
             return fetcher.answer(context, finish)
         finish = await self._parts.loop.wait(fetcher.driven(context))
-        return await asyncio.to_thread(fetcher.answer, context, finish)
+        return await in_own_thread(fetcher.answer, context, finish)
 
     def fetch_many(
         self, series: Iterable[str | SeriesId], start: Any, end: Any = None, **options: Unpack[FetchOptions]
@@ -234,11 +248,10 @@ class SeamlessDataProvider:
         self, series: Iterable[str | SeriesId], start: Any, end: Any = None, **options: Unpack[FetchOptions]
     ) -> FetchManyResult:
         """`fetch_many` for asyncio."""
-        import asyncio
-
+        from qmtl.runtime.ingest.threads import in_own_thread
         from qmtl.runtime.sdk import several
 
-        panel = await asyncio.to_thread(several.read_stored, self._fetcher, series, start, end, options)
+        panel = await in_own_thread(several.read_stored, self._fetcher, series, start, end, options)
         return panel.result if panel.is_done else await self._parts.loop.wait(panel.finished())
 
     def coverage(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from qmtl.foundation.html import facts_table
 from qmtl.foundation.pickled import pickled
@@ -14,6 +14,9 @@ from qmtl.foundation.timeline import EMPTY, Coverage, Span, spans_text
 from qmtl.foundation.times import iso
 from qmtl.runtime.planning.attribution import Served
 from qmtl.runtime.planning.ledger import Breach
+
+# How it is known that nobody has committed anything newer.
+Freshness = Literal["asked", "notified"]
 
 
 class Later(NamedTuple):
@@ -43,6 +46,7 @@ class _Facts(NamedTuple):
     schema_id: str = "unknown"
     damaged: Coverage = EMPTY
     healed: Coverage = EMPTY
+    max_staleness: float = 0.0
 
 
 class Receipt(_Facts):
@@ -56,6 +60,8 @@ class Receipt(_Facts):
         cannot be written.
     damaged: bars that the store has lost to damage, and that are holes of the answer.
     healed: bars that it had lost, and that were fetched again within this call.
+    max_staleness: the answer contains every commit that could be seen at the server so many seconds before
+        the call, or earlier; 0 where the store was asked within the call.
     violations: all that would have raised had the answer not been partial, in the order of the errors:
         budgets and bounds, damage, a source that failed, missing bars, findings.
     """
@@ -76,6 +82,11 @@ class Receipt(_Facts):
     def _worked_out(self) -> tuple[Any, ...]:
         """All facts, worked out."""
         return (*self._replace(later=_NOTHING_LATER), self.served, self.fingerprint, dict(self.counts))
+
+    @property
+    def freshness(self) -> Freshness:
+        """Whether the store was asked for newer commits, or a notice vouched that there were none."""
+        return "notified" if self.max_staleness > 0 else "asked"
 
     @cached_property
     def served(self) -> tuple[Served, ...]:
@@ -117,6 +128,8 @@ class Receipt(_Facts):
             "damaged": spans_json(self.damaged),
             "healed": spans_json(self.healed),
             "archived": self.archived,
+            "freshness": self.freshness,
+            "max_staleness": self.max_staleness,
         }
 
     def __repr__(self) -> str:
@@ -140,6 +153,8 @@ class Receipt(_Facts):
             ("fingerprint", self.fingerprint),
             ("time", seconds),
         ]
+        if self.max_staleness > 0:
+            rows.append(("notified", f"of every commit older than {self.max_staleness:g} s"))
         if self.not_closed:
             rows.append(("not closed", spans_text(self.not_closed)))
         if self.damaged:

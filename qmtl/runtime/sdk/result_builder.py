@@ -248,6 +248,7 @@ def _receipt(
         end.profile.schema.name,
         state.damaged,
         state.damage_healed,
+        end.max_staleness,
     )
 
 

@@ -45,15 +45,16 @@ def read_stored(
 def _read_stored(
     fetcher: Fetcher, series: Iterable[str | SeriesId], start: Any, end: Any, options: FetchOptions
 ) -> Panel:
+    began = fetcher.parts.clock.monotonic()
     fetcher.refuse_unusable()
     names = names_of(series, face="fetch")
     check_common(start, end, options)
-    fetcher.begin()
+    max_staleness = fetcher.look(_first_of(names), options.get("sla"), began)
     panel = Panel(fetcher, names, is_partial=fetcher.is_partial(options.get("partial_ok")))
     opened: dict[str, tuple[FetchContext, Finish | None]] = {}
     for name in names:
         try:
-            opened[name] = fetcher.opened_cached(name, start, end, options)
+            opened[name] = fetcher.opened_cached(name, start, end, options, max_staleness=max_staleness)
         except QmtlError as error:
             panel.errors[name] = error
     refuse_too_large(
@@ -74,6 +75,14 @@ def _read_stored(
             panel.errors[name] = error
     panel.raise_first()
     return panel
+
+
+def _first_of(names: Iterable[str]) -> SeriesId | None:
+    """The first that is a node id; what is none is of its own fetch."""
+    for name in names:
+        with suppress(InvalidRequestError):
+            return SeriesId.parse(name)
+    return None
 
 
 def scan(

@@ -25,17 +25,22 @@ _VERBS = ("read", "commit", "changed_since", "list_series")
 
 
 def opened_store(
-    store: str | PathLike[str] | StoreAddress | Store, *, clock: Clock, retention: float | None
+    store: str | PathLike[str] | StoreAddress | Store,
+    *,
+    clock: Clock,
+    retention: float | None,
+    max_staleness: float = 0.0,
 ) -> Store:
     """The store of a folder or an address, made if it is not there; one that is open already is given back.
 
-    retention: seconds of history that compaction keeps; None keeps all. Raises `InvalidRequestError` for an
+    retention: seconds of history that compaction keeps; None keeps all. max_staleness: in seconds, see
+    `ChangeLog`; a folder tells of each commit at once all the same. Raises `InvalidRequestError` for an
     address of a scheme that is not served, and for what is neither a path nor a store.
     """
     if isinstance(store, str) and names_server(store):
         from qmtl.foundation.store_address import StoreAddress
 
-        return postgres_store(StoreAddress.parse(store), clock=clock, retention=retention)
+        store = StoreAddress.parse(store)
     if isinstance(store, type):
         raise InvalidRequestError(
             f"store= is the class {store.__name__}, not a store", next_step=f"make one: {store.__name__}(...)"
@@ -44,7 +49,7 @@ def opened_store(
         from qmtl.foundation.store_address import StoreAddress
 
         if isinstance(store, StoreAddress):
-            return postgres_store(store, clock=clock, retention=retention)
+            return postgres_store(store, clock=clock, retention=retention, max_staleness=max_staleness)
         if lacking := [verb for verb in _VERBS if not callable(getattr(store, verb, None))]:
             raise InvalidRequestError(
                 f"store= is {type(store).__name__}, not a folder or a store",
@@ -79,12 +84,15 @@ def postgres_store(
     clock: Clock | None = None,
     retention: float | None = None,
     read_only: bool = False,
+    max_staleness: float = 0.0,
 ) -> PostgresStore:
     """The store of an address. Its commits have the time of the server, unless the clock is one of a test."""
     with needs_psycopg():
         from qmtl.runtime.io.sql.postgres.store import PostgresStore
     own = None if clock is None or isinstance(clock, SystemClock) else clock
-    return PostgresStore(address, clock=own, retention=_ns(retention), read_only=read_only)
+    return PostgresStore(
+        address, clock=own, retention=_ns(retention), read_only=read_only, max_staleness=max_staleness
+    )
 
 
 def place_of(store: str | PathLike[str] | StoreAddress) -> Path | StoreAddress:

@@ -25,7 +25,7 @@ from qmtl.runtime.sdk.fetch_executor import FetchExecutor
 from qmtl.runtime.sdk.local_tiers import LocalTiers
 from qmtl.runtime.sdk.loop_thread import LoopThread
 from qmtl.runtime.sdk.open_parts import OpenParts
-from qmtl.runtime.sdk.options import check_max_bytes, check_policy
+from qmtl.runtime.sdk.options import check_max_bytes, check_max_staleness, check_policy
 from qmtl.runtime.sdk.profile_table import ProfileRow, profile_table
 from qmtl.runtime.sdk.result_builder import ResultBuilder
 from qmtl.runtime.sdk.schema_enforcer import SchemaEnforcer, mode_named, records_of
@@ -80,6 +80,7 @@ def provider_parts(
     default_validation_mode: str | None,
     rules: SettlementPolicy | None,
     retention: float | None,
+    max_staleness: float,
     partial_ok: bool,
     progress: bool,
     max_bytes: int,
@@ -88,7 +89,8 @@ def provider_parts(
     clock = clock or SystemClock()
     check_policy(sla)
     check_max_bytes(max_bytes)
-    opened = opened_store(store, clock=clock, retention=retention)
+    check_max_staleness(max_staleness)
+    opened = opened_store(store, clock=clock, retention=retention, max_staleness=max_staleness)
     closes_store = opened is not store
     try:
         table = profile_table(

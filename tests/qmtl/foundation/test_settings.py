@@ -24,6 +24,7 @@ seamless:
   settle: 2m
   absent_expiry: 1h
   retention: 30d
+  max_staleness: 1s
   series:
     - {match: "ohlcv:mine:AAPL:*", calendar: XNYS, anchor: session}
   vendors:
@@ -72,6 +73,7 @@ def test_nothing_set_is_all_defaults(folder: Path) -> None:
     assert seamless.store.is_absolute()
     assert (seamless.cache_bytes, seamless.partial_ok, seamless.sla) == (256 * 2**20, False, None)
     assert (seamless.settle, seamless.absent_expiry, seamless.retention) == (60.0, 86_400.0, None)
+    assert seamless.max_staleness == 0.0
     assert (seamless.series, seamless.vendors) == ((), ())
 
 
@@ -100,6 +102,7 @@ def test_every_key_of_a_file(folder: Path) -> None:
     assert (seamless.cache_bytes, seamless.partial_ok) == (64 * 2**20, True)
     assert seamless.sla == SLAPolicy(backfill_wait=60, total=90, sync_gap=10_000, on_breach="partial")
     assert (seamless.settle, seamless.absent_expiry, seamless.retention) == (120.0, 3600.0, 30 * 86_400.0)
+    assert seamless.max_staleness == 1.0
     (declared,) = seamless.series
     assert declared.match == "ohlcv:mine:AAPL:*"
     assert declared.facts == SeriesFacts(calendar="XNYS", anchor="session")

@@ -65,6 +65,9 @@ _log = logging.getLogger("seamless.store")
 class SqlStore(SqlRecords):
     """Implements `Store` on one `Database`; what an engine offers beyond that, its own store adds."""
 
+    # The engine tells of each commit at once, and for nothing.
+    max_staleness = 0.0
+
     def __init__(self, database: Database, clock: Clock) -> None:
         super().__init__(database, clock)
         # Series whose index this process has looked through for what damage has hidden, now or in the past.

@@ -138,9 +138,17 @@ class History(Protocol):
 class ChangeLog(Protocol):
     """How whoever keeps a copy in memory learns what others have committed."""
 
+    @property
+    def max_staleness(self) -> float:
+        """How many seconds what other processes commit may escape `has_changed`; 0 in most stores.
+
+        Whatever could be seen that long ago does not, and what this process commits never does.
+        """
+        ...
+
     def has_changed(self, token: ChangeToken) -> bool:
-        """Whether there may be something since `token`: True in doubt, and never False after a commit, an
-        archived report or an acceptance.
+        """Whether there may be something since `token`: True in doubt, and, but for `max_staleness`, never
+        False after a commit, an archived report or an acceptance.
 
         Costs microseconds, and waits for neither disk nor network. A store that would have to ask a server
         answers True; then whoever asks calls `changed_since`, which may wait.

@@ -62,6 +62,7 @@ class MemoryStore(MemoryReports, RegistryRecords):
     folder: Path | None = None
     shard_steps = SHARD_STEPS
     location = "memory"
+    max_staleness = 0.0
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         MemoryReports.__init__(self, clock or SystemClock())

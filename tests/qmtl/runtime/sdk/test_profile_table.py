@@ -121,6 +121,7 @@ def test_a_lookup_is_the_first_filled_cell_of_its_column(table: list[ProfileRow]
     looked_up = ProfileTable(table)
     assert looked_up.subject(series) == next((row.subject for row in matching if row.subject), None)
     assert looked_up.sla(series) == next((row.sla for row in matching if row.sla), None)
+    assert looked_up.has_budgets is any(row.sla is not None for row in table)
     expected: dict[str, SeriesFacts] = {}
     for row in reversed(matching):
         if row.facts is not None:

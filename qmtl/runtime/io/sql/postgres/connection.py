@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -12,13 +15,17 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper
 
 from qmtl.runtime.io.sql.dialect import Cursor, Dialect, Values
+from qmtl.runtime.io.sql.postgres.cancelling import order_to_cancel, send
 from qmtl.runtime.io.sql.postgres.dialect import POSTGRES, is_damage
 from qmtl.runtime.io.sql.postgres.placeholders import translated
+from qmtl.runtime.io.store.waiting import current
 
 # A statement that was seen so often is prepared by the server; so many of them are.
 _PREPARED_AFTER, _PREPARED = 2, 500
 # Damage that is met in a transaction which only reads undoes nothing but the failure itself.
-_READING = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SAVEPOINT whole"
+_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# How much later than its caller the server gives up a statement by itself.
+_GRACE_S = 0.5
 
 
 class PostgresConnection:
@@ -28,11 +35,12 @@ class PostgresConnection:
         raw.prepare_threshold, raw.prepared_max = _PREPARED_AFTER, _PREPARED
         _keep_types(raw.adapters)
         self.raw = raw
-        # Whether it has been used before.
-        self.is_kept = False
-        # When the lock was taken, and what makes a transaction that writes durable.
+        # Whether it has been used before, and whether nobody waited any longer for what it was used for.
+        self.is_kept = self.is_cut_off = False
+        # When the lock was taken, what makes a transaction that writes durable, and tells others of it.
         self.now: int | None = None
         self.commits: Callable[[], None] | None = None
+        self.tells = ""
 
     @property
     def dialect(self) -> Dialect:
@@ -93,8 +101,15 @@ class PostgresConnection:
         self.execute("RELEASE SAVEPOINT one")
 
     def begin_reading(self) -> None:
-        """Begin a transaction whose statements all see the same commits."""
-        self.script(_READING)
+        """Begin a transaction whose statements all see the same commits.
+
+        None of them may take longer than the caller waits: where no word reaches the server, it ends them
+        itself a little later.
+        """
+        wait = current()
+        left = None if wait is None else wait.left_s
+        limit = "" if left is None else f"SET LOCAL statement_timeout = {round((left + _GRACE_S) * 1000)}; "
+        self.script(f"{_READING}; {limit}SAVEPOINT whole".encode())
 
     def begin_writing(self, script: str) -> tuple[Any, ...]:
         """Begin a transaction by a script, which takes the lock; what its last statement answers."""
@@ -108,7 +123,9 @@ class PostgresConnection:
     def commit(self) -> None:
         """Commit. The server answers a COMMIT of a transaction that has failed by undoing it."""
         cursor = psycopg.Cursor(self.raw)
-        cursor.execute(b"COMMIT")
+        cursor.execute(f"{self.tells}; COMMIT".encode())
+        while cursor.nextset():
+            pass
         if cursor.statusmessage != "COMMIT":
             raise psycopg.errors.InFailedSqlTransaction("the transaction had failed, and was undone")
 
@@ -133,14 +150,29 @@ class PostgresConnection:
 
     def finish(self) -> bool:
         """End the transaction that is open, if any; whether the connection can be used again."""
-        self.now = self.commits = None
+        self.now, self.commits, self.tells = None, None, ""
         self.is_kept = True
-        if self.raw.info.transaction_status is not TransactionStatus.IDLE and not self.raw.closed:
+        if self.is_cut_off:
+            self.raw.close()
+        elif self.raw.info.transaction_status is not TransactionStatus.IDLE and not self.raw.closed:
             try:
                 self.script(b"ROLLBACK")
             except psycopg.OperationalError:
                 self.raw.close()  # the error that broke it was raised already
         return not self.raw.closed
+
+    def cut_off(self) -> None:
+        """Let whoever waits on this connection have an error at once; the server ends what it does for it.
+
+        From any thread, and without waiting: a network that stands still delays only the word to the server.
+        """
+        self.is_cut_off = True
+        with suppress(psycopg.OperationalError, OSError):  # it is gone already
+            order = order_to_cancel(self.raw.pgconn)
+            with socket.socket(fileno=os.dup(self.raw.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+            if order is not None:
+                threading.Thread(target=send, args=(order,), name="qmtl-cancel", daemon=True).start()
 
     def close(self) -> None:
         self.raw.close()

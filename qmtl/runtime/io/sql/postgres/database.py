@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,14 @@ from qmtl.runtime.io.sql.formats import older
 from qmtl.runtime.io.sql.postgres import recognition
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.failures import is_full, meaning
-from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, TABLES
+from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, TABLES, quoted
+from qmtl.runtime.io.sql.postgres.notice import CommitNotice
 from qmtl.runtime.io.sql.postgres.opening import opened
 from qmtl.runtime.io.sql.postgres.pool import Pool
 from qmtl.runtime.io.sql.transaction import writer
+from qmtl.runtime.io.store.contract import ReadAbandonedError
 from qmtl.runtime.io.store.values import Point
+from qmtl.runtime.io.store.waiting import watched
 
 # Connections of one process at once.
 _CONNECTIONS = 8
@@ -35,22 +38,47 @@ _STANDSTILL_S = 60
 # How long a commit whose connection was lost is looked for, while the server may be starting again.
 _SEARCH_S, _SEARCH_EVERY_S = 30.0, 0.2
 _STARTED = "pg_postmaster_start_time()::text"
+# A number that rises with each commit, report and acceptance: their newest numbers, added up.
+_VERSION = (
+    "SELECT coalesce((SELECT max(id) FROM tx), 0) + coalesce((SELECT max(number) FROM report), 0)"
+    " + coalesce((SELECT max(number) FROM accepted), 0)"
+)
 _CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000"
 
 
 class PostgresDatabase:
-    """Implements `Database`. has_clock: whether commits get the time of the server."""
+    """Implements `Database`.
+
+    has_clock: whether commits get the time of the server. max_staleness: in seconds; above 0, `notice` hears
+    of the commits of others.
+    """
 
     def __init__(
-        self, address: StoreAddress, *, read_only: bool, lock_timeout_s: float, has_clock: bool = True
+        self,
+        address: StoreAddress,
+        *,
+        read_only: bool,
+        lock_timeout_s: float,
+        has_clock: bool = True,
+        max_staleness: float = 0.0,
     ) -> None:
         self.address, self.read_only = address, read_only
         self._lock_timeout_s, self._has_clock = lock_timeout_s, has_clock
         # Stores in schemas of one database have a lock each.
         self._lock = f"{APPLICATION_ID}, {zlib.crc32(address.schema.encode()) - 2**31}"
+        # Of two schemas that share a channel, for it is cut at 63 bytes, each hears of the other as well.
+        self._channel = quoted(f"qmtl {address.schema}")
         self._closed = False
         self._why_read_only = "it was opened read-only"
         self._pool = Pool(partial(opened, address), limit=_CONNECTIONS)
+        self.notice: CommitNotice | None = None
+        if max_staleness > 0:
+            self.notice = CommitNotice(
+                partial(opened, address),
+                channel=self._channel,
+                question=_VERSION,
+                max_staleness=max_staleness,
+            )
         try:
             with self.translated(), self._pool.use() as connection:
                 self._settle(connection)
@@ -95,7 +123,8 @@ class PostgresDatabase:
         self, series: SeriesId | None = None, span: Span | None = None
     ) -> Iterator[PostgresConnection]:
         """A connection whose statements all see the same commits."""
-        with self.translated(series, span), self._begun(PostgresConnection.begin_reading) as connection:
+        begin = PostgresConnection.begin_reading
+        with self.translated(series, span), self._begun(begin, is_read=True) as connection:
             yield connection
 
     @contextmanager
@@ -116,9 +145,14 @@ class PostgresDatabase:
                 raise self._locked(wait_s)
             connection.now = now if self._has_clock else None
             connection.commits = partial(self._commit, connection, self._is_kept, *marks)
+            connection.tells = f"NOTIFY {self._channel}" if is_durable else ""
 
         with self.translated(series), self._begun(begin) as connection:
-            yield connection
+            try:
+                yield connection
+            finally:
+                if self.notice is not None:
+                    self.notice.committed()
 
     def _beginning(self, wait_s: float, *, is_durable: bool) -> str:
         """Begins a transaction that holds the lock; its last statement says whether, and when."""
@@ -151,15 +185,20 @@ class PostgresDatabase:
         )
 
     @contextmanager
-    def _begun(self, begin: Callable[[PostgresConnection], None]) -> Iterator[PostgresConnection]:
-        """A connection with a transaction. One that was kept, and broke meanwhile, is replaced."""
+    def _begun(
+        self, begin: Callable[[PostgresConnection], None], *, is_read: bool = False
+    ) -> Iterator[PostgresConnection]:
+        """A connection with a transaction. One that was kept, and broke meanwhile, is replaced.
+
+        is_read: whether it ends, with `ReadAbandonedError`, once nobody waits for it any more.
+        """
         self._ready()
         while True:
-            with self._pool.use() as connection:
+            with self._pool.use() as connection, _abandoned(connection) if is_read else nullcontext():
                 try:
                     begin(connection)
                 except psycopg.OperationalError:
-                    if connection.is_broken and connection.is_kept:
+                    if connection.is_broken and connection.is_kept and not connection.is_cut_off:
                         continue
                     raise
                 yield connection
@@ -170,6 +209,7 @@ class PostgresDatabase:
     def commit(self, connection: Connection, newest: Point) -> None:
         """Make a commit durable."""
         assert isinstance(connection, PostgresConnection)
+        connection.tells = f"NOTIFY {self._channel}, '{newest.tx}'"
         self._commit(connection, self._is_listed, newest)
 
     def _commit(self, connection: PostgresConnection, is_kept: Callable[..., bool], *marks: Any) -> None:
@@ -242,11 +282,8 @@ class PostgresDatabase:
     # What the store is
 
     def version(self) -> int:
-        """A number that rises with each commit, report and acceptance: their newest numbers, added up."""
-        return self._asked(
-            "SELECT coalesce((SELECT max(id) FROM tx), 0) + coalesce((SELECT max(number) FROM report), 0)"
-            " + coalesce((SELECT max(number) FROM accepted), 0)"
-        )
+        """A number that rises with each commit, report and acceptance."""
+        return self._asked(_VERSION)
 
     def _asked(self, question: str) -> int:
         """The number that a statement finds, outside a transaction."""
@@ -255,7 +292,7 @@ class PostgresDatabase:
         def ask(connection: PostgresConnection) -> None:
             found.append(connection.execute(question).fetchone()[0])
 
-        with self.translated(), self._begun(ask):
+        with self.translated(), self._begun(ask, is_read=True):
             return int(found[-1])
 
     def format(self) -> int:
@@ -287,6 +324,8 @@ class PostgresDatabase:
     def close(self) -> None:
         """Close all connections. The store cannot be used afterwards; a second call does nothing."""
         self._closed = True
+        if self.notice is not None:
+            self.notice.close()
         self._pool.close()
 
     def _ready(self) -> None:
@@ -306,6 +345,18 @@ class PostgresDatabase:
             raise
         except psycopg.Error as failure:
             raise meaning(failure, self.address, series, span) from failure
+
+
+@contextmanager
+def _abandoned(connection: PostgresConnection) -> Iterator[None]:
+    """End what the block does once nobody waits for it any more, at the server as well."""
+    try:
+        with watched(connection.cut_off):
+            yield
+    except psycopg.Error as failure:
+        if not connection.is_cut_off:
+            raise
+        raise ReadAbandonedError("a read was abandoned", why="nobody waits for it any more") from failure
 
 
 def _discard(answer: object) -> None:

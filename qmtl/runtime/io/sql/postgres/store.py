@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from contextlib import closing
 
 import psycopg
@@ -37,6 +38,8 @@ class PostgresStore(KeptStore):
     retention: how many nanoseconds of history `compact` keeps for `as_of`; None keeps all.
     clock: what commits get their time from; None is the clock of the server, the same for all machines.
     lock_timeout_s: how long a write waits for other writers before `StoreLockedError`.
+    max_staleness: seconds for which `has_changed` may miss the commits of other processes, so that it need
+        not ask the server; a connection of its own hears of them. 0 asks each time.
 
     Raises `StoreError` where the database cannot be reached, or refuses.
     """
@@ -49,11 +52,19 @@ class PostgresStore(KeptStore):
         clock: Clock | None = None,
         retention: int | None = None,
         lock_timeout_s: float = 30.0,
+        max_staleness: float = 0.0,
     ) -> None:
         self._address = address if isinstance(address, StoreAddress) else StoreAddress.parse(address)
         database = PostgresDatabase(
-            self._address, read_only=read_only, lock_timeout_s=lock_timeout_s, has_clock=clock is None
+            self._address,
+            read_only=read_only,
+            lock_timeout_s=lock_timeout_s,
+            has_clock=clock is None,
+            max_staleness=max_staleness,
         )
+        self.max_staleness, self._notice = max_staleness, database.notice
+        if self._notice is not None:  # its thread would outlive a store that nobody closes
+            weakref.finalize(self, self._notice.close)
         super().__init__(database, clock or SystemClock(), retention)
 
     def grant(self, right: Right, role: str) -> list[str]:
@@ -73,8 +84,8 @@ class PostgresStore(KeptStore):
             return state_of(connection)
 
     def has_changed(self, token: ChangeToken) -> bool:
-        """Always True: only the server knows, and `changed_since` asks it."""
-        return True
+        """False if the server said so within `max_staleness`; else `changed_since` has to ask it."""
+        return self._notice is None or not self._notice.vouches_for(token.version)
 
     def __repr__(self) -> str:
         return f"PostgresStore({self._address.shown!r}{', read_only=True' if self.read_only else ''})"

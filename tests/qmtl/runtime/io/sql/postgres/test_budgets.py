@@ -1,0 +1,314 @@
+"""A fetch ends within its budget whatever the server does, and the server ends what nobody waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from qmtl.foundation.errors import SeamlessSLAExceeded
+from qmtl.foundation.sla import SLAPolicy
+from qmtl.foundation.timeline import Coverage
+from qmtl.foundation.times import iso
+from qmtl.runtime.io.sql.postgres.store import PostgresStore
+from qmtl.runtime.io.store.contract import ReadAbandonedError
+from qmtl.runtime.io.store.values import Write
+from qmtl.runtime.io.store.waiting import waiting
+from qmtl.runtime.sdk.provider import SeamlessDataProvider
+from qmtl.runtime.testing.store_suites.bars import SERIES, minutes, some_bars
+from tests.qmtl.postgres import PostgresServer, newest_programs
+from tests.qmtl.tcp_proxy import TcpProxy
+
+NAME, SPAN = str(SERIES), minutes(0, 5)
+WRITE = Write("v", 1, some_bars(0, 5), Coverage.of(SPAN))
+RANGE = (NAME, iso(SPAN.start), iso(SPAN.end))
+BUDGET, SLACK = 0.3, 10.0
+
+
+@pytest.fixture
+def stored(postgres_url: str) -> str:
+    """The address of a store with five bars."""
+    with PostgresStore(postgres_url) as store:
+        store.commit(SERIES, WRITE)
+    return postgres_url
+
+
+@pytest.fixture
+def provider(stored: str) -> Iterator[SeamlessDataProvider]:
+    with SeamlessDataProvider(stored, vendors={}, cache_bytes=0, partial_ok=True) as provider:
+        provider.fetch(*RANGE)
+        yield provider
+
+
+@contextmanager
+def locked(url: str, table: str) -> Iterator[psycopg.Connection[Any]]:
+    """Another session has the table for itself, until the block ends (or a test hangs)."""
+    place, _, schema = url.partition("?schema=")
+    with psycopg.connect(place) as connection:
+        connection.execute("SET idle_in_transaction_session_timeout = '60s'")
+        connection.execute(f'LOCK TABLE "{schema}".{table} IN ACCESS EXCLUSIVE MODE')
+        yield connection
+        connection.rollback()
+
+
+def under_way(connection: psycopg.Connection[Any]) -> list[Any]:
+    return connection.execute(
+        "SELECT state, query FROM pg_stat_activity WHERE application_name LIKE 'qmtl %' AND state <> 'idle'"
+    ).fetchall()
+
+
+def until_under_way(connection: psycopg.Connection[Any], count: int) -> None:
+    """Wait until so many of our sessions do anything."""
+    pause, found = threading.Event(), []
+    for _ in range(3_000):
+        connection.execute("SELECT pg_stat_clear_snapshot()")
+        found = under_way(connection)
+        if len(found) == count:
+            return
+        pause.wait(0.01)
+    raise AssertionError(found)
+
+
+@pytest.mark.parametrize("budget", ["storage_wait", "total"])
+@pytest.mark.parametrize("table", ["chunk", "hot", "tx"])
+def test_a_read_that_waits_for_a_lock_ends_with_the_budget(
+    stored: str, provider: SeamlessDataProvider, table: str, budget: str
+) -> None:
+    with locked(stored, table) as other:
+        began = time.monotonic()
+        with pytest.raises(SeamlessSLAExceeded) as breach:
+            provider.fetch(*RANGE, partial_ok=False, sla=SLAPolicy(**{budget: BUDGET}))
+        seconds = time.monotonic() - began
+        until_under_way(other, 0)
+    assert BUDGET <= seconds < BUDGET + SLACK
+    assert (breach.value.phase, breach.value.budget_s) == (budget, BUDGET)
+    assert breach.value.elapsed_s is not None
+    assert breach.value.elapsed_s >= BUDGET
+    assert provider.fetch(*RANGE).frame.height == 5, "the next one gets a connection that works"
+
+
+def test_a_budget_that_is_answered_leaves_holes(stored: str, provider: SeamlessDataProvider) -> None:
+    with locked(stored, "chunk"):
+        result = provider.fetch(*RANGE, sla=SLAPolicy(total=BUDGET, on_breach="partial"))
+    assert result.frame.is_empty()
+    assert "total budget of 0.3 s is spent" in result.receipt.violations[0]
+
+
+def test_what_follows_the_read_takes_of_the_whole_budget(
+    stored: str, provider: SeamlessDataProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive of reports is looked at last."""
+    newest_report = PostgresStore.newest_report
+
+    def locked_from_here(store: PostgresStore, *asked: Any) -> Any:
+        with locked(stored, "report") as other:
+            try:
+                return newest_report(store, *asked)
+            finally:
+                until_under_way(other, 0)
+
+    monkeypatch.setattr(PostgresStore, "newest_report", locked_from_here)
+    monkeypatch.setattr(PostgresStore, "baseline_report", locked_from_here)
+    provider.store.archive_report(SERIES, {"errors": 0, "warnings": 0})
+    broken = some_bars(0, 1).with_columns(volume=0.0)  # what is found in it is compared
+    provider.store.commit(SERIES, Write("v", 2, broken, Coverage.of(minutes(0, 1))))
+    began = time.monotonic()
+    with pytest.raises(SeamlessSLAExceeded, match="the store did not answer") as breach:
+        provider.fetch(*RANGE, sla=SLAPolicy(total=BUDGET))
+    assert time.monotonic() - began < BUDGET + SLACK
+    assert breach.value.phase == "total"
+
+
+def test_several_series_end_with_their_budget(stored: str, provider: SeamlessDataProvider) -> None:
+    with locked(stored, "chunk") as other:
+        began = time.monotonic()
+        found = provider.fetch_many([NAME, "ohlcv:test:OTHER:1m"], *RANGE[1:], sla=SLAPolicy(total=BUDGET))
+        assert time.monotonic() - began < 2 * BUDGET + SLACK
+        until_under_way(other, 0)
+    assert found.frame.is_empty()
+
+
+@pytest.mark.parametrize("table", ["tx", "chunk"])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_task_that_is_cancelled_ends_its_query(
+    stored: str, provider: SeamlessDataProvider, table: str, several: bool
+) -> None:
+    async def cancelled(other: psycopg.Connection[Any]) -> None:
+        asked = provider.fetch_many_async([NAME], *RANGE[1:]) if several else provider.fetch_async(*RANGE)
+        task = asyncio.ensure_future(asked)
+        await asyncio.to_thread(until_under_way, other, 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.to_thread(until_under_way, other, 0)
+
+    with locked(stored, table) as other:
+        asyncio.run(cancelled(other))
+    assert provider.fetch(*RANGE).frame.height == 5
+
+
+CHILD = """
+import sys
+import qmtl
+
+provider = qmtl.SeamlessDataProvider(sys.argv[1], vendors={}, cache_bytes=0, partial_ok=True)
+provider.fetch(*sys.argv[2:])
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    provider.fetch(*sys.argv[2:])
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+sys.stdin.readline()
+print(provider.fetch(*sys.argv[2:]).frame.height, flush=True)
+"""
+
+
+@pytest.mark.parametrize("table", ["tx", "chunk"])
+def test_an_interrupt_ends_the_query_as_well(stored: str, table: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, stored, *RANGE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        with locked(stored, table) as other:
+            child.stdin.write("\n")
+            child.stdin.flush()
+            until_under_way(other, 1)
+            child.send_signal(signal.SIGINT)
+            assert child.stdout.readline() == "interrupted\n"
+            until_under_way(other, 0)
+        child.stdin.write("\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "5\n"
+
+
+def test_a_network_that_stands_still_ends_with_the_budget(
+    stored: str, postgres_server: PostgresServer
+) -> None:
+    """With a connection at hand, and again where a new one has to be opened."""
+    proxy = TcpProxy(postgres_server.port)
+    sla = SLAPolicy(total=BUDGET)
+    with SeamlessDataProvider(proxy.url(stored), vendors={}, cache_bytes=0, partial_ok=True) as provider:
+        provider.fetch(*RANGE)
+        proxy.stall()
+        for _ in range(3):
+            began = time.monotonic()
+            with pytest.raises(SeamlessSLAExceeded, match="the store did not answer"):
+                provider.fetch(*RANGE, sla=sla)
+            assert time.monotonic() - began < BUDGET + SLACK / 2, "opening a connection may take ten seconds"
+        proxy.resume()
+        assert provider.fetch(*RANGE).frame.height == 5
+    proxy.close()
+
+
+def test_the_server_ends_by_itself_what_no_word_reaches(stored: str) -> None:
+    asked = "SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'"
+    with PostgresStore(stored) as store:
+        with waiting(2.0), store._database.reading() as connection:
+            (limit,) = connection.execute(asked).fetchone()
+            assert 1_000 < limit <= 2_500
+        with store._database.reading() as connection:
+            assert connection.execute(asked).fetchone() == (0,)
+
+
+def test_a_commit_is_never_ended(stored: str) -> None:
+    with PostgresStore(stored) as store:
+        with waiting(0.05) as wait, store._database.writing() as connection:
+            connection.execute("DELETE FROM report")
+            connection.execute("SELECT pg_sleep(0.2)")
+            assert wait.is_over
+            connection.execute("COMMIT")
+        with waiting(0), pytest.raises(ReadAbandonedError):
+            store.commit(SERIES, Write("v", 2, some_bars(5, 5)))
+        assert store.read(SERIES, minutes(0, 10)).frame.height == 5, "one that had not begun leaves nothing"
+
+
+def test_who_waits_for_a_connection_ends_as_well(stored: str) -> None:
+    with PostgresStore(stored) as store:
+        store._database._pool._limit = 1
+        taken, free = threading.Event(), threading.Event()
+
+        def take() -> None:
+            with store._database.reading():
+                taken.set()
+                assert free.wait(30)
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        assert taken.wait(30)
+        with waiting(0.1), pytest.raises(ReadAbandonedError):
+            store.read(SERIES, SPAN)
+        free.set()
+        thread.join(30)
+        with waiting(30):
+            assert store.read(SERIES, SPAN).frame.height == 5
+
+
+# Broken connections
+
+
+def test_a_pool_whose_sessions_were_all_ended(stored: str, provider: SeamlessDataProvider) -> None:
+    pool = provider.store._database._pool  # type: ignore[attr-defined]
+    everybody = threading.Barrier(5)
+
+    def use() -> None:
+        with pool.use():
+            everybody.wait(30)
+
+    threads = [threading.Thread(target=use) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    pids = [connection.raw.info.backend_pid for connection in pool._free]
+    assert len(set(pids)) == 5
+    with psycopg.connect(stored.partition("?")[0], autocommit=True) as connection:
+        for pid in pids:
+            connection.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
+    results: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(provider.fetch(*RANGE).frame.height)) for _ in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert results == [5] * 5
+
+
+def test_a_server_that_was_started_again_between_two_fetches() -> None:
+    programs = newest_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    server = PostgresServer(programs)
+    try:
+        url = server.url("bars")
+        with PostgresStore(url) as store:
+            store.commit(SERIES, WRITE)
+        with SeamlessDataProvider(
+            url, vendors={}, cache_bytes=0, partial_ok=True, max_staleness=30.0
+        ) as provider:
+            assert provider.fetch(*RANGE).frame.height == 5
+            server.stop()
+            server.start()
+            assert provider.fetch(*RANGE).frame.height == 5
+            server.kill()
+            server.start()
+            result = provider.fetch(*RANGE, sla=SLAPolicy(total=30.0))
+            assert result.frame.height == 5
+    finally:
+        server.remove()

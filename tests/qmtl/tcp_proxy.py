@@ -1,0 +1,87 @@
+"""A stretch of network between a client and a server, which a test can let stand still."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+
+
+class TcpProxy:
+    """Forwards connections to a port of the loopback.
+
+    mark: marks the connections on which a client has sent it.
+    """
+
+    def __init__(self, port: int, *, mark: bytes = b"LISTEN") -> None:
+        self._target, self._mark = port, mark
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._flows = threading.Event()
+        self._flows.set()
+        self._marked_only = False
+        self._marked: set[int] = set()
+        self._open: list[socket.socket] = []
+        self._closed = False
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def url(self, url: str) -> str:
+        """The address of a server on the target port, by way of this proxy."""
+        return url.replace(f":{self._target}/", f":{self.port}/")
+
+    def stall(self, *, marked_only: bool = False) -> None:
+        """Forward nothing any more, or nothing of the marked connections; nobody hears of it."""
+        self._marked_only = marked_only
+        self._flows.clear()
+
+    def resume(self) -> None:
+        self._flows.set()
+
+    def close(self) -> None:
+        """End all connections."""
+        self._closed = True
+        self.resume()
+        for one in (self._listener, *self._open):
+            _end(one)
+        for thread in self._threads:
+            thread.join(30)
+        for one in (self._listener, *self._open):
+            one.close()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return  # closed
+            number = len(self._open)
+            self._open.append(client)
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                _end(client)  # the server is down
+                continue
+            self._open.append(server)
+            for ends in ((client, server), (server, client)):
+                thread = threading.Thread(target=self._forward, args=(number, *ends), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _forward(self, number: int, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65_536):
+                if self._mark in data:
+                    self._marked.add(number)
+                while not self._flows.is_set() and (number in self._marked or not self._marked_only):
+                    self._flows.wait(0.05)
+                target.sendall(data)
+        except OSError:
+            pass  # one of the two is gone, and so is the other
+        _end(source)
+        _end(target)
+
+
+def _end(one: socket.socket) -> None:
+    with suppress(OSError):  # it has ended already
+        one.shutdown(socket.SHUT_RDWR)
