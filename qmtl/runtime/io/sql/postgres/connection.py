@@ -30,6 +30,9 @@ class PostgresConnection:
         self.raw = raw
         # Whether it has been used before.
         self.is_kept = False
+        # The timeline of the server, see `timeline.py`, and what that says of the commits that it has.
+        self.timeline: int | None = None
+        self.missing_behind = ""
         # When the lock was taken, and what makes a transaction that writes durable.
         self.now: int | None = None
         self.commits: Callable[[], None] | None = None

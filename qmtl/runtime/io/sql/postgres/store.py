@@ -8,6 +8,7 @@ import psycopg
 
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.store_address import StoreAddress
+from qmtl.runtime.io.sql.commits import whole_series
 from qmtl.runtime.io.sql.postgres.database import PostgresDatabase
 from qmtl.runtime.io.sql.postgres.failures import meaning
 from qmtl.runtime.io.sql.postgres.opening import opened
@@ -15,7 +16,7 @@ from qmtl.runtime.io.sql.postgres.recognition import recognise
 from qmtl.runtime.io.sql.postgres.rights import Right, grant
 from qmtl.runtime.io.sql.postgres.server import ServerState, state_of
 from qmtl.runtime.io.sql.upkeep import KeptStore
-from qmtl.runtime.io.store.values import ChangeToken
+from qmtl.runtime.io.store.values import Changes, ChangeToken
 
 
 def is_store(address: StoreAddress) -> bool:
@@ -25,6 +26,12 @@ def is_store(address: StoreAddress) -> bool:
             return recognise(connection, address).format > 0
     except psycopg.Error as failure:
         raise meaning(failure, address, None, None) from failure
+
+
+class _Token(ChangeToken):
+    """generation: see `PostgresDatabase`."""
+
+    generation: int
 
 
 class PostgresStore(KeptStore):
@@ -51,10 +58,10 @@ class PostgresStore(KeptStore):
         lock_timeout_s: float = 30.0,
     ) -> None:
         self._address = address if isinstance(address, StoreAddress) else StoreAddress.parse(address)
-        database = PostgresDatabase(
+        self._database: PostgresDatabase = PostgresDatabase(
             self._address, read_only=read_only, lock_timeout_s=lock_timeout_s, has_clock=clock is None
         )
-        super().__init__(database, clock or SystemClock(), retention)
+        super().__init__(self._database, clock or SystemClock(), retention)
 
     def grant(self, right: Right, role: str) -> list[str]:
         """Let a role read the store, or write it, or neither; the statements that did it.
@@ -75,6 +82,18 @@ class PostgresStore(KeptStore):
     def has_changed(self, token: ChangeToken) -> bool:
         """Always True: only the server knows, and `changed_since` asks it."""
         return True
+
+    def changed_since(self, token: ChangeToken | None) -> Changes:
+        """As the contract has it. All has changed where the server is one that may have lost commits."""
+        found = super().changed_since(token)
+        generation = self._database.generation  # by now a lost connection was replaced
+        listed = found.commits
+        if token is not None and getattr(token, "generation", 0) != generation:
+            with self._database.reading() as connection:
+                listed = whole_series(connection, found.token.tx)
+        followed = _Token(*found.token)
+        followed.generation = generation
+        return Changes(followed, listed, found.horizon)
 
     def __repr__(self) -> str:
         return f"PostgresStore({self._address.shown!r}{', read_only=True' if self.read_only else ''})"
