@@ -47,8 +47,8 @@ quick: $(READY)  ## format, lint, types, layering and unit tests
 bench: $(READY)  ## measure what docs/benchmarks.md reports
 	$(BIN)/python -m benchmarks
 
-soak: $(READY)  ## the crash tests, 1,000 rounds; an import of 10 million lines; stores of up to 10 GB
-	QMTL_TEST_CRASH_ROUNDS=1000 QMTL_TEST_IMPORT_ROWS=10000000 QMTL_TEST_GROWTH=full \
+soak: $(READY)  ## the crash tests, 1,000 rounds; 100,000 commits on PostgreSQL; an import of 10 million lines; stores of up to 10 GB
+	QMTL_TEST_CRASH_ROUNDS=1000 QMTL_TEST_IMPORT_ROWS=10000000 QMTL_TEST_GROWTH=full QMTL_TEST_BLOAT_COMMITS=100000 \
 		$(BIN)/python -m pytest -n auto -rs tests -k "crash or soak"
 
 docs: $(READY)  ## build the documentation; a warning is an error

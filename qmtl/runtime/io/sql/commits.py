@@ -14,6 +14,9 @@ from qmtl.runtime.io.sql.dialect import Connection
 from qmtl.runtime.io.store.point_in_time import last_at
 from qmtl.runtime.io.store.values import Change, Point
 
+# The kind of a commit of no series: what was committed between it and the one before may have been lost.
+LOST_TAIL = "lost tail"
+
 
 class SeriesEntry(NamedTuple):
     """What the list of series says of one: its row id, and how many single rows it has now."""
@@ -108,7 +111,18 @@ def horizon_if_sound(connection: Connection) -> int:
 
 
 def commit_at(connection: Connection, as_of: int) -> Point:
-    """Number and time of the newest commit at `as_of`. Raises `StoreError` before the horizon."""
+    """Number and time of the newest commit at `as_of`.
+
+    Raises `StoreError` before the horizon, and where a later commit may be missing that was made by then.
+    """
+    found = newest_at(connection, as_of)
+    if found.tx and as_of > found.as_of:
+        _refuse_doubt(connection, found, as_of)
+    return found
+
+
+def newest_at(connection: Connection, as_of: int) -> Point:
+    """The same of those that are here. Raises `StoreError` before the horizon."""
     horizon = horizon_of(connection)
     if as_of < horizon:
         pinned = connection.execute(
@@ -136,6 +150,20 @@ def commit_at(connection: Connection, as_of: int) -> Point:
     return Point(0, 0) if first is None else last_at(first, newest(connection).tx, as_of, time_of)
 
 
+def _refuse_doubt(connection: Connection, found: Point, as_of: int) -> None:
+    """Raise `StoreError` where commits between `found` and `as_of` may be missing."""
+    after = connection.execute("SELECT kind FROM tx WHERE id = ?", (found.tx + 1,)).fetchone()
+    why = connection.missing_behind if after is None else ""
+    if after == (LOST_TAIL,):
+        why = "the server was promoted or restored then, and may have lost them"
+    if why:
+        raise StoreError(
+            f"nobody knows what the store held at {iso(as_of)}",
+            why=f"the newest commit before is of {iso(found.as_of)}; there may be others behind it: {why}",
+            next_step=f"read as of that commit ({found.as_of}), or the newest state, without `as_of=`",
+        )
+
+
 def changes(connection: Connection, since: int) -> list[Change]:
     """What commits after `since` touched. Where the list no longer reaches back, whole series are named."""
     rows = connection.execute(
@@ -147,5 +175,10 @@ def changes(connection: Connection, since: int) -> list[Change]:
     (first,) = connection.execute("SELECT min(id) FROM tx").fetchone()
     if first is None or since >= first - 1:
         return found
+    return whole_series(connection, first - 1) + found
+
+
+def whole_series(connection: Connection, tx: int) -> list[Change]:
+    """Changes of all that there is."""
     nodes = connection.execute("SELECT node FROM series ORDER BY id").fetchall()
-    return [Change(first - 1, SeriesId.parse(node), Span(EARLIEST, LATEST)) for (node,) in nodes] + found
+    return [Change(tx, SeriesId.parse(node), Span(EARLIEST, LATEST)) for (node,) in nodes]

@@ -12,7 +12,7 @@ from qmtl.foundation.clock import Clock
 from qmtl.foundation.errors import StoreCorruptError, StoreError
 from qmtl.foundation.series import SeriesId
 from qmtl.runtime.io.sql.codec import checksum_of
-from qmtl.runtime.io.sql.commits import commit_at, horizon_of, newest, series_number
+from qmtl.runtime.io.sql.commits import horizon_of, newest, newest_at, series_number
 from qmtl.runtime.io.sql.database import Database, committing
 from qmtl.runtime.io.sql.dialect import LIVE, Connection
 from qmtl.runtime.io.sql.pins import PINNED
@@ -157,7 +157,7 @@ def _split(window: Window) -> list[Window]:
 
 def sweep_horizon(connection: Connection, now: int, retention: int) -> int | None:
     """Move the horizon on; the commit that it lies at, or None if there is nothing behind it."""
-    tx, at = commit_at(connection, max(now - retention, horizon_of(connection)))
+    tx, at = newest_at(connection, max(now - retention, horizon_of(connection)))
     if not tx:
         return None
     connection.execute("UPDATE setting SET value = ? WHERE name = 'horizon'", (at,))

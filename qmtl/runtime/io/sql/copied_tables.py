@@ -19,7 +19,7 @@ TABLES = tuple(PROVEN)
 _BESIDE = {"hot": ["data"], "lost": ["rowid"]}
 # Settings that an engine keeps for itself, and one that says that a copy is not finished.
 UNFINISHED = "unfinished"
-_NOT_COPIED = f"name NOT IN ('application', 'format', '{UNFINISHED}')"
+_NOT_COPIED = f"name NOT IN ('application', 'format', 'timeline', '{UNFINISHED}')"
 REPAIR = "see what `qmtl store verify` says of the store; once repaired (`--repair`) it is copied"
 # Rows that are held at once. Reports are the longest: some ten thousand bytes each.
 AT_ONCE = 500

@@ -101,6 +101,11 @@ class Connection(Protocol):
         """
         ...
 
+    @property
+    def missing_behind(self) -> str:
+        """Why commits behind the newest one may be missing here that somebody was told of; "" if none can."""
+        ...
+
     def execute(self, sql: str, values: Values = ..., /) -> Cursor: ...
     def survivable(self, sql: str, values: Values = ..., /) -> Cursor:
         """As `execute`; the transaction goes on where the statement meets damage, see `Dialect.is_damage`."""

@@ -37,6 +37,9 @@ class PostgresConnection:
         self.raw = raw
         # Whether it has been used before, and whether nobody waited any longer for what it was used for.
         self.is_kept = self.is_cut_off = False
+        # The timeline of the server, see `timeline.py`, and what that says of the commits that it has.
+        self.timeline: int | None = None
+        self.missing_behind = ""
         # When the lock was taken, what makes a transaction that writes durable, and tells others of it.
         self.now: int | None = None
         self.commits: Callable[[], None] | None = None

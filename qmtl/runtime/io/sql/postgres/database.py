@@ -19,7 +19,7 @@ from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.dialect import Connection
 from qmtl.runtime.io.sql.formats import older
-from qmtl.runtime.io.sql.postgres import recognition
+from qmtl.runtime.io.sql.postgres import recognition, timeline
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.failures import is_full, meaning
 from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, TABLES, quoted
@@ -70,11 +70,14 @@ class PostgresDatabase:
         self._channel = quoted(f"qmtl {address.schema}")
         self._closed = False
         self._why_read_only = "it was opened read-only"
-        self._pool = Pool(partial(opened, address), limit=_CONNECTIONS)
+        # That of the newest commits, and how often connections were made to a server on another one.
+        self._timeline: int | None = None
+        self.generation = 0
+        self._pool = Pool(self._opened, limit=_CONNECTIONS)
         self.notice: CommitNotice | None = None
         if max_staleness > 0:
             self.notice = CommitNotice(
-                partial(opened, address),
+                self._opened,
                 channel=self._channel,
                 question=_VERSION,
                 max_staleness=max_staleness,
@@ -107,6 +110,34 @@ class PostgresDatabase:
         elif found.format < FORMAT:
             raise older(found.format, FORMAT, self.address.shown)
         self.store_id, self.shard_steps, self._format = recognition.identity_of(connection)
+        self._timeline = timeline.of_store(connection)
+        if not self.read_only:
+            self._go_on(connection)
+
+    def _go_on(self, connection: PostgresConnection) -> None:
+        """Where the server is on another timeline than the store, note that before anything is written."""
+        if connection.timeline in (None, self._timeline) or self._timeline is None:
+            return
+        _, now, *_ = connection.begin_writing(self._beginning(self._lock_timeout_s, is_durable=True))
+        timeline.go_on(connection, now, connection.timeline)
+        connection.commit()
+        self._timeline = connection.timeline
+
+    def _look_behind(self, connection: PostgresConnection) -> None:
+        """Find out whether commits behind the newest one may be missing here."""
+        connection.missing_behind = ""
+        if connection.timeline is None:
+            connection.missing_behind = timeline.IN_RECOVERY
+        elif connection.timeline != self._timeline and self._timeline is not None:
+            self._timeline = timeline.of_store(connection)  # a writer may have noted it meanwhile
+            if connection.timeline != self._timeline:
+                connection.missing_behind = timeline.MOVED
+
+    def _opened(self) -> PostgresConnection:
+        connection = opened(self.address)
+        if None not in (self._timeline, connection.timeline) and connection.timeline != self._timeline:
+            self.generation += 1
+        return connection
 
     @property
     def folder(self) -> Path:
@@ -125,6 +156,7 @@ class PostgresDatabase:
         """A connection whose statements all see the same commits."""
         begin = PostgresConnection.begin_reading
         with self.translated(series, span), self._begun(begin, is_read=True) as connection:
+            self._look_behind(connection)
             yield connection
 
     @contextmanager
@@ -137,6 +169,8 @@ class PostgresDatabase:
         script = self._beginning(wait_s, is_durable=is_durable)
 
         def begin(connection: PostgresConnection) -> None:
+            self._go_on(connection)
+            connection.missing_behind = ""
             try:
                 is_mine, now, *marks = connection.begin_writing(script)
             except psycopg.errors.LockNotAvailable as failure:

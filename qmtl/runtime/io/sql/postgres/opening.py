@@ -9,6 +9,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from qmtl.foundation.store_address import StoreAddress
+from qmtl.runtime.io.sql.postgres import timeline
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.failures import pooled, unreachable
 from qmtl.runtime.io.sql.postgres.layout import quoted
@@ -51,6 +52,7 @@ def opened(address: StoreAddress, *, alone: bool = False) -> PostgresConnection:
             if value != wanted:
                 raise pooled(address, f"the session has {name} = {value}, and not {wanted}")
         use(connection, address, alone=alone)
+        connection.timeline = timeline.of_server(connection)
     except BaseException:
         raw.close()
         raise

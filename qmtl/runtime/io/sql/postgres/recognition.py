@@ -7,6 +7,7 @@ from typing import NamedTuple
 from qmtl.foundation.errors import StoreCorruptError, StoreError
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.formats import refuse_newer
+from qmtl.runtime.io.sql.postgres import timeline
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, quoted, statements
 from qmtl.runtime.io.sql.postgres.rights import Right, lacking
@@ -110,6 +111,9 @@ def _foreign(address: StoreAddress, why: str) -> StoreCorruptError:
 def lay_out(connection: PostgresConnection, address: StoreAddress) -> None:
     """Make the schema and its tables, inside a transaction."""
     connection.script(f"CREATE SCHEMA IF NOT EXISTS {quoted(address.schema)};{statements()}".encode())
+    connection.execute(
+        "INSERT INTO setting (name, value) VALUES (?, ?)", (timeline.SETTING, connection.timeline)
+    )
 
 
 def identity_of(connection: PostgresConnection) -> tuple[str, int, int]:

@@ -9,6 +9,7 @@ import psycopg
 
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.store_address import StoreAddress
+from qmtl.runtime.io.sql.commits import whole_series
 from qmtl.runtime.io.sql.postgres.database import PostgresDatabase
 from qmtl.runtime.io.sql.postgres.failures import meaning
 from qmtl.runtime.io.sql.postgres.opening import opened
@@ -16,7 +17,7 @@ from qmtl.runtime.io.sql.postgres.recognition import recognise
 from qmtl.runtime.io.sql.postgres.rights import Right, grant
 from qmtl.runtime.io.sql.postgres.server import ServerState, state_of
 from qmtl.runtime.io.sql.upkeep import KeptStore
-from qmtl.runtime.io.store.values import ChangeToken
+from qmtl.runtime.io.store.values import Changes, ChangeToken
 
 
 def is_store(address: StoreAddress) -> bool:
@@ -26,6 +27,12 @@ def is_store(address: StoreAddress) -> bool:
             return recognise(connection, address).format > 0
     except psycopg.Error as failure:
         raise meaning(failure, address, None, None) from failure
+
+
+class _Token(ChangeToken):
+    """generation: see `PostgresDatabase`."""
+
+    generation: int
 
 
 class PostgresStore(KeptStore):
@@ -55,17 +62,17 @@ class PostgresStore(KeptStore):
         max_staleness: float = 0.0,
     ) -> None:
         self._address = address if isinstance(address, StoreAddress) else StoreAddress.parse(address)
-        database = PostgresDatabase(
+        self._database: PostgresDatabase = PostgresDatabase(
             self._address,
             read_only=read_only,
             lock_timeout_s=lock_timeout_s,
             has_clock=clock is None,
             max_staleness=max_staleness,
         )
-        self.max_staleness, self._notice = max_staleness, database.notice
+        self.max_staleness, self._notice = max_staleness, self._database.notice
         if self._notice is not None:  # its thread would outlive a store that nobody closes
             weakref.finalize(self, self._notice.close)
-        super().__init__(database, clock or SystemClock(), retention)
+        super().__init__(self._database, clock or SystemClock(), retention)
 
     def grant(self, right: Right, role: str) -> list[str]:
         """Let a role read the store, or write it, or neither; the statements that did it.
@@ -85,7 +92,21 @@ class PostgresStore(KeptStore):
 
     def has_changed(self, token: ChangeToken) -> bool:
         """False if the server said so within `max_staleness`; else `changed_since` has to ask it."""
-        return self._notice is None or not self._notice.vouches_for(token.version)
+        # A server that lost commits may have made as many since: its version alone proves nothing.
+        is_same_server = getattr(token, "generation", 0) == self._database.generation
+        return self._notice is None or not (self._notice.vouches_for(token.version) and is_same_server)
+
+    def changed_since(self, token: ChangeToken | None) -> Changes:
+        """As the contract has it. All has changed where the server is one that may have lost commits."""
+        found = super().changed_since(token)
+        generation = self._database.generation  # by now a lost connection was replaced
+        listed = found.commits
+        if token is not None and getattr(token, "generation", 0) != generation:
+            with self._database.reading() as connection:
+                listed = whole_series(connection, found.token.tx)
+        followed = _Token(*found.token)
+        followed.generation = generation
+        return Changes(followed, listed, found.horizon)
 
     def __repr__(self) -> str:
         return f"PostgresStore({self._address.shown!r}{', read_only=True' if self.read_only else ''})"

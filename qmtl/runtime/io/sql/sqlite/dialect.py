@@ -32,6 +32,7 @@ class SqliteConnection(sqlite3.Connection):
 
     # The clock of the machine is that of whoever asks; and a transaction goes on after any error.
     now = None
+    missing_behind = ""
     survivable = sqlite3.Connection.execute
 
     @property

@@ -155,13 +155,13 @@ class StoreDirectory:
 
     @property
     def store_id(self) -> str:
-        """Who the store is. Raises `StoreError` for one of an older format that cannot be written."""
+        """Who the store is. Raises `StoreError` for one of an older format, which has no id yet."""
         if not self._store_id:
             raise StoreError(
                 "the store has no id yet",
                 path=self.folder,
-                why="its format is older, and a store gets its id when it is first written by this version",
-                next_step="open it once where it can be written",
+                why="its format is older, and a store gets its id when it is migrated",
+                next_step=f"qmtl --store '{self.folder}' store migrate",
             )
         return self._store_id
 

@@ -18,6 +18,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage
 from qmtl.runtime.io.sql import copied_tables, packed_copies, same_answers
 from qmtl.runtime.io.sql.copying import StoreCopy
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.sql.sqlite.layout import DATABASE, LOCK
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.values import Write
@@ -168,7 +169,7 @@ def test_a_store_of_an_older_format_is_brought_up_to_date_in_its_copy(
         assert not is_store(target)
     else:
         copy_store(place, target)
-        with script.opened(target) as copy, script.opened(str(place)) as store:
+        with script.opened(target) as copy, EmbeddedStore(place, read_only=True) as store:
             assert answers(copy) == answers(store)
             assert copy.info().format == 7
         return
