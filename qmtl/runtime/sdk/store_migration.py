@@ -6,9 +6,9 @@ from contextlib import closing
 from os import PathLike
 from pathlib import Path
 
-from qmtl.foundation.errors import InvalidRequestError, StoreError
+from qmtl.foundation.errors import StoreError
 from qmtl.foundation.store_address import StoreAddress
-from qmtl.runtime.io.sql.formats import Migration
+from qmtl.runtime.io.sql.formats import Migration, nothing_to_migrate
 from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
 from qmtl.runtime.io.sql.sqlite.layout import FORMAT
 from qmtl.runtime.sdk.stores import is_store, needs_psycopg, place_of
@@ -25,15 +25,13 @@ def migrate_store(store: str | PathLike[str] | StoreAddress) -> Migration:
     it open, and `StoreError` for a newer format or without the right to change it.
     """
     place = place_of(store)
+    if not isinstance(place, Path):
+        with needs_psycopg():
+            from qmtl.runtime.io.sql.postgres.migration import migrate
+        return migrate(place)
     if not is_store(place):
-        raise InvalidRequestError(
-            f"there is no store to migrate at {place}", next_step="check the folder, or the address"
-        )
-    if isinstance(place, Path):
-        return _migrated_folder(place)
-    with needs_psycopg():
-        from qmtl.runtime.io.sql.postgres.migration import migrate
-    return migrate(place)
+        raise nothing_to_migrate(place)
+    return _migrated_folder(place)
 
 
 def _migrated_folder(folder: Path) -> Migration:

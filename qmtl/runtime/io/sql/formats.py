@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 
-from qmtl.foundation.errors import StoreError
+from qmtl.foundation.errors import InvalidRequestError, StoreError
 
 # By the format that it leads to: the statements that make it of the one before.
 Steps = Mapping[int, str]
@@ -44,4 +44,10 @@ def older(found: int, ours: int, place: str | PathLike[str]) -> StoreError:
         path=place,
         why="an older qmtl has made it, and may still use it elsewhere",
         next_step=f"back it up, since no way leads back, and then: qmtl --store '{place}' store migrate",
+    )
+
+
+def nothing_to_migrate(place: object) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"there is no store to migrate at {place}", next_step="check the folder, or the address"
     )

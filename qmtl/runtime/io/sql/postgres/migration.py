@@ -8,7 +8,7 @@ import psycopg
 
 from qmtl.foundation.errors import StoreError
 from qmtl.foundation.store_address import StoreAddress
-from qmtl.runtime.io.sql.formats import Migration, steps_after
+from qmtl.runtime.io.sql.formats import Migration, nothing_to_migrate, steps_after
 from qmtl.runtime.io.sql.postgres import layout, rights
 from qmtl.runtime.io.sql.postgres.failures import meaning
 from qmtl.runtime.io.sql.postgres.opening import opened
@@ -23,7 +23,10 @@ def migrate(address: StoreAddress) -> Migration:
     """
     try:
         with closing(opened(address, alone=True)) as connection:
+            # Looked at when nobody else can have it: another process may be migrating it just now.
             found = recognise(connection, address)
+            if found.format == 0:
+                raise nothing_to_migrate(address)
             if found.format < layout.FORMAT:
                 if found.refuses_writes:
                     raise StoreError(
