@@ -368,6 +368,8 @@ def test_the_command(
         ("store", "verify"),
         ("store", "pins"),
         ("reports", "list"),
+        ("coverage", str(SERIES), "1970-01-01", "1970-01-01T00:20"),
+        ("export", str(SERIES), "-o", str(tmp_path / "out.csv")),
         ("doctor",),
     ):
         shown = CliRunner().invoke(app, ["--store", as_user(postgres_url, reader), *words])
@@ -375,6 +377,18 @@ def test_the_command(
     refused = CliRunner().invoke(app, ["--store", as_user(postgres_url, reader), "store", "compact"])
     assert refused.exit_code == 7
     assert f"{reader} has no right to write it" in refused.output
+    writer = role()
+    assert CliRunner().invoke(app, ["--store", url, "store", "grant", "writer", writer]).exit_code == 0
+    (tmp_path / "x.csv").write_text("ts,open,high,low,close,volume\n2024-01-02,2,3,1,2,10\n")
+    for words in (
+        ("import", str(tmp_path / "x.csv"), "--series", "ohlcv:mine:GOLD:1d"),
+        ("retract", "ohlcv:mine:GOLD:1d", "2024-01-02", "2024-01-03", "--reason", "a trial"),
+        ("store", "pin", "mine"),
+        ("store", "compact"),
+        ("store", "verify"),
+    ):
+        shown = CliRunner().invoke(app, ["--store", as_user(postgres_url, writer), *words])
+        assert shown.exit_code == 0, shown.output
     refused = CliRunner().invoke(app, ["--store", str(tmp_path / "bars"), "store", "grant", "reader", "me"])
     assert refused.exit_code == 2
     assert "is of stores on a server" in refused.output
