@@ -323,6 +323,20 @@ def test_the_right_that_is_missing_is_named(
             store.pin("now")
 
 
+def test_roles_of_one_store_know_nothing_of_another(
+    new_schema: Callable[[], str], owner: str, role: Callable[[], str]
+) -> None:
+    writer, mine, theirs = role(), new_schema(), new_schema()
+    with PostgresStore(as_user(theirs, owner)) as store:
+        store.commit(SERIES, Write("v", 1, some_bars(0, 5)))
+    with PostgresStore(as_user(mine, owner)) as store:
+        store.grant(Right.writer, writer)
+    with PostgresStore(as_user(mine, writer)) as store:
+        assert store.list_series() == []
+    with pytest.raises(StoreError, match="has no right to read the store"):
+        PostgresStore(as_user(theirs, writer))
+
+
 def test_who_is_no_role_or_owns_the_store(postgres_url: str, owner: str) -> None:
     with PostgresStore(as_user(postgres_url, owner)) as store:
         with pytest.raises(InvalidRequestError, match='CREATE ROLE "no such role" LOGIN'):
