@@ -35,6 +35,7 @@ def migrate(address: StoreAddress) -> Migration:
                         why=found.refuses_writes,
                         next_step="connect to a primary server, as the owner of the store",
                     )
+                rights.refuse_others(connection)
                 connection.script(b"BEGIN")
                 held = rights.holders(connection)
                 for step in steps_after(found.format, layout.STEPS):

@@ -7,8 +7,6 @@ the newest may have been lost: what the store held at a time behind it is not kn
 
 from __future__ import annotations
 
-from psycopg import errors
-
 from qmtl.runtime.io.sql.commits import LOST_TAIL, newest
 from qmtl.runtime.io.sql.dialect import Connection
 from qmtl.runtime.io.sql.transaction import writer
@@ -29,13 +27,8 @@ MOVED = "the server was promoted or restored since the store was written last, a
 
 def of_server(connection: Connection) -> int | None:
     """The timeline of the server, as a number; None for a replica in recovery, which has none of its own."""
-    (is_replica,) = connection.execute("SELECT pg_is_in_recovery()").fetchone()
-    if is_replica:
-        return None
-    try:
-        return int(connection.execute(f"SELECT {NOW}").fetchone()[0])
-    except errors.ObjectNotInPrerequisiteState:
-        return None  # a restart of recovery in between
+    (found,) = connection.execute(f"SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE {NOW} END").fetchone()
+    return None if found is None else int(found)
 
 
 def of_store(connection: Connection) -> int | None:

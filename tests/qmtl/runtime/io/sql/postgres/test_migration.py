@@ -113,7 +113,7 @@ def test_roles_keep_their_rights(older: str, ask: Callable[[str], Any]) -> None:
             assert store.kept_flags(SERIES)
             assert not store.read_only
         ask(f"UPDATE {schema}.setting SET value = {OLDER} WHERE name = 'format'")
-        with pytest.raises(StoreError, match="no right to do that"):
+        with pytest.raises(StoreError, match="only the owner of the store"):
             migrate_store(older.replace("qmtl@", f"{names[1]}@"))
     finally:
         for name in names:

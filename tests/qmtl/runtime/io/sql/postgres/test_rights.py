@@ -323,6 +323,20 @@ def test_the_right_that_is_missing_is_named(
             store.pin("now")
 
 
+def test_roles_of_one_store_know_nothing_of_another(
+    new_schema: Callable[[], str], owner: str, role: Callable[[], str]
+) -> None:
+    writer, mine, theirs = role(), new_schema(), new_schema()
+    with PostgresStore(as_user(theirs, owner)) as store:
+        store.commit(SERIES, Write("v", 1, some_bars(0, 5)))
+    with PostgresStore(as_user(mine, owner)) as store:
+        store.grant(Right.writer, writer)
+    with PostgresStore(as_user(mine, writer)) as store:
+        assert store.list_series() == []
+    with pytest.raises(StoreError, match="has no right to read the store"):
+        PostgresStore(as_user(theirs, writer))
+
+
 def test_who_is_no_role_or_owns_the_store(postgres_url: str, owner: str) -> None:
     with PostgresStore(as_user(postgres_url, owner)) as store:
         with pytest.raises(InvalidRequestError, match='CREATE ROLE "no such role" LOGIN'):
@@ -368,6 +382,8 @@ def test_the_command(
         ("store", "verify"),
         ("store", "pins"),
         ("reports", "list"),
+        ("coverage", str(SERIES), "1970-01-01", "1970-01-01T00:20"),
+        ("export", str(SERIES), "-o", str(tmp_path / "out.csv")),
         ("doctor",),
     ):
         shown = CliRunner().invoke(app, ["--store", as_user(postgres_url, reader), *words])
@@ -375,6 +391,18 @@ def test_the_command(
     refused = CliRunner().invoke(app, ["--store", as_user(postgres_url, reader), "store", "compact"])
     assert refused.exit_code == 7
     assert f"{reader} has no right to write it" in refused.output
+    writer = role()
+    assert CliRunner().invoke(app, ["--store", url, "store", "grant", "writer", writer]).exit_code == 0
+    (tmp_path / "x.csv").write_text("ts,open,high,low,close,volume\n2024-01-02,2,3,1,2,10\n")
+    for words in (
+        ("import", str(tmp_path / "x.csv"), "--series", "ohlcv:mine:GOLD:1d"),
+        ("retract", "ohlcv:mine:GOLD:1d", "2024-01-02", "2024-01-03", "--reason", "a trial"),
+        ("store", "pin", "mine"),
+        ("store", "compact"),
+        ("store", "verify"),
+    ):
+        shown = CliRunner().invoke(app, ["--store", as_user(postgres_url, writer), *words])
+        assert shown.exit_code == 0, shown.output
     refused = CliRunner().invoke(app, ["--store", str(tmp_path / "bars"), "store", "grant", "reader", "me"])
     assert refused.exit_code == 2
     assert "is of stores on a server" in refused.output
