@@ -18,6 +18,8 @@ from qmtl.runtime.io.sql.postgres.use_lock import use
 # Without index scans a plan that was made while a table was empty would stay a scan of the whole table.
 _SESSION = {"enable_seqscan": "off", "jit": "off"}
 _DEFAULTS = {"connect_timeout": "10", "keepalives_idle": "30", "tcp_user_timeout": "30000"}
+# How soon a server ends a statement whose process was killed, or went away without a word that reaches it.
+_LOOKS_EVERY = "2s"
 
 
 def opened(address: StoreAddress, *, alone: bool = False) -> PostgresConnection:
@@ -42,11 +44,15 @@ def opened(address: StoreAddress, *, alone: bool = False) -> PostgresConnection:
         raise unreachable(failure, address) from failure
     connection = PostgresConnection(raw)
     try:
-        # What was acknowledged is durable, whatever this user or database is set to.
-        *found, _ = connection.execute(
+        # What was acknowledged is durable, whatever this user or database is set to. And from version 14 on,
+        # on Linux, a server can look whether the process that it works for is still there.
+        *found, _, _ = connection.execute(
             f"SELECT {', '.join(f'current_setting({name!r})' for name in session)},"
             " CASE WHEN current_setting('synchronous_commit') = 'off'"
-            " THEN set_config('synchronous_commit', 'on', false) END"
+            " THEN set_config('synchronous_commit', 'on', false) END,"
+            " CASE WHEN current_setting('client_connection_check_interval', true) = '0'"
+            " AND version() LIKE '%linux%'"
+            f" THEN set_config('client_connection_check_interval', '{_LOOKS_EVERY}', false) END"
         ).fetchone()
         for (name, wanted), value in zip(session.items(), found, strict=True):
             if value != wanted:

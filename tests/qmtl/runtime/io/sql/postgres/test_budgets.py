@@ -19,6 +19,7 @@ from qmtl.foundation.errors import SeamlessSLAExceeded
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.foundation.timeline import Coverage
 from qmtl.foundation.times import iso
+from qmtl.runtime.io.sql.postgres import connection
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.io.store.contract import ReadAbandonedError
 from qmtl.runtime.io.store.values import Write
@@ -53,25 +54,25 @@ def provider(stored: str) -> Iterator[SeamlessDataProvider]:
 def locked(url: str, table: str) -> Iterator[psycopg.Connection[Any]]:
     """Another session has the table for itself, until the block ends (or a test hangs)."""
     place, _, schema = url.partition("?schema=")
-    with psycopg.connect(place) as connection:
-        connection.execute("SET idle_in_transaction_session_timeout = '60s'")
-        connection.execute(f'LOCK TABLE "{schema}".{table} IN ACCESS EXCLUSIVE MODE')
-        yield connection
-        connection.rollback()
+    with psycopg.connect(place) as other:
+        other.execute("SET idle_in_transaction_session_timeout = '60s'")
+        other.execute(f'LOCK TABLE "{schema}".{table} IN ACCESS EXCLUSIVE MODE')
+        yield other
+        other.rollback()
 
 
-def under_way(connection: psycopg.Connection[Any]) -> list[Any]:
-    return connection.execute(
+def under_way(other: psycopg.Connection[Any]) -> list[Any]:
+    return other.execute(
         "SELECT state, query FROM pg_stat_activity WHERE application_name LIKE 'qmtl %' AND state <> 'idle'"
     ).fetchall()
 
 
-def until_under_way(connection: psycopg.Connection[Any], count: int) -> None:
+def until_under_way(other: psycopg.Connection[Any], count: int) -> None:
     """Wait until so many of our sessions do anything."""
     pause, found = threading.Event(), []
     for _ in range(3_000):
-        connection.execute("SELECT pg_stat_clear_snapshot()")
-        found = under_way(connection)
+        other.execute("SELECT pg_stat_clear_snapshot()")
+        found = under_way(other)
         if len(found) == count:
             return
         pause.wait(0.01)
@@ -218,20 +219,34 @@ def test_a_network_that_stands_still_ends_with_the_budget(
 def test_the_server_ends_by_itself_what_no_word_reaches(stored: str) -> None:
     asked = "SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'"
     with PostgresStore(stored) as store:
-        with waiting(2.0), store._database.reading() as connection:
-            (limit,) = connection.execute(asked).fetchone()
+        with waiting(2.0), store._database.reading() as used:
+            (limit,) = used.execute(asked).fetchone()
             assert 1_000 < limit <= 2_500
-        with store._database.reading() as connection:
-            assert connection.execute(asked).fetchone() == (0,)
+        with store._database.reading() as used:
+            assert used.execute(asked).fetchone() == (0,)
+
+
+def test_the_server_notices_that_nobody_is_there(stored: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the word that nobody waits any more is lost, and no time was set."""
+    monkeypatch.setattr(connection, "order_to_cancel", lambda _: None)
+    with locked(stored, "chunk") as other, PostgresStore(stored) as store, waiting() as wait:
+        reading = threading.Thread(target=until_under_way, args=(other, 1))
+        reading.start()
+        giving_up = threading.Thread(target=lambda: (reading.join(30), wait.give_up()))
+        giving_up.start()
+        with pytest.raises(ReadAbandonedError):
+            store.read(SERIES, SPAN)
+        giving_up.join(30)
+        until_under_way(other, 0)
 
 
 def test_a_commit_is_never_ended(stored: str) -> None:
     with PostgresStore(stored) as store:
-        with waiting(0.05) as wait, store._database.writing() as connection:
-            connection.execute("DELETE FROM report")
-            connection.execute("SELECT pg_sleep(0.2)")
+        with waiting(0.05) as wait, store._database.writing() as used:
+            used.execute("DELETE FROM report")
+            used.execute("SELECT pg_sleep(0.2)")
             assert wait.is_over
-            connection.execute("COMMIT")
+            used.execute("COMMIT")
         with waiting(0), pytest.raises(ReadAbandonedError):
             store.commit(SERIES, Write("v", 2, some_bars(5, 5)))
         assert store.read(SERIES, minutes(0, 10)).frame.height == 5, "one that had not begun leaves nothing"
@@ -274,11 +289,11 @@ def test_a_pool_whose_sessions_were_all_ended(stored: str, provider: SeamlessDat
         thread.start()
     for thread in threads:
         thread.join(30)
-    pids = [connection.raw.info.backend_pid for connection in pool._free]
+    pids = [one.raw.info.backend_pid for one in pool._free]
     assert len(set(pids)) == 5
-    with psycopg.connect(stored.partition("?")[0], autocommit=True) as connection:
+    with psycopg.connect(stored.partition("?")[0], autocommit=True) as other:
         for pid in pids:
-            connection.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
+            other.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
     results: list[int] = []
     threads = [
         threading.Thread(target=lambda: results.append(provider.fetch(*RANGE).frame.height)) for _ in range(5)
