@@ -66,6 +66,8 @@ class Fetcher:
 
     def look(self, series: SeriesId | None, sla: SLAPolicy | None, began: float) -> float:
         """As `CommitWatch.look`, within the budget of a fetch that began then. series: None for no series."""
+        if sla is not None:
+            check_policy(sla, series)
         with self._budgeted(series, sla, began):
             return self.parts.watch.look()
 
