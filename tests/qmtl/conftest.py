@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,15 +28,40 @@ def registry() -> CollectorRegistry:
     return CollectorRegistry()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Modules that say `BOTH_ENGINES = True` are of stores as such: each of their tests runs on either."""
+    if "engine" in metafunc.fixturenames and getattr(metafunc.module, "BOTH_ENGINES", False):
+        server = pytest.param("server", marks=pytest.mark.service)
+        metafunc.parametrize("engine", ["folder", server], indirect=True)
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    """What the stores of `place_named` are: a "folder" each, or schemas of a "server"."""
+    return getattr(request, "param", "folder")
+
+
+@pytest.fixture
+def place_named(
+    engine: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Path | str]:
+    """Where the store of a name is: the same for each call within a test."""
+    if engine == "folder":
+        return tmp_path.joinpath
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # where its claims lie
+    new_schema: Callable[[], str] = request.getfixturevalue("new_schema")
+    return cache(lambda name: new_schema())
+
+
 @pytest.fixture
 def make(
-    tmp_path: Path, clock: FakeClock, registry: CollectorRegistry
+    place_named: Callable[[str], Path | str], clock: FakeClock, registry: CollectorRegistry
 ) -> Iterator[Callable[..., SeamlessDataProvider]]:
     made: list[SeamlessDataProvider] = []
 
     def build(vendor: Any = None, store: Any = "bars", **options: Any) -> SeamlessDataProvider:
         options = {"clock": clock, "metrics_registry": registry, **options}
-        where = tmp_path / store if isinstance(store, str) else store
+        where = place_named(store) if isinstance(store, str) else store
         provider = SeamlessDataProvider(where, vendors={} if vendor is None else vendor, **options)
         made.append(provider)
         return provider

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from qmtl.interfaces.cli.arguments import as_path
 from qmtl.interfaces.cli.on_demand import OnDemand
+from qmtl.interfaces.cli.process_list import hide_passwords
 from qmtl.interfaces.cli.session import Log, Session, place
 
 # Each function as `module.function` of this package.
@@ -168,6 +169,7 @@ def options(
 
 def run() -> None:
     """What the `qmtl` script calls."""
+    hide_passwords()
     _collect_garbage_rarely()
     _use_one_thread_for_matrices()
     if sys.stdout is None:  # closed by the shell: `>&-`

@@ -17,6 +17,8 @@ from qmtl.runtime.io.vendors.base import Page
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.vendors import Raise, ScriptedVendor
 
+BOTH_ENGINES = True
+
 Make = Callable[..., SeamlessDataProvider]
 
 SERIES = "ohlcv:test:BTC/USDT:1m"

@@ -20,6 +20,8 @@ from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.bars import synthetic_bars
 
+BOTH_ENGINES = True
+
 SERIES = "ohlcv:test:A/B:1m"
 NODE = SeriesId.parse(SERIES)
 START = to_ns("2024-01-01")

@@ -14,6 +14,8 @@ from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.vendors import ScriptedVendor
 
+BOTH_ENGINES = True
+
 Make = Callable[..., SeamlessDataProvider]
 
 SERIES = "ohlcv:test:BTC/USDT:1m"

@@ -15,6 +15,8 @@ from qmtl.foundation.times import to_ns
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.vendors import ScriptedVendor
 
+BOTH_ENGINES = True
+
 Make = Callable[..., SeamlessDataProvider]
 
 SERIES = "ohlcv:test:BTC/USDT:1m"

@@ -23,6 +23,8 @@ from qmtl.runtime.testing.bars import synthetic_bars
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.vendors import ScriptedVendor
 
+BOTH_ENGINES = True
+
 Make = Callable[..., SeamlessDataProvider]
 
 # -- own calendars over changes of the clocks -------------------------------------------------------------

@@ -23,6 +23,8 @@ from qmtl.runtime.testing import Raise, ScriptedVendor, Stop
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.lease_suite import claimed_elsewhere
 
+BOTH_ENGINES = True
+
 SERIES = SeriesId.parse("ohlcv:test:BTC/USDT:1m")
 START = to_ns("2024-01-01")
 HOUR = Span(START, START + 60 * MINUTE)
@@ -147,7 +149,7 @@ def test_who_waits_for_a_claim_takes_an_answer_that_was_asked_for_after_its_own_
     vendor.calls.clear()
     opened = clock.now()
     key = LeaseKey(one.store.store_id, str(SERIES), START // (10_000 * MINUTE))
-    with claimed_elsewhere(LocalLeases(one.store.path / "claims"), key):
+    with claimed_elsewhere(LocalLeases(one.store.folder / "claims"), key):
         waiting = ThreadPoolExecutor().submit(other.refresh, SERIES, *HOUR)
         while "_asking" not in vars(other._fetcher) or not other._fetcher._asking._flights._under_way:
             time.sleep(0.01)

@@ -40,6 +40,8 @@ from qmtl.runtime.testing.vendors import (
     with_value,
 )
 
+BOTH_ENGINES = True
+
 SERIES = "ohlcv:test:BTC/USDT:1m"
 DAWN = to_ns("2024-01-01")
 NOON = DAWN + 12 * HOUR

@@ -30,6 +30,8 @@ from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.store_proxy import StoreProxy
 from qmtl.runtime.testing.vendors import Change, Raise, ScriptedVendor
 
+BOTH_ENGINES = True
+
 Make = Callable[..., SeamlessDataProvider]
 
 A, B, C, BAD = (f"ohlcv:{venue}:X/USDT:1m" for venue in ("a", "b", "c", "bad"))

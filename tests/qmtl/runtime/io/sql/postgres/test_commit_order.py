@@ -16,8 +16,10 @@ from qmtl.foundation.timeline import Coverage, Span
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.io.store.values import Commit, Write
+from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.store_suites.bars import SERIES, changes_since, minutes, some_bars
+from qmtl.runtime.testing.vendors import ScriptedVendor
 
 WRITERS = 3
 ALL = minutes(0, 1_000)
@@ -153,6 +155,39 @@ def test_many_writers_beside_a_reader(postgres_url: str) -> None:
             schema = postgres_url.partition("schema=")[2]
             times = connection.execute(f"SELECT committed_at FROM {schema}.tx ORDER BY id").fetchall()
         assert all(one < two for one, two in pairwise(times))
+
+
+def test_a_receipt_reads_the_same_bytes_for_ever(postgres_url: str) -> None:
+    """Of answers that were given while three others wrote to the same series."""
+    names = [f"ohlcv:order:W{number}:1m" for number in range(WRITERS)]
+    receipts: list[tuple[str, int, bytes]] = []
+
+    def write(number: int) -> None:
+        with SeamlessDataProvider(postgres_url, vendors=ScriptedVendor(page_rows=100)) as writer:
+            for day in range(1, 4):
+                for name in names:
+                    writer.fetch(name, f"2024-01-0{day}", f"2024-01-0{day + 1}", partial_ok=True)
+                    writer.retract(
+                        name, f"2024-01-0{day}", f"2024-01-0{day}T0{number + 1}:00Z", reason="a trial"
+                    )
+
+    def asked(reader: SeamlessDataProvider, name: str, as_of: int | None = None) -> tuple[str, int, bytes]:
+        found = reader.fetch(
+            name, "2024-01-01", "2024-01-05", as_of=as_of, strategy="FAIL_FAST", partial_ok=True
+        )
+        return name, found.receipt.as_of, found.frame.write_ipc(None).getvalue()
+
+    with SeamlessDataProvider(postgres_url, vendors={}) as reader:
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(WRITERS)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            receipts.extend(asked(reader, name) for name in names)
+        assert len({data for _, _, data in receipts}) > WRITERS, "the answers did change"
+    with SeamlessDataProvider(postgres_url, vendors={}) as later:
+        for name, as_of, data in receipts:
+            if as_of:
+                assert asked(later, name, as_of) == (name, as_of, data)
 
 
 def test_times_rise_although_a_clock_is_an_hour_behind(postgres_url: str) -> None:

@@ -9,20 +9,25 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
 from qmtl.foundation.clock import SystemClock
 from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError, StoreError
+from qmtl.foundation.series import SeriesId
 from qmtl.foundation.settings import Settings
 from qmtl.foundation.store_address import StoreAddress
+from qmtl.interfaces.cli import examination
 from qmtl.interfaces.cli.main import app
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
+from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.sdk.importing import import_file
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.sdk.stores import is_store, opened_store
+from qmtl.runtime.testing.store_suites.bars import some_bars
 from qmtl.runtime.testing.vendors import ScriptedVendor
-from tests.qmtl.postgres import PASSWORD
+from tests.qmtl.postgres import PASSWORD, PostgresServer
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -84,6 +89,38 @@ def test_commands(folder: Path, secured_url: str, how: str, monkeypatch: pytest.
         "bars.csv",
         "out.csv",
     ]
+
+
+def test_the_doctor_says_what_it_finds(
+    folder: Path, secured_url: str, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examination, "vendors", lambda settings, venues: iter(()))  # nobody is asked
+
+    def found(address: str) -> tuple[str, str, str]:
+        result = run("--store", address, "--json", "doctor")
+        (check,) = [one for one in json.loads(result.stdout) if one["subject"] == "store"]
+        assert result.exit_code == (7 if check["outcome"] == "fail" else 0)
+        return check["outcome"], check["detail"], check["fix"]
+
+    outcome, detail, _ = found(secured_url)
+    assert (outcome, "can be reached; the first fetch or import makes a store" in detail) == ("ok", True)
+    with PostgresStore(secured_url) as store:
+        store.commit(SeriesId.parse(SERIES), Write("v", 1, some_bars(0, 1)))
+    outcome, detail, _ = found(secured_url)
+    assert (outcome, detail.rpartition(": ")[2]) == ("ok", "format 7, 1 series, 1 row")
+    schema = secured_url.partition("schema=")[2]
+    with psycopg.connect(postgres_server.url(), autocommit=True) as owner:
+        owner.execute(f"UPDATE {schema}.setting SET value = 99 WHERE name = 'format'")
+        outcome, detail, fix = found(secured_url)
+        assert (outcome, "has format 99" in detail, fix) == ("fail", True, "pip install --upgrade qmtl")
+        owner.execute(f"DROP TABLE {schema}.tx")
+        outcome, detail, fix = found(secured_url)
+        assert (outcome, "belongs to another program" in detail) == ("fail", True)
+        assert "?schema=NAME" in fix
+    outcome, detail, fix = found(secured_url.replace("s3cret", "wr0ng"))
+    assert (outcome, "the database refuses the login" in detail, "~/.pgpass" in fix) == ("fail", True, True)
+    outcome, detail, _ = found(secured_url.replace(f":{postgres_server.port}/", ":1/"))
+    assert (outcome, "the database cannot be reached" in detail) == ("fail", True)
 
 
 def test_what_is_done_to_files_is_refused(folder: Path, secured_url: str) -> None:
