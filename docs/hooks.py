@@ -250,6 +250,12 @@ KEYS = {
         "object": ("required", "`package.module:name`, or an entry point of the group `qmtl.vendors`"),
         "options": ("none", "what the class or function of that name is called with"),
     },
+    "seamless.vendors[] of kind polygon": {
+        "match": ("required", "a pattern of node ids; the first that matches wins"),
+        "kind": ("required", "`polygon`; the key is the variable `POLYGON_API_KEY`"),
+        "url": ("`https://api.polygon.io`", "of the API; for proxies, simulators"),
+        "per_minute": ("`5`", "requests that the plan allows, shared by all processes of this machine"),
+    },
     "connectors": {
         "schema_registry_url": ("none", "the schema registry to ask, such as `http://127.0.0.1:8081`"),
         "schema_registry_user": ("none", "the name it knows you by; needs the password"),
@@ -279,6 +285,7 @@ def settings() -> str:
         SeamlessSettings,
         SeriesSettings,
     )
+    from qmtl.foundation.vendor_settings import PolygonSettings
 
     models: tuple[type[BaseModel], ...] = (
         SeamlessSettings,
@@ -286,6 +293,7 @@ def settings() -> str:
         CcxtSettings,
         FilesSettings,
         PythonSettings,
+        PolygonSettings,
         ConnectorsSettings,
         SchemaSettings,
     )

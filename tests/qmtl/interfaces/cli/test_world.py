@@ -174,3 +174,34 @@ def test_presets_of_ones_own_are_listed_too(cli: CommandLine, world: Path) -> No
     world.write_text(TEXT.replace("    presets:", "    preset_folder: presets\n    presets:"))
     assert "mine" in {one["preset"] for one in cli.json("presets", "list", "--world", world)}
     assert cli.run("presets", "list", "--world", world, "--folder", own).exit_code == 2
+
+
+def test_a_world_of_us_equities_against_a_simulated_polygon(
+    cli: CommandLine, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("aiohttp", reason="needs qmtl[testing]")
+    from qmtl.runtime.testing import SimulatedPolygon
+
+    world.write_text(
+        TEXT.replace("ohlcv.binance.spot.1h", "ohlcv.polygon.us_equity.1d").replace(
+            "BTC/USDT, ETH/USDT", "AAPL"
+        )
+    )
+    monkeypatch.delenv("POLYGON_API_KEY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(cli.folder / "state"))
+    result = cli.run("world", "apply", world)
+    assert (result.exit_code, "the variable POLYGON_API_KEY is not set" in result.stderr) == (7, True)
+    with SimulatedPolygon(page_rows=100) as server:
+        monkeypatch.setenv("POLYGON_API_KEY", server.key)
+        cli.config.write_text(
+            "seamless:\n  vendors:\n"
+            f"    - {{match: 'ohlcv:polygon:*', kind: polygon, url: '{server.url}', per_minute: 60000}}\n"
+        )
+        (planned,) = cli.json("world", "plan", world)["presets"]
+        assert (planned["source"], planned["bars_a_request"], planned["requests"]) == ("polygon", 50_000, 1)
+        applied = cli.run("world", "apply", world, before=("-v",))
+        assert applied.exit_code == 0, applied.output
+        assert server.key not in applied.output
+        (after,) = cli.json("world", "plan", world)["presets"]
+    assert after["answered"] == after["bars"] > 500
+    assert {check["subject"]: check["outcome"] for check in after["readiness"]}["coverage"] == "ok"
