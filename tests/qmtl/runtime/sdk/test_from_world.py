@@ -210,3 +210,20 @@ def test_a_vendor_that_cannot_be_made_is_named_by_its_preset(make: Make) -> None
     assert "the vendor of the preset mine" in message
     assert "world.yml:7:9" in message
     assert "did you mean binance" in message
+
+
+def test_inputs_with_the_same_vendor_share_it(make: Make) -> None:
+    three = (
+        WORLD.format(seamless="")
+        + """\
+      - {id: b, preset: ohlcv.binance.spot.1h, universe: {symbols: [BTC/USDT]}}
+      - {id: c, preset: ohlcv.kraken.spot.1m, universe: {symbols: [BTC/USD]}}
+"""
+    )
+    table = make(three)._parts.profiles.table
+    minutes, hours = (
+        table.vendor(SeriesId.parse(f"ohlcv:binance:BTC/USDT:{frame}")) for frame in ("1m", "1h")
+    )
+    assert minutes is hours
+    kraken = table.vendor(SeriesId.parse("ohlcv:kraken:BTC/USD:1m"))
+    assert getattr(kraken, "name", None) == "ccxt:kraken"
