@@ -19,7 +19,14 @@ _START = """<!doctype html>
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages to those in the folder."""
-    pages = {"cli": cli(), "rules": rules(), "metrics": metrics(), "settings": settings(), "errors": errors()}
+    pages = {
+        "cli": cli(),
+        "rules": rules(),
+        "metrics": metrics(),
+        "settings": settings(),
+        "worlds": worlds(),
+        "errors": errors(),
+    }
     for name, text in pages.items():
         files.append(File.generated(config, f"{FOLDER}/{name}.md", content=text))
     return files
@@ -250,6 +257,12 @@ KEYS = {
         "object": ("required", "`package.module:name`, or an entry point of the group `qmtl.vendors`"),
         "options": ("none", "what the class or function of that name is called with"),
     },
+    "seamless.vendors[] of kind polygon": {
+        "match": ("required", "a pattern of node ids; the first that matches wins"),
+        "kind": ("required", "`polygon`; the key is the variable `POLYGON_API_KEY`"),
+        "url": ("`https://api.polygon.io`", "of the API; for proxies, simulators"),
+        "per_minute": ("`5`", "requests that the plan allows, shared by all processes of this machine"),
+    },
     "connectors": {
         "schema_registry_url": ("none", "the schema registry to ask, such as `http://127.0.0.1:8081`"),
         "schema_registry_user": ("none", "the name it knows you by; needs the password"),
@@ -279,6 +292,7 @@ def settings() -> str:
         SeamlessSettings,
         SeriesSettings,
     )
+    from qmtl.foundation.vendor_settings import PolygonSettings
 
     models: tuple[type[BaseModel], ...] = (
         SeamlessSettings,
@@ -286,6 +300,7 @@ def settings() -> str:
         CcxtSettings,
         FilesSettings,
         PythonSettings,
+        PolygonSettings,
         ConnectorsSettings,
         SchemaSettings,
     )
@@ -297,6 +312,101 @@ def settings() -> str:
         parts.append(f"### {section}\n\n" + table(("key", "default", "meaning"), rows))
     text = Path(__file__).with_name("settings.md.in").read_text(encoding="utf-8")
     return text.replace("{keys}", "\n".join(parts))
+
+
+WORLD_KEYS = {
+    "the file": {
+        "version": ("`1`", "of the form of the file; another one is refused"),
+        "world": ("required", "the world"),
+    },
+    "world": {
+        "id": ("required", "its name: letters, digits, `_`, `.` and `-`"),
+        "data": ("required", "its data"),
+    },
+    "world.data": {
+        "presets": ("required", "its inputs; one at least"),
+        "preset_folder": ("none", "a folder of further presets; a relative path starts at the world file"),
+        "definitions": ("none", "further presets, here"),
+    },
+    "world.data.presets[]": {
+        "id": ("required", "by which an input of a strategy names it; each once"),
+        "preset": ("required", "the name of a preset"),
+        "universe": ("required", "which symbols; see below"),
+        "timeframe": ("none", "where the preset leaves it open, and only there"),
+        "window": ("of the preset", "how much history; see below"),
+        "seamless": ("of the preset", "how it is fetched and judged; see below"),
+        "live": ("of the preset", "what holds near the present; see below"),
+    },
+    "universe": {
+        "symbols": ("required", "as they stand in node ids; each once, and in one preset of the world alone"),
+    },
+    "window": {
+        "warmup_bars": ("`0`", "bars that an input has seen before its strategy runs"),
+        "min_history": ("`0s`", "how far back history reaches at least"),
+        "backfill_start": ("none", "where history begins; else as far back as the two others need"),
+    },
+    "seamless": {
+        "sla_preset": ("`baseline`", "budgets, and whether holes are answered; see below"),
+        "conformance_preset": ("`strict-blocking`", "what warnings and errors do; see below"),
+        "backfill_mode": ("`foreground`", "by which strategy an input fetches what is missing; see below"),
+        "stabilization_bars": ("`0`", "so many of the newest closed bars are held back: history ends before"),
+        "publish_fingerprint": ("`false`", "tell the fingerprint of each history when the world was applied"),
+    },
+    "live": {
+        "max_lag": ("none", "by how much the newest bar may trail the newest that is due"),
+        "allow_partial": ("`false`", "whether others go on where a series is behind"),
+    },
+    "a preset": {
+        "preset": ("required", "its name"),
+        "meaning": ("none", "a sentence for people"),
+        "series": ("required", "node ids with `{symbol}`, and `{timeframe}` where worlds name it"),
+        "vendor": ("none", "as an entry of [`seamless.vendors`](settings.md), without `match`"),
+        "feed": ("none", "refused: a preset cannot name a live feed yet"),
+        "calendar": ("`24x7`", "declared of its series, as in [`seamless.series`](settings.md)"),
+        "anchor": ("`clock`", "likewise"),
+        "allow_nonpositive": ("`false`", "likewise"),
+        "has_volume": ("`true`", "likewise"),
+        "subject": ("`ohlcv.<venue>.<timeframe>`", "under which their schema is registered"),
+        "window": ("none", "defaults of a world"),
+        "seamless": ("none", "defaults of a world"),
+        "live": ("none", "defaults of a world"),
+    },
+}
+
+
+def worlds() -> str:
+    """The keys of world files and presets, the names they may use, and the presets that are shipped."""
+    from pydantic import BaseModel
+
+    from qmtl.runtime.worlds.catalog import SHIPPED, read_preset
+    from qmtl.runtime.worlds.definition import PresetDefinition
+    from qmtl.runtime.worlds.parts import LivePart, SeamlessPart, WindowPart
+    from qmtl.runtime.worlds.policies import BACKFILL_MODES, CONFORMANCE_PRESETS, SLA_PRESETS
+    from qmtl.runtime.worlds.world_file import DataPart, PresetEntry, UniversePart, WorldFile, WorldPart
+
+    models: tuple[type[BaseModel], ...] = (
+        *(WorldFile, WorldPart, DataPart, PresetEntry, UniversePart),
+        *(WindowPart, SeamlessPart, LivePart, PresetDefinition),
+    )
+    parts = [
+        "# Worlds and presets\n",
+        "What a [world file](../how-to/worlds.md) may say. A key that is not known is an error.\n",
+    ]
+    for (section, keys), model in zip(WORLD_KEYS.items(), models, strict=True):
+        if set(keys) != set(model.model_fields):
+            raise RuntimeError(f"docs/hooks.py: WORLD_KEYS of {section} are not those of {model.__name__}")
+        rows = ((code(key), default, meaning) for key, (default, meaning) in keys.items())
+        parts.append(f"## {section}\n\n" + table(("key", "default", "meaning"), rows))
+    named = (("SLA presets", SLA_PRESETS), ("Conformance presets", CONFORMANCE_PRESETS))
+    for title, presets in named:
+        rows = ((code(name), one.meaning) for name, one in presets.items())
+        parts.append(f"## {title}\n\n" + table(("name", "meaning"), rows))
+    modes = ((code(name), code(one.strategy), one.meaning) for name, one in BACKFILL_MODES.items())
+    parts.append("## Backfill modes\n\n" + table(("name", "strategy", "meaning"), modes))
+    shipped = (read_preset(path).definition for path in sorted(SHIPPED.glob("*.yml")))
+    rows = ((code(one.preset), code(one.series), one.meaning) for one in shipped)
+    parts.append("## Presets that are shipped\n\n" + table(("preset", "series", "meaning"), rows))
+    return "\n".join(parts)
 
 
 def errors() -> str:

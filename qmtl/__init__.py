@@ -122,6 +122,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     )
     from qmtl.runtime.io.vendors.ccxt import CcxtVendor as CcxtVendor
     from qmtl.runtime.io.vendors.files import FilesVendor as FilesVendor
+    from qmtl.runtime.io.vendors.polygon import PolygonVendor as PolygonVendor
     from qmtl.runtime.replay.bars import Bar as Bar
     from qmtl.runtime.replay.bars import Gap as Gap
     from qmtl.runtime.replay.orders import Fill as Fill
@@ -201,6 +202,7 @@ _HOMES = {
     "qmtl.runtime.conformance.report": ("ConformanceReport",),
     "qmtl.runtime.io.vendors.ccxt": ("CcxtVendor",),
     "qmtl.runtime.io.vendors.files": ("FilesVendor",),
+    "qmtl.runtime.io.vendors.polygon": ("PolygonVendor",),
     "qmtl.runtime.io.vendors.base": ("LiveFeed", "Page", "Update", "Vendor"),
     "qmtl.runtime.replay.bars": ("Bar", "Gap"),
     "qmtl.runtime.replay.orders": ("Fill", "FillModel", "Order"),

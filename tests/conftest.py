@@ -56,7 +56,9 @@ MARKS = {
         "qmtl/interfaces/demo/test_two_machines.py",
         "qmtl/runtime/io/sql/postgres",
         "qmtl/runtime/io/vendors/test_ccxt.py",
+        "qmtl/runtime/io/vendors/test_polygon.py",
         "qmtl/runtime/testing/test_exchange.py",
+        "qmtl/runtime/testing/test_polygon.py",
         "qmtl/services",
     ),
 }

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class SettingsError(InvalidRequestError):
-    """A key or a value of qmtl.yml, or of a QMTL_ variable, that cannot be used."""
+    """A key or a value of qmtl.yml, of a QMTL_ variable or of a world file that cannot be used."""
 
 
 class MissingDataError(QmtlError, LookupError):

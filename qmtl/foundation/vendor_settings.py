@@ -77,7 +77,17 @@ class PythonSource(Section):
         return entry
 
 
-SourceSettings: TypeAlias = Annotated[CcxtSource | FilesSource | PythonSource, Field(discriminator="kind")]
+class PolygonSource(Section):
+    """Polygon's REST API. `per_minute`: the requests of the plan. The key is the variable POLYGON_API_KEY."""
+
+    kind: Literal["polygon"]
+    url: Text = "https://api.polygon.io"
+    per_minute: Annotated[float, Field(gt=0)] = 5.0
+
+
+SourceSettings: TypeAlias = Annotated[
+    CcxtSource | FilesSource | PythonSource | PolygonSource, Field(discriminator="kind")
+]
 
 
 class _Matched(Section):
@@ -98,8 +108,12 @@ class PythonSettings(PythonSource, _Matched):
     __doc__ = PythonSource.__doc__
 
 
+class PolygonSettings(PolygonSource, _Matched):
+    __doc__ = PolygonSource.__doc__
+
+
 VendorSettings: TypeAlias = Annotated[
-    CcxtSettings | FilesSettings | PythonSettings, Field(discriminator="kind")
+    CcxtSettings | FilesSettings | PythonSettings | PolygonSettings, Field(discriminator="kind")
 ]
 
 Source = TypeVar("Source", bound=Section)

@@ -51,11 +51,25 @@ def _configured(settings: Settings, number: int) -> Check | str:
         vendor_at(settings, number)
         if entry.kind == "python":
             return Check("", "ok", f"{entry.object} can be imported and makes a vendor")
+        if entry.kind == "polygon":
+            return entry.url if _has_key() else _without_key()
         return _files(entry) if entry.kind == "files" else _address(entry, settings, number)
     except QmtlError as error:
         what = f"{error.what}; {error.why}" if error.why else error.what
         fix = error.next_step or "correct qmtl.yml"
         return Check("", "fail", in_words_of((), what), in_words_of((), fix))
+
+
+def _has_key() -> bool:
+    from qmtl.runtime.io.vendors.polygon import KEY_VARIABLE
+
+    return bool(os.environ.get(KEY_VARIABLE, "").strip())
+
+
+def _without_key() -> Check:
+    from qmtl.runtime.io.vendors.polygon import KEY_VARIABLE
+
+    return Check("", "fail", f"the variable {KEY_VARIABLE} is not set", "set it to the key of your account")
 
 
 def _address(entry: CcxtSettings, settings: Settings, number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,8 @@ from qmtl.interfaces.cli.session import JsonToo, Session, session_of
 
 if TYPE_CHECKING:
     from qmtl.foundation.errors import QmtlError
+    from qmtl.interfaces.cli.progress import Bars
+    from qmtl.runtime.ingest.backfill_result import Progress as Backfilled
     from qmtl.runtime.sdk.provider import SeamlessDataProvider
     from qmtl.runtime.sdk.world_plan import Applied, WorldPlan
     from qmtl.runtime.worlds.world import World
@@ -101,7 +104,7 @@ def apply(
         with Bars() as bars:
             for preset in world.presets:
                 try:
-                    done.append(apply_preset(provider, preset, bars.backfilled))
+                    done.append(apply_preset(provider, preset, _OneBar(bars, preset.id).backfilled))
                 except QmtlError as error:  # other presets have policies of their own
                     failures.append(error)
         after = _planned(provider, world)
@@ -187,6 +190,26 @@ def _listed(path: Path) -> list[dict[str, Any]]:
     except InvalidRequestError as error:
         return [{**line, "problem": error.what}]
     return [{**line, "world": world.id, "presets": len(world.presets), "series": len(world.series)}]
+
+
+class _OneBar:
+    """How far all series of an input are together: a bar for each of ten thousand would be none."""
+
+    def __init__(self, bars: Bars, name: str) -> None:
+        self._bars = bars
+        self._name = f"{name} bars"
+        self._parts: dict[str, Backfilled] = {}
+        self._done = self._total = 0
+        self._guard = Lock()
+
+    def backfilled(self, progress: Backfilled) -> None:
+        """For `on_progress` of backfills; may be called from any thread."""
+        with self._guard:
+            before = self._parts.get(progress.series.text)
+            self._parts[progress.series.text] = progress
+            self._done += progress.done - (before.done if before else 0)
+            self._total += progress.total - (before.total if before else 0)
+            self._bars.advance(self._name, self._done, self._total)
 
 
 def _provider(session: Session, world: World, *, make: bool) -> SeamlessDataProvider:

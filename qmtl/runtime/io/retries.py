@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
+from qmtl.foundation.times import SECOND, to_ns
 from qmtl.foundation.words import counted
 
 T = TypeVar("T")
@@ -66,3 +69,16 @@ async def retried(
             on_retry(error, pause)
             await asyncio.sleep(pause)
     raise AssertionError("attempts is at least one")
+
+
+def retry_after(headers: Mapping[str, str] | None, now: int) -> float | None:
+    """Seconds of a Retry-After header: a number, or a date (RFC 9110 §10.2.3)."""
+    text = next((v for k, v in (headers or {}).items() if k.lower() == "retry-after"), None)
+    if text is None:
+        return None
+    with suppress(ValueError):
+        return max(0.0, float(text))
+    try:
+        return max(0.0, (to_ns(parsedate_to_datetime(text)) - now) / SECOND)
+    except ValueError:
+        return None

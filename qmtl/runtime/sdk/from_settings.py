@@ -64,11 +64,13 @@ def vendor_at(settings: Settings, number: int) -> Vendor:
 
 
 # What says the most about an entry of each kind.
-_MAIN_KEY = {"ccxt": "exchange", "files": "path", "python": "object"}
+_MAIN_KEY = {"ccxt": "exchange", "files": "path", "polygon": "url", "python": "object"}
 
 
 def vendor_name(settings: SourceSettings) -> str:
     """What the vendor of an entry calls itself, before it is made."""
+    if settings.kind == "polygon":
+        return settings.kind
     return f"{settings.kind}:{getattr(settings, _MAIN_KEY[settings.kind])}"
 
 
@@ -78,6 +80,10 @@ def vendor(settings: SourceSettings) -> Vendor:
         from qmtl.runtime.io.vendors.ccxt import CcxtVendor
 
         return CcxtVendor(settings.exchange, urls=settings.urls or None)
+    if settings.kind == "polygon":
+        from qmtl.runtime.io.vendors.polygon import PolygonVendor
+
+        return PolygonVendor(url=settings.url, per_minute=settings.per_minute)
     if settings.kind == "python":
         from qmtl.runtime.io.vendors.python_object import vendor_of_object
 

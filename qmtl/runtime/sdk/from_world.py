@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ def world_options(
     named = chosen["vendors"]
     # In one table the order decides, so the vendors of the settings become rows, too.
     of_place = [] if named is None else _vendor_rows(named)
-    rows = [*of_place, *map(_row, world.presets), *chosen.get("profiles", ())]
+    rows = [*of_place, *_rows(world), *chosen.get("profiles", ())]
     return {**chosen, "vendors": None if named is None else {}, "profiles": rows}
 
 
@@ -54,13 +55,23 @@ def _vendor_rows(vendors: Any) -> list[ProfileRow]:
     return [ProfileRow(match, "vendors=", vendor=one) for match, one in by_pattern]
 
 
-def _row(preset: WorldPreset) -> ProfileRow:
+def _rows(world: World) -> Iterator[ProfileRow]:
+    """One for each input. Those with the same vendor share it: it knows its markets once they are loaded."""
+    made: list[tuple[SourceSettings, Vendor]] = []
+    for preset in world.presets:
+        source = preset.vendor
+        vendor = next((one for known, one in made if known == source), None)
+        if source is not None and vendor is None:
+            vendor = LazyVendor(from_settings.vendor_name(source), partial(_made, source, preset))
+            made.append((source, vendor))
+        yield _row(preset, vendor)
+
+
+def _row(preset: WorldPreset, vendor: Vendor | None) -> ProfileRow:
     return ProfileRow(
         preset.pattern,
         f"the preset {preset.preset}",
-        vendor=None
-        if preset.vendor is None
-        else LazyVendor(from_settings.vendor_name(preset.vendor), partial(_made, preset.vendor, preset)),
+        vendor=vendor,
         facts=preset.facts,
         subject=preset.subject,
         sla=preset.sla.policy,

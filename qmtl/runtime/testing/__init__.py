@@ -12,6 +12,7 @@ _HOMES = {
     "qmtl.runtime.testing.bars": ("synthetic_bars",),
     "qmtl.runtime.testing.clock": ("FakeClock",),
     "qmtl.runtime.testing.exchange": ("SimulatedExchange",),
+    "qmtl.runtime.testing.polygon": ("SimulatedPolygon",),
     "qmtl.runtime.testing.governance_suite": ("GovernanceRecordsSuite",),
     "qmtl.runtime.testing.lease_suite": ("LeaseSuite",),
     "qmtl.runtime.testing.registry_model": ("ModelRegistry", "RegistryMachine"),
@@ -66,6 +67,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     from qmtl.runtime.testing.exchange import SimulatedExchange as SimulatedExchange
     from qmtl.runtime.testing.governance_suite import GovernanceRecordsSuite as GovernanceRecordsSuite
     from qmtl.runtime.testing.lease_suite import LeaseSuite as LeaseSuite
+    from qmtl.runtime.testing.polygon import SimulatedPolygon as SimulatedPolygon
     from qmtl.runtime.testing.registry_model import ModelRegistry as ModelRegistry
     from qmtl.runtime.testing.registry_model import RegistryMachine as RegistryMachine
     from qmtl.runtime.testing.registry_storage_suite import RegistryStorageSuite as RegistryStorageSuite

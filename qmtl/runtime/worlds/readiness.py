@@ -113,7 +113,7 @@ def _conformance(preset: WorldPreset, known: Sequence[Known]) -> Check:
         why = f"{_names([one for one, _ in found])}: {rules} in the newest report, not accepted"
         return Check("conformance", "fail" if blocks else "warn", f"{why} ({preset.conformance_preset})")
     if not judged:
-        return Check("conformance", "warn", "nothing has been judged yet: a fetch makes the first report")
+        return Check("conformance", "warn", "no report is archived yet: a fetch archives what it finds")
     rest = len(known) - len(judged)
     return Check(
         "conformance",

@@ -199,6 +199,14 @@ def test_a_folder_named_as_a_number(folder: Path) -> None:
             ["qmtl.yml:3:", "seamless.vendors[0].xyzzy", "known here are match, kind, path"],
         ),
         ("seamless:\n  vendors:\n    - {match: a, kind: ccxt}\n", ["qmtl.yml:3:", "needs 'exchange'"]),
+        (
+            "seamless:\n  vendors:\n    - {match: a, kind: polygon, per_minute: 0}\n",
+            ["qmtl.yml:3:33:", "seamless.vendors[0].per_minute", "greater than 0"],
+        ),
+        (
+            "seamless:\n  vendors:\n    - {match: a, kind: polygon, key: secret}\n",
+            ["qmtl.yml:3:33:", "'seamless.vendors[0].key' is not known", "known here are match, kind, url"],
+        ),
         ("seamless:\n  vendors:\n    - {match: a, kind: csv, path: b}\n", ["qmtl.yml:3:", "'ccxt', 'files'"]),
         ("seamless:\n  vendors:\n    - {match: a, path: b}\n", ["qmtl.yml:3:", "'kind'"]),
         (

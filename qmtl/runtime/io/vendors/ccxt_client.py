@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -22,9 +20,9 @@ from qmtl.foundation.frames import VALUES, bars
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.spelling import near
 from qmtl.foundation.timeline import Span
-from qmtl.foundation.times import EARLIEST, LATEST, SECOND, to_ns
+from qmtl.foundation.times import EARLIEST, LATEST, SECOND
 from qmtl.runtime.io.rates import PATIENCE_S, RateBudget
-from qmtl.runtime.io.retries import Again
+from qmtl.runtime.io.retries import Again, retry_after
 from qmtl.runtime.io.vendors.base import Paging
 from qmtl.runtime.io.vendors.misplaced_rows import UNITS_FOR_MILLISECONDS, misplaced_rows
 
@@ -205,19 +203,6 @@ def judge(error: Exception) -> Again | None:
     # ccxt reports a connection that was cut within an answer as a general error.
     broke_off = isinstance(error, ccxt.ExchangeError) and isinstance(error.__cause__, aiohttp.ClientError)
     return Again() if broke_off else None
-
-
-def retry_after(headers: Mapping[str, str] | None, now: int) -> float | None:
-    """Seconds of a Retry-After header: a number, or a date (RFC 9110 §10.2.3)."""
-    text = next((v for k, v in (headers or {}).items() if k.lower() == "retry-after"), None)
-    if text is None:
-        return None
-    with suppress(ValueError):
-        return max(0.0, float(text))
-    try:
-        return max(0.0, (to_ns(parsedate_to_datetime(text)) - now) / SECOND)
-    except ValueError:
-        return None
 
 
 def _refuse_other_units(rows: list[list[Any]], requested: Span) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 
 from qmtl.foundation.clock import Clock, SystemClock
-from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError
+from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.frames import bars as bar_frame
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
@@ -44,6 +43,7 @@ from qmtl.runtime.testing.exchange.wire import (
     timeframe_of,
     trade_row,
 )
+from qmtl.runtime.testing.local_server import LocalServer, half
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -104,14 +104,11 @@ class SimulatedExchange:
             for symbol in symbols
         }
         self._by_id = {symbol.replace("/", ""): market for symbol, market in self.markets.items()}
-        self._port = port
+        self._server = LocalServer(self._handle, name="simulated-exchange", port=port)
         self._lock = threading.Lock()
         self._pending: list[_Pending] = []
         self._outages: list[Outage] = []
         self._requests: list[Request] = []
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closing: asyncio.Event | None = None
 
     # For tests: set faults, read what was requested.
 
@@ -173,37 +170,16 @@ class SimulatedExchange:
     @property
     def url(self) -> str:
         """`http://127.0.0.1:PORT`, once started."""
-        if self._thread is None:
-            raise InvalidRequestError(
-                "the exchange is not running", next_step="use it in a `with` block, or call start()"
-            )
-        return f"http://127.0.0.1:{self._port}"
+        return self._server.url
 
     def start(self) -> SimulatedExchange:
         """Begin to serve; returns when it does. OSError if the port is taken."""
-        try:
-            import aiohttp.web  # noqa: F401 - is it there? The thread would only say so too late.
-        except ImportError:
-            raise MissingDependencyError("aiohttp", extra="testing") from None
-        started = threading.Event()
-        failed: list[OSError] = []
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(started, failed)), name="simulated-exchange", daemon=True
-        )
-        self._thread.start()
-        started.wait()
-        if failed:
-            self._thread.join()
-            self._thread = None
-            raise failed[0]
+        self._server.start()
         return self
 
     def close(self) -> None:
         """Stop serving; open connections are dropped. May be called twice."""
-        thread, self._thread = self._thread, None
-        if thread is not None and self._loop is not None and self._closing is not None:
-            self._loop.call_soon_threadsafe(self._closing.set)
-            thread.join()
+        self._server.close()
 
     def __enter__(self) -> SimulatedExchange:
         return self.start()
@@ -215,28 +191,6 @@ class SimulatedExchange:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    async def _serve(self, started: threading.Event, failed: list[OSError]) -> None:
-        from aiohttp import web
-
-        self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
-        app = web.Application()
-        app.router.add_route("GET", "/{path:.*}", self._handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, "127.0.0.1", self._port)
-            try:
-                await site.start()
-            except OSError as error:
-                failed.append(error)
-                return
-            self._port = runner.addresses[0][1]
-            started.set()
-            await self._closing.wait()
-        finally:
-            started.set()
-            await runner.cleanup()
 
     # Answering.
 
@@ -265,8 +219,7 @@ class SimulatedExchange:
             case Status(status, retry_after):
                 return _error(status, TOO_MANY if status in (418, 429) else INTERNAL, retry_after)
             case NoAnswer():
-                assert self._closing is not None  # serving has begun
-                await self._closing.wait()
+                await self._server.closing()
         try:
             body = self._answer(request.path, dict(request.query), fault)
         except Refused as refused:
@@ -277,7 +230,7 @@ class SimulatedExchange:
             return _error(404, INTERNAL)
         text = json.dumps(body, separators=(",", ":")).encode()
         if isinstance(fault, Cut):
-            return await _half(request, text, fault.share)
+            return await half(request, text, fault.share)
         return _json(text)
 
     def _answer(self, path: str, query: dict[str, str], fault: Fault | None) -> Any:
@@ -385,20 +338,6 @@ def _broken(rows: list[Any], fault: Fault | None) -> list[Any]:
         case Altered(change):
             return change(rows) if rows else rows
     return rows
-
-
-async def _half(request: web.Request, body: bytes, share: float) -> web.StreamResponse:
-    """Promise the whole body, send a part, and hang up."""
-    from aiohttp import web
-
-    response = web.StreamResponse(
-        headers={"Content-Type": "application/json", "Content-Length": str(len(body))}
-    )
-    await response.prepare(request)
-    await response.write(body[: int(len(body) * share)])
-    if request.transport is not None:
-        request.transport.close()
-    return response
 
 
 def _json(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

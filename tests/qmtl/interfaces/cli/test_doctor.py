@@ -172,3 +172,17 @@ def test_nobody_is_waited_for_beyond_patience(monkeypatch: pytest.MonkeyPatch) -
 def test_a_clock_that_was_never_set() -> None:
     assert clock(0).outcome == "fail"
     assert clock(1_800_000_000 * 10**9).outcome == "ok"
+
+
+def test_polygon_without_its_key_fails_with_the_name_of_the_variable(
+    cli: CommandLine, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.config.write_text(
+        f"seamless:\n  vendors:\n    - {{match: 'ohlcv:polygon:*', kind: polygon, url: '{address}'}}\n"
+    )
+    monkeypatch.delenv("POLYGON_API_KEY", raising=False)
+    found = by_subject(cli.json("doctor", code=7))["vendor ohlcv:polygon:*"]
+    assert (found["outcome"], found["detail"]) == ("fail", "the variable POLYGON_API_KEY is not set")
+    monkeypatch.setenv("POLYGON_API_KEY", "a-key")
+    found = by_subject(cli.json("doctor"))["vendor ohlcv:polygon:*"]
+    assert (found["outcome"], "a-key" in str(found)) == ("ok", False)

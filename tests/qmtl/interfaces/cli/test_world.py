@@ -174,3 +174,86 @@ def test_presets_of_ones_own_are_listed_too(cli: CommandLine, world: Path) -> No
     world.write_text(TEXT.replace("    presets:", "    preset_folder: presets\n    presets:"))
     assert "mine" in {one["preset"] for one in cli.json("presets", "list", "--world", world)}
     assert cli.run("presets", "list", "--world", world, "--folder", own).exit_code == 2
+
+
+def test_a_world_of_us_equities_against_a_simulated_polygon(
+    cli: CommandLine, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("aiohttp", reason="needs qmtl[testing]")
+    from qmtl.runtime.testing import SimulatedPolygon
+
+    world.write_text(
+        TEXT.replace("ohlcv.binance.spot.1h", "ohlcv.polygon.us_equity.1d").replace(
+            "BTC/USDT, ETH/USDT", "AAPL"
+        )
+    )
+    monkeypatch.delenv("POLYGON_API_KEY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(cli.folder / "state"))
+    result = cli.run("world", "apply", world)
+    assert (result.exit_code, "the variable POLYGON_API_KEY is not set" in result.stderr) == (7, True)
+    with SimulatedPolygon(page_rows=100) as server:
+        monkeypatch.setenv("POLYGON_API_KEY", server.key)
+        cli.config.write_text(
+            "seamless:\n  vendors:\n"
+            f"    - {{match: 'ohlcv:polygon:*', kind: polygon, url: '{server.url}', per_minute: 60000}}\n"
+        )
+        (planned,) = cli.json("world", "plan", world)["presets"]
+        assert (planned["source"], planned["bars_a_request"], planned["requests"]) == ("polygon", 50_000, 1)
+        applied = cli.run("world", "apply", world, before=("-v",))
+        assert applied.exit_code == 0, applied.output
+        assert server.key not in applied.output
+        (after,) = cli.json("world", "plan", world)["presets"]
+    assert after["answered"] == after["bars"] > 500
+    assert {check["subject"]: check["outcome"] for check in after["readiness"]}["coverage"] == "ok"
+
+
+def test_the_requests_of_a_plan_are_those_of_applying_it_and_a_symbol_that_is_not_there_stops_no_other(
+    cli: CommandLine, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ccxt, against a simulated exchange."""
+    pytest.importorskip("ccxt", reason="needs qmtl[ccxt]")
+    pytest.importorskip("aiohttp", reason="needs qmtl[testing]")
+    from qmtl.runtime.testing import SimulatedExchange
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(cli.folder / "state"))
+    lost = TEXT.replace("ETH/USDT", "NO/SUCH")
+    world.write_text(lost)
+    with SimulatedExchange(["BTC/USDT"]) as exchange:
+        cli.config.write_text(
+            "seamless:\n  vendors:\n"
+            f"    - {{match: 'ohlcv:binance:*', kind: ccxt, exchange: binance, urls: '{exchange.url}'}}\n"
+        )
+        (planned,) = cli.json("world", "plan", world)["presets"]
+        assert exchange.requests == []
+        refused = cli.run("world", "apply", world)
+        assert (refused.exit_code, "binance has no symbol 'NO/SUCH'" in refused.stderr) == (2, True)
+        world.write_text(lost.replace("baseline", "tolerant-partial"))
+        applied = cli.json("world", "apply", world)["applied"][0]
+        asked = exchange.count()
+    assert [*applied["errors"]] == ["ohlcv:binance:NO/SUCH:1h"]
+    assert applied["counts"]["ohlcv:binance:BTC/USDT:1h"]["unknown"] == 0
+    least = planned["series"]["ohlcv:binance:BTC/USDT:1h"]["requests"]
+    assert least <= asked <= least + 4, "some pages may have been asked for before the other series failed"
+
+
+def test_all_series_of_an_input_share_one_bar() -> None:
+    from qmtl.foundation.series import SeriesId
+    from qmtl.interfaces.cli.world import _OneBar
+    from qmtl.runtime.ingest.backfill_result import Progress
+
+    seen: list[tuple[str, int, int | None]] = []
+
+    class Shown:
+        def advance(self, name: str, done: int, total: int | None) -> None:
+            seen.append((name, done, total))
+
+    bar = _OneBar(Shown(), "majors")  # type: ignore[arg-type]
+    btc, eth = (SeriesId.parse(f"ohlcv:a:{name}:1m") for name in ("BTC", "ETH"))
+    for progress in (Progress(btc, 1, 10), Progress(eth, 0, 5), Progress(btc, 4, 10), Progress(eth, 5, 5)):
+        bar.backfilled(progress)
+    assert seen == [
+        ("majors bars", 1, 10),
+        ("majors bars", 1, 15),
+        ("majors bars", 4, 15),
+        ("majors bars", 9, 15),
+    ]

@@ -14,6 +14,7 @@ import qmtl
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.schema import Schema, SchemaRegistryClient, SchemaType
 from qmtl.foundation.schema.builtin import BUILTIN
+from qmtl.foundation.schema.governance.decisions import Decision
 from qmtl.foundation.schema.registry.memory_storage import MemoryStorage
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
@@ -176,23 +177,22 @@ def test_policies_are_of_the_series_of_the_world_alone(make: Make) -> None:
 
 
 @pytest.mark.parametrize("subject", ["ohlcv.binance.1m", "ohlcv"])
-def test_the_data_spec_of_a_preset_is_its_subject_in_a_registry(make: Make, subject: str) -> None:
+def test_the_data_spec_of_a_preset_is_its_subject_in_a_registry(
+    make: Make, clock: FakeClock, subject: str
+) -> None:
     """Nothing in the world names it; canary counts, strict refuses."""
     schemas = SchemaRegistryClient(MemoryStorage())
     builtin = (BUILTIN / "ohlcv.json").read_text(encoding="utf-8")
     impossible = builtin.replace('"type": ["number", "null"]', '"type": ["number", "null"], "maximum": -1')
     assert impossible != builtin
     schemas.register(subject, Schema(impossible, SchemaType.JSON))
-    provider = make(WORLD.format(seamless="conformance_preset: observe"), ScriptedVendor(), schemas=schemas)
+    world = WORLD.format(seamless="conformance_preset: observe")
+    provider = make(world, ScriptedVendor(), schemas=schemas)
     result = provider.fetch(BTC, *DAY)
     assert result.receipt.schema_id == f"{subject}:1"
-    strict = make(
-        WORLD.format(seamless="conformance_preset: observe"),
-        ScriptedVendor(),
-        schemas=schemas,
-        validation_mode="strict",
-        store=provider.store,
-    )
+    # Whoever promotes the subject needs to know nothing of the world, and the world nothing of the promotion.
+    schemas.records().decide(subject, Decision(clock.now(), "promote", 1, "", "1:0"))
+    strict = make(world, ScriptedVendor(), schemas=schemas, store=provider.store)
     with pytest.raises(qmtl.SchemaValidationError) as refused:
         strict.fetch(BTC, *DAY)
     assert refused.value.subject == subject
@@ -210,3 +210,20 @@ def test_a_vendor_that_cannot_be_made_is_named_by_its_preset(make: Make) -> None
     assert "the vendor of the preset mine" in message
     assert "world.yml:7:9" in message
     assert "did you mean binance" in message
+
+
+def test_inputs_with_the_same_vendor_share_it(make: Make) -> None:
+    three = (
+        WORLD.format(seamless="")
+        + """\
+      - {id: b, preset: ohlcv.binance.spot.1h, universe: {symbols: [BTC/USDT]}}
+      - {id: c, preset: ohlcv.kraken.spot.1m, universe: {symbols: [BTC/USD]}}
+"""
+    )
+    table = make(three)._parts.profiles.table
+    minutes, hours = (
+        table.vendor(SeriesId.parse(f"ohlcv:binance:BTC/USDT:{frame}")) for frame in ("1m", "1h")
+    )
+    assert minutes is hours
+    kraken = table.vendor(SeriesId.parse("ohlcv:kraken:BTC/USD:1m"))
+    assert getattr(kraken, "name", None) == "ccxt:kraken"

@@ -17,9 +17,13 @@ DEFINITION = {"preset": "desk.1m", "series": "ohlcv:desk:{symbol}:1m", "meaning"
 
 def test_what_is_shipped() -> None:
     known = catalog()
-    assert {"ohlcv.binance.spot.1m", "ohlcv.binance.spot.1h", "ohlcv.kraken.spot.1m", "ohlcv.files"} <= {
-        *known.names
-    }
+    assert {
+        "ohlcv.binance.spot.1m",
+        "ohlcv.binance.spot.1h",
+        "ohlcv.kraken.spot.1m",
+        "ohlcv.files",
+        "ohlcv.polygon.us_equity.1d",
+    } <= {*known.names}
     for name in known.names:
         preset = known.get(name)
         assert preset.definition.preset == name

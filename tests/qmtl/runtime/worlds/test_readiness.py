@@ -126,8 +126,8 @@ def test_what_is_accepted_or_worth_knowing_alone_is_no_hindrance(harmless: dict[
     assert check("conformance", known(report={"findings": [harmless]})).outcome == "ok"
 
 
-def test_what_nobody_has_judged_is_said_so() -> None:
-    assert check("conformance", known(report=None)).why.startswith("nothing has been judged yet")
+def test_where_no_report_is_archived_that_is_said() -> None:
+    assert check("conformance", known(report=None)).why.startswith("no report is archived yet")
     mixed = check("conformance", known(report=None), known(ETH))
     assert (mixed.outcome, "1 series without a report" in mixed.why) == ("warn", True)
 
