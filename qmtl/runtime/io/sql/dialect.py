@@ -106,7 +106,17 @@ class Connection(Protocol):
         """As `execute`; the transaction goes on where the statement meets damage, see `Dialect.is_damage`."""
         ...
 
-    def executemany(self, sql: str, values: Iterable[Values], /) -> Cursor: ...
+    def executemany(self, sql: str, values: Iterable[Values], /) -> Cursor:
+        """Execute a statement with each of the values, of which no two change the same row."""
+        ...
+
+    def each(self, sql: str, values: Sequence[Values], /) -> Iterator[Iterable[Any]]:
+        """The rows that a query finds with each of the values, as `survivable`; a server is asked once.
+
+        The values are taken one by one where an engine is no server: each may depend on rows before it.
+        """
+        ...
+
     def batches(self, sql: str, size: int, /) -> Iterator[list[Any]]:
         """What a statement without values finds, so many rows at a time: no more of them are in memory."""
         ...
