@@ -175,6 +175,11 @@ class Dialect:
     def _column(self, name: str) -> str:
         return self.as_bytes(name.removeprefix("text:")) if name.startswith("text:") else name
 
+    @property
+    def has_proofs(self) -> bool:
+        """Whether rows have checksums; else all of them are taken for sound."""
+        return self.proof(()) is not None
+
     @cached_property
     def sound(self) -> dict[str, str]:
         """For each proven table, whether a row is what was written, as SQL."""

@@ -29,10 +29,10 @@ from qmtl.runtime.io.sql import (
     repair,
     retraction,
 )
+from qmtl.runtime.io.sql.assembling import Cancelled
 from qmtl.runtime.io.sql.beside_bars import SqlRecords
 from qmtl.runtime.io.sql.database import Database, committing, committing_many
 from qmtl.runtime.io.sql.dialect import LIVE, Connection
-from qmtl.runtime.io.sql.reading import Cancelled
 from qmtl.runtime.io.sql.transaction import Transaction
 from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.store.damage import Damage, corrupt
