@@ -51,8 +51,11 @@ class PostgresConnection:
             self.commits()
             return _Counted(self.raw, 0)  # whose connection may be gone by now
         statement = translated(sql)
+        return self._run(statement.text, statement.ordered(values) or None)
+
+    def _run(self, text: str, values: Sequence[Any] | None) -> psycopg.Cursor[Any]:
         cursor = self.raw.cursor(binary=True)
-        cursor.execute(statement.text, statement.ordered(values) or None)
+        cursor.execute(text, values)
         return cursor
 
     def executemany(self, sql: str, values: Iterable[Values]) -> _Counted:
@@ -61,17 +64,14 @@ class PostgresConnection:
             if len(some) == 1:
                 count += self.execute(sql, some[0]).rowcount
                 continue
-            cursor = self.raw.cursor(binary=True)
-            cursor.execute(*changed_by_each(sql, some))
-            count += cursor.rowcount
+            count += self._run(*changed_by_each(sql, some)).rowcount
         return _Counted(self.raw, count)
 
     def each(self, sql: str, values: Sequence[Values]) -> Iterator[Iterable[Any]]:
         if len(values) < 2:
             return (self.survivable(sql, one) for one in values)
         with self._surviving():
-            cursor = self.raw.cursor(binary=True)
-            cursor.execute(*found_by_each(sql, values))
+            cursor = self._run(*found_by_each(sql, values))
         found: list[list[Any]] = [[] for _ in values]
         for row in cursor:
             found[row[0] - 1].append(row[1:])
