@@ -21,6 +21,8 @@ NAMES = (
     "upsert",
     "append",
     "one_bar_each",
+    "postgres_reads",
+    "postgres_writes",
     "cold_backfill",
     "schema_cached",
     "schema_over_http",

@@ -299,6 +299,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     "runtime/io/sql/sqlite/test_damage.py": frozenset(
         {
             "runtime/io/sql/commits",
+            "runtime/io/sql/index_checks",
             "runtime/io/sql/repair",
             "runtime/io/sql/retraction",
             "runtime/io/sql/verify",
@@ -321,7 +322,9 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/sql/fences",
             "runtime/io/sql/formats",
             "runtime/io/sql/inventory",
+            "runtime/io/sql/assembling",
             "runtime/io/sql/reading",
+            "runtime/io/sql/views",
             "runtime/io/sql/sqlite/layout",
             "runtime/sdk/store_migration",
         }

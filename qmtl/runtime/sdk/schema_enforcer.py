@@ -94,7 +94,7 @@ class SchemaEnforcer:
         self._registry = registry
         self._subject_of = subject_of
         self._records = records
-        self._governance = GovernanceReader(records, clock=clock, max_age_s=0.0)
+        self._governance = GovernanceReader(records, clock=clock)
         self._mode = mode
         self._default = default
         self._clock = clock
@@ -115,7 +115,9 @@ class SchemaEnforcer:
         if known is not None and self._clock.monotonic() < known[1]:
             return known[0]
         binding = self._asked(series, None if known is None else known[0])
-        self._known[series.text] = binding, self._clock.monotonic() + MAX_AGE_S
+        # Series of one subject share what was read of it, and know it for as long.
+        left_s = MAX_AGE_S - self._governance.age_s(binding.subject)
+        self._known[series.text] = binding, self._clock.monotonic() + left_s
         return binding
 
     def _asked(self, series: SeriesId, before: SchemaBinding | None) -> SchemaBinding:

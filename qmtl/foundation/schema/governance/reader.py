@@ -50,6 +50,11 @@ class GovernanceReader:
         self._known[subject] = _Known(governed, now)
         return governed
 
+    def age_s(self, subject: str) -> float:
+        """How long ago the records of a subject were read; 0 if they never were."""
+        known = self._known.get(subject)
+        return 0.0 if known is None else self._clock.monotonic() - known.read_at
+
     def mode(self, subject: str) -> ValidationMode | None:
         """None where no decision was made."""
         return self.governed(subject).mode

@@ -33,16 +33,22 @@ def series_number(connection: Connection, series: SeriesId) -> int | None:
 
 def series_entry(connection: Connection, series: SeriesId) -> SeriesEntry | None:
     """The entry of a series, or None. Raises `StoreCorruptError` where damage may have hidden it."""
-    found = connection.execute(connection.dialect.series_by_name, (series.text,)).fetchone()
-    if found is not None and found[2]:
-        return SeriesEntry(found[0], found[1])
-    if found is None and not connection.dialect.may_hide(connection, [series]):
-        return None
-    raise StoreCorruptError(
-        "the list of series is damaged",
-        series=series,
-        next_step="run `qmtl store verify`; bring the store back from a backup (`qmtl store restore`)",
-    )
+    (entry,) = series_entries(connection, [series])
+    return entry
+
+
+def series_entries(connection: Connection, names: Sequence[SeriesId]) -> list[SeriesEntry | None]:
+    """The entry of each series, or None. Raises `StoreCorruptError` where damage may have hidden one."""
+    each = connection.each(connection.dialect.series_by_name, [(series.text,) for series in names])
+    found = [next(iter(rows), None) for rows in each]
+    lacking = [series for series, row in zip(names, found, strict=True) if row is None]
+    is_hidden = bool(lacking) and connection.dialect.may_hide(connection, lacking)
+    entries = []
+    for series, row in zip(names, found, strict=True):
+        if is_hidden if row is None else not row[2]:
+            raise damaged_list("the list of series", series)
+        entries.append(None if row is None else SeriesEntry(row[0], row[1]))
+    return entries
 
 
 def certainly_new(connection: Connection, names: Sequence[SeriesId]) -> set[SeriesId]:
@@ -84,10 +90,11 @@ def newest(connection: Connection) -> Point:
     return Point(int(found[0]), int(found[1]))
 
 
-def damaged_list(what: str) -> StoreCorruptError:
+def damaged_list(what: str, series: SeriesId | None = None) -> StoreCorruptError:
     """The error of a list of which a row is not what was written."""
     return StoreCorruptError(
         f"{what} is damaged",
+        series=series,
         next_step="run `qmtl store verify`; bring the store back from a backup (`qmtl store restore`)",
     )
 

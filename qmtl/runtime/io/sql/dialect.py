@@ -111,7 +111,17 @@ class Connection(Protocol):
         """As `execute`; the transaction goes on where the statement meets damage, see `Dialect.is_damage`."""
         ...
 
-    def executemany(self, sql: str, values: Iterable[Values], /) -> Cursor: ...
+    def executemany(self, sql: str, values: Iterable[Values], /) -> Cursor:
+        """Execute a statement with each of the values, of which no two change the same row."""
+        ...
+
+    def each(self, sql: str, values: Sequence[Values], /) -> Iterator[Iterable[Any]]:
+        """The rows that a query finds with each of the values, as `survivable`; a server is asked once.
+
+        The values are taken one by one where an engine is no server: each may depend on rows before it.
+        """
+        ...
+
     def batches(self, sql: str, size: int, /) -> Iterator[list[Any]]:
         """What a statement without values finds, so many rows at a time: no more of them are in memory."""
         ...
@@ -169,6 +179,11 @@ class Dialect:
 
     def _column(self, name: str) -> str:
         return self.as_bytes(name.removeprefix("text:")) if name.startswith("text:") else name
+
+    @property
+    def has_proofs(self) -> bool:
+        """Whether rows have checksums; else all of them are taken for sound."""
+        return self.proof(()) is not None
 
     @cached_property
     def sound(self) -> dict[str, str]:

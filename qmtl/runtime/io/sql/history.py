@@ -6,9 +6,10 @@ import polars as pl
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
+from qmtl.runtime.io.sql.assembling import assemble
 from qmtl.runtime.io.sql.commits import commit_at, damaged_list, horizon_of, series_number
 from qmtl.runtime.io.sql.dialect import LIVE, Connection
-from qmtl.runtime.io.sql.reading import assemble
+from qmtl.runtime.io.sql.index_checks import look_for_gaps, look_through_entries, look_through_history
 from qmtl.runtime.io.sql.rewrite_plan import FULL
 from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.store.difference import changes_between
@@ -39,14 +40,13 @@ def diff(
     number = series_number(connection, series)
     ends = [commit_at(connection, as_of).tx for as_of in (as_of_a, as_of_b)]
     live = View(connection, series, number, LIVE)
-    live.look_for_gaps()
+    look_for_gaps([live])
     views = [View(connection, series, number, tx) for tx in ends]
     lost_a, lost_b = (view.lost() for view in views)
     suspects = _suspects(connection, series, number, ends)
     # What only one of them has lost is a difference, too, and one that nobody can tell any more.
-    for view in views:
-        view.look_through_history()
-        view.look_through_entries()
+    look_through_history(views)
+    look_through_entries(views)
     damaged = Coverage(damage.span for seen in (live, *views) for damage in seen.damage)
     damaged |= ((lost_a | lost_b) & Coverage(suspects)) | (lost_a - lost_b) | (lost_b - lost_a)
     parts = []

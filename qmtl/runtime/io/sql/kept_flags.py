@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
@@ -24,24 +24,40 @@ from qmtl.runtime.io.store.values import Judged
 _COLUMNS = 'start, "end", reach_start, reach_end, flags'
 
 
-def of_span(connection: Connection, series: SeriesId, number: int, rules: bytes, span: Span) -> Flags | None:
-    """The flags of a span that were kept by these rules; None where a part of them is missing or damaged."""
-    step = series.timeframe.step
-    low, high = stretch_number(span.start, step), stretch_number(span.end - 1, step)
+class Wanted(NamedTuple):
+    """A series, its row id, and the rules whose flags are wanted."""
+
+    series: SeriesId
+    number: int
+    rules: bytes
+
+
+def of_span(connection: Connection, wanted: Sequence[Wanted], span: Span) -> list[Flags | None]:
+    """Of each series the flags of a span that were kept; None where a part of them is missing or damaged."""
+    ends = [
+        (stretch_number(span.start, step), stretch_number(span.end - 1, step))
+        for step in (one.series.timeframe.step for one in wanted)
+    ]
     try:
         # The sign keeps the search to the series, as that of `make_void`: both meet the same rows.
-        found = connection.survivable(
+        each = connection.each(
             f"SELECT {_COLUMNS}, {connection.dialect.sound['kept_flags']} FROM kept_flags"
             " WHERE series = ? AND +stretch BETWEEN ? AND ? AND rules = ? ORDER BY stretch",
-            (number, low, high, rules),
-        ).fetchall()
+            [(one.number, low, high, one.rules) for one, (low, high) in zip(wanted, ends, strict=True)],
+        )
+        found = [list(rows) for rows in each]
     except Exception as failure:  # of the engine: only its dialect can name those that tell of damage
-        if connection.dialect.is_damage(failure):
-            return None  # they can be found again
-        raise
-    if len(found) <= high - low or not all(row[-1] for row in found):
-        return None
-    return joined([_kept(row) for row in found], span)
+        if not connection.dialect.is_damage(failure):
+            raise
+        if len(wanted) == 1:
+            return [None]  # they can be found again
+        return [flags for one in wanted for flags in of_span(connection, [one], span)]
+    return [
+        joined([_kept(row) for row in rows], span)
+        if len(rows) > high - low and all(row[-1] for row in rows)
+        else None
+        for rows, (low, high) in zip(found, ends, strict=True)
+    ]
 
 
 def listed(connection: Connection, series: SeriesId) -> list[tuple[bytes, KeptFlags]]:

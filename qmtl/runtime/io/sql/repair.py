@@ -15,6 +15,7 @@ from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.runtime.io.sql import deliveries, retraction
 from qmtl.runtime.io.sql.database import Database, committing
 from qmtl.runtime.io.sql.dialect import LIVE, Connection
+from qmtl.runtime.io.sql.index_checks import misplaced
 from qmtl.runtime.io.sql.single_rows import Stored, place_of, unpack_single
 from qmtl.runtime.io.sql.transaction import Transaction
 from qmtl.runtime.io.sql.vanished_rows import covered_bars
@@ -241,7 +242,7 @@ def _take_index(transaction: Transaction) -> Iterator[Taken]:
     covered -= newest
     for span in covered:
         yield Taken(span, 0, LIVE, True)
-    for bar in sorted({bar for bar, _ in view.misplaced() if bar is not None}):
+    for bar in sorted({bar for bar, _ in misplaced([view])[0] if bar is not None}):
         for tx_from, tx_to in _forget_misplaced(transaction, bar):
             yield Taken(Span(bar, bar + step), tx_from, tx_to, True)
     for span in Coverage.of(extent) - present - newest - covered - view.lost():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Self
 
 import polars as pl
 
 from qmtl.foundation.clock import Clock
+from qmtl.foundation.collector import collector_paused
 from qmtl.foundation.errors import QmtlError, StoreError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.parallel import in_parallel
@@ -27,10 +29,10 @@ from qmtl.runtime.io.sql import (
     repair,
     retraction,
 )
+from qmtl.runtime.io.sql.assembling import Cancelled
 from qmtl.runtime.io.sql.beside_bars import SqlRecords
 from qmtl.runtime.io.sql.database import Database, committing, committing_many
 from qmtl.runtime.io.sql.dialect import LIVE, Connection
-from qmtl.runtime.io.sql.reading import Cancelled
 from qmtl.runtime.io.sql.transaction import Transaction
 from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.store.damage import Damage, corrupt
@@ -162,6 +164,11 @@ class SqlStore(SqlRecords):
     def commit_many(self, writes: Mapping[SeriesId, Write]) -> dict[SeriesId, Commit]:
         if not writes:
             return {}
+        # Commits of a thousand series make tens of thousands of objects, and no cycles.
+        with collector_paused() if len(writes) > 1 else nullcontext():
+            return self._commit_many(writes)
+
+    def _commit_many(self, writes: Mapping[SeriesId, Write]) -> dict[SeriesId, Commit]:
         together = from_small_frames({series: write.frame for series, write in writes.items()})
         rows = {
             series: self._checked(series, write, together.get(series)) for series, write in writes.items()

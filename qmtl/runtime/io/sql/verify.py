@@ -11,6 +11,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.words import counted
 from qmtl.runtime.io.sql.compaction import Progress as Progress
 from qmtl.runtime.io.sql.dialect import LIVE, Connection
+from qmtl.runtime.io.sql.index_checks import look_for_gaps, look_through_history
 from qmtl.runtime.io.sql.repair import Lost, reported
 from qmtl.runtime.io.sql.single_rows import Stored, unpack_single
 from qmtl.runtime.io.sql.view import Chunk, View
@@ -119,9 +120,9 @@ def _index(
     progress: Progress | None,
 ) -> list[Damage]:
     """Entries of series that have vanished, and answers and facts that are not as they were written."""
+    look_for_gaps(list(views.values()))
+    look_through_history(list(views.values()))
     for number, view in views.items():
-        view.look_for_gaps()
-        view.look_through_history()
         for table, what in (("answer", "answers"), ("facts", "declarations")):
             (count,) = connection.execute(
                 f"SELECT count(*) FROM {table} WHERE series = ? AND NOT ({connection.dialect.sound[table]})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -19,14 +20,19 @@ from qmtl.runtime.io.sql.codec import (
     header_of,
     unpack,
 )
-from qmtl.runtime.io.sql.dialect import ALL_VERSIONS, COUNTS, LIVE, Connection, Cursor
+from qmtl.runtime.io.sql.dialect import LIVE, Connection, Cursor
 from qmtl.runtime.io.sql.facts import decoded
-from qmtl.runtime.io.sql.single_rows import Stored, place_of, unpack_single
-from qmtl.runtime.io.sql.vanished_rows import covered_bars
+from qmtl.runtime.io.sql.single_rows import Stored, unpack_single
 from qmtl.runtime.io.store.damage import Damage
 from qmtl.runtime.io.store.rows import NO_ROWS, Rows, allocate
 from qmtl.runtime.io.store.values import CoverageRecord
 
+# Chunks beside a stamp, nearest first, and those of a range.
+BEFORE = "AND last_ts < :ts ORDER BY last_ts DESC LIMIT :count"
+AFTER = "AND last_ts > :ts ORDER BY last_ts LIMIT :count"
+# Single rows, and those of a range.
+SINGLES = "SELECT ts, tx_from, data FROM hot WHERE series = :series AND @at"
+BETWEEN = "AND ts BETWEEN :low AND :high ORDER BY ts"
 _LATELY = 4
 
 
@@ -39,6 +45,37 @@ class Chunk(NamedTuple):
     rows: int
     codec: int
     checksum: bytes
+
+
+def chunks_between(connection: Connection) -> str:
+    """The query of chunks with rows possibly in `:low <= ts <= :high`, and of others behind it."""
+    end = "" if connection.dialect.is_lazy else " AND first_ts <= :high"
+    return f"{connection.dialect.entry} AND last_ts >= :low{end} ORDER BY last_ts"
+
+
+def bytes_of_each(connection: Connection, chunks: Sequence[int]) -> list[bytes | DamagedError]:
+    """Chunks as they lie in the file, each by its number, or why it cannot be had."""
+    try:
+        found = connection.each("SELECT data FROM blob WHERE chunk = ?", [(chunk,) for chunk in chunks])
+        return [_whole(next(iter(rows), None)) for rows in found]
+    except Exception as failure:  # of the engine: only its dialect can name those that tell of damage
+        # An engine itself meets damage where it hits the links between the pages of one blob.
+        if not connection.dialect.is_damage(failure):
+            raise
+        if len(chunks) == 1:
+            return [DamagedError(str(failure))]
+    return [one for chunk in chunks for one in bytes_of_each(connection, [chunk])]
+
+
+def _whole(row: Any) -> bytes | DamagedError:
+    if row is None:
+        return DamagedError("its bytes are gone")
+    return row[0] if isinstance(row[0], bytes) else DamagedError("its bytes are of another kind")
+
+
+def packed(chunk: Chunk, blob: bytes | DamagedError) -> Packed | DamagedError:
+    """A chunk with its bytes, if they can be had."""
+    return blob if isinstance(blob, DamagedError) else Packed(*chunk[1:], blob)
 
 
 class View:
@@ -61,24 +98,33 @@ class View:
 
         has_hot, has_lost: False where it is known that there are no single rows, or no ranges lost to damage.
         """
-        self._has_hot, self._has_lost = has_hot, has_lost
+        self.has_hot, self._has_lost = has_hot, has_lost
         self.connection = connection
         self.series = series
         self.number = number
         self._at = "tx_to = :live" if tx == LIVE else "tx_from <= :tx AND tx_to > :tx"
-        self._tx = tx
-        self._entry = connection.dialect.entry
+        self.tx = tx
         self._lately: dict[int, Rows] = {}  # a write compares with a chunk, and then makes it anew
         self.damage: list[Damage] = []
 
     def rows(self, sql: str, **values: int) -> Cursor:
-        values.update(series=self.number or -1, tx=self._tx, live=LIVE)
-        return self.connection.execute(sql.replace("@at", self._at), values)
+        """What a query of the series finds; @at is what was valid at the commit."""
+        return self.connection.execute(self.query(sql), self.values(**values))
+
+    def query(self, sql: str) -> str:
+        """A query of any series at the commit."""
+        return sql.replace("@at", self._at)
+
+    def values(self, **values: int) -> dict[str, int]:
+        """The values of a query: those given, and which series and commit is meant."""
+        return {**values, "series": self.number or -1, "tx": self.tx, "live": LIVE}
 
     def chunks(self, low: int, high: int) -> list[Chunk]:
         """Those with rows possibly in `low <= ts <= high`, in order."""
-        end = "" if self.connection.dialect.is_lazy else " AND first_ts <= :high"
-        found = self.rows(f"{self._entry} AND last_ts >= :low{end} ORDER BY last_ts", low=low, high=high)
+        return self.chunks_among(self.rows(chunks_between(self.connection), low=low, high=high), high)
+
+    def chunks_among(self, found: Iterable[Any], high: int) -> list[Chunk]:
+        """The chunks of rows that `chunks_between` has found."""
         chunks = []
         for *row, is_sound in found:
             if not is_sound:
@@ -88,26 +134,22 @@ class View:
             if row[1] > high:
                 break
             chunks.append(Chunk(*row))
-        found.close()
         return chunks
 
     def chunks_before(self, ts: int, count: int) -> list[Chunk]:
         """Up to `count` chunks that end before `ts`, in order."""
-        found = self.rows(
-            f"{self._entry} AND last_ts < :ts ORDER BY last_ts DESC LIMIT :count", ts=ts, count=count
-        )
-        return self._sound(found)[::-1]
+        found = self.rows(f"{self.connection.dialect.entry} {BEFORE}", ts=ts, count=count)
+        return self.sound_among(found.fetchall())[::-1]
 
     def chunks_after(self, ts: int, count: int) -> list[Chunk]:
         """Up to `count` chunks that end after `ts`, in order."""
-        found = self.rows(
-            f"{self._entry} AND last_ts > :ts ORDER BY last_ts LIMIT :count", ts=ts, count=count
-        )
-        return self._sound(found)
+        found = self.rows(f"{self.connection.dialect.entry} {AFTER}", ts=ts, count=count)
+        return self.sound_among(found.fetchall())
 
-    def _sound(self, found: Cursor) -> list[Chunk]:
+    def sound_among(self, found: Iterable[Any]) -> list[Chunk]:
+        """The chunks of rows that were found, without those whose entries are damaged."""
         chunks = []
-        for *row, is_sound in found.fetchall():
+        for *row, is_sound in found:
             if is_sound:
                 chunks.append(Chunk(*row))
             else:
@@ -116,24 +158,12 @@ class View:
 
     def bytes_of(self, chunk: Chunk) -> bytes | DamagedError:
         """A chunk as it lies in the file, or why it cannot be had."""
-        try:
-            query = "SELECT data FROM blob WHERE chunk = ?"
-            found = self.connection.survivable(query, (chunk.id,)).fetchone()
-        except Exception as failure:  # of the engine: only its dialect can name those that tell of damage
-            # An engine itself meets damage where it hits the links between the pages of one blob.
-            if self.connection.dialect.is_damage(failure):
-                return DamagedError(str(failure))
-            raise
-        if found is None:
-            return DamagedError("its bytes are gone")
-        return found[0] if isinstance(found[0], bytes) else DamagedError("its bytes are of another kind")
+        (found,) = bytes_of_each(self.connection, [chunk.id])
+        return found
 
-    def packed(self, chunk: Chunk) -> Packed:
-        """A chunk with its bytes. Raises `DamagedError` if they cannot be had."""
-        blob = self.bytes_of(chunk)
-        if isinstance(blob, DamagedError):
-            raise blob
-        return Packed(*chunk[1:], blob)
+    def packed(self, chunk: Chunk) -> Packed | DamagedError:
+        """A chunk with its bytes, or why they cannot be had."""
+        return packed(chunk, self.bytes_of(chunk))
 
     def report_chunk(self, chunk: Chunk, failure: DamagedError) -> None:
         """One more damage: of what the index says of a chunk, and of what its own bytes say."""
@@ -155,83 +185,8 @@ class View:
         first, last = (min(stamps), max(stamps)) if stamps else (EARLIEST, LATEST)
         self._report(first, last, chunk.id, "its entry in the index does not match its checksum")
 
-    def look_for_gaps(self) -> None:
-        """Compare what the index has of the series with what was counted: damage can hide an entry wholly."""
-        if self.number is None:
-            return
-        counted = self.connection.execute(
-            f"SELECT chunks, hot, answers FROM series WHERE id = {self.number}"
-        ).fetchone()
-        there = self.connection.execute(f"SELECT {COUNTS} FROM series AS series_of WHERE id = {self.number}")
-        if counted != (found := there.fetchone()):
-            names = ("chunks", "single rows", "answers")
-            lacking = ", ".join(
-                f"{n} of {c} {w}" for n, c, w in zip(found, counted, names, strict=True) if n != c
-            )
-            self.report_index(f"the index of the series has {lacking}")
-        misplaced = self.misplaced(live=True)
-        for ts, _ in misplaced:
-            if ts is None:
-                self.report_index("a single row, and its place, are damaged")
-            else:
-                self.report_single(ts)
-        if counted != found or misplaced:
-            chunks = (chunk[:3] for chunk in self.chunks(-LIVE, LIVE - 1))
-            over = covered_bars(self.connection, self.number, self.series.timeframe.step, chunks)
-            if over:
-                self.report_index("single rows are not found by their time")
-            self.damage = [one._replace(over=over) if one.of_index else one for one in self.damage]
-
-    def look_through_history(self) -> bool:
-        """Look for rows of earlier commits whose place in the index is damaged: reads as of then miss them.
-
-        The bytes of a single row say where it belongs. Where they do not match either, and where a row has
-        vanished, nobody can say which bars are right. Whether all is sound, at whichever commit.
-        """
-        if self.number is None:
-            return True
-        counted, there = self.connection.execute(
-            f"SELECT versions, {ALL_VERSIONS} FROM series AS series_of WHERE id = {self.number}"
-        ).fetchone()
-        if counted != there:
-            self._report_history(f"the index of the series has {there} of {counted} versions")
-        misplaced = self.misplaced()
-        for ts, tx_from in misplaced:
-            if ts is None:
-                self._report_history("a single row of an earlier commit, and its place, are damaged")
-            elif tx_from <= self._tx:
-                self.report_single(ts)
-        return bool(counted == there and not misplaced)
-
-    def look_through_entries(self) -> None:
-        """Look for chunks and answers of any commit whose entries are damaged."""
-        sound = self.connection.dialect.sound
-        for *row, _ in self.rows(
-            "SELECT id, first_ts, last_ts, rows, codec, checksum, 0 FROM chunk"
-            f" WHERE series = :series AND NOT ({sound['chunk']})"
-        ).fetchall():
-            self.report_entry(Chunk(*row))
-        (count,) = self.rows(
-            f"SELECT count(*) FROM answer WHERE series = :series AND NOT ({sound['answer']})"
-        ).fetchone()
-        if count:
-            self.report_index("an answer does not match its checksum")
-
-    def misplaced(self, *, live: bool = False) -> list[tuple[int | None, int]]:
-        """Stamp and first commit of the single rows whose place is damaged, as their bytes say; else None.
-
-        live: only of those that hold now.
-        """
-        same = self.connection.dialect.same
-        which = f" AND tx_to {same} :live" if live else ""
-        # Not `=`: SQLite would put the series that is looked for into the proof, in place of what is there.
-        found = self.rows(
-            f"SELECT data FROM hot WHERE series {same} :series{which}"
-            f" AND NOT ({self.connection.dialect.sound['hot']})"
-        ).fetchall()
-        return [place_of(self.number or -1, data) or (None, 0) for (data,) in found]
-
-    def _report_history(self, why: str) -> None:
+    def report_history(self, why: str) -> None:
+        """One more damage: of earlier commits, so that nobody can say which bars were right then."""
         if not any(damage.of_index and damage.covers for damage in self.damage):
             everywhere = Span(EARLIEST, LATEST)
             self.damage.append(Damage(self.series, everywhere, None, why, of_index=True, covers=True))
@@ -258,20 +213,43 @@ class View:
         """The rows of a chunk; none (and one more damage) if it is damaged. The last few are kept."""
         rows = self._lately.get(chunk.id)
         if rows is None:
-            rows = allocate(chunk.rows)
-            try:
-                unpack(self.packed(chunk), rows)
-            except DamagedError as failure:
-                self.report_chunk(chunk, failure)
-                return NO_ROWS
+            rows = self.unpacked(chunk, self.packed(chunk))
             while len(self._lately) >= _LATELY:
                 del self._lately[next(iter(self._lately))]
             self._lately[chunk.id] = rows
         return rows
 
+    def unpacked(self, chunk: Chunk, packed: Packed | DamagedError) -> Rows:
+        """The rows of a chunk by its bytes; none (and one more damage) if it is damaged."""
+        rows = allocate(chunk.rows)
+        try:
+            if isinstance(packed, DamagedError):
+                raise packed
+            unpack(packed, rows)
+        except DamagedError as failure:
+            self.report_chunk(chunk, failure)
+            return NO_ROWS
+        return rows
+
     def hot(self, low: int, high: int) -> Rows:
         """Single rows with `low <= ts <= high`."""
-        return self._hot("AND ts BETWEEN :low AND :high ORDER BY ts", low=low, high=high)
+        if not self.has_hot:
+            return NO_ROWS
+        return self.singles_among(self.rows(f"{SINGLES} {BETWEEN}", low=low, high=high).fetchall())
+
+    def singles_among(self, found: Sequence[Any]) -> Rows:
+        """The single rows that a query of `SINGLES` has found, in either order."""
+        if not found:
+            return NO_ROWS
+        if found[0][0] > found[-1][0]:
+            found = found[::-1]
+        rows, damaged = unpack_single(self.number or -1, [Stored(*row) for row in found])
+        for position in damaged:
+            self.report_single(found[position][0])
+        if not (rows.ts[1:] > rows.ts[:-1]).all():
+            self.report_index("the single rows of the series are not in order of time")
+            return NO_ROWS
+        return rows
 
     def hot_over(self, low: int, high: int) -> int:
         """How many single rows with `low <= ts <= high` lie over a row of a chunk."""
@@ -287,32 +265,6 @@ class View:
         """The stamps of all single rows, ascending."""
         found = self.rows("SELECT ts FROM hot WHERE series = :series AND @at ORDER BY ts").fetchall()
         return np.array([ts for (ts,) in found], dtype=np.int64)
-
-    def hot_before(self, ts: int, count: int) -> Rows:
-        """Up to `count` single rows before `ts`, the last ones."""
-        return self._hot("AND ts < :ts ORDER BY ts DESC LIMIT :count", ts=ts, count=count)
-
-    def hot_after(self, ts: int, count: int) -> Rows:
-        """Up to `count` single rows after `ts`, the first ones."""
-        return self._hot("AND ts > :ts ORDER BY ts LIMIT :count", ts=ts, count=count)
-
-    def _hot(self, where: str, **values: int) -> Rows:
-        if not self._has_hot:
-            return NO_ROWS
-        found = self.rows(
-            f"SELECT ts, tx_from, data FROM hot WHERE series = :series AND @at {where}", **values
-        ).fetchall()
-        if not found:
-            return NO_ROWS
-        if found[0][0] > found[-1][0]:
-            found.reverse()
-        rows, damaged = unpack_single(self.number or -1, [Stored(*row) for row in found])
-        for position in damaged:
-            self.report_single(found[position][0])
-        if not (rows.ts[1:] > rows.ts[:-1]).all():
-            self.report_index("the single rows of the series are not in order of time")
-            return NO_ROWS
-        return rows
 
     def report_single(self, ts: int) -> None:
         """One more damage: of a single row, or of the index if no bar opens then."""
@@ -330,16 +282,18 @@ class View:
         """The coverage records that meet the span (or touch it), ordered."""
         reach = 1 if touching else 0
         ends = {"start": span.start - reach, "stop": span.end + reach}
-        found = self.rows(self.connection.dialect.records, **ends)
+        return self.answers_among(self.rows(self.connection.dialect.records, **ends), span.end + reach)
+
+    def answers_among(self, found: Iterable[Any], stop: int) -> list[CoverageRecord]:
+        """The records of rows that were found, up to one that begins at `stop`."""
         answers = []
         for *row, is_sound in found:
             if not is_sound:
                 self.report_index("an answer does not match its checksum")
                 continue
-            if row[0] >= span.end + reach:
+            if row[0] >= stop:
                 break
             answers.append(CoverageRecord(*row))
-        found.close()
         return answers
 
     def facts(self) -> SeriesFacts | None:

@@ -31,6 +31,14 @@ class SeriesAtCommit(Protocol):
         ...
 
 
+def records_around(rows: Rows, step: int, span: Span, context: int) -> Span:
+    """What `snapshot_of` asks coverage records of."""
+    first, last = np.searchsorted(rows.ts, [span.start, span.end]).tolist()
+    around = _hull(rows.cut(max(0, first - context), min(rows.size, last + context)), step, span)
+    is_last = rows.size and rows.size - last < context
+    return Span(around.start, LATEST) if is_last and int(rows.ts[-1]) + step < span.end else around
+
+
 def snapshot_of(
     known: SeriesAtCommit,
     point: Point,

@@ -15,14 +15,15 @@ from prometheus_client import CollectorRegistry
 import qmtl
 from qmtl.foundation.errors import RegistryUnavailableError, SchemaRegistryError
 from qmtl.foundation.schema.documents import Schema, SchemaType
-from qmtl.foundation.schema.governance.decisions import Decision
+from qmtl.foundation.schema.governance.decisions import Decision, ValidationMode
 from qmtl.foundation.schema.registry.client import SchemaRegistryClient
 from qmtl.foundation.schema.registry.contract import Registered, Version
 from qmtl.foundation.schema.registry.records import RegistryRecords
+from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import HOUR, to_ns
 from qmtl.runtime.conformance.schema_columns import parse_registered_schema
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
-from qmtl.runtime.sdk.schema_enforcer import own
+from qmtl.runtime.sdk.schema_enforcer import SchemaEnforcer, own
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.vendors import Change, ScriptedVendor
 
@@ -185,6 +186,29 @@ def test_a_rollback_is_seen_within_five_seconds(make: Make, clock: FakeClock) ->
     decide(registry, "rollback", clock, version=None)
     clock.advance(5.0)
     assert provider.fetch(SERIES, *RANGE).frame.height == 1440
+
+
+def test_series_of_one_subject_share_what_was_read_of_it_and_for_no_longer(clock: FakeClock) -> None:
+    asked: list[str] = []
+
+    class Counted(RegistryRecords):
+        def decisions(self, subject: str) -> tuple[Decision, ...]:
+            asked.append(subject)
+            return super().decisions(subject)
+
+    records = Counted(SchemaRegistryClient().storage)
+    enforcer = SchemaEnforcer(
+        None, records, mode=None, default=ValidationMode.CANARY, clock=clock, subject_of=lambda _: "ohlcv"
+    )
+    names = [SeriesId.parse(f"ohlcv:test:S{number}/USDT:1m") for number in range(3)]
+    assert enforcer.of(names[0]).mode is ValidationMode.CANARY
+    clock.advance(3)
+    assert enforcer.of(names[1]).mode is ValidationMode.CANARY
+    assert asked == ["ohlcv"]
+    records.decide("ohlcv", Decision(clock.now(), "promote", 1, "a test", "1:x"))
+    clock.advance(2)
+    assert {enforcer.of(name).mode for name in names} == {ValidationMode.STRICT}
+    assert asked == ["ohlcv"] * 2
 
 
 def test_a_new_version_judges_what_is_cached(make: Make, clock: FakeClock) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any
 
 import psycopg
@@ -18,10 +19,13 @@ from qmtl.runtime.io.sql.dialect import Cursor, Dialect, Values
 from qmtl.runtime.io.sql.postgres.cancelling import order_to_cancel, send
 from qmtl.runtime.io.sql.postgres.dialect import POSTGRES, is_damage
 from qmtl.runtime.io.sql.postgres.placeholders import translated
+from qmtl.runtime.io.sql.postgres.sets import changed_by_each, found_by_each
 from qmtl.runtime.io.store.waiting import current
 
 # A statement that was seen so often is prepared by the server; so many of them are.
 _PREPARED_AFTER, _PREPARED = 2, 500
+# Values that one statement takes: each is in memory several times.
+_AT_ONCE = 4096
 # Damage that is met in a transaction which only reads undoes nothing but the failure itself.
 _READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # How much later than its caller the server gives up a statement by itself.
@@ -58,21 +62,31 @@ class PostgresConnection:
             self.commits()
             return _Counted(self.raw, 0)  # whose connection may be gone by now
         statement = translated(sql)
+        return self._run(statement.text, statement.ordered(values) or None)
+
+    def _run(self, text: str, values: Sequence[Any] | None) -> psycopg.Cursor[Any]:
         cursor = self.raw.cursor(binary=True)
-        cursor.execute(statement.text, statement.ordered(values) or None)
+        cursor.execute(text, values)
         return cursor
 
     def executemany(self, sql: str, values: Iterable[Values]) -> _Counted:
-        statement = translated(sql)
-        each = [statement.ordered(one) for one in values]
-        if not each:
-            return _Counted(self.raw, 0)
-        cursor = self.raw.cursor(binary=True)
-        if len(each) == 1:  # a live bar: one round trip, without a pipeline around it
-            cursor.execute(statement.text, each[0])
-        else:
-            cursor.executemany(statement.text, each)
-        return _Counted(self.raw, cursor.rowcount)
+        count, coming = 0, iter(values)
+        while some := list(islice(coming, _AT_ONCE)):
+            if len(some) == 1:
+                count += self.execute(sql, some[0]).rowcount
+                continue
+            count += self._run(*changed_by_each(sql, some)).rowcount
+        return _Counted(self.raw, count)
+
+    def each(self, sql: str, values: Sequence[Values]) -> Iterator[Iterable[Any]]:
+        if len(values) < 2:
+            return (self.survivable(sql, one) for one in values)
+        with self._surviving():
+            cursor = self._run(*found_by_each(sql, values))
+        found: list[list[Any]] = [[] for _ in values]
+        for row in cursor:
+            found[row[0] - 1].append(row[1:])
+        return iter(found)
 
     def batches(self, sql: str, size: int) -> Iterator[list[Any]]:
         self.execute(f"DECLARE found NO SCROLL CURSOR FOR {sql}")
@@ -82,26 +96,22 @@ class PostgresConnection:
 
     def survivable(self, sql: str, values: Values = ()) -> Cursor:
         """As `execute`; after damage the transaction goes on. What was read stays at its commit."""
-        if self.commits is None:
-            try:
-                return self.execute(sql, values)
-            except psycopg.Error as failure:
-                if is_damage(failure):
-                    self.execute("ROLLBACK TO SAVEPOINT whole")
-                raise
-        with self._savepoint():
+        with self._surviving():
             return self.execute(sql, values)
 
     @contextmanager
-    def _savepoint(self) -> Iterator[None]:
-        self.execute("SAVEPOINT one")
+    def _surviving(self) -> Iterator[None]:
+        is_writing = self.commits is not None
+        if is_writing:
+            self.execute("SAVEPOINT whole")
         try:
             yield
         except psycopg.Error as failure:
             if is_damage(failure):
-                self.execute("ROLLBACK TO SAVEPOINT one")
+                self.execute("ROLLBACK TO SAVEPOINT whole")
             raise
-        self.execute("RELEASE SAVEPOINT one")
+        if is_writing:
+            self.execute("RELEASE SAVEPOINT whole")
 
     def begin_reading(self) -> None:
         """Begin a transaction whose statements all see the same commits.

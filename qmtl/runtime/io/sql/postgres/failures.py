@@ -52,6 +52,7 @@ _POOLED = (
     "connect to the server itself; a process keeps no more than a few connections",
 )
 _NONE_LEFT = "the database has no connection left"
+_OR_FEWER = "or let fewer programs connect"
 
 
 _NO_CONNECTION = (
@@ -60,8 +61,12 @@ _NO_CONNECTION = (
 )
 _REFUSALS = (
     ("unsupported startup parameter", _POOLED),
-    ("too many", (_NONE_LEFT, "raise max_connections, or let fewer programs connect")),
-    ("remaining connection slots", (_NONE_LEFT, "raise max_connections, or let fewer programs connect")),
+    (
+        "too many connections for",
+        (_NONE_LEFT, f"raise the CONNECTION LIMIT of the role or database, {_OR_FEWER}"),
+    ),
+    ("too many", (_NONE_LEFT, f"raise max_connections, {_OR_FEWER}")),
+    ("remaining connection slots", (_NONE_LEFT, f"raise max_connections, {_OR_FEWER}")),
     (
         "password",
         (

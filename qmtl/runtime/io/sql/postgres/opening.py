@@ -15,8 +15,8 @@ from qmtl.runtime.io.sql.postgres.failures import pooled, unreachable
 from qmtl.runtime.io.sql.postgres.layout import quoted
 from qmtl.runtime.io.sql.postgres.use_lock import use
 
-# Without index scans a plan that was made while a table was empty would stay a scan of the whole table.
-_SESSION = {"enable_seqscan": "off", "jit": "off"}
+# A plan that was made while a table was empty is kept: it must not stay a scan or a join of the whole table.
+_SESSION = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
 _DEFAULTS = {"connect_timeout": "10", "keepalives_idle": "30", "tcp_user_timeout": "30000"}
 # How soon a server ends a statement whose process was killed, or went away without a word that reaches it.
 _LOOKS_EVERY = "2s"

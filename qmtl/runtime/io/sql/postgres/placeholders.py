@@ -27,7 +27,8 @@ class Statement(NamedTuple):
 
 
 @lru_cache(maxsize=2048)
-def translated(text: str) -> Statement:
+def translated(text: str, sign: str = "$") -> Statement:
+    """A statement of ours. sign: what stands before the number of a value."""
     names: list[str] = []
     count = 0
 
@@ -36,12 +37,12 @@ def translated(text: str) -> Statement:
         if name := found["name"]:
             if name not in names:
                 names.append(name)
-            return f"${names.index(name) + 1}"
+            return f"{sign}{names.index(name) + 1}"
         if number := found["number"]:
-            return f"${number}"
+            return f"{sign}{number}"
         if found[0] == "?":
             count += 1
-            return f"${count}"
+            return f"{sign}{count}"
         return found[0]
 
     return Statement(_PARTS.sub(one, text), tuple(names))

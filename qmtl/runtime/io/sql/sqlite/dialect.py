@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 from zlib import crc32
 
 from qmtl.foundation.series import SeriesId
-from qmtl.runtime.io.sql.dialect import LIVE, Connection, Dialect
+from qmtl.runtime.io.sql.dialect import LIVE, Connection, Dialect, Values
 
 
 def row_check(*values: object) -> int:
@@ -38,6 +38,9 @@ class SqliteConnection(sqlite3.Connection):
     @property
     def dialect(self) -> Dialect:
         return SQLITE
+
+    def each(self, sql: str, values: Sequence[Values]) -> Iterator[Iterable[Any]]:
+        return (self.execute(sql, one) for one in values)
 
     def batches(self, sql: str, size: int) -> Iterator[list[Any]]:
         found = self.execute(sql)

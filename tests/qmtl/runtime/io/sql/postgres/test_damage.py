@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,10 @@ import pytest
 
 from qmtl.foundation.errors import StoreError
 from qmtl.foundation.timeline import Coverage
-from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.io.store.values import Write
-from qmtl.runtime.testing.store_suites.bars import SERIES, minutes, some_bars
+from qmtl.runtime.testing.store_suites.bars import OTHER, SERIES, minutes, some_bars
+from qmtl.runtime.testing.store_suites.flags import RULES, some_judged
 from tests.qmtl.postgres import PostgresServer
 
 ROWS = 20_000
@@ -78,27 +77,50 @@ def test_a_single_row_that_is_not_what_was_written(store: PostgresStore) -> None
     assert store.verify().is_sound
 
 
-def test_a_page_that_the_server_finds_damaged(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+# A table that is damaged where a row is met, as a page with a wrong checksum is.
+DAMAGED = """
+ALTER TABLE {table} RENAME TO whole;
+CREATE FUNCTION met(bigint) RETURNS boolean VOLATILE LANGUAGE plpgsql AS $$ BEGIN
+    IF $1 = 2 THEN RAISE EXCEPTION 'invalid page in block 7' USING ERRCODE = 'data_corrupted'; END IF;
+    RETURN true;
+END $$;
+CREATE VIEW {table} AS SELECT * FROM whole WHERE met({column});
+"""
+
+
+def damage(store: PostgresStore, table: str, column: str) -> None:
+    with store._database._pool.use() as connection:
+        connection.script(DAMAGED.format(table=table, column=column).encode())
+
+
+def test_a_page_that_the_server_finds_damaged(store: PostgresStore) -> None:
     """The server ends the transaction by its error; what is around the chunk is read all the same."""
-    execute = PostgresConnection.execute
-
-    def failing(connection: PostgresConnection, sql: str, values: tuple[int, ...] = ()) -> object:
-        if sql == "SELECT data FROM blob WHERE chunk = ?" and values == (2,):
-            with suppress(psycopg.errors.RaiseException):
-                execute(connection, "DO $$ BEGIN RAISE EXCEPTION 'an invalid page'; END $$")
-            raise psycopg.errors.DataCorrupted("invalid page in block 7")
-        return execute(connection, sql, values)
-
-    monkeypatch.setattr(PostgresConnection, "execute", failing)
-    snapshot = store.read(SERIES, ALL)
-    assert snapshot.damaged
-    assert 0 < snapshot.frame.height < ROWS
+    store.commit(OTHER, WRITE)
+    damage(store, "blob", "chunk")
+    for snapshot in (store.read(SERIES, ALL), store.read_many([OTHER, SERIES], ALL)[SERIES]):
+        assert snapshot.damaged
+        assert 0 < snapshot.frame.height < ROWS
+    assert store.read_many([OTHER, SERIES], ALL)[OTHER].frame.equals(WRITE.frame)
     with store._database.writing() as connection:
         connection.execute("INSERT INTO reason (tx, reason) VALUES (1, 'x')")
-        with pytest.raises(psycopg.errors.DataCorrupted):
-            connection.survivable("SELECT data FROM blob WHERE chunk = ?", (2,))
+        for chunks in ([2], [1, 2]):
+            with pytest.raises(psycopg.errors.DataCorrupted):
+                list(connection.each("SELECT data FROM blob WHERE chunk = ?", [(one,) for one in chunks]))
         found = connection.execute("SELECT count(*) FROM reason").fetchone()
         assert found == (1,), "what was written before the damage is still there"
+
+
+def test_flags_on_a_damaged_page_are_found_again(store: PostgresStore) -> None:
+    store.commit(OTHER, WRITE)
+    store.keep_flags([some_judged(store), some_judged(store)._replace(series=OTHER)])
+    span = minutes(20, 30)
+    by = {SERIES: RULES, OTHER: RULES}
+    assert all(one.flags is not None for one in store.read_many(by, span, flags_by=by).values())
+    damage(store, "kept_flags", "series")
+    found = store.read_many(by, span, flags_by=by)
+    assert found[SERIES].flags is not None
+    assert found[OTHER].flags is None
+    assert found[OTHER].frame.height == 10
 
 
 @pytest.fixture

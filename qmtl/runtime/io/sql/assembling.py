@@ -1,0 +1,291 @@
+"""How the rows of views are decoded and put together: chunks, single rows over them, and rows beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from qmtl.foundation.parallel import in_parallel
+from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.sql.codec import DamagedError, Packed, Part, part_between, unpack_parts
+from qmtl.runtime.io.sql.view import Chunk, View
+from qmtl.runtime.io.sql.views import (
+    chunks_of,
+    nearest,
+    packed_of,
+    singles_after,
+    singles_before,
+    singles_between,
+)
+from qmtl.runtime.io.store.contract import ReadAbandonedError
+from qmtl.runtime.io.store.rows import Rows, allocate, join, overlay, to_frame
+
+# Asked between units of work; once it is true, a read is abandoned.
+Cancelled = Callable[[], bool]
+# Rows that one thread decodes at a time: fewer take less than to hand them over.
+_STRETCH_ROWS = 1 << 16
+
+
+class Assembled(NamedTuple):
+    """At least the rows that were asked for. frame: the same rows, where they lie in a longer frame.
+
+    volume_nulls: whether volumes are missing; None if that is not known.
+    """
+
+    rows: Rows
+    volume_nulls: bool | None
+    frame: pl.DataFrame | None = None
+
+
+def assemble(
+    views: Sequence[View],
+    span: Span,
+    contexts: Sequence[int],
+    cancelled: Cancelled | None = None,
+    *,
+    as_frame: bool = False,
+) -> list[Assembled]:
+    """Of each view at least the rows of the span, and so many rows around as `contexts` says of it.
+
+    The rows of chunks are decoded side by side into one block for all views. as_frame: whether that becomes a
+    frame, which they share.
+    """
+    wanted = _pieces(views, span, contexts)
+    pieces = list(chain.from_iterable(wanted))
+    block = allocate(sum(piece.part.rows for piece in pieces))
+    outcomes = list(_decoded(pieces, block, cancelled))
+    whole = to_frame(block) if as_frame else None
+    found = []
+    first = row = 0
+    for view, mine in zip(views, wanted, strict=True):
+        last, end = first + len(mine), row + sum(piece.part.rows for piece in mine)
+        frame = None if whole is None else whole.slice(row, end - row)
+        found.append(_of_chunks(view, mine, outcomes[first:last], block.cut(row, end), frame))
+        first, row = last, end
+    return _completed(views, wanted, found, span, contexts)
+
+
+def _of_chunks(
+    view: View,
+    pieces: list[_Piece],
+    outcomes: list[bool | DamagedError],
+    rows: Rows,
+    frame: pl.DataFrame | None,
+) -> Assembled:
+    """The decoded rows of one view, without those of damaged chunks."""
+    volume_nulls, whole = False, []
+    end = 0
+    for piece, outcome in zip(pieces, outcomes, strict=True):
+        end += piece.part.rows
+        if isinstance(outcome, DamagedError):
+            view.report_chunk(piece.chunk, outcome)
+        else:
+            volume_nulls |= outcome
+            whole.append(rows.cut(end - piece.part.rows, end))
+    if len(whole) < len(pieces):
+        return Assembled(join(whole), volume_nulls)
+    return Assembled(rows, volume_nulls, frame)
+
+
+class _Piece(NamedTuple):
+    """Some pages of a chunk.
+
+    packed: its bytes, or why they cannot be had; None if all pages are wanted, and nothing was read yet.
+    """
+
+    view: View
+    chunk: Chunk
+    part: Part
+    packed: Packed | DamagedError | None = None
+
+
+def _pieces(views: Sequence[View], span: Span, contexts: Sequence[int]) -> list[list[_Piece]]:
+    """What is to be decoded: of a chunk that lies across an end of the range, the pages within."""
+    ends = []
+    for view, context in zip(views, contexts, strict=True):
+        beside = context * view.series.timeframe.step
+        ends.append((span.start - beside, span.end - 1 + beside))
+    each = list(zip(views, ends, chunks_of(views, span.start, span.end - 1), strict=True))
+    across = [
+        (view, chunk) for view, within, chunks in each for chunk in chunks if not _is_within(chunk, within)
+    ]
+    # Their bytes say which of their pages are wanted.
+    coming = iter(packed_of(across))
+    return [
+        [
+            _Piece(view, chunk, Part(0, chunk.rows))
+            if _is_within(chunk, within)
+            else _part(view, chunk, next(coming), within)
+            for chunk in chunks
+        ]
+        for view, within, chunks in each
+    ]
+
+
+def _is_within(chunk: Chunk, ends: tuple[int, int]) -> bool:
+    return ends[0] <= chunk.first_ts and chunk.last_ts <= ends[1]
+
+
+def _part(view: View, chunk: Chunk, packed: Packed | DamagedError, ends: tuple[int, int]) -> _Piece:
+    try:
+        if isinstance(packed, DamagedError):
+            raise packed
+        return _Piece(view, chunk, part_between(packed, *ends), packed)
+    except DamagedError as failure:
+        return _Piece(view, chunk, Part(0, 0), failure)
+
+
+def _decoded(pieces: list[_Piece], block: Rows, cancelled: Cancelled | None) -> Iterator[bool | DamagedError]:
+    """Of each piece, whether its chunk has missing volumes, or what is damaged."""
+    return chain.from_iterable(in_parallel(_decode, _stretches(pieces, block, cancelled)))
+
+
+class _Stretch(NamedTuple):
+    """Pieces that one thread decodes: their bytes, or why these cannot be had, and where their rows go."""
+
+    parts: list[tuple[Packed | DamagedError, Part]]
+    target: Rows
+
+
+def _stretches(pieces: list[_Piece], block: Rows, cancelled: Cancelled | None) -> Iterator[_Stretch]:
+    some: list[_Piece] = []
+    start = end = 0
+    for piece in pieces:
+        if cancelled is not None and cancelled():
+            raise ReadAbandonedError("a read was abandoned", series=piece.view.series)
+        if some and end - start + piece.part.rows > _STRETCH_ROWS:
+            yield _Stretch(_with_bytes(some), block.cut(start, end))
+            some, start = [], end
+        some.append(piece)
+        end += piece.part.rows
+    if some:
+        yield _Stretch(_with_bytes(some), block.cut(start, end))
+
+
+def _with_bytes(pieces: list[_Piece]) -> list[tuple[Packed | DamagedError, Part]]:
+    coming = iter(packed_of([(piece.view, piece.chunk) for piece in pieces if piece.packed is None]))
+    return [(next(coming) if piece.packed is None else piece.packed, piece.part) for piece in pieces]
+
+
+def _decode(stretch: _Stretch) -> list[bool | DamagedError]:
+    sound = [(packed, part) for packed, part in stretch.parts if isinstance(packed, Packed)]
+    if len(sound) == len(stretch.parts):
+        return unpack_parts(sound, stretch.target)
+    outcomes: list[bool | DamagedError] = []
+    end = 0
+    for packed, part in stretch.parts:
+        end += part.rows
+        if isinstance(packed, DamagedError):
+            outcomes.append(packed)
+        else:
+            outcomes += unpack_parts([(packed, part)], stretch.target.cut(end - part.rows, end))
+    return outcomes
+
+
+def _completed(
+    views: Sequence[View],
+    wanted: Sequence[list[_Piece]],
+    found: Sequence[Assembled],
+    span: Span,
+    contexts: Sequence[int],
+) -> list[Assembled]:
+    """With single rows over those of the chunks, and with rows beside them where context is lacking."""
+    single = singles_between(views, span.start, span.end - 1)
+    beside = _beside(views, wanted, found, span, contexts) if any(contexts) else {}
+    result = []
+    for at, (view, hot, (rows, volume_nulls, frame)) in enumerate(zip(views, single, found, strict=True)):
+        if at in beside:
+            around = beside[at]
+            if around.before or around.after:
+                rows, volume_nulls, frame = join([*around.before, rows, *around.after]), None, None
+            hot = join([around.hot_before, hot, around.hot_after])
+        if hot.size:
+            rows, volume_nulls, frame = overlay(rows, hot), None, None
+        believed = view.believed(rows)
+        result.append(Assembled(believed, volume_nulls, frame if believed is rows else None))
+    return result
+
+
+class _Beside(NamedTuple):
+    """Rows beside those of a range: single ones, and those of chunks."""
+
+    hot_before: Rows
+    hot_after: Rows
+    before: list[Rows]
+    after: list[Rows]
+
+
+def _beside(
+    views: Sequence[View],
+    wanted: Sequence[list[_Piece]],
+    found: Sequence[Assembled],
+    span: Span,
+    contexts: Sequence[int],
+) -> dict[int, _Beside]:
+    """What lies beside the rows of those views whose context is wanted, by their positions."""
+    asking = [at for at, context in enumerate(contexts) if context]
+    around = [(views[at], contexts[at]) for at in asking]
+    # The last `context` rows of the union are among the last of each part.
+    before = [_before(views[at], wanted[at], found[at].rows, span, contexts[at]) for at in asking]
+    after = [_after(views[at], wanted[at], found[at].rows, span, contexts[at]) for at in asking]
+    _fill(before, before=True)
+    _fill(after, before=False)
+    single = zip(singles_before(around, span.start), singles_after(around, span.end - 1), strict=True)
+    return {
+        at: _Beside(*hot, left.found[::-1], right.found)
+        for at, hot, left, right in zip(asking, single, before, after, strict=True)
+    }
+
+
+@dataclass
+class _Side:
+    """Rows on one side of those that were decoded, nearest first: found, and how many are lacking."""
+
+    view: View
+    edge: int
+    lack: int
+    found: list[Rows] = field(default_factory=list)
+
+    def add(self, rows: Rows) -> None:
+        self.found.append(rows)
+        self.lack -= rows.size
+
+
+def _before(view: View, pieces: list[_Piece], rows: Rows, span: Span, context: int) -> _Side:
+    side = _Side(view, span.start, context - int(np.searchsorted(rows.ts, span.start)))
+    if pieces:
+        first = pieces[0]
+        side.edge = first.chunk.last_ts
+        if side.lack > 0 and first.part.first and first.packed is not None:
+            side.add(view.unpacked(first.chunk, first.packed).cut(0, first.part.first))
+    return side
+
+
+def _after(view: View, pieces: list[_Piece], rows: Rows, span: Span, context: int) -> _Side:
+    side = _Side(view, span.end - 1, context - (rows.size - int(np.searchsorted(rows.ts, span.end))))
+    if pieces:
+        last = pieces[-1]
+        side.edge = last.chunk.last_ts
+        end = last.part.first + last.part.rows
+        if side.lack > 0 and 0 < end < last.chunk.rows and last.packed is not None:
+            side.add(view.unpacked(last.chunk, last.packed).cut(end, last.chunk.rows))
+    return side
+
+
+def _fill(sides: Sequence[_Side], *, before: bool) -> None:
+    """Add the next chunk of each side until it has as many rows as are wanted, if there are."""
+    while lacking := [side for side in sides if side.lack > 0]:
+        chunks = nearest([side.view for side in lacking], [side.edge for side in lacking], before=before)
+        there = [(side, chunk) for side, chunk in zip(lacking, chunks, strict=True) if chunk is not None]
+        for side, chunk in zip(lacking, chunks, strict=True):
+            if chunk is None:
+                side.lack = 0
+        loaded = packed_of([(side.view, chunk) for side, chunk in there])
+        for (side, chunk), packed in zip(there, loaded, strict=True):
+            side.add(side.view.unpacked(chunk, packed))
+            side.edge = chunk.last_ts
