@@ -407,6 +407,12 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/fetch_context",
         }
     ),
+    "services/coordinator/test_client.py": frozenset(
+        {
+            "runtime/coordination/coordinator_http",
+            "runtime/coordination/distributed",
+        }
+    ),
     "services/coordinator/test_lease_model.py": frozenset(
         {
             "services/coordinator/guesses",
