@@ -22,6 +22,7 @@ NAMES = (
     "append",
     "one_bar_each",
     "cold_backfill",
+    "lease",
     "schema_cached",
     "schema_over_http",
     "schema_register",
