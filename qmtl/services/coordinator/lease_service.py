@@ -174,7 +174,8 @@ class LeaseService:
                 continue
             await self._expire(session)
             await self._keys.commit({SHADOWS + session: revision}, {SHADOWS + session: None})
-            self._kept_at.pop(session, None)
+        # Another coordinator may have swept first. A session that is forgotten here is only renewed anew.
+        self._kept_at = {session: at for session, at in self._kept_at.items() if session in living}
 
     async def _expire(self, session: str) -> None:
         found = [
