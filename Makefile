@@ -58,6 +58,8 @@ services: $(READY)  ## what the integration tests need beside Python
 	@ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 && echo "PostgreSQL is installed; tests start it themselves." || \
 		echo "For the tests of stores on PostgreSQL: apt-get install postgresql. Without it they are skipped."
 	@echo "For some of them: apt-get install pgbouncer libfaketime. Without these they are skipped as well."
+	@scripts/build_etcd.sh 3.6.16 3.7.3 && echo "etcd is built; tests start it themselves." || \
+		echo "For the tests of the coordinator: Go (https://go.dev), then make services. Without it they are skipped."
 
 lock:  ## pin every dependency again, with hashes
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 \

@@ -24,6 +24,7 @@ NAMES = (
     "postgres_reads",
     "postgres_writes",
     "cold_backfill",
+    "lease",
     "schema_cached",
     "schema_over_http",
     "schema_register",

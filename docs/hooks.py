@@ -208,6 +208,12 @@ KEYS = {
             "how long what other machines commit to a store on a server may escape the cache;"
             " [0 asks each time](../operations/postgres.md#how-fresh-an-answer-is)",
         ),
+        "coordinator_url": (
+            "none",
+            "the URL of a [coordinator](../operations/coordinator.md), which keeps machines that share a "
+            "store from asking for the same bars",
+        ),
+        "coordinator_token": ("none", "a bearer token for the coordinator; never shown"),
     },
     "seamless.series[]": {
         "match": ("required", "a pattern of node ids; the first that matches wins"),

@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
         ConformancePipelineError as ConformancePipelineError,
     )
     from qmtl.foundation.errors import (
+        CoordinatorUnavailableError as CoordinatorUnavailableError,
+    )
+    from qmtl.foundation.errors import (
         GovernanceError as GovernanceError,
     )
     from qmtl.foundation.errors import (
@@ -108,6 +111,9 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     from qmtl.runtime.conformance.findings import Finding as Finding
     from qmtl.runtime.conformance.pipeline import ConformancePipeline as ConformancePipeline
     from qmtl.runtime.conformance.report import ConformanceReport as ConformanceReport
+    from qmtl.runtime.coordination.distributed import (
+        DistributedBackfillCoordinator as DistributedBackfillCoordinator,
+    )
     from qmtl.runtime.io.vendors.base import (
         LiveFeed as LiveFeed,
     )
@@ -170,6 +176,7 @@ _HOMES = {
     "qmtl.foundation.errors": (
         "AuditLogError",
         "ConformancePipelineError",
+        "CoordinatorUnavailableError",
         "GovernanceError",
         "IncompatibleSchemaError",
         "InvalidRequestError",
@@ -200,6 +207,7 @@ _HOMES = {
     "qmtl.runtime.conformance.findings": ("Finding",),
     "qmtl.runtime.conformance.pipeline": ("ConformancePipeline",),
     "qmtl.runtime.conformance.report": ("ConformanceReport",),
+    "qmtl.runtime.coordination.distributed": ("DistributedBackfillCoordinator",),
     "qmtl.runtime.io.vendors.ccxt": ("CcxtVendor",),
     "qmtl.runtime.io.vendors.files": ("FilesVendor",),
     "qmtl.runtime.io.vendors.polygon": ("PolygonVendor",),

@@ -14,6 +14,7 @@ QmtlError
 ├── MissingDependencyError (ImportError)  an optional package is not installed
 ├── StrategyError                         a strategy of the user's raised an error of its own
 ├── LeaseError                            a claim on a shard does not hold, or cannot be made
+├── CoordinatorUnavailableError (ConnectionError)  the keeper of leases cannot be reached, or cannot work
 ├── GovernanceError                       a step in the life of a schema is refused
 │   ├── PromotionRefusedError             the observations do not support it
 │   ├── TombstonedError                   this version is not for new readers
@@ -215,6 +216,17 @@ class LeaseError(QmtlError):
 
     def __str__(self) -> str:
         return f"{super().__str__()}\n  lease:  {self.lease_key}"
+
+
+class CoordinatorUnavailableError(QmtlError, ConnectionError):
+    """The coordinator at `url`, or the etcd at `url` behind it, does not answer, or not as it should.
+
+    What was asked of it may have been done all the same.
+    """
+
+    def __init__(self, what: str, *, url: str, **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.url = url
 
 
 class StoreError(QmtlError):

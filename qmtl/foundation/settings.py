@@ -47,7 +47,10 @@ _VARIABLES = {
     for key in ("url", "user", "password", "token")
 }
 # Taken literally: YAML would read the password 007 as 7.
-_LITERAL = {f"QMTL_SCHEMA_REGISTRY_{key}" for key in ("USER", "PASSWORD", "TOKEN")}
+_LITERAL = {
+    "QMTL_SEAMLESS_COORDINATOR_TOKEN",
+    *(f"QMTL_SCHEMA_REGISTRY_{key}" for key in ("USER", "PASSWORD", "TOKEN")),
+}
 
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|KiB|MiB|GiB)?")
 _BYTES_OF = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -128,6 +131,8 @@ class SeamlessSettings(Section):
         row counts as answered, and after which an absence is queried again. retention: seconds for which old
         versions are kept; None is for ever. max_staleness: seconds in which an answer from the cache may
         lack what other machines commit.
+    coordinator_url: of a `qmtl serve coordinator`, which keeps machines that share the store from asking for
+        the same bars. coordinator_token: what it knows this one by; never shown.
     """
 
     store: StorePlace = Field(default_factory=_default_store)
@@ -140,6 +145,8 @@ class SeamlessSettings(Section):
     absent_expiry: Seconds = 24 * 3600.0
     retention: Seconds | None = None
     max_staleness: Seconds = 0.0
+    coordinator_url: Annotated[str | None, AfterValidator(_url)] = None
+    coordinator_token: SecretStr | None = None
 
     @model_validator(mode="after")
     def _each_pattern_once(self) -> SeamlessSettings:

@@ -14,11 +14,13 @@ import pytest
 from benchmarks import arctic_environment, real_data
 from benchmarks.catalogue import title
 from benchmarks.table import NOT_INSTALLED
+from tests.qmtl.etcd import etcd_program
 from tests.qmtl.postgres import newest_programs
 
 ROOT = Path(__file__).resolve().parents[2]
 # What needs more than this repository, and says so where it is lacking.
 NEEDS_DATA = "Conformance of 10 million rows of real illiquid minutes, tiled"
+NEEDS_ETCD = "Claim shards of a coordinator, and complete them"
 
 pytest.importorskip("duckdb", reason="the benchmarks compare with DuckDB: pip install 'qmtl[bench]'")
 pytest.importorskip("psutil", reason="the benchmarks tell the machine's memory by psutil")
@@ -55,6 +57,7 @@ def test_all_cases_run_and_fill_the_table(tmp_path: Path) -> None:
     reported = run_quickly(tmp_path, QMTL_TEST_DATA=str(tmp_path), TMPDIR=str(tmp_path / "temporary"))
     cases = sorted(path.stem for path in (ROOT / "benchmarks" / "cases").glob("[!_]*.py"))
     lacking = [] if newest_programs() else [title(name) for name in cases if name.startswith("postgres")]
+    lacking += [] if etcd_program() else [NEEDS_ETCD]
     assert set(reported["skipped"]) == {NEEDS_DATA, *lacking}
     assert len(reported["cases"]) + len(reported["skipped"]) == len(cases), "a case is not in the catalogue"
     measured = [figure for case in reported["cases"].values() for figure in case]

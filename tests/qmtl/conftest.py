@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.clock import FakeClock
+from tests.qmtl.etcd import OLDEST, EtcdCluster, etcd_program
 from tests.qmtl.postgres import PostgresServer, newest_programs
 
 
@@ -106,3 +107,44 @@ def new_schema(postgres_server: PostgresServer) -> Iterator[Callable[[], str]]:
 def postgres_url(new_schema: Callable[[], str]) -> str:
     """The address of a store that does not exist yet."""
     return new_schema()
+
+
+def _etcd(version: str | None = None) -> Path:
+    """The program. Where it is not there, the tests are skipped."""
+    program = etcd_program() if version is None else etcd_program(version)
+    if program is None:
+        lacking = "there is no etcd; scripts/build_etcd.sh builds it"
+        if os.environ.get("QMTL_TEST_REQUIRE", "") in ("all", "etcd"):
+            pytest.fail(lacking)
+        pytest.skip(lacking)
+    return program
+
+
+@pytest.fixture(scope="session")
+def etcd() -> Iterator[EtcdCluster]:
+    """One member for all tests of a process, which nobody kills."""
+    cluster = EtcdCluster(_etcd())
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture(scope="session")
+def oldest_etcd() -> Iterator[EtcdCluster]:
+    """As `etcd`, of the oldest version that the coordinator takes."""
+    cluster = EtcdCluster(_etcd(OLDEST))
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture
+def new_etcd() -> Iterator[Callable[..., EtcdCluster]]:
+    """`new_etcd(members, *options)`: a cluster of this test alone, whose members it may kill."""
+    made: list[EtcdCluster] = []
+
+    def start(members: int = 1, *options: str) -> EtcdCluster:
+        made.append(EtcdCluster(_etcd(), members, *options))
+        return made[-1]
+
+    yield start
+    for cluster in made:
+        cluster.remove()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+from tests.qmtl.ports import free_port
 
 USER = "qmtl"
 # Logins of this name have to give a password; all others are trusted.
@@ -44,7 +45,7 @@ class PostgresServer:
         else:
             there = ("-h", "127.0.0.1", "-p", str(replica_of.port), "-U", USER)
             self._run("pg_basebackup", *there, "--write-recovery-conf", "--checkpoint=fast")
-        self.port = _free_port()
+        self.port = free_port()
         self.start()
 
     def _run(self, program: str, *options: str) -> None:
@@ -112,10 +113,3 @@ class PostgresServer:
         """End it, and delete its data."""
         self.stop(signal.SIGQUIT)  # without writing what is deleted
         shutil.rmtree(self.folder)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

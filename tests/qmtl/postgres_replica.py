@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psycopg
 
-from tests.qmtl.postgres import USER, PostgresServer, _free_port
+from tests.qmtl.ports import free_port
+from tests.qmtl.postgres import USER, PostgresServer
 
 
 class ServerFromBackup(PostgresServer):
@@ -33,7 +34,7 @@ class ServerFromBackup(PostgresServer):
             with (self.data / "postgresql.auto.conf").open("a") as file:
                 file.writelines(lines)
             (self.data / "recovery.signal").touch()
-        self.port = _free_port()
+        self.port = free_port()
         self.start()
 
 

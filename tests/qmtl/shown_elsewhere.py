@@ -410,6 +410,27 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/fetch_context",
         }
     ),
+    "services/coordinator/test_client.py": frozenset(
+        {
+            "runtime/coordination/coordinator_http",
+            "runtime/coordination/distributed",
+        }
+    ),
+    "services/coordinator/test_lease_model.py": frozenset(
+        {
+            "services/coordinator/guesses",
+            "services/coordinator/lease_service",
+            "services/coordinator/shared_lifetimes",
+        }
+    ),
+    "services/coordinator/test_serving.py": frozenset(
+        {
+            "services/coordinator/answers",
+            "services/coordinator/app",
+            "services/coordinator/bodies",
+            "services/coordinator/routes",
+        }
+    ),
     "services/registry/test_access.py": frozenset(
         {
             "services/http/access",

@@ -32,6 +32,7 @@ ROOMS = (
     "runtime/replay",
     "runtime/sdk",
     "runtime/worlds",
+    "services/coordinator",
     "services/http",
     "services/registry",
     "services/registry/routes",
@@ -51,6 +52,7 @@ WITHOUT_LOGIC = frozenset(
         "foundation/schema/registry/storage",  # protocols; every storage inherits RegistryStorageSuite
         "interfaces/cli/demo",  # one call
         "runtime/coordination/shard_leases",  # a protocol and its answers; every service inherits LeaseSuite
+        "services/coordinator/key_values",  # a protocol and its answers; the model and etcd have it
         "runtime/io/store/contract",  # protocols; every store inherits StoreSuite
         "runtime/ingest/settlement",  # two numbers
     }

@@ -97,6 +97,27 @@ SCHEMA_FAILURES = Metric(
     ("subject", "mode"),
     "Rows that broke the registered schema when they were read, or that the store cannot hold.",
 )
+UNCOORDINATED = Metric(
+    "seamless_uncoordinated_claims_total",
+    "counter",
+    "shards",
+    ("node_id",),
+    "Shards claimed by the leases of one machine, because the coordinator of all machines did not answer.",
+)
+LEASES_EXPIRED = Metric(
+    "seamless_backfill_leases_expired_total",
+    "counter",
+    "leases",
+    ("reason",),
+    "Leases whose holder was not heard of in time, counted by the coordinator that freed them.",
+)
+LEASE_EVENTS = Metric(
+    "coordinator_lease_events_total",
+    "counter",
+    "events",
+    ("event",),
+    "Steps in the lives of leases that this coordinator stored: granted, completed, failed, expired, ...",
+)
 REQUESTS = Metric(
     "service_requests_total",
     "counter",
@@ -124,6 +145,9 @@ CATALOG = (
     ROWS_COMMITTED,
     ROWS_QUARANTINED,
     SCHEMA_FAILURES,
+    UNCOORDINATED,
+    LEASES_EXPIRED,
+    LEASE_EVENTS,
     REQUESTS,
     REQUEST_SECONDS,
 )

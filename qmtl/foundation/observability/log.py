@@ -127,3 +127,4 @@ logging.getLogger(_NAMESPACE).addHandler(logging.NullHandler())
 
 backfill_log = cast("BoundLogger", _WhenUsed(f"{_NAMESPACE}.backfill"))
 sla_log = cast("BoundLogger", _WhenUsed(f"{_NAMESPACE}.sla"))
+coordinator_log = cast("BoundLogger", _WhenUsed("qmtl.coordinator"))

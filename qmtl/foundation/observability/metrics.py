@@ -88,6 +88,15 @@ class Metrics:
     def count_schema_failures(self, subject: str, mode: str, rows: int) -> None:
         self._child((catalog.SCHEMA_FAILURES.name, subject, mode)).inc(rows)
 
+    def count_uncoordinated(self, node_id: str, shards: int) -> None:
+        self._child((catalog.UNCOORDINATED.name, node_id)).inc(shards)
+
+    def count_expired_lease(self, reason: str) -> None:
+        self._child((catalog.LEASES_EXPIRED.name, reason)).inc()
+
+    def count_lease_event(self, event: str) -> None:
+        self._child((catalog.LEASE_EVENTS.name, event)).inc()
+
     def count_request(self, service: str, method: str, route: str, status: int, seconds: float) -> None:
         """One answered request. `route` is the pattern of its path, never the path."""
         self._child((catalog.REQUESTS.name, service, method, route, str(status))).inc()

@@ -17,6 +17,7 @@ import typer
 
 from qmtl.foundation.errors import (
     ConformancePipelineError,
+    CoordinatorUnavailableError,
     GovernanceError,
     IncompatibleSchemaError,
     InvalidRequestError,
@@ -51,6 +52,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (MissingDependencyError, 7),
     (StoreError, 7),
     (LeaseError, 7),
+    (CoordinatorUnavailableError, 7),
 )
 DEFECT = 1
 # As shells report a command that a signal ended: 128 + SIGINT, 128 + SIGPIPE.

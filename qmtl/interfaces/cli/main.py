@@ -99,7 +99,10 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
         "Named recipes of data that a world chooses.",
         {"list": "presets.list_presets", "show": "presets.show"},
     ),
-    "serve": ("Services, each in a process of its own.", {"registry": "serve.registry"}),
+    "serve": (
+        "Services, each in a process of its own.",
+        {"registry": "serve.registry", "coordinator": "serve.coordinator"},
+    ),
 }
 
 # New objects after which Python looks for garbage: more than a command loads (some 110,000). Its own 700 suit

@@ -70,3 +70,55 @@ def registry(
         unprotected=unprotected,
         ready=ready,
     )
+
+
+def coordinator(
+    ctx: typer.Context,
+    etcd: Annotated[
+        str, typer.Option(metavar="URL[,URL...]", help="The members of the etcd that keeps the leases.")
+    ],
+    port: Annotated[int, typer.Option(metavar="N", help="0 takes a free one.", min=0, max=65_535)] = 8090,
+    host: Annotated[str, typer.Option(metavar="H", help="The address to serve on.")] = "127.0.0.1",
+    auth: Annotated[
+        Path | None,
+        typer.Option(parser=as_path, metavar="FILE", help="Who may enter. Else everybody may."),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(parser=as_path, metavar="FILE", help="A certificate in PEM.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(parser=as_path, metavar="FILE", help="Its key in PEM.")
+    ] = None,
+    unprotected: Annotated[
+        bool, typer.Option("--unprotected", help="Serve other machines without credentials or TLS.")
+    ] = False,
+) -> None:
+    """Leases for backfills of many machines, so that each bar is asked for once.
+
+    It keeps nothing itself: all is in etcd, 3.6 or 3.7. Any number of coordinators may serve one etcd. It
+    prints its address once it is ready, and ends on SIGTERM or Ctrl-C. The file of --auth is that of 'qmtl
+    serve registry'; workers need the role write.
+
+    It queues no jobs, and starts no etcd of its own: run etcd beside it. Machines find it by
+    seamless.coordinator_url in qmtl.yml, or by QMTL_SEAMLESS_COORDINATOR_URL.
+    """
+    from qmtl.services.coordinator.serving import serve_coordinator
+
+    session = session_of(ctx)
+
+    def ready(address: str) -> None:
+        if not session.json:
+            typer.echo(f"the coordinator serves {address}")
+        session.emit({"address": address})
+        sys.stdout.flush()
+
+    serve_coordinator(
+        etcd,
+        host=host,
+        port=port,
+        auth=auth,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        unprotected=unprotected,
+        ready=ready,
+    )

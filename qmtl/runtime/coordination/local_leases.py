@@ -90,6 +90,10 @@ class LocalLeases:
         for lock in [self._own(grant) for grant in grants]:
             lock.write_progress(progress)
 
+    def still_held(self, grants: Sequence[Granted]) -> None:
+        for grant in grants:
+            self._own(grant)
+
     async def complete(self, grants: Sequence[Granted], *, as_of: int) -> None:
         for grant in grants:
             self._own(grant)

@@ -52,6 +52,11 @@ class MemoryLeases:
     async def renew(self, grants: Sequence[Granted], progress: ShardProgress) -> None:
         self._advance({grant: leases.Renewed(grant.claim_id, None, progress) for grant in grants})
 
+    def still_held(self, grants: Sequence[Granted]) -> None:
+        for grant in grants:
+            lease = self._leases.get(grant.key) or Lease(grant.key)
+            advance(lease, leases.Renewed(grant.claim_id, None))
+
     async def complete(self, grants: Sequence[Granted], *, as_of: int) -> None:
         self._advance({grant: leases.Completed(grant.claim_id, as_of) for grant in grants})
 

@@ -24,11 +24,13 @@ class ShardRequest(NamedTuple):
 class Granted(NamedTuple):
     """The shard is the caller's until it completes or fails the lease, or a renewal is refused.
 
-    `claim_id` is what the store is asked for fencing tokens with.
+    `claim_id` is what the store is asked for fencing tokens with. `uncoordinated`: why it excludes this
+    machine's workers alone, where there is a coordinator for several.
     """
 
     key: LeaseKey
     claim_id: str
+    uncoordinated: str | None = None
 
 
 class Held(NamedTuple):
@@ -78,6 +80,11 @@ class ShardLeases(Protocol):
 
     async def renew(self, grants: Sequence[Granted], progress: ShardProgress) -> None:
         """The holder is alive, and this far. Raises `LeaseError` if a lease is not the caller's any more."""
+        ...
+
+    def still_held(self, grants: Sequence[Granted]) -> None:
+        """Raise `LeaseError` if a lease is known to be lost. Asks nobody, so that each commit may be preceded
+        by it; where leases have a lifetime, one that was not renewed in time is lost."""
         ...
 
     async def complete(self, grants: Sequence[Granted], *, as_of: int) -> None:

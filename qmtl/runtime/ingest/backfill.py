@@ -165,6 +165,7 @@ class _Job:
                 await shards.claim(
                     wanted, runs(wanted, self._grid), store_id=self._on.store.store_id, read_as_of=read_as_of
                 )
+                self._result.uncoordinated = shards.uncoordinated or self._result.uncoordinated
                 claimed = wanted & shards.time
                 if claimed:
                     # Between the reading and the claim somebody else may have committed.

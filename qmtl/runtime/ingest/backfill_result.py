@@ -55,6 +55,7 @@ class BackfillResult:
     refused: bars whose rows were all impossible, or differed.
     replaced: rows that changed, per commit, as `Commit.replaced`. waited_for: how often all that was left was
     held by others. abandoned: whether the vendor ignored its cancellation, and was left behind.
+    uncoordinated: why other machines may have asked for the same bars, although there is a coordinator.
     """
 
     source: str
@@ -69,6 +70,7 @@ class BackfillResult:
     waited_for: int = 0
     stopped: bool = False
     abandoned: bool = False
+    uncoordinated: str | None = None
     as_of: int = 0  # of the newest commit
     under_way: Stoppable | None = None
 

@@ -67,9 +67,18 @@ class HeldShards:
                         self.done.append(answer)
 
     async def open_fences(self, store: Fencing) -> None:
-        """From now on the store refuses what those write who held these shards before."""
+        """From now on the store refuses what those write who held these shards before.
+
+        Raises `LeaseError` if the shards are not held any more: somebody else may have opened theirs.
+        """
+        self._leases.still_held(self.grants)
         numbers = [grant.key.shard for grant in self.grants]
         self.fences = await in_thread(store.open_fence, self._series, numbers, self.claim_id)
+
+    @property
+    def uncoordinated(self) -> str | None:
+        """Why some of the shards exclude the workers of this machine alone; None if all are coordinated."""
+        return next((grant.uncoordinated for grant in self.grants if grant.uncoordinated is not None), None)
 
     @property
     def time(self) -> Coverage:
@@ -83,8 +92,10 @@ class HeldShards:
     def fenced(self, write: Write) -> Write:
         """The write with the tokens of the shards that it touches.
 
-        Raises `InvalidRequestError` where one is lacking: a store takes a write without any for an import.
+        Raises `LeaseError` if the shards are known to be lost, and `InvalidRequestError` where a token is
+        lacking: a store takes a write without any for an import.
         """
+        self._leases.still_held(self.grants)
         touched = {
             *shard_numbers(write.covered, self._width),
             *shards_of(stamps(write.frame), self._width),

@@ -30,7 +30,7 @@ class Asking:
 
     def __init__(self, executor: FetchExecutor) -> None:
         self._executor = executor
-        self._leases = leases_of(executor.store)
+        self._leases = executor.leases or leases_of(executor.store)
         self._flights = SingleFlight()
 
     async def drive(self, context: FetchContext) -> Finish:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from qmtl.foundation.clock import Clock
 from qmtl.foundation.observability.metrics import Metrics
@@ -17,12 +18,15 @@ from qmtl.runtime.sdk.local_tiers import LocalTiers
 from qmtl.runtime.sdk.schema_enforcer import SchemaEnforcer
 from qmtl.runtime.sdk.series_profile import SeriesProfile
 
+if TYPE_CHECKING:
+    from qmtl.runtime.coordination.shard_leases import ShardLeases
+
 LOCAL = (Tier.CACHE, Tier.STORAGE)
 
 
 @dataclass(frozen=True)
 class FetchExecutor:
-    """What a provider's steps need."""
+    """What a provider's steps need. leases: of a coordinator; None for those that go with the store."""
 
     store: Store
     local: LocalTiers
@@ -30,6 +34,7 @@ class FetchExecutor:
     metrics: Metrics
     rules: SettlementPolicy
     schemas: SchemaEnforcer
+    leases: ShardLeases | None = None
 
     def drive_local(self, context: FetchContext, *, tiers: tuple[Tier, ...] = LOCAL) -> Finish | None:
         """Go on while the next step needs no network (is one of `tiers`); None where it does.

@@ -39,6 +39,10 @@ def provider_options(settings: Settings | str | PathLike[str] | None) -> dict[st
         "rules": SettlementPolicy(settle=seamless.settle, absent_expiry=seamless.absent_expiry),
         "retention": seamless.retention,
         "max_staleness": seamless.max_staleness,
+        "coordinator": seamless.coordinator_url,
+        "coordinator_token": None
+        if seamless.coordinator_token is None
+        else seamless.coordinator_token.get_secret_value(),
         "schemas": registry_from_settings(settings),
         "default_validation_mode": settings.schemas.validation_mode,
     }

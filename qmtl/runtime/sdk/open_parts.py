@@ -22,6 +22,8 @@ from qmtl.runtime.sdk.sources import name_of
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from qmtl.runtime.coordination.fallback_leases import FallbackLeases
+
 # How long one vendor or feed may take to close its connections.
 _CLOSE_S = 2.0
 
@@ -31,6 +33,7 @@ class OpenParts:
     """Knows nothing of the provider itself, so that it can outlive it by the moment that closing takes.
 
     closes_store: whether the provider opened the store. sources: gives the vendors and feeds to close.
+    leases: of a coordinator, if they are the provider's own.
     """
 
     store: Store
@@ -40,6 +43,7 @@ class OpenParts:
     sources: Callable[[], Iterable[object]]
     schemas: SchemaEnforcer
     loop: LoopThread
+    leases: FallbackLeases | None = None
     behind: set[Future[None]] = field(default_factory=set)
     process: int = field(default_factory=os.getpid)
     closed: bool = False
@@ -70,6 +74,8 @@ class OpenParts:
             if list(self.sources()) or not self.loop.close_unused():
                 self.loop.close(self._close_sources)
         finally:
+            if self.leases is not None:
+                self.leases.close()  # after the loop, on which backfills end their leases
             self.cache.clear()
             self.keeper.flush()
             self.close_store()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from qmtl.foundation.schema.registry.contract import SchemaRegistry
     from qmtl.foundation.settings import Settings
+    from qmtl.runtime.coordination.distributed import DistributedBackfillCoordinator
     from qmtl.runtime.sdk.corrections import RefreshResult, RetractResult
     from qmtl.runtime.sdk.flags_check import FlagsCheck
     from qmtl.runtime.sdk.import_target import ImportParts
@@ -76,6 +77,11 @@ class SeamlessDataProvider:
         stderr, or in a notebook; nothing elsewhere.
     max_bytes: how much the rows of one answer of several series may take, 48 bytes for each bar expected;
         `fetch_many` refuses more, and `scan_many` never has more at once.
+    coordinator: the URL of a `qmtl serve coordinator`, which keeps machines that share the store from asking
+        for the same bars; or a `DistributedBackfillCoordinator`, which `close` leaves open. Left out,
+        QMTL_SEAMLESS_COORDINATOR_URL. While it does not answer, only the processes of this machine exclude
+        each other, and the receipt says so.
+    coordinator_token: a bearer token for that URL.
 
     Safe to use from several threads. A context manager, for `with` and `async with`.
     """
@@ -103,6 +109,8 @@ class SeamlessDataProvider:
         max_staleness: float = 0.0,
         progress: bool = True,
         max_bytes: int = 2 * GIB,
+        coordinator: str | DistributedBackfillCoordinator | None = None,
+        coordinator_token: str | None = None,
     ) -> None:
         parts = provider_parts(
             store,
@@ -125,6 +133,8 @@ class SeamlessDataProvider:
             partial_ok=partial_ok,
             progress=progress,
             max_bytes=max_bytes,
+            coordinator=coordinator,
+            coordinator_token=coordinator_token,
         )
         self.store = parts.store
         self._parts = parts

@@ -47,6 +47,7 @@ class _Facts(NamedTuple):
     damaged: Coverage = EMPTY
     healed: Coverage = EMPTY
     max_staleness: float = 0.0
+    uncoordinated: str | None = None
 
 
 class Receipt(_Facts):
@@ -62,6 +63,8 @@ class Receipt(_Facts):
     healed: bars that it had lost, and that were fetched again within this call.
     max_staleness: the answer contains every commit that could be seen at the server so many seconds before
         the call, or earlier; 0 where the store was asked within the call.
+    uncoordinated: why other machines may have asked a vendor for the same bars, although there is a
+        coordinator; None if it did answer, or was not needed.
     violations: all that would have raised had the answer not been partial, in the order of the errors:
         budgets and bounds, damage, a source that failed, missing bars, findings.
     """
@@ -127,6 +130,7 @@ class Receipt(_Facts):
             "replaced": self.replaced,
             "damaged": spans_json(self.damaged),
             "healed": spans_json(self.healed),
+            "uncoordinated": self.uncoordinated,
             "archived": self.archived,
             "freshness": self.freshness,
             "max_staleness": self.max_staleness,
@@ -161,6 +165,8 @@ class Receipt(_Facts):
             rows.append(("damaged", spans_text(self.damaged)))
         if self.healed:
             rows.append(("healed", f"{spans_text(self.healed)}, whose stored bytes were damaged"))
+        if self.uncoordinated is not None:
+            rows.append(("uncoordinated", self.uncoordinated))
         rows += [("violation", text) for text in self.violations]
         rows += [("abandoned", text) for text in self.abandoned]
         return rows

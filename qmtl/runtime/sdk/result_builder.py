@@ -249,6 +249,7 @@ def _receipt(
         state.damaged,
         state.damage_healed,
         end.max_staleness,
+        None if end.backfill is None else end.backfill.uncoordinated,
     )
 
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from qmtl.foundation.schema.registry.contract import SchemaRegistry
+    from qmtl.runtime.coordination.distributed import DistributedBackfillCoordinator
+    from qmtl.runtime.coordination.fallback_leases import FallbackLeases
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -84,6 +86,8 @@ def provider_parts(
     partial_ok: bool,
     progress: bool,
     max_bytes: int,
+    coordinator: str | DistributedBackfillCoordinator | None = None,
+    coordinator_token: str | None = None,
 ) -> ProviderParts:
     """The parts of a provider; see `SeamlessDataProvider` for what each parameter means."""
     clock = clock or SystemClock()
@@ -106,6 +110,7 @@ def provider_parts(
             clock=clock,
             subject_of=table.subject,
         )
+        leases, is_own = _leases(opened, coordinator, coordinator_token, metrics)
         resolver, cache = ProfileResolver(table, opened, enforcer), RangeCache(cache_bytes)
         policy = rules or SettlementPolicy()
         keeper = FlagKeeper(opened, clock, pipeline.max_context)
@@ -116,6 +121,7 @@ def provider_parts(
             metrics=metrics,
             rules=policy,
             schemas=enforcer,
+            leases=leases,
         )
         loop = LoopThread(clock)
         return ProviderParts(
@@ -127,7 +133,16 @@ def provider_parts(
             results=ResultBuilder(opened, pipeline, enforcer, metrics, table.unserved, clock),
             schemas=enforcer,
             loop=loop,
-            life=OpenParts(opened, closes_store, keeper, cache, lambda: table.sources, enforcer, loop),
+            life=OpenParts(
+                opened,
+                closes_store,
+                keeper,
+                cache,
+                lambda: table.sources,
+                enforcer,
+                loop,
+                leases if is_own else None,
+            ),
             partial_ok=partial_ok,
             progress=progress,
             max_bytes=max_bytes,
@@ -136,3 +151,21 @@ def provider_parts(
         if closes_store:
             opened.close()
         raise
+
+
+def _leases(
+    store: Store,
+    coordinator: str | DistributedBackfillCoordinator | None,
+    token: str | None,
+    metrics: Metrics,
+) -> tuple[FallbackLeases | None, bool]:
+    """Those of a coordinator, if there is one, and whether they are the provider's to close."""
+    if coordinator is None:
+        coordinator = os.environ.get("QMTL_SEAMLESS_COORDINATOR_URL") or None
+        token = token or os.environ.get("QMTL_SEAMLESS_COORDINATOR_TOKEN") or None
+    if coordinator is None:
+        return None, False
+    from qmtl.runtime.coordination.coordinated import coordinated_leases  # only beside a coordinator
+
+    found = coordinated_leases(store, coordinator, token=token, metrics=metrics)
+    return found, isinstance(coordinator, str)

@@ -11,23 +11,38 @@ import pytest
 
 from qmtl.foundation.errors import LeaseError
 from qmtl.foundation.leases import LeaseKey, ShardProgress
+from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
-from qmtl.foundation.times import MINUTE
 from qmtl.runtime.coordination.shard_leases import Claimed, Done, Granted, Held, ShardLeases, ShardRequest
+from qmtl.runtime.coordination.shards import shard_span
+from qmtl.runtime.io.store.fencing import SHARD_STEPS
 
 T = TypeVar("T")
 
 # Another worker's view of the same leases.
 Connect: TypeAlias = Callable[[], ShardLeases]
 
-CELLS = Coverage.of(Span(0, 60 * MINUTE))
 SERIES = "ohlcv:test:BTC/USDT:1m"
 
 
+def cells_of(shard: int, bars: int = 60, *, series: str = SERIES) -> Coverage:
+    """The first bars of a shard."""
+    step = SeriesId.parse(series).timeframe.step
+    start = shard_span(shard, SHARD_STEPS * step).start
+    return Coverage.of(Span(start, start + bars * step))
+
+
 def request(
-    shard: int, *, store: str = "store", series: str = SERIES, cells: Coverage = CELLS, read_as_of: int = 0
+    shard: int,
+    *,
+    store: str = "store",
+    series: str = SERIES,
+    cells: Coverage | None = None,
+    read_as_of: int = 0,
 ) -> ShardRequest:
-    return ShardRequest(LeaseKey(store, series, shard), cells, read_as_of)
+    """For the cells, or for the first bars of the shard."""
+    wanted = cells_of(shard, series=series) if cells is None else cells
+    return ShardRequest(LeaseKey(store, series, shard), wanted, read_as_of)
 
 
 def granted(answers: Sequence[Claimed]) -> list[Granted]:
@@ -144,8 +159,8 @@ class LeaseSuite:
             (answer,) = await two.claim([request(7, read_as_of=49)], claim_id="two")
             if self.remembers:
                 assert answer == Done(request(7).key, 50)
-                further = Coverage.of(Span(0, 61 * MINUTE))
-                granted(await two.claim([request(7, cells=further, read_as_of=49)], claim_id="two"))
+                further = request(7, cells=cells_of(7, bars=61), read_as_of=49)
+                granted(await two.claim([further], claim_id="two"))
             else:
                 assert isinstance(answer, Granted)
 
@@ -157,6 +172,9 @@ class LeaseSuite:
             grants = granted(await one.claim([request(7)], claim_id="one"))
             await one.fail(grants, why="given up")
             theirs = granted(await two.claim([request(7)], claim_id="two"))
+            with pytest.raises(LeaseError):
+                one.still_held(grants)
+            two.still_held(theirs)
             with pytest.raises(LeaseError):
                 await one.renew(grants, ShardProgress(1, 2))
             with pytest.raises(LeaseError):

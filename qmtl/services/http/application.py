@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Lifespan
 
 from qmtl import __version__
 from qmtl.foundation.clock import SystemClock
@@ -49,13 +49,15 @@ def application(
     own_errors: Mapping[type[Exception], AnswerError] | None = None,
     body_limit: int = BODY_LIMIT,
     body_seconds: float = BODY_SECONDS,
+    lifespan: Lifespan[FastAPI] | None = None,
 ) -> ASGIApp:
     """An ASGI application of `routers` with /healthz, /readyz, /metrics, /docs and /openapi.json.
 
     name: the label of its requests in metrics. Without credentials it lets everybody do everything.
     role_for: the role that a method, path and query need. own_errors: how it answers errors of its own.
     check_ready: raises an error where the service cannot work. A body has at most `body_limit` bytes and
-    takes at most `body_seconds` seconds to arrive.
+    takes at most `body_seconds` seconds to arrive. lifespan: entered before the first request, and left after
+    the last one, on the loop of the server.
     """
     app = FastAPI(
         title=title,
@@ -66,6 +68,7 @@ def application(
         # FastAPI's own page loads its script from another host.
         docs_url=None,
         redoc_url=None,
+        lifespan=lifespan,
     )
     routers = [*routers, health_routes(check_ready, wording)]
     for router in routers:

@@ -49,6 +49,9 @@ class ExpiringLeases(MemoryLeases):
         await super().claim(requests, claim_id="the other")
         return answers
 
+    def still_held(self, grants: Sequence[Granted]) -> None:
+        """Nobody has told the sleeper."""
+
 
 @pytest.mark.parametrize("sleeper_opens_first", [False, True])
 def test_one_of_two_workers_may_write_and_each_bar_is_a_vendor_s(

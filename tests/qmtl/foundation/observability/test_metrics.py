@@ -42,6 +42,9 @@ def test_the_catalogue_is_what_dashboards_and_alerts_rely_on() -> None:
         "seamless_rows_committed_total": ("counter", "rows", ("node_id", "source")),
         "seamless_rows_quarantined_total": ("counter", "rows", ("node_id", "source")),
         "seamless_schema_validation_failures_total": ("counter", "rows", ("subject", "mode")),
+        "seamless_uncoordinated_claims_total": ("counter", "shards", ("node_id",)),
+        "seamless_backfill_leases_expired_total": ("counter", "leases", ("reason",)),
+        "coordinator_lease_events_total": ("counter", "events", ("event",)),
         "service_requests_total": ("counter", "requests", ("service", "method", "route", "status")),
         "service_request_seconds": ("histogram", "seconds", ("service", "route")),
     }
@@ -72,6 +75,9 @@ def use_everything(metrics: Metrics) -> None:
     metrics.count_retry("binance")
     metrics.count_commit(SERIES, "binance", added=1440, quarantined=2)
     metrics.count_schema_failures("ohlcv", "canary", 3)
+    metrics.count_uncoordinated(SERIES.text, 2)
+    metrics.count_expired_lease("session_ended")
+    metrics.count_lease_event("granted")
     metrics.count_request("registry", "GET", "/schemas/ids/{id}", 200, 0.0005)
 
 

@@ -48,6 +48,7 @@ CASES: list[tuple[BaseException, int, dict[str, Any]]] = [
     ),
     (errors.SchemaRegistryError("x", code=40401), 6, {"code": 40401}),
     (errors.IncompatibleSchemaError("x", comparisons=()), 6, {"code": 40901, "comparisons": []}),
+    (errors.CoordinatorUnavailableError("x", url="http://c"), 7, {}),
     (errors.RegistryUnavailableError("x", url="http://r"), 7, {"code": 503}),
     (
         errors.PromotionRefusedError("x", subject="ohlcv", version=1, evidence={"failed": 2}),

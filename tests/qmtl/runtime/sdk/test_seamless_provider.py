@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ from prometheus_client import CollectorRegistry
 
 import qmtl
 from qmtl.foundation.frames import BAR_SCHEMA
+from qmtl.foundation.leases import ShardProgress
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import DAY, HOUR, MINUTE, iso, to_ns
+from qmtl.runtime.coordination.memory_leases import MemoryLeases
+from qmtl.runtime.coordination.shard_leases import Granted
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.clock import FakeClock
@@ -372,6 +375,38 @@ def test_a_slow_vendor_spends_the_backfill_budget_and_what_was_committed_stays(
     vendor.calls.clear()
     provider.fetch(SERIES, "2024-01-01", "2024-01-02")
     assert [call.span for call in vendor.calls] == [Span(DAWN + 6 * HOUR, DAWN + DAY)]
+
+
+class TakenOver(MemoryLeases):
+    """Leases that are somebody else's from a while after the first commit on."""
+
+    taken = False
+
+    async def renew(self, grants: Sequence[Granted], progress: ShardProgress) -> None:
+        await super().renew(grants, progress)
+        if self.taken:
+            self._leases.clear()
+
+
+@pytest.mark.parametrize("partial_ok", [False, True])
+def test_a_lease_that_is_lost_ends_the_fetch_before_its_next_commit(
+    make: Make, monkeypatch: pytest.MonkeyPatch, partial_ok: bool
+) -> None:
+    leases = TakenOver()
+    monkeypatch.setattr("qmtl.runtime.sdk.fetch_asking.leases_of", lambda _: leases)
+    vendor = ScriptedVendor(page_rows=60, delay=1.5)  # each page is a commit
+    provider = make(vendor)
+    leases.taken = True
+    with pytest.raises(qmtl.LeaseError) as lost:
+        provider.fetch(SERIES, "2024-01-01", "2024-01-02", partial_ok=partial_ok)
+    assert lost.value.lease_key.endswith(f"/{SERIES}/{DAWN // (10_000 * MINUTE)}")
+    stored = provider.coverage(SERIES, "2024-01-01", "2024-01-02").present
+    assert stored == Coverage.of(Span(DAWN, DAWN + HOUR)), "what was committed stays, and nothing came after"
+    assert vendor.open_calls == 0
+    leases.taken = False
+    vendor.calls.clear()
+    assert provider.fetch(SERIES, "2024-01-01", "2024-01-02").frame.height == 1440
+    assert [call.span for call in vendor.calls] == [Span(DAWN + HOUR, DAWN + DAY)]
 
 
 def test_a_breach_can_be_answered_partially(make: Make) -> None:

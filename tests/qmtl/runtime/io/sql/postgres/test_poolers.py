@@ -17,6 +17,7 @@ import pytest
 from qmtl.foundation.errors import StoreError
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.postgres.store import PostgresStore, is_store
+from tests.qmtl.ports import free_port
 from tests.qmtl.postgres import USER, PostgresServer
 
 
@@ -34,7 +35,7 @@ def pooler(postgres_server: PostgresServer) -> Iterator[Callable[..., str]]:
     running: list[subprocess.Popen[bytes]] = []
 
     def start(url: str, **settings: str) -> str:
-        port = _free_port()
+        port = free_port()
         given = {
             "listen_addr": "127.0.0.1",
             "listen_port": str(port),
@@ -60,13 +61,6 @@ def pooler(postgres_server: PostgresServer) -> Iterator[Callable[..., str]]:
         process.kill()
         process.wait(30)
     shutil.rmtree(folder)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_for(port: int, log: Path, process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,1 @@
+"""The coordinator: leases for workers on many machines, kept in etcd."""

@@ -1,0 +1,97 @@
+"""A real coordinator before a real etcd: the installed script in a process of its own, on a free port."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from qmtl.services.coordinator.etcd import PREFIX
+from tests.qmtl.etcd import EtcdCluster
+
+QMTL = Path(sys.executable).with_name("qmtl")
+
+
+class CoordinatorProcess:
+    """`qmtl serve coordinator`, from its first answer on."""
+
+    def __init__(self, log: Path, etcd: str, *options: object) -> None:
+        self._log = log.open("ab+")
+        self.process = subprocess.Popen(
+            [QMTL, "-v", "serve", "coordinator", "--port", "0", "--etcd", etcd, *map(str, options)],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        address = re.search(r"https?://\S+", line)
+        assert address, f"it did not begin: {line!r} {self.reported()}"
+        self.url = address[0]
+
+    def reported(self) -> str:
+        """What it has written to stderr so far."""
+        self._log.seek(0)
+        return self._log.read().decode()
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Its exit code after a signal; ending twice is nothing."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            return self.process.wait(20)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+            self._log.close()
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., CoordinatorProcess]]:
+    """`serve(etcd, *options)` starts one more coordinator; all end with the module."""
+    begun: list[CoordinatorProcess] = []
+
+    def start(etcd: EtcdCluster, *options: object) -> CoordinatorProcess:
+        log = tmp_path_factory.mktemp("coordinator") / "log"
+        begun.append(CoordinatorProcess(log, ",".join(etcd.urls), *options))
+        return begun[-1]
+
+    yield start
+    for one in begun:
+        if one.process.stdout and not one.process.stdout.closed:
+            one.end()
+
+
+@pytest.fixture(scope="module")
+def server(serve: Callable[..., CoordinatorProcess], etcd: EtcdCluster) -> CoordinatorProcess:
+    forget_all(etcd)
+    return serve(etcd)
+
+
+@pytest.fixture(scope="module")
+def http(server: CoordinatorProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def worker() -> str:
+    """A worker, or a claim, that no other test uses."""
+    return f"worker-{os.urandom(6).hex()}"
+
+
+def forget_all(etcd: EtcdCluster) -> None:
+    """As if no coordinator had ever been there."""
+    ends = PREFIX.encode(), PREFIX[:-1].encode() + bytes([PREFIX.encode()[-1] + 1])
+    key, behind = (b64encode(end).decode() for end in ends)
+    httpx.post(f"{etcd.urls[0]}/v3/kv/deleterange", json={"key": key, "range_end": behind}).raise_for_status()

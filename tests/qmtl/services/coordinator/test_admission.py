@@ -1,0 +1,139 @@
+"""An etcd that cannot be served from is refused at the start, with the reason."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import httpx
+import pytest
+
+from qmtl.foundation.errors import CoordinatorUnavailableError, InvalidRequestError
+from qmtl.services.coordinator.admission import admit
+from qmtl.services.coordinator.etcd import PREFIX, Etcd
+from qmtl.services.coordinator.key_values import Put
+from tests.qmtl.etcd import EtcdCluster
+from tests.qmtl.ports import free_port
+from tests.qmtl.services.coordinator.conftest import QMTL, forget_all
+
+
+def admitted(*urls: str, before: Callable[[Etcd], Any] | None = None, **options: Any) -> None:
+    async def run() -> None:
+        etcd = Etcd(urls)
+        try:
+            if before is not None:
+                await before(etcd)
+            await admit(etcd, **options)
+        finally:
+            await etcd.close()
+
+    asyncio.run(run())
+
+
+@pytest.fixture
+def empty(etcd: EtcdCluster) -> Iterator[EtcdCluster]:
+    forget_all(etcd)
+    yield etcd
+    forget_all(etcd)
+
+
+def test_what_is_empty_or_ours_is_taken(empty: EtcdCluster, oldest_etcd: EtcdCluster) -> None:
+    forget_all(oldest_etcd)
+    for _ in range(2):
+        admitted(*empty.urls)
+        admitted(*oldest_etcd.urls)
+
+
+def test_keys_of_somebody_else(empty: EtcdCluster) -> None:
+    with pytest.raises(InvalidRequestError, match="belong to somebody else") as refused:
+        admitted(*empty.urls, before=lambda etcd: etcd.commit({}, {"config": Put(b"theirs")}))
+    assert f"{PREFIX}config" in (refused.value.why or "")
+
+
+@pytest.mark.parametrize("marker", [b"v2", b"[1]", b'{"format": 1}'])
+def test_a_mark_of_somebody_else(empty: EtcdCluster, marker: bytes) -> None:
+    with pytest.raises(InvalidRequestError, match="belong to somebody else"):
+        admitted(*empty.urls, before=lambda etcd: etcd.commit({}, {"format": Put(marker)}))
+
+
+def test_two_grids(empty: EtcdCluster) -> None:
+    admitted(*empty.urls)
+    with pytest.raises(InvalidRequestError, match="in another way") as refused:
+        admitted(*empty.urls, shard_steps=5_000)
+    assert refused.value.why == "shard_steps is 10000 there, and 5000 here"
+
+
+def test_two_clusters(etcd: EtcdCluster, oldest_etcd: EtcdCluster) -> None:
+    with pytest.raises(InvalidRequestError, match="several etcd clusters"):
+        admitted(*etcd.urls, *oldest_etcd.urls)
+
+
+def test_one_member_of_three_answers(empty: EtcdCluster) -> None:
+    admitted(f"http://127.0.0.1:{free_port()}", *empty.urls)
+
+
+def test_an_etcd_without_space(new_etcd: Callable[..., EtcdCluster]) -> None:
+    cluster = new_etcd(1, f"--quota-backend-bytes={2 * 2**20}")
+    value = b64encode(b"x" * 10**6).decode()
+    for number in range(10):
+        key = b64encode(f"/filler/{number}".encode()).decode()
+        if httpx.post(f"{cluster.urls[0]}/v3/kv/put", json={"key": key, "value": value}).status_code != 200:
+            break
+    with pytest.raises(InvalidRequestError, match="has raised an alarm") as refused:
+        admitted(*cluster.urls)
+    assert "NOSPACE" in (refused.value.why or "")
+
+
+class OldEtcd(BaseHTTPRequestHandler):
+    """What Debian's etcd answers when it is asked what it is."""
+
+    version = "3.4.23"
+
+    def do_POST(self) -> None:
+        body = json.dumps({"header": {"cluster_id": "1"}, "version": self.version}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def old_etcd() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), OldEtcd) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("version", ["3.4.23", "3.5.21", "2.3.8", "unknown"])
+def test_an_old_version(old_etcd: str, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OldEtcd, "version", version)
+    with pytest.raises(InvalidRequestError, match=version) as refused:
+        admitted(old_etcd)
+    assert refused.value.next_step == "run etcd 3.6 or 3.7"
+
+
+def test_what_is_no_etcd(etcd: EtcdCluster) -> None:
+    # The port of the peers speaks HTTP, and is no gateway.
+    peer = etcd._peers[0]
+    with pytest.raises(CoordinatorUnavailableError):
+        admitted(peer)
+
+
+def test_the_command_says_so(old_etcd: str) -> None:
+    for etcd, code in ((old_etcd, 2), (f"http://127.0.0.1:{free_port()}", 7), ("etcd:2379", 2), ("", 2)):
+        command = [QMTL, "serve", "coordinator", "--port", "0", "--etcd", etcd]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+        assert "Traceback" not in done.stderr
+        assert "next:" in done.stderr

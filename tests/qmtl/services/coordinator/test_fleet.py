@@ -1,0 +1,80 @@
+"""Whole workers before a real coordinator and PostgreSQL: one is killed, or the coordinator stands still."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+from prometheus_client import CollectorRegistry
+
+import qmtl
+from qmtl.runtime.testing.vendors import ScriptedVendor
+from tests.qmtl.etcd import EtcdCluster
+from tests.qmtl.services.coordinator import fleet_child
+from tests.qmtl.services.coordinator.conftest import CoordinatorProcess, forget_all
+
+SERIES, BARS = fleet_child.SERIES, 3 * 1440
+RANGE = ("2024-01-01", "2024-01-04")
+
+
+def test_what_a_killed_worker_has_begun_another_completes(
+    serve: Callable[..., CoordinatorProcess], etcd: EtcdCluster, postgres_url: str
+) -> None:
+    forget_all(etcd)
+    url = serve(etcd).url
+    child = Path(fleet_child.__file__)
+    with subprocess.Popen(
+        [sys.executable, child, postgres_url, url, *RANGE], stdout=subprocess.PIPE, text=True
+    ) as killed:
+        assert killed.stdout is not None
+        stored = int(killed.stdout.readline())  # after its first commit
+        (lease,) = [one for one in httpx.get(f"{url}/v1/leases").json()["leases"] if one["state"] == "held"]
+        assert lease["holder"].split(":")[1] == str(killed.pid)
+        vendor = ScriptedVendor(page_rows=1_000)
+        with qmtl.SeamlessDataProvider(
+            postgres_url, vendor, coordinator=url, metrics_registry=CollectorRegistry(), progress=False
+        ) as provider:
+            killed.kill()
+            result = provider.fetch(SERIES, *RANGE)
+    assert 0 < stored < BARS
+    assert (result.frame.height, result.coverage.counts["present"]) == (BARS, BARS)
+    assert result.receipt.uncoordinated is None
+    asked = sum(call.span.end - call.span.start for call in vendor.calls) // (60 * 10**9)
+    assert 0 < asked <= BARS - stored, "what was stored is not asked for again"
+    text = httpx.get(f"{url}/metrics").text
+    assert 'seamless_backfill_leases_expired_total{reason="session_ended"} 1.0' in text
+    shown = httpx.get(f"{url}/v1/leases").json()["leases"]
+    assert {one["state"] for one in shown} == {"completed"}
+
+
+def test_a_coordinator_that_stands_still_costs_time_and_no_answer(
+    serve: Callable[..., CoordinatorProcess], etcd: EtcdCluster, tmp_path: Path
+) -> None:
+    forget_all(etcd)
+    coordinator = serve(etcd)
+    with qmtl.SeamlessDataProvider(
+        tmp_path / "bars",
+        ScriptedVendor(),
+        coordinator=coordinator.url,
+        metrics_registry=CollectorRegistry(),
+        progress=False,
+    ) as provider:
+        assert provider.fetch(SERIES, "2024-01-01", "2024-01-02").receipt.uncoordinated is None
+        coordinator.process.send_signal(signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            budget = qmtl.SLAPolicy(backfill_wait="500ms", on_breach="partial")
+            hurried = provider.fetch(SERIES, "2024-01-02", "2024-01-03", sla=budget, partial_ok=True)
+            assert hurried.receipt.breach is not None
+            assert hurried.frame.is_empty()
+            assert time.monotonic() - began < 5, "the budget ended it, long before a time-out"
+            patient = provider.fetch(SERIES, "2024-01-02", "2024-01-03")
+            assert patient.frame.height == 1440
+            assert "does not answer" in (patient.receipt.uncoordinated or "")
+        finally:
+            coordinator.process.send_signal(signal.SIGCONT)
