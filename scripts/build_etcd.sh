@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Build etcd for the tests of the coordinator, into the cache folder where they look for it. Done once per version.
 set -euo pipefail
+PATH=$PATH:/usr/local/go/bin  # where go's own archive puts it
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/qmtl-tests
 for version in "${@:-3.7.3}"; do
     program=$cache/etcd-$version

@@ -32,6 +32,7 @@ from qmtl.foundation.errors import (
     SourceUnavailableError,
     StoreCorruptError,
     StoreError,
+    StrategyError,
 )
 from qmtl.foundation.local_paths import local_path
 from qmtl.interfaces.cli.disk import disk_error
@@ -41,6 +42,7 @@ from qmtl.interfaces.cli.wording import in_words_of
 # The first class that fits decides.
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (InvalidRequestError, 2),
+    (StrategyError, 2),
     (MissingDataError, 3),
     (ConformancePipelineError, 4),
     (SeamlessSLAExceeded, 5),
