@@ -25,6 +25,7 @@ from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.frames import PRICES, stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
+from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import DAY, MINUTE, to_ns
 from qmtl.runtime.conformance import kept_flags
@@ -33,12 +34,16 @@ from qmtl.runtime.conformance.rules import DEFAULT_THRESHOLDS
 from qmtl.runtime.io.evaluate import Subject, evaluate, evaluate_many
 from qmtl.runtime.io.flag_keeper import FlagKeeper
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.io.store.memory import MemoryStore
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
+from qmtl.runtime.sdk.stores import embedded_store, postgres_store
 from qmtl.runtime.testing.bars import synthetic_bars
 from qmtl.runtime.testing.clock import FakeClock
+
+BOTH_ENGINES = True
 
 Make = Callable[..., SeamlessDataProvider]
 
@@ -235,17 +240,25 @@ def test_bars_that_have_just_come_are_checked_again(make: Make, clock: FakeClock
     assert make().store.kept_flags(SERIES) == []
 
 
-def test_a_read_only_store_is_checked_at_each_read(make: Make, judged: list[int], tmp_path: Path) -> None:
+def test_a_read_only_store_is_checked_at_each_read(
+    make: Make, judged: list[int], place_named: Callable[[str], Path | str]
+) -> None:
     first = make()
     filled(first, SERIES)
     first.close()
     for reads in (1, 2):
         with (
-            EmbeddedStore(tmp_path / "bars", read_only=True) as store,
+            _read_only(place_named("bars")) as store,
             SeamlessDataProvider(store, vendors={}) as provider,
         ):
             provider.fetch(str(SERIES), *SPAN, partial_ok=True)
         assert len(judged) == reads
+
+
+def _read_only(place: Path | str) -> KeptStore:
+    if isinstance(place, Path):
+        return embedded_store(place, read_only=True)
+    return postgres_store(StoreAddress.parse(place), read_only=True)
 
 
 def test_what_differs_is_found_and_replaced(make: Make) -> None:
@@ -257,9 +270,10 @@ def test_what_differs_is_found_and_replaced(make: Make) -> None:
     first.close()
     second = make()
     with second.store._database.writing() as connection:  # type: ignore[attr-defined]  # a fault of our own
-        connection.execute("UPDATE kept_flags SET flags = x''")
-        proof = connection.dialect.proofs["kept_flags"]
-        connection.execute(f"UPDATE kept_flags SET crc = {proof}")
+        connection.execute("UPDATE kept_flags SET flags = ?", (b"",))
+        if connection.dialect.has_proofs:
+            proof = connection.dialect.proofs["kept_flags"]
+            connection.execute(f"UPDATE kept_flags SET crc = {proof}")
         connection.execute("COMMIT")
     (differing,) = second.verify_flags().differing
     assert differing[0] == SERIES
@@ -391,7 +405,11 @@ def test_damaged_flags_are_found_again(make: Make, judged: list[int]) -> None:
     first.close()
     second = make()
     with second.store._database.writing() as connection:  # type: ignore[attr-defined]  # a flipped bit
-        connection.execute("UPDATE kept_flags SET flags = x''")
+        connection.execute("UPDATE kept_flags SET flags = ?", (b"",))
         connection.execute("COMMIT")
+        has_proofs = connection.dialect.has_proofs
+    if not has_proofs:  # a server finds flipped bits in its own pages; this is an edit, which a look finds
+        assert second.verify_flags().differing
+        return
     assert second.fetch(str(SERIES), *SPAN, partial_ok=True).report.warnings
     assert len(judged) == 2
