@@ -196,6 +196,41 @@ def test_a_run_is_what_a_naive_loop_gives(data: st.DataObject) -> None:
         assert math.isclose(equity, by_book, rel_tol=1e-12, abs_tol=1e-9)
 
 
+@given(st.data())
+@settings(deadline=None, max_examples=40)
+def test_no_decision_depends_on_what_comes_after_it(data: st.DataObject) -> None:
+    """Every bar that closes after some moment is another one, or is not there: nothing up to it changes."""
+    seed, now = data.draw(st.integers(0, 999)), data.draw(st.integers(5, 55)) * MINUTE
+    rows = {A1: bars(A1, 60, seed), B1: bars(B1, 60, seed + 1), A5: bars(A5, 12, seed + 2)}
+    other = {one: bars(one, 300 * MINUTE // one.timeframe.step, seed + 7) for one in rows}
+    model = FillModel(price=data.draw(st.sampled_from(["next_open", "close"])))
+
+    def hidden(one: SeriesId, frame: pl.DataFrame) -> pl.DataFrame:
+        """As it was, as far as it is known at `now`: of a bar that has opened and not closed, its open."""
+        ts = pl.col("ts").cast(pl.Int64)
+        is_closed = ts + one.timeframe.step <= now
+        opened = frame.filter(ts < now).with_columns(
+            pl.when(is_closed).then(name).otherwise(pl.col(name) * 3 + 1).alias(name)
+            for name in ("high", "low", "close", "volume")
+        )
+        return pl.concat([opened, other[one].filter(ts >= now)])
+
+    changed = {one: hidden(one, frame) for one, frame in rows.items()}
+    seen = []
+    for market in (rows, changed):
+        recorder = Recorder(seed, list(market))
+        readers = [
+            Reader("minutes", (A1, B1), 3, READERS["minutes"]),
+            Reader("fives", (A5,), 2, READERS["fives"]),
+        ]
+        run = Run(recorder, readers, grids(market), model, start=0)
+        cuts = data.draw(st.lists(st.integers(0, 60 * MINUTE), max_size=2))
+        for part, until in stretches(market, cuts):
+            run.play(part, until)
+        seen.append([one for one in recorder.seen if one[0].closed <= now])
+    assert seen[0] == seen[1]
+
+
 class Raising:
     def on_bar(self, bar: Bar, portfolio: Portfolio) -> None:
         1 / (bar.ts - 5 * MINUTE)
