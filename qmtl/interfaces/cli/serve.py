@@ -93,7 +93,7 @@ def coordinator(
         bool, typer.Option("--unprotected", help="Serve other machines without credentials or TLS.")
     ] = False,
 ) -> None:
-    """Leases for backfills of many machines, so that each bar is asked for once.
+    """Leases for many machines, so that each bar is asked for once.
 
     It keeps nothing itself: all is in etcd, 3.6 or 3.7. Any number of coordinators may serve one etcd. It
     prints its address once it is ready, and ends on SIGTERM or Ctrl-C. The file of --auth is that of 'qmtl

@@ -52,7 +52,7 @@ NAMES = {
         "tombstone",
     ],
     "schema audit": ["append", "repair", "show", "verify"],
-    "serve": ["registry"],
+    "serve": ["coordinator", "registry"],
     "store": [
         *("backup", "compact", "copy", "declare", "grant", "info", "migrate", "pin", "pins", "restore"),
         *("unpin", "verify"),

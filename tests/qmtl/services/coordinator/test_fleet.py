@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import httpx
 from prometheus_client import CollectorRegistry
 
 import qmtl
+from qmtl.runtime.coordination.shard_leases import Done, Granted, Held
+from qmtl.runtime.testing.lease_suite import granted, request
 from qmtl.runtime.testing.vendors import ScriptedVendor
 from tests.qmtl.etcd import EtcdCluster
 from tests.qmtl.services.coordinator import fleet_child
@@ -50,6 +53,42 @@ def test_what_a_killed_worker_has_begun_another_completes(
     assert 'seamless_backfill_leases_expired_total{reason="session_ended"} 1.0' in text
     shown = httpx.get(f"{url}/v1/leases").json()["leases"]
     assert {one["state"] for one in shown} == {"completed"}
+
+
+def leader_of(cluster: EtcdCluster) -> int:
+    for number, url in enumerate(cluster.urls):
+        status = httpx.post(f"{url}/v3/maintenance/status", json={}).json()
+        if status["leader"] == status["header"]["member_id"]:
+            return number
+    raise AssertionError("no member leads")
+
+
+def test_leases_outlive_the_leader_of_etcd(
+    serve: Callable[..., CoordinatorProcess], new_etcd: Callable[..., EtcdCluster]
+) -> None:
+    cluster = new_etcd(3)
+    url = serve(cluster).url
+    one, two = (qmtl.DistributedBackfillCoordinator(url, ttl_s=30) for _ in range(2))
+    try:
+        grants = granted(asyncio.run(one.claim([request(7)], claim_id="one")))
+        cluster.send(leader_of(cluster), signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                answers = asyncio.run(two.claim([request(7), request(8)], claim_id=f"two {time.monotonic()}"))
+            except qmtl.CoordinatorUnavailableError:
+                answers = []
+            if any(isinstance(answer, Granted) for answer in answers):
+                break
+            assert time.monotonic() < deadline
+        assert isinstance(answers[0], Held)
+        one.still_held(grants)
+        asyncio.run(one.complete(grants, as_of=50))
+        (done,) = asyncio.run(two.claim([request(7, read_as_of=49)], claim_id="two"))
+        assert isinstance(done, Done)
+    finally:
+        one.close()
+        two.close()
 
 
 def test_a_coordinator_that_stands_still_costs_time_and_no_answer(
