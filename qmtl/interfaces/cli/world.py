@@ -74,7 +74,7 @@ def apply(
     ctx: typer.Context,
     file: File,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Leave the work to a coordinator; there is none yet.")
+        bool, typer.Option("--detach", help="Leave the work to a coordinator; it takes none yet.")
     ] = False,
     json: JsonToo = False,
 ) -> None:
@@ -94,7 +94,7 @@ def apply(
     if detach:
         raise InvalidRequestError(
             "a world cannot be applied detached",
-            why="nothing would go on with it once this command has ended: this release has no coordinator",
+            why="nothing would go on with it once this command ends: a coordinator keeps leases, no jobs",
             next_step="leave out --detach",
         )
     world = session.world(file)
