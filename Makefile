@@ -49,7 +49,7 @@ bench: $(READY)  ## measure what docs/benchmarks.md reports
 
 soak: $(READY)  ## the crash tests, 1,000 rounds; 100,000 commits on PostgreSQL; an import of 10 million lines; stores of up to 10 GB
 	QMTL_TEST_CRASH_ROUNDS=1000 QMTL_TEST_IMPORT_ROWS=10000000 QMTL_TEST_GROWTH=full QMTL_TEST_BLOAT_COMMITS=100000 \
-		$(BIN)/python -m pytest -n auto -rs tests -k "crash or soak"
+		QMTL_TEST_SERIES=10000 $(BIN)/python -m pytest -n auto -rs tests -k "crash or soak or thousands"
 
 docs: $(READY)  ## build the documentation; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
