@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +53,17 @@ def run_quickly(folder: Path, *cases: str, **environment: str) -> dict[str, Any]
     return reported
 
 
-def test_all_cases_run_and_fill_the_table(tmp_path: Path) -> None:
-    (tmp_path / "temporary").mkdir()
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """An empty folder for temporary files, which the user that PostgreSQL runs as can reach."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_all_cases_run_and_fill_the_table(tmp_path: Path, temporary: Path) -> None:
     # A folder without data and without ArcticDB, whatever this machine has.
-    reported = run_quickly(tmp_path, QMTL_TEST_DATA=str(tmp_path), TMPDIR=str(tmp_path / "temporary"))
+    reported = run_quickly(tmp_path, QMTL_TEST_DATA=str(tmp_path), TMPDIR=str(temporary))
     cases = sorted(path.stem for path in (ROOT / "benchmarks" / "cases").glob("[!_]*.py"))
     lacking = [] if newest_programs() else [title(name) for name in cases if name.startswith("postgres")]
     lacking += [] if etcd_program() else [NEEDS_ETCD]
