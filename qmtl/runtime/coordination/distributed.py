@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
 from qmtl.foundation.clock import Clock, SystemClock
@@ -25,6 +25,8 @@ MOST_AT_ONCE = 60
 
 # Spans of missing bars in one request; it takes some 50 bytes for each.
 _MOST_SPANS = 40_000
+# Work on a lease that is lost goes on for so long at most, and commits nothing meanwhile.
+_WATCH_S = 0.25
 # Of a claim that was given up, or has ended.
 _RETRY_AFTER_S = 0.2
 
@@ -65,6 +67,12 @@ class DistributedBackfillCoordinator:
 
     def still_held(self, grants: Sequence[Granted]) -> None:
         self._require(grants)
+
+    def lost(self, grants: Sequence[Granted]) -> Coroutine[Any, Any, LeaseError]:
+        return self._lost_of(list(grants))
+
+    async def _lost_of(self, grants: list[Granted]) -> LeaseError:
+        return await self._loop.run(self._watch(grants))
 
     async def complete(self, grants: Sequence[Granted], *, as_of: int) -> None:
         if grants:
@@ -139,6 +147,14 @@ class DistributedBackfillCoordinator:
         self._leases.grant(granted, found["session"], sent=sent, expires_in_s=found["expires_in_s"])
         self._live_on()
         return answers
+
+    async def _watch(self, grants: list[Granted]) -> LeaseError:
+        while True:
+            try:
+                self._require(grants)
+            except LeaseError as lost:
+                return lost
+            await asyncio.sleep(_WATCH_S)
 
     async def _renew(self, grants: list[Granted], progress: ShardProgress) -> None:
         self._require(grants)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
 from qmtl.foundation.clock import Clock, SystemClock
-from qmtl.foundation.errors import CoordinatorUnavailableError
+from qmtl.foundation.errors import CoordinatorUnavailableError, LeaseError
 from qmtl.foundation.leases import ShardProgress
 from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.observability.metrics import Metrics
@@ -86,6 +86,10 @@ class FallbackLeases:
         coordinated, alone = _apart(grants)
         self._local.still_held(alone)
         self._first.still_held(coordinated)
+
+    def lost(self, grants: Sequence[Granted]) -> Coroutine[Any, Any, LeaseError] | None:
+        coordinated, _ = _apart(grants)  # those of this machine are not lost while it lives
+        return self._first.lost(coordinated) if coordinated else None
 
     async def complete(self, grants: Sequence[Granted], *, as_of: int) -> None:
         coordinated, alone = _apart(grants)

@@ -94,6 +94,9 @@ class LocalLeases:
         for grant in grants:
             self._own(grant)
 
+    def lost(self, grants: Sequence[Granted]) -> None:
+        return None
+
     async def complete(self, grants: Sequence[Granted], *, as_of: int) -> None:
         for grant in grants:
             self._own(grant)

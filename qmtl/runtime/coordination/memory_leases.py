@@ -57,6 +57,9 @@ class MemoryLeases:
             lease = self._leases.get(grant.key) or Lease(grant.key)
             advance(lease, leases.Renewed(grant.claim_id, None))
 
+    def lost(self, grants: Sequence[Granted]) -> None:
+        return None
+
     async def complete(self, grants: Sequence[Granted], *, as_of: int) -> None:
         self._advance({grant: leases.Completed(grant.claim_id, as_of) for grant in grants})
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from collections.abc import Coroutine, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from qmtl.foundation.errors import LeaseError
 from qmtl.foundation.leases import LeaseKey, ShardProgress
 from qmtl.foundation.timeline import Coverage
 
@@ -85,6 +86,13 @@ class ShardLeases(Protocol):
     def still_held(self, grants: Sequence[Granted]) -> None:
         """Raise `LeaseError` if a lease is known to be lost. Asks nobody, so that each commit may be preceded
         by it; where leases have a lifetime, one that was not renewed in time is lost."""
+        ...
+
+    def lost(self, grants: Sequence[Granted]) -> Coroutine[Any, Any, LeaseError] | None:
+        """Comes to its end as soon as `still_held` would raise, with that error.
+
+        None where a lease is never lost while its holder lives.
+        """
         ...
 
     async def complete(self, grants: Sequence[Granted], *, as_of: int) -> None:

@@ -172,7 +172,7 @@ class _Job:
                     is_new = waits or again or (await in_thread(self._on.store.newest)).tx != read_at.tx
                     known = await self._known_of(claimed, again) if is_new else EMPTY
                     self._count(known)
-                    await self._fill(claimed - known, again)
+                    await shards.while_held(self._fill(claimed - known, again))
                 await shards.complete(as_of=max(self._result.as_of, read_as_of))
             except BaseException as error:
                 chunk = self._questions.chunk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,6 +23,9 @@ from qmtl.runtime.ingest.threads import in_thread
 from qmtl.runtime.io.store.contract import Fencing
 from qmtl.runtime.io.store.fencing import shards_of
 from qmtl.runtime.io.store.values import Write
+
+# How long a vendor may take to end once it is cancelled.
+_DEAF_S = 0.25
 
 
 class HeldShards:
@@ -74,6 +77,31 @@ class HeldShards:
         self._leases.still_held(self.grants)
         numbers = [grant.key.shard for grant in self.grants]
         self.fences = await in_thread(store.open_fence, self._series, numbers, self.claim_id)
+
+    async def while_held(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work. As soon as a lease is known to be lost it is cancelled, and `LeaseError` is raised.
+
+        Work that ignores its cancellation is left behind; what it would commit is refused by `fenced`.
+        """
+        lost = self._leases.lost(self.grants)
+        if lost is None:
+            await work
+            return
+        working, watching = asyncio.ensure_future(work), asyncio.ensure_future(lost)
+        try:
+            await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                await working
+                return
+            working.cancel()
+            await asyncio.wait({working}, timeout=_DEAF_S)
+            raise watching.result()
+        except asyncio.CancelledError:
+            working.cancel()
+            await asyncio.wait({working})
+            raise
+        finally:
+            watching.cancel()
 
     @property
     def uncoordinated(self) -> str | None:

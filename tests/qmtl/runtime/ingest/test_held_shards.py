@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from qmtl.foundation.errors import InvalidRequestError, StaleFenceError
+from qmtl.foundation.errors import InvalidRequestError, LeaseError, StaleFenceError
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.leases import LeaseKey, ShardProgress
 from qmtl.foundation.observability.metrics import Metrics
@@ -218,5 +218,88 @@ def test_a_shard_that_somebody_else_has_taken_over_refuses_the_write() -> None:
         assert refused.value.stale == {1: shards.fences[1]}
         assert store.newest().tx == 0
         end_threads(asyncio.get_running_loop())
+
+    run(story())
+
+
+class LosableLeases(MemoryLeases):
+    """All leases are lost once `let_go` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = asyncio.Event()
+
+    async def _lost(self) -> LeaseError:
+        await self.let_go.wait()
+        return LeaseError("lost", lease_key="s/x/1")
+
+    def lost(self, grants: Sequence[Granted]) -> Any:
+        return self._lost()
+
+
+class Work:
+    """Waits until it is told to end; `deaf`: also when it is cancelled."""
+
+    def __init__(self, *, deaf: bool = False) -> None:
+        self.end, self.cancelled, self.deaf = asyncio.Event(), 0, deaf
+
+    async def do(self) -> None:
+        while not self.end.is_set():
+            try:
+                await self.end.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                if not self.deaf:
+                    raise
+
+
+@pytest.mark.parametrize("kind", [MemoryLeases, LosableLeases])
+def test_work_that_ends_before_its_lease_is_lost_ends_as_ever(kind: type[MemoryLeases]) -> None:
+    async def story() -> None:
+        shards, work = await claimed(kind(), minutes((0, 10))), Work()
+        done = asyncio.ensure_future(shards.while_held(work.do()))
+        await asyncio.sleep(0)
+        work.end.set()
+        await done
+
+        async def fails() -> None:
+            raise ValueError("of the work")
+
+        with pytest.raises(ValueError, match="of the work"):
+            await shards.while_held(fails())
+        await asyncio.sleep(0)  # for what is cancelled to end
+        assert len(asyncio.all_tasks()) == 1, "nothing goes on behind it"
+
+    run(story())
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_work_is_cancelled_when_its_lease_is_lost(deaf: bool) -> None:
+    async def story() -> None:
+        leases = LosableLeases()
+        shards, work = await claimed(leases, minutes((0, 10))), Work(deaf=deaf)
+        done = asyncio.ensure_future(shards.while_held(work.do()))
+        await asyncio.sleep(0)
+        leases.let_go.set()
+        with pytest.raises(LeaseError, match="lost"):
+            await done
+        assert work.cancelled == 1
+        work.end.set()
+
+    run(story())
+
+
+@pytest.mark.parametrize("kind", [MemoryLeases, LosableLeases])
+def test_who_is_cancelled_cancels_the_work(kind: type[MemoryLeases]) -> None:
+    async def story() -> None:
+        shards, work = await claimed(kind(), minutes((0, 10))), Work()
+        done = asyncio.ensure_future(shards.while_held(work.do()))
+        await asyncio.sleep(0.01)
+        done.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await done
+        assert work.cancelled == 1
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) == 1
 
     run(story())

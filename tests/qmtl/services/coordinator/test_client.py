@@ -123,6 +123,20 @@ def test_a_holder_stops_before_its_lifetime_is_over(new_worker: NewWorker) -> No
     assert isinstance(claim(new_worker(), 7, claim_id="two")[0], Held), "nobody else has it yet"
 
 
+def test_work_on_a_lease_that_is_lost_is_told_so(new_worker: NewWorker, etcd: EtcdCluster) -> None:
+    worker = new_worker(ttl_s=3)
+    grants = granted(asyncio.run(worker.claim([request(7)], claim_id="one")))
+
+    async def story() -> LeaseError:
+        lost = asyncio.ensure_future(worker.lost(grants))
+        _, pending = await asyncio.wait({lost}, timeout=1)
+        assert pending, "it is held"
+        forget_all(etcd)  # its session is gone, as when nobody had heard of it
+        return await asyncio.wait_for(lost, 30)
+
+    assert asyncio.run(story()).lease_key == str(grants[0].key)
+
+
 # -- lost messages --------------------------------------------------------------------------------------
 
 

@@ -8,15 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 from prometheus_client import CollectorRegistry
 
 import qmtl
 from qmtl.runtime.coordination.shard_leases import Done, Granted, Held
 from qmtl.runtime.testing.lease_suite import granted, request
-from qmtl.runtime.testing.vendors import ScriptedVendor
+from qmtl.runtime.testing.vendors import Hang, ScriptedVendor
 from tests.qmtl.etcd import EtcdCluster
 from tests.qmtl.services.coordinator import fleet_child
 from tests.qmtl.services.coordinator.conftest import CoordinatorProcess, forget_all
@@ -53,6 +55,34 @@ def test_what_a_killed_worker_has_begun_another_completes(
     assert 'seamless_backfill_leases_expired_total{reason="session_ended"} 1.0' in text
     shown = httpx.get(f"{url}/v1/leases").json()["leases"]
     assert {one["state"] for one in shown} == {"completed"}
+
+
+def test_a_request_that_hangs_ends_with_its_lease(
+    serve: Callable[..., CoordinatorProcess], etcd: EtcdCluster, tmp_path: Path
+) -> None:
+    forget_all(etcd)
+    coordinator = qmtl.DistributedBackfillCoordinator(serve(etcd).url, ttl_s=3)
+    vendor = ScriptedVendor(faults={0: Hang()})
+    with (
+        qmtl.SeamlessDataProvider(
+            tmp_path / "bars",
+            vendor,
+            coordinator=coordinator,
+            metrics_registry=CollectorRegistry(),
+            progress=False,
+        ) as provider,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        fetching = thread.submit(provider.fetch, SERIES, *RANGE)
+        deadline = time.monotonic() + 60
+        while not vendor.open_calls:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        forget_all(etcd)  # the session is gone, as when nobody had heard of this worker
+        with pytest.raises(qmtl.LeaseError):
+            fetching.result(60)
+        assert vendor.open_calls == 0
+    coordinator.close()
 
 
 def leader_of(cluster: EtcdCluster) -> int:
