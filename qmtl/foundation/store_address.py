@@ -11,7 +11,7 @@ from qmtl.foundation.local_paths import names_server
 DEFAULT_SCHEMA = "qmtl"
 _SECRETS = ("password", "sslpassword", "passfile")
 # What PostgreSQL keeps of a name; it would cut a longer one without a word.
-_NAME_BYTES = 63
+NAME_BYTES = 63
 _SHOWN = "postgresql://user@host:5432/database?schema=desk"
 
 
@@ -52,6 +52,11 @@ class StoreAddress:
             raise _refused(
                 "its host cannot be read; signs such as [ in a password have to be quoted"
             ) from None
+        if parts.fragment or "@" in parts.path:
+            # Where a password ends could only be guessed, and what is shown might hold a part of it.
+            raise _refused(
+                "signs such as / ? # and @ in a password or a name have to be quoted: %2F %3F %23 %40"
+            )
         given = [part.partition("=") for part in parts.query.split("&") if part]
         if not all(sign for _, sign, _ in given):
             raise _refused("what follows its ? is not name=value")
@@ -71,15 +76,20 @@ class StoreAddress:
         query = [(key, value) for key, value in others if key not in _SECRETS]
         shown = f"postgresql://{f'{name}@' if name else ''}{host}{parts.path}"
         return cls(
-            conninfo=f"postgresql://{parts.netloc}{parts.path}{_query(others)}",
+            conninfo=f"postgresql://{_quoted(user, sign='@')}{host}{parts.path}{_query(others)}",
             schema=schema,
             shown=f"{shown}{_query([*query, ('schema', schema)])}",
             secrets=tuple(sorted((one for one in secrets if one), key=len, reverse=True)),
         )
 
 
+def _quoted(user: str, sign: str) -> str:
+    """A name and a password as libpq reads them, which ends them at the first @."""
+    return f"{user.replace('@', '%40')}{sign}" if user else ""
+
+
 def _refuse_name(schema: str) -> None:
-    if not schema or len(schema.encode()) > _NAME_BYTES or "\0" in schema or schema.startswith("pg_"):
+    if not schema or len(schema.encode()) > NAME_BYTES or "\0" in schema or schema.startswith("pg_"):
         raise _refused(f"{schema!r} cannot be the name of a schema")
 
 

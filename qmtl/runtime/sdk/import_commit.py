@@ -112,6 +112,7 @@ def commit_file(
     except QmtlError as error:
         kept = f"the rows of the file are stored, as of {iso(commit.as_of)}; what failed came after that"
         error.why = f"{error.why}; {kept}" if error.why else kept
+        error.next_step = "import the file again for its report; rows that are stored are not stored twice"
         raise
 
 

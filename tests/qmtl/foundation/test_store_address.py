@@ -48,6 +48,8 @@ def test_what_is_left_out_is_left_to_libpq() -> None:
         f"postgresql://me:hush@db/bars?schema={'x' * 64}",
         "postgresql://me:hush@db/bars?schema",
         "postgresql://me:hu[sh@db/bars",
+        "postgresql://me:hu#hush@db/bars",
+        "postgresql://me:hu/hush@db/bars",
     ],
 )
 def test_what_is_no_address(text: str) -> None:

@@ -95,6 +95,10 @@ _LISTS = {
 }
 
 
+# What a commit writes and ends.
+_OF_COMMITS = ("chunk", "hot", "answer", "facts")
+
+
 def _unsound_lists(connection: Connection) -> Iterator[str]:
     """The lists that nothing can make anew."""
     for table, what in _LISTS.items():
@@ -110,6 +114,19 @@ def _unsound_lists(connection: Connection) -> Iterator[str]:
     (count,) = connection.execute(f"{disordered} WHERE before >= committed_at").fetchone()
     if count:
         yield f"{counted(count, 'commit')} {'is' if count == 1 else 'are'} not in order of time"
+    # Numbers rise one by one, and only the oldest commits are ever let go.
+    (count,) = connection.execute("SELECT coalesce(max(id) - min(id) + 1, 0) - count(*) FROM tx").fetchone()
+    if count:
+        yield f"the list of commits lacks {counted(count, 'commit')}"
+    numbers = " UNION ALL ".join(
+        f"SELECT tx_from AS number FROM {table} UNION ALL SELECT tx_to FROM {table} WHERE tx_to < {LIVE}"
+        for table in _OF_COMMITS
+    )
+    (count,) = connection.execute(
+        f"SELECT count(*) FROM ({numbers}) AS every WHERE number > (SELECT coalesce(max(id), 0) FROM tx)"
+    ).fetchone()
+    if count:
+        yield f"{counted(count, 'row')} of commits that the list of commits does not have"
 
 
 def _index(

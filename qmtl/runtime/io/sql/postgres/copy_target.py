@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from psycopg.errors import LockNotAvailable
 
 from qmtl.foundation.errors import InvalidRequestError, StoreError, StoreLockedError
-from qmtl.foundation.store_address import StoreAddress
+from qmtl.foundation.store_address import NAME_BYTES, StoreAddress
 from qmtl.runtime.io.sql.copying import what_is_in
 from qmtl.runtime.io.sql.dialect import Connection
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
@@ -24,6 +25,16 @@ _SUFFIX = "_unfinished"
 _LOCK_S = 30.0
 # How long another copy may take to end, in seconds: longer than the server takes to end a killed one.
 _PATIENCE_S = 5
+
+
+def unfinished(schema: str) -> str:
+    """The name of the schema that a copy is made in. Of a long name the server would cut the suffix."""
+    whole = schema + _SUFFIX
+    if len(whole.encode()) <= NAME_BYTES:
+        return whole
+    number = f"_{zlib.crc32(schema.encode()):08x}{_SUFFIX}"
+    kept = schema.encode()[: NAME_BYTES - len(number)].decode(errors="ignore")
+    return f"{kept}{number}"
 
 
 class SchemaTarget:
@@ -77,7 +88,7 @@ def copy_target(
             f"the copy and the store are the same schema, {address}",
             next_step="name another schema: ?schema=NAME",
         )
-    beside = address.with_schema(address.schema + _SUFFIX)
+    beside = address.with_schema(unfinished(address.schema))
     with closing(opened(address, alone=replace)) as connection:
         found = recognise(connection, address)
         held = None

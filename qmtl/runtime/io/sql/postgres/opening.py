@@ -16,7 +16,14 @@ from qmtl.runtime.io.sql.postgres.layout import quoted
 from qmtl.runtime.io.sql.postgres.use_lock import use
 
 # A plan that was made while a table was empty is kept: it must not stay a scan or a join of the whole table.
-_SESSION = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+_SESSION = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+    # Bytes within arrays are sent as texts, whose backslashes stand for themselves.
+    "standard_conforming_strings": "on",
+}
 _DEFAULTS = {"connect_timeout": "10", "keepalives_idle": "30", "tcp_user_timeout": "30000"}
 # How soon a server ends a statement whose process was killed, or went away without a word that reaches it.
 _LOOKS_EVERY = "2s"

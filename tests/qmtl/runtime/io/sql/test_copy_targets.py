@@ -217,3 +217,14 @@ def test_a_user_without_rights_is_told(
             assert not is_store(refused)
         finally:
             connection.execute(f"DROP OWNED BY {schema}; DROP ROLE {schema}")  # type: ignore[arg-type]  # a name of ours
+
+
+@pytest.mark.parametrize("schema", ["desk", "d" * 52, "d" * 53, "d" * 63, "ä" * 31])
+def test_the_name_of_an_unfinished_copy_fits(schema: str) -> None:
+    from qmtl.runtime.io.sql.postgres.copy_target import unfinished
+
+    name = unfinished(schema)
+    assert len(name.encode()) <= 63
+    assert name.endswith("_unfinished")
+    assert name != unfinished(schema[:-1] + "e")
+    assert len(schema.encode()) > 52 or name == f"{schema}_unfinished"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import polars as pl
@@ -86,6 +87,40 @@ CREATE FUNCTION met(bigint) RETURNS boolean VOLATILE LANGUAGE plpgsql AS $$ BEGI
 END $$;
 CREATE VIEW {table} AS SELECT * FROM whole WHERE met({column});
 """
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE tx SET id = 1000 WHERE id = 3", "the list of commits lacks 997 commits"),
+        ("DELETE FROM tx WHERE id = 2", "the list of commits lacks 1 commit"),
+        ("DELETE FROM tx WHERE id = 3", "of commits that the list of commits does not have"),
+    ],
+)
+def test_commits_that_somebody_took_away_are_named(store: PostgresStore, statement: str, says: str) -> None:
+    for first in (ROWS, ROWS + 1):
+        store.commit(SERIES, Write("v", 1, some_bars(first, 1), Coverage.of(minutes(first, first + 1))))
+    assert store.verify().is_sound
+    change(store, statement)
+    assert any(says in problem for problem in store.verify().problems)
+
+
+def test_single_rows_are_kept_whatever_the_server_takes_a_backslash_for(
+    postgres_url: str, postgres_server: PostgresServer
+) -> None:
+    role = f"role_{uuid4().hex}"
+    with psycopg.connect(postgres_server.url(), autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN SUPERUSER")
+        admin.execute(f"ALTER ROLE {role} SET standard_conforming_strings = off")
+        try:
+            with PostgresStore(postgres_url.replace("://qmtl@", f"://{role}@")) as store:
+                store.commit(SERIES, Write("v", 1, some_bars(0, 300), Coverage.of(minutes(0, 300))))
+                found = store.read(SERIES, minutes(0, 300))
+                assert found.frame.equals(some_bars(0, 300))
+                assert store.verify().is_sound
+        finally:
+            admin.execute(f"DROP OWNED BY {role} CASCADE")
+            admin.execute(f"DROP ROLE {role}")
 
 
 def damage(store: PostgresStore, table: str, column: str) -> None:
