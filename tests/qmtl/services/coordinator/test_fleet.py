@@ -31,7 +31,8 @@ def test_what_a_killed_worker_has_begun_another_completes(
     serve: Callable[..., CoordinatorProcess], etcd: EtcdCluster, postgres_url: str
 ) -> None:
     forget_all(etcd)
-    url = serve(etcd).url
+    coordinator = serve(etcd)
+    url = coordinator.url
     child = Path(fleet_child.__file__)
     with subprocess.Popen(
         [sys.executable, child, postgres_url, url, *RANGE], stdout=subprocess.PIPE, text=True
@@ -55,13 +56,15 @@ def test_what_a_killed_worker_has_begun_another_completes(
     assert 'seamless_backfill_leases_expired_total{reason="session_ended"} 1.0' in text
     shown = httpx.get(f"{url}/v1/leases").json()["leases"]
     assert {one["state"] for one in shown} == {"completed"}
+    coordinator.end()
 
 
 def test_a_request_that_hangs_ends_with_its_lease(
     serve: Callable[..., CoordinatorProcess], etcd: EtcdCluster, tmp_path: Path
 ) -> None:
     forget_all(etcd)
-    coordinator = qmtl.DistributedBackfillCoordinator(serve(etcd).url, ttl_s=3)
+    server = serve(etcd)
+    coordinator = qmtl.DistributedBackfillCoordinator(server.url, ttl_s=3)
     vendor = ScriptedVendor(faults={0: Hang()})
     with (
         qmtl.SeamlessDataProvider(
@@ -83,6 +86,7 @@ def test_a_request_that_hangs_ends_with_its_lease(
             fetching.result(60)
         assert vendor.open_calls == 0
     coordinator.close()
+    server.end()
 
 
 def leader_of(cluster: EtcdCluster) -> int:
@@ -147,3 +151,4 @@ def test_a_coordinator_that_stands_still_costs_time_and_no_answer(
             assert "does not answer" in (patient.receipt.uncoordinated or "")
         finally:
             coordinator.process.send_signal(signal.SIGCONT)
+    coordinator.end()
