@@ -182,6 +182,8 @@ def every_kind(kind: type[QmtlError] = QmtlError) -> set[type[QmtlError]]:
 FACTS: dict[str, Any] = {
     "holes": {"unknown": qmtl.Coverage([(0, 60)])},
     "report": None,
+    "bar_ts": 60,
+    "nodes": {"fast": 1.5},
     "phase": "total",
     "ledger": {"total": 1.0},
     "source": "x",

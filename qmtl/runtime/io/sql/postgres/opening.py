@@ -23,6 +23,8 @@ _SESSION = {
     "jit": "off",
     # Bytes within arrays are sent as texts, whose backslashes stand for themselves.
     "standard_conforming_strings": "on",
+    # Rows that a policy hides are an error, and not rows that are lost.
+    "row_security": "off",
 }
 _DEFAULTS = {"connect_timeout": "10", "keepalives_idle": "30", "tcp_user_timeout": "30000"}
 # How soon a server ends a statement whose process was killed, or went away without a word that reaches it.

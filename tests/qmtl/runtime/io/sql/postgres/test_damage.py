@@ -15,6 +15,7 @@ import pytest
 
 from qmtl.foundation.errors import StoreError
 from qmtl.foundation.timeline import Coverage
+from qmtl.runtime.io.sql.postgres.rights import Right
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.testing.store_suites.bars import OTHER, SERIES, minutes, some_bars
@@ -119,6 +120,29 @@ def test_single_rows_are_kept_whatever_the_server_takes_a_backslash_for(
                 assert found.frame.equals(some_bars(0, 300))
                 assert store.verify().is_sound
         finally:
+            admin.execute(f"DROP OWNED BY {role} CASCADE")
+            admin.execute(f"DROP ROLE {role}")
+
+
+def test_rows_that_a_policy_hides_are_an_error_and_not_lost(
+    store: PostgresStore, postgres_url: str, postgres_server: PostgresServer
+) -> None:
+    role = f"role_{uuid4().hex}"
+    with psycopg.connect(postgres_server.url(), autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN")
+        try:
+            store.grant(Right.writer, role)
+            schema = postgres_url.partition("schema=")[2]
+            admin.execute(f"ALTER TABLE {schema}.blob ENABLE ROW LEVEL SECURITY")
+            with (
+                PostgresStore(postgres_url.replace("://qmtl@", f"://{role}@")) as other,
+                pytest.raises(StoreError, match="row-level security"),
+            ):
+                other.read(SERIES, ALL)
+            assert store.read(SERIES, ALL).frame.equals(WRITE.frame)
+            assert store.verify().is_sound
+        finally:
+            store.grant(Right.none, role)
             admin.execute(f"DROP OWNED BY {role} CASCADE")
             admin.execute(f"DROP ROLE {role}")
 
