@@ -3,27 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from qmtl.foundation.schema.documents import Schema, SchemaType
-
-_QMTL = Path(sys.executable).with_name("qmtl")
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of `qmtl serve registry` over a folder."""
-    command = [_QMTL, "serve", "registry", "--port", "0", "--store", folder]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.terminate()
 
 
 def avro(fields: int, *, name: str = "Bar", more: int = 0) -> Schema:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from benchmarks.figures import Comparison, Figure, Skipped
+from benchmarks.services import served
 from benchmarks.sizes import Sizes
 from benchmarks.stopwatch import take_turns
 from qmtl.runtime.coordination.distributed import DistributedBackfillCoordinator
@@ -24,7 +21,6 @@ from qmtl.services.coordinator.etcd import Etcd
 from qmtl.services.coordinator.key_values import Put
 from tests.qmtl.etcd import EtcdCluster, etcd_program
 
-_QMTL = Path(sys.executable).with_name("qmtl")
 _AT_ONCE = 16
 _MANY = 100
 _SERIES = "ohlcv:bench:BTC/USDT:1m"
@@ -39,7 +35,7 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
     rounds, few = sizes.quick_rounds, min(30, sizes.quick_rounds)
     cluster = EtcdCluster(program)
     try:
-        with _served(cluster.urls[0]) as url, asyncio.Runner() as runner:
+        with served("coordinator", "--etcd", cluster.urls[0]) as url, asyncio.Runner() as runner:
             etcd, client = Etcd(cluster.urls), DistributedBackfillCoordinator(url)
             session = runner.run(_session(url))
 
@@ -80,17 +76,6 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
             f"claims of one shard, {_AT_ONCE} connections", rate, "claims/s", goal=1_000, more_is_better=True
         ),
     ]
-
-
-@contextmanager
-def _served(etcd: str) -> Iterator[str]:
-    command = [_QMTL, "serve", "coordinator", "--port", "0", "--etcd", etcd]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.terminate()
 
 
 async def _session(url: str) -> aiohttp.ClientSession:

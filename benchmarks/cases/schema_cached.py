@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks import registries
 from benchmarks.figures import Comparison, Figure
+from benchmarks.services import served
 from benchmarks.sizes import Sizes
 from benchmarks.stopwatch import Times, take_turns
 from qmtl.foundation.schema.registry.client import SchemaRegistryClient
@@ -18,7 +19,7 @@ _AT_ONCE = 1_000
 def run(sizes: Sizes, folder: Path) -> list[Figure]:
     """Of the registry in this process, and of one behind HTTP that was asked before."""
     schema = registries.avro(sizes.fields)
-    with registries.served(folder / "registry") as url:
+    with served("registry", "--store", folder / "registry") as url:
         remote, local = RemoteSchemaRegistryClient(url, latest_s=3600), SchemaRegistryClient()
         for registry in (remote, local):
             if registry.register("bars", schema).id != 1:

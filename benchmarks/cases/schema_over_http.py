@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import registries
 from benchmarks.figures import Comparison, Figure
+from benchmarks.services import served
 from benchmarks.sizes import Sizes
 from benchmarks.stopwatch import Times, take_turns
 from qmtl.foundation.schema.registry.remote import RemoteSchemaRegistryClient
@@ -23,7 +24,7 @@ _LOAD = [sys.executable, "-m", "benchmarks.http_load"]
 def run(sizes: Sizes, folder: Path) -> list[Figure]:
     """A schema of 20 fields. One request at a time from a process with bare sockets; then a load of eight."""
     schema = registries.avro(min(20, sizes.fields))
-    with registries.served(folder / "registry") as url, _least(len(schema.text)) as floor_url:
+    with served("registry", "--store", folder / "registry") as url, _least(len(schema.text)) as floor_url:
         registry = RemoteSchemaRegistryClient(url)
         registry.register("bars", schema)
 

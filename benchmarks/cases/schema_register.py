@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks import registries, scene
 from benchmarks.figures import Comparison, Figure
+from benchmarks.services import served
 from benchmarks.sizes import Sizes
 from benchmarks.stopwatch import calls_of, take_turns
 from qmtl.foundation.schema.registry.client import SchemaRegistryClient
@@ -25,7 +26,7 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
         for number in range(calls)
     ]
     storage = SqliteStorage(folder / "in-process")
-    with registries.served(folder / "served") as url, (folder / "bare").open("wb") as bare:
+    with served("registry", "--store", folder / "served") as url, (folder / "bare").open("wb") as bare:
         remote, local = RemoteSchemaRegistryClient(url), SchemaRegistryClient(storage)
 
         def write_and_sync(number: int) -> None:

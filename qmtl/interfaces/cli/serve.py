@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from qmtl.interfaces.cli.arguments import as_path
-from qmtl.interfaces.cli.session import session_of
+from qmtl.interfaces.cli.session import Session, session_of
+
+Port = Annotated[int, typer.Option(metavar="N", help="0 takes a free one.", min=0, max=65_535)]
+Host = Annotated[str, typer.Option(metavar="H", help="The address to serve on.")]
+Auth = Annotated[
+    Path | None,
+    typer.Option(parser=as_path, metavar="FILE", help="Who may enter. Else everybody may."),
+]
+Certificate = Annotated[
+    Path | None, typer.Option(parser=as_path, metavar="FILE", help="A certificate in PEM.")
+]
+Key = Annotated[Path | None, typer.Option(parser=as_path, metavar="FILE", help="Its key in PEM.")]
+Unprotected = Annotated[
+    bool, typer.Option("--unprotected", help="Serve other machines without credentials or TLS.")
+]
 
 
 def registry(
@@ -18,21 +33,12 @@ def registry(
         Path,
         typer.Option(parser=as_path, metavar="DIR", help="Where schemas are kept; made if it is not there."),
     ],
-    port: Annotated[int, typer.Option(metavar="N", help="0 takes a free one.", min=0, max=65_535)] = 8081,
-    host: Annotated[str, typer.Option(metavar="H", help="The address to serve on.")] = "127.0.0.1",
-    auth: Annotated[
-        Path | None,
-        typer.Option(parser=as_path, metavar="FILE", help="Who may enter; see below. Else everybody may."),
-    ] = None,
-    tls_cert: Annotated[
-        Path | None, typer.Option(parser=as_path, metavar="FILE", help="A certificate in PEM.")
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option(parser=as_path, metavar="FILE", help="Its key in PEM.")
-    ] = None,
-    unprotected: Annotated[
-        bool, typer.Option("--unprotected", help="Serve other machines without credentials or TLS.")
-    ] = False,
+    port: Port = 8081,
+    host: Host = "127.0.0.1",
+    auth: Auth = None,
+    tls_cert: Certificate = None,
+    tls_key: Key = None,
+    unprotected: Unprotected = False,
 ) -> None:
     """A schema registry that Confluent's clients talk to.
 
@@ -52,14 +58,6 @@ def registry(
     """
     from qmtl.services.registry.serving import serve_registry
 
-    session = session_of(ctx)
-
-    def ready(address: str) -> None:
-        if not session.json:
-            typer.echo(f"the registry serves {address}")
-        session.emit({"address": address})
-        sys.stdout.flush()
-
     serve_registry(
         store,
         host=host,
@@ -68,7 +66,7 @@ def registry(
         tls_cert=tls_cert,
         tls_key=tls_key,
         unprotected=unprotected,
-        ready=ready,
+        ready=_ready(session_of(ctx), "registry"),
     )
 
 
@@ -77,21 +75,12 @@ def coordinator(
     etcd: Annotated[
         str, typer.Option(metavar="URL[,URL...]", help="The members of the etcd that keeps the leases.")
     ],
-    port: Annotated[int, typer.Option(metavar="N", help="0 takes a free one.", min=0, max=65_535)] = 8090,
-    host: Annotated[str, typer.Option(metavar="H", help="The address to serve on.")] = "127.0.0.1",
-    auth: Annotated[
-        Path | None,
-        typer.Option(parser=as_path, metavar="FILE", help="Who may enter. Else everybody may."),
-    ] = None,
-    tls_cert: Annotated[
-        Path | None, typer.Option(parser=as_path, metavar="FILE", help="A certificate in PEM.")
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option(parser=as_path, metavar="FILE", help="Its key in PEM.")
-    ] = None,
-    unprotected: Annotated[
-        bool, typer.Option("--unprotected", help="Serve other machines without credentials or TLS.")
-    ] = False,
+    port: Port = 8090,
+    host: Host = "127.0.0.1",
+    auth: Auth = None,
+    tls_cert: Certificate = None,
+    tls_key: Key = None,
+    unprotected: Unprotected = False,
 ) -> None:
     """Leases for many machines, so that each bar is asked for once.
 
@@ -104,14 +93,6 @@ def coordinator(
     """
     from qmtl.services.coordinator.serving import serve_coordinator
 
-    session = session_of(ctx)
-
-    def ready(address: str) -> None:
-        if not session.json:
-            typer.echo(f"the coordinator serves {address}")
-        session.emit({"address": address})
-        sys.stdout.flush()
-
     serve_coordinator(
         etcd,
         host=host,
@@ -120,5 +101,17 @@ def coordinator(
         tls_cert=tls_cert,
         tls_key=tls_key,
         unprotected=unprotected,
-        ready=ready,
+        ready=_ready(session_of(ctx), "coordinator"),
     )
+
+
+def _ready(session: Session, what: str) -> Callable[[str], None]:
+    """Says where a service can be reached, at once also where a program reads it."""
+
+    def ready(address: str) -> None:
+        if not session.json:
+            typer.echo(f"the {what} serves {address}")
+        session.emit({"address": address})
+        sys.stdout.flush()
+
+    return ready

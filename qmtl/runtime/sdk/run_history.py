@@ -108,7 +108,7 @@ def completed(source: Source, span: Span) -> History:
     earlier, errors, gaps = {}, [], []
     for series, inputs in source.inputs.items():
         for one in inputs:
-            one.history.warmup_start(grids[series], span.start)
+            one.history.warmup_start(grids[series], span.start)  # raises where it is longer than history
         try:
             earlier[series] = _start_of_windows(source, grids[series], series, span.start)
         except MissingDataError as error:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import signal
-import subprocess
-import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,44 +12,14 @@ import pytest
 
 from qmtl.services.coordinator.etcd import PREFIX
 from tests.qmtl.etcd import EtcdCluster
+from tests.qmtl.served_process import ServedProcess
 
-QMTL = Path(sys.executable).with_name("qmtl")
 
-
-class CoordinatorProcess:
+class CoordinatorProcess(ServedProcess):
     """`qmtl serve coordinator`, from its first answer on."""
 
     def __init__(self, log: Path, etcd: str, *options: object) -> None:
-        self._log = log.open("ab+")
-        self.process = subprocess.Popen(
-            [QMTL, "-v", "serve", "coordinator", "--port", "0", "--etcd", etcd, *map(str, options)],
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        address = re.search(r"https?://\S+", line)
-        assert address, f"it did not begin: {line!r} {self.reported()}"
-        self.url = address[0]
-
-    def reported(self) -> str:
-        """What it has written to stderr so far."""
-        self._log.seek(0)
-        return self._log.read().decode()
-
-    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Its exit code after a signal; ending twice is nothing."""
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        try:
-            return self.process.wait(20)
-        finally:
-            self.process.kill()
-            self.process.wait()
-            assert self.process.stdout is not None
-            self.process.stdout.close()
-            self._log.close()
+        super().__init__(log, "-v", "serve", "coordinator", "--port", "0", "--etcd", etcd, *options)
 
 
 @pytest.fixture(scope="module")

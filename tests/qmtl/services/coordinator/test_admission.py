@@ -20,7 +20,8 @@ from qmtl.services.coordinator.etcd import PREFIX, Etcd
 from qmtl.services.coordinator.key_values import Put
 from tests.qmtl.etcd import EtcdCluster
 from tests.qmtl.ports import free_port
-from tests.qmtl.services.coordinator.conftest import QMTL, forget_all
+from tests.qmtl.served_process import QMTL
+from tests.qmtl.services.coordinator.conftest import forget_all
 
 
 def admitted(*urls: str, before: Callable[[Etcd], Any] | None = None, **options: Any) -> None:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,46 +11,16 @@ from typing import Any
 import httpx
 import pytest
 
-QMTL = Path(sys.executable).with_name("qmtl")
+from tests.qmtl.served_process import ServedProcess
 
 
-class RegistryProcess:
+class RegistryProcess(ServedProcess):
     """`qmtl serve registry`, from its first answer on."""
 
     def __init__(self, folder: Path, *options: object) -> None:
         self.folder = folder
-        self._stderr = folder.with_suffix(".stderr").open("ab+")
-        self.process = subprocess.Popen(
-            [QMTL, "serve", "registry", "--port", "0", "--store", folder, *map(str, options)],
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            text=True,
-            # A test may limit the size of its files, and bytecode would be cut too.
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        address = re.search(r"https?://\S+", line)
-        assert address, f"it did not begin: {line!r} {self.reported()}"
-        self.url = address[0]
-
-    def reported(self) -> str:
-        """What it has written to stderr so far."""
-        self._stderr.seek(0)
-        return self._stderr.read().decode()
-
-    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Its exit code after a signal; ending twice is nothing."""
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        try:
-            return self.process.wait(20)
-        finally:
-            self.process.kill()
-            self.process.wait()
-            assert self.process.stdout is not None
-            self.process.stdout.close()
-            self._stderr.close()
+        command = ("serve", "registry", "--port", "0", "--store", folder)
+        super().__init__(folder.with_suffix(".stderr"), *command, *options)
 
 
 @pytest.fixture(scope="module")
