@@ -180,7 +180,8 @@ class Fleet:
         etcd = self.etcd
         if how == "kill":
             etcd.send(number, signal.SIGKILL)
-            return lambda: etcd.begin(number)
+            # The leader may be one of those that are killed by their number.
+            return lambda: None if etcd.processes[number].poll() is None else etcd.begin(number)
         etcd.send(number, signal.SIGSTOP)
         return lambda: etcd.send(number, signal.SIGCONT)
 

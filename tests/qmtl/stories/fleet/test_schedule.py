@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +23,7 @@ def test_a_seed_gives_the_same_faults_each_time(seed: int, faults: int) -> None:
     assert len(planned) == faults
     for part in PARTS:
         of_part = [one for one in planned if (one.part, one.number) == part]
-        for before, after in zip(of_part, of_part[1:], strict=False):
+        for before, after in pairwise(of_part):
             assert before.at + before.lasts <= after.at
 
 
