@@ -420,6 +420,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
         {
             "services/coordinator/guesses",
             "services/coordinator/lease_service",
+            "services/coordinator/memory_keys",
             "services/coordinator/shared_lifetimes",
         }
     ),

@@ -1,4 +1,4 @@
-"""A stretch of network between a client and a server, which a test can let stand still."""
+"""A stretch of network between clients and servers, which a test can cut, or let stand still."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import suppress
 
 
 class TcpProxy:
-    """Forwards connections to a port of the loopback.
+    """Forwards connections to ports of the loopback: each to the first that takes it, in turn.
 
     mark: marks the connections on which a client has sent it.
     """
 
-    def __init__(self, port: int, *, mark: bytes = b"LISTEN") -> None:
-        self._target, self._mark = port, mark
+    def __init__(self, *ports: int, mark: bytes = b"LISTEN") -> None:
+        self._targets, self._mark = ports, mark
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._flows = threading.Event()
@@ -28,7 +28,7 @@ class TcpProxy:
 
     def url(self, url: str) -> str:
         """The address of a server on the target port, by way of this proxy."""
-        return url.replace(f":{self._target}/", f":{self.port}/")
+        return url.replace(f":{self._targets[0]}/", f":{self.port}/")
 
     def stall(self, *, marked_only: bool = False) -> None:
         """Forward nothing any more, or nothing of the marked connections; nobody hears of it."""
@@ -37,6 +37,11 @@ class TcpProxy:
 
     def resume(self) -> None:
         self._flows.set()
+
+    def cut(self) -> None:
+        """End all connections there are; new ones are taken."""
+        for one in list(self._open):
+            _end(one)
 
     def close(self) -> None:
         """End all connections."""
@@ -57,16 +62,24 @@ class TcpProxy:
                 return  # closed
             number = len(self._open)
             self._open.append(client)
-            try:
-                server = socket.create_connection(("127.0.0.1", self._target))
-            except OSError:
-                _end(client)  # the server is down
+            server = self._connected()
+            if server is None:
+                _end(client)
                 continue
             self._open.append(server)
             for ends in ((client, server), (server, client)):
                 thread = threading.Thread(target=self._forward, args=(number, *ends), daemon=True)
                 self._threads.append(thread)
                 thread.start()
+
+    def _connected(self) -> socket.socket | None:
+        """To the next server that takes it; None if all are down."""
+        for _ in self._targets:
+            port, *others = self._targets
+            self._targets = (*others, port)
+            with suppress(OSError):
+                return socket.create_connection(("127.0.0.1", port))
+        return None
 
     def _forward(self, number: int, source: socket.socket, target: socket.socket) -> None:
         try:
