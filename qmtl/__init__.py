@@ -49,6 +49,9 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
         PromotionRefusedError as PromotionRefusedError,
     )
     from qmtl.foundation.errors import (
+        ProofError as ProofError,
+    )
+    from qmtl.foundation.errors import (
         QmtlError as QmtlError,
     )
     from qmtl.foundation.errors import (
@@ -184,6 +187,7 @@ _HOMES = {
         "MissingDataError",
         "MissingDependencyError",
         "PromotionRefusedError",
+        "ProofError",
         "QmtlError",
         "RegistryUnavailableError",
         "SchemaRegistryError",

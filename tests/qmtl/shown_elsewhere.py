@@ -19,6 +19,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     ),
     "stories/test_worlds_and_strategies.py": frozenset(
         {
+            "interfaces/cli/replay",
             "interfaces/cli/submit",
             "runtime/sdk/strategy_files",
         }
@@ -27,6 +28,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
         {
             "runtime/sdk/bound_inputs",
             "runtime/sdk/proof",
+            "runtime/sdk/proof_check",
             "runtime/sdk/run_history",
             "runtime/sdk/run_result",
             "runtime/sdk/runner",

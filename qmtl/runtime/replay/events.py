@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from qmtl.foundation.errors import StrategyError
 from qmtl.foundation.frames import VALUES, stamps
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Int64Array
@@ -45,7 +46,11 @@ class Reader:
         if first < self.window - 1:  # the first rows of all: no window is whole yet
             self.known[tape.series] = Known(tape.closed[:0], {name: _objects(()) for name in self.nodes})
             return
-        found = values(self.nodes, tape.rows, width=self.window, first=first)
+        try:
+            found = values(self.nodes, tape.rows, width=self.window, first=first)
+        except StrategyError as error:
+            error.series = tape.series.text
+            raise
         closed = tape.closed[first:]
         if before is not None and len(before.closed):
             # The newest values of before: they hold until the first bar of this stretch has closed.

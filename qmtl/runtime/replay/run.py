@@ -162,7 +162,6 @@ class Run:
             series=bar.series,
             why=f"at the bar that opened at {iso(bar.ts)}, close {bar.close!r}"
             + (f", with {values}" if values else ""),
-            next_step=f"run it again with start={iso(bar.ts)!r}: that bar is the first",
             bar_ts=bar.ts,
             nodes=nodes,
         )

@@ -23,6 +23,9 @@ from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.run import Outcome
 from qmtl.runtime.sdk.run_history import Stretch
 
+# Of the JSON values of a proof.
+FORMAT = 1
+
 
 @dataclass(frozen=True)
 class ReadRange:
@@ -68,7 +71,7 @@ class Proof:
     def to_json(self) -> dict[str, Any]:
         """As JSON values; times are ISO 8601 UTC."""
         return {
-            "format": 1,
+            "format": FORMAT,
             "strategy": self.strategy,
             "source": self.source,
             "start": iso(self.span.start),
