@@ -24,6 +24,13 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/strategy_files",
         }
     ),
+    "runtime/sdk/test_run_parts.py": frozenset(
+        {
+            "runtime/replay/changes",
+            "runtime/replay/knowledge",
+            "runtime/sdk/known_history",
+        }
+    ),
     "stories/test_strategies.py": frozenset(
         {
             "runtime/sdk/bound_inputs",

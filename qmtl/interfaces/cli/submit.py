@@ -32,6 +32,9 @@ def submit(
         str | None, typer.Option(metavar="ID", help="The preset of inputs that name none.")
     ] = None,
     mode: Annotated[str, typer.Option(help="backtest; paper and live are not there yet.")] = "backtest",
+    knowledge: Annotated[
+        str, typer.Option(metavar="as_of|as_known", help="Bars of one commit, or as known at their time.")
+    ] = "as_of",
     as_of: Annotated[
         str | None, typer.Option(metavar="WHEN", help="Read bars as they were stored then; ask nobody.")
     ] = None,
@@ -73,6 +76,7 @@ def submit(
                 mode=mode,
                 start=instant(start),
                 end=instant(end),
+                knowledge=knowledge,
                 as_of=instant(as_of),
                 seed=seed,
             )

@@ -12,8 +12,9 @@ from qmtl.foundation.errors import InvalidRequestError, ProofError
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import to_ns
 from qmtl.foundation.words import counted
+from qmtl.runtime.replay.knowledge import Counts
 from qmtl.runtime.replay.orders import FillModel
-from qmtl.runtime.sdk.proof import FORMAT, Proof, ReadRange
+from qmtl.runtime.sdk.proof import FORMAT, KnownBars, Proof, ReadRange
 
 # How many differences are named in a message; the error has all of them.
 _SHOWN = 5
@@ -39,6 +40,9 @@ def read_proof(source: Proof | Mapping[str, Any] | str | PathLike[str]) -> Proof
             fills=FillModel(**values["fills"]),
             seed=values["seed"],
             read=tuple(_read_range(part) for part in values["read"]),
+            known=KnownBars(
+                values["knowledge"], Counts(*(values[name] for name in Counts._fields)), values["known"]
+            ),
             outcome=values["outcome"],
             versions=dict(values["versions"]),
         )
@@ -72,6 +76,7 @@ def _differences(proven: Proof, found: Proof) -> list[str]:
         for name, mine, theirs in (
             ("strategy", found.strategy, proven.strategy),
             ("source", found.source, proven.source),
+            ("known", found.known.digest, proven.known.digest),
             *((name, found.versions.get(name), version) for name, version in proven.versions.items()),
         )
         if mine != theirs

@@ -145,6 +145,22 @@ def completed(source: Source, span: Span) -> History:
     return History(source, as_of, grids, earlier, gaps)
 
 
+def further_back(history: History, series: SeriesId, start: int, bars: int) -> tuple[int, int]:
+    """Where the last `bars` bars before `start` begin, or as many as there are, and how far was looked.
+
+    Without holes, but for inputs that allow them.
+    """
+    grid, source = history.grids[series], history.source
+    span = grid.align(Span(start - max(bars * grid.step * _WINDOWS_BACK, _DAYS_BACK * DAY), start))
+    states = source.provider.coverage(series, *span, as_of=history.as_of)
+    if states.holes and not source.is_partial(series):
+        span = Span(states.holes.hull.end, start)
+    stamps = grid.stamps(states.present.clip(span))
+    if len(stamps) >= bars:
+        return int(stamps[-bars]), int(stamps[-bars])
+    return int(stamps[0]) if len(stamps) else start, span.start
+
+
 def stretches(histories: Sequence[History], span: Span) -> Iterator[Stretch]:
     """The bars before `span` that fill windows, then those of it, cut at the same times for all.
 

@@ -399,7 +399,7 @@ def test_what_cannot_be_run_is_refused_with_the_reason(store: Path) -> None:
             (Hold, {"mode": "paper"}, "no feed is followed yet"),
             (Hold, {"mode": "live"}, "there are no feeds of exchanges yet"),
             (Hold, {"mode": "test"}, "mode='test' cannot be used"),
-            (Hold, {"knowledge": "as_known"}, "not replayed yet as they were known"),
+            (Hold, {"knowledge": "now"}, "knowledge='now' cannot be used"),
             (Hold, {"data_preset": "majors"}, "there is no world that has the preset 'majors'"),
             (Preset, {}, "input 'price' names the preset 'majors', and there is no world"),
         ):
