@@ -137,7 +137,7 @@ class Summary:
             shown.append(("cash", f"was too little for {counted(figures.cut_fills, 'order')}"))
         if figures.open_orders:
             shown.append(("not filled", f"{counted(figures.open_orders, 'order')}: no bar came behind"))
-        return [*shown, *result.proof.lines()[3:7]]
+        return [*shown, *result.proof.lines()[3:8]]
 
     def __repr__(self) -> str:
         return on_screen(fact_lines(self.lines()))
