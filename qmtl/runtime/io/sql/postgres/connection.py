@@ -27,6 +27,8 @@ from qmtl.runtime.io.store.waiting import current
 _PREPARED_AFTER, _PREPARED = 2, 500
 # Values that one statement takes: each is in memory several times.
 _AT_ONCE = 4096
+# Statements that wait for the next one: some bring a packed chunk.
+_QUEUED = 64
 # Damage that is met in a transaction which only reads undoes nothing but the failure itself.
 _READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # How much later than its caller the server gives up a statement by itself.
@@ -111,6 +113,8 @@ class PostgresConnection:
     def queue(self, sql: str, values: Iterable[Values]) -> None:
         self._foreseen.clear()
         self._queued += _changes(sql, values)
+        if len(self._queued) > _QUEUED:
+            self._together(self._taken())
 
     def each(self, sql: str, values: Sequence[Values]) -> Iterator[Iterable[Any]]:
         if len(values) < 2:

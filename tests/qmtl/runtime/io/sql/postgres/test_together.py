@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Coverage
 from qmtl.runtime.io.sql.dialect import Question
+from qmtl.runtime.io.sql.postgres import connection as connections
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.opening import opened
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
@@ -48,8 +49,20 @@ steps = st.lists(
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps, st.lists(st.sampled_from([Question(ALL), Question(DEARER, (2,)), Question(DEARER, (3,))])))
+@given(
+    steps,
+    st.lists(st.sampled_from([Question(ALL), Question(DEARER, (2,)), Question(DEARER, (3,))])),
+    st.sampled_from([0, 2, 64]),
+)
 def test_whatever_is_foreseen_and_queued_answers_are_those_of_one_by_one(
+    connection: PostgresConnection, some: list[tuple[str, Any]], foreseen: list[Question], most: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connections, "_QUEUED", most)
+        as_one_by_one(connection, some, foreseen)
+
+
+def as_one_by_one(
     connection: PostgresConnection, some: list[tuple[str, Any]], foreseen: list[Question]
 ) -> None:
     connection.execute("DELETE FROM kept")
