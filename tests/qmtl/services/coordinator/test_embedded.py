@@ -29,6 +29,8 @@ from qmtl.services.coordinator.memory_keys import MemoryKeys
 from tests.qmtl.ports import free_port
 from tests.qmtl.served_process import QMTL, ServedProcess
 
+BOTH_ENGINES = True
+
 SERIES = "ohlcv:test:BTC/USDT:1m"
 NewWorker = Callable[[], DistributedBackfillCoordinator]
 
@@ -131,6 +133,21 @@ def test_the_locks_of_a_worker_that_dies_are_free_when_its_session_has_ended(fol
     asyncio.run(story())
 
 
+def test_a_second_coordinator_grants_nothing_that_the_first_has_granted(folder: Path) -> None:
+    clock = FakeClock("2024-02-01")
+    first, second = (
+        EmbeddedLeases(MemoryKeys(), {"store": LocalLeases(folder)}, clock, lambda _: None) for _ in range(2)
+    )
+
+    async def story() -> None:
+        await first.claim("one", "claim 1", [request(7)], ttl_s=10)
+        found = await second.claim("two", "claim 2", [request(6), request(7), request(8)], ttl_s=10)
+        assert [type(answer) for answer in found.answers] == [Granted, Held, Granted]
+        assert [answer.key.shard for answer in found.answers] == [6, 7, 8]
+
+    asyncio.run(story())
+
+
 def test_another_store_is_refused(new_worker: NewWorker) -> None:
     with pytest.raises(qmtl.LeaseError, match="is of 2 stores, store, another"):
         asyncio.run(new_worker().claim([request(7, store="a third")], claim_id="one"))
@@ -139,8 +156,10 @@ def test_another_store_is_refused(new_worker: NewWorker) -> None:
 # -- the command ------------------------------------------------------------------------------------------
 
 
-def test_a_fetch_goes_on_alone_when_the_command_is_killed(tmp_path: Path) -> None:
-    store = tmp_path / "bars"
+def test_a_fetch_goes_on_alone_when_the_command_is_killed(
+    place_named: Callable[[str], Path | str], tmp_path: Path
+) -> None:
+    store = place_named("bars")
     server = ServedProcess(
         tmp_path / "log", "-v", "--store", store, "serve", "coordinator", "--embedded", "--port", 0
     )

@@ -22,7 +22,7 @@ from tests.qmtl.stories.fleet.worker_child import WorkerOrders, orders_file
 from tests.qmtl.tcp_proxy import TcpProxy
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-TTL_S = 4
+TTL_S = 3
 Undo = Callable[[], None]
 
 

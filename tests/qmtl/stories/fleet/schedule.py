@@ -18,6 +18,17 @@ FAULTS = {
     "store": {"kill": KILLED, "stop": (0.3, 4.0)},
     "exchange": {"kill": KILLED, "stop": (0.3, 4.0), "jump": JUMPED},
 }
+# How often each is met. While the store or the exchange is away, nothing goes on that could go wrong.
+WEIGHTS = {
+    "etcd": 2,
+    "leader": 2,
+    "coordinator": 3,
+    "worker": 6,
+    "to coordinator": 4,
+    "to store": 6,
+    "store": 1,
+    "exchange": 1,
+}
 # Seconds between two faults.
 PAUSE = (0.4, 2.0)
 
@@ -38,10 +49,7 @@ class PlannedFault(NamedTuple):
 
 
 def schedule(seed: int, faults: int, parts: Sequence[tuple[str, int]]) -> list[PlannedFault]:
-    """So many faults of these parts (name and number), by time. No part meets two at once.
-
-    Each kind of part meets about as many as another, however many there are of it.
-    """
+    """So many faults of these parts (name and number), by time. No part meets two at once."""
     chance = random.Random(seed)
     free = dict.fromkeys(parts, 0.0)
     kinds = sorted({name for name, _ in parts})
@@ -49,7 +57,7 @@ def schedule(seed: int, faults: int, parts: Sequence[tuple[str, int]]) -> list[P
     at = 0.0
     for _ in range(faults):
         at += chance.uniform(*PAUSE)
-        kind = chance.choice(kinds)
+        (kind,) = chance.choices(kinds, [WEIGHTS[kind] for kind in kinds])
         part = chance.choice([part for part in parts if part[0] == kind])
         how = chance.choice(sorted(FAULTS[kind]))
         lasts = chance.uniform(*FAULTS[kind][how])

@@ -22,7 +22,8 @@ from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.io.sql.postgres.together import made_together
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.testing.store_suites.bars import OTHER, SERIES, minutes, some_bars
-from tests.qmtl.runtime.io.sql.postgres.wire import wire_to
+from tests.qmtl.postgres import PostgresServer
+from tests.qmtl.tcp_proxy import TcpProxy
 
 ALL = "SELECT id, price FROM kept ORDER BY id"
 DEARER = "SELECT id FROM kept WHERE price > ? ORDER BY id"
@@ -140,7 +141,7 @@ def test_damage_that_only_foresight_met_spoils_nothing(connection: PostgresConne
     assert connection.execute(ALL).fetchall() == [], "the transaction goes on"
 
 
-def test_how_often_a_server_is_waited_for(postgres_url: str) -> None:
+def test_how_often_a_server_is_waited_for(postgres_url: str, postgres_server: PostgresServer) -> None:
     """A durable bar waits for its server twice, and a read whose series is known three times."""
     with PostgresStore(postgres_url) as direct:
         for series in (SERIES, OTHER):
@@ -151,11 +152,11 @@ def test_how_often_a_server_is_waited_for(postgres_url: str) -> None:
         if turns[-1:] != [direction]:
             turns.append(direction)
 
-    with wire_to(postgres_url) as wire, PostgresStore(wire.url) as store:
+    with closing(TcpProxy(postgres_server.port)) as wire, PostgresStore(wire.url(postgres_url)) as store:
         for at in range(100, 105):
             store.commit(SERIES, Write("v", 2, some_bars(at, 1), Coverage.of(minutes(at, at + 1))))
             store.read(OTHER, minutes(10, 90))
-        wire.cut = note
+        wire.passes = note
         store.commit(SERIES, Write("v", 2, some_bars(105, 1), Coverage.of(minutes(105, 106))))
         assert turns.count("up") == 2
         turns.clear()
