@@ -18,6 +18,7 @@ from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.run import Run
 from qmtl.runtime.sdk.bound_inputs import BoundInput, bound, preset_of
 from qmtl.runtime.sdk.from_world import provider_of_world
+from qmtl.runtime.sdk.look_ahead import playing, running, submitting
 from qmtl.runtime.sdk.proof import KnownBars, Proof, ReadRange, proof_of, read_ranges
 from qmtl.runtime.sdk.proof_check import read_proof, refuse_differences
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
@@ -126,14 +127,14 @@ def _submitted(
     seed: int,
     knowledge: str,
 ) -> RunResult:
-    made = _made(strategy)
-    declared = None if world is None else load_world(world)
-    if declared is None and data_preset is not None:
-        raise InvalidRequestError(
-            f"there is no world that has the preset {data_preset!r}", next_step="give `world=` as well"
-        )
-    chosen = [(one, preset_of(one, declared, data_preset)) for one in inputs_of(made)]
-    with ExitStack() as stack:
+    with submitting(), ExitStack() as stack:
+        made = _made(strategy)
+        declared = None if world is None else load_world(world)
+        if declared is None and data_preset is not None:
+            raise InvalidRequestError(
+                f"there is no world that has the preset {data_preset!r}", next_step="give `world=` as well"
+            )
+        chosen = [(one, preset_of(one, declared, data_preset)) for one in inputs_of(made)]
         provider = history_provider
         if provider is None and declared and any(one.history_provider is None for one, _ in chosen):
             provider = stack.enter_context(provider_of_world(declared))
@@ -167,11 +168,15 @@ def _played(
         spare={series: given.spare(series) for series in grids},
     )
     read: list[ReadRange] = []
+    stores = [history.source.provider.store for history in histories]
+    folders = [store.folder for store in stores if store.folder is not None]
     strategy.__dict__["_run"] = run
     try:
-        for part, until, stretch in given.parts():
-            run.play(part, until)
-            read += read_ranges(stretch)
+        with running():
+            for part, until, stretch in given.parts():
+                with playing(folders):
+                    run.play(part, until)
+                read += read_ranges(stretch)
     except StrategyError as error:
         if error.series is not None:
             grid = grids[SeriesId.parse(error.series)]
