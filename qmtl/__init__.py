@@ -40,6 +40,9 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
         LeaseError as LeaseError,
     )
     from qmtl.foundation.errors import (
+        LookAheadError as LookAheadError,
+    )
+    from qmtl.foundation.errors import (
         MissingDataError as MissingDataError,
     )
     from qmtl.foundation.errors import (
@@ -185,6 +188,7 @@ _HOMES = {
         "IncompatibleSchemaError",
         "InvalidRequestError",
         "LeaseError",
+        "LookAheadError",
         "MissingDataError",
         "MissingDependencyError",
         "PromotionRefusedError",

@@ -13,6 +13,7 @@ QmtlError
 │   └── RegistryUnavailableError (ConnectionError)  it cannot be reached: nothing was checked
 ├── MissingDependencyError (ImportError)  an optional package is not installed
 ├── StrategyError                         a strategy of the user's raised an error of its own
+├── LookAheadError                        a strategy tried to learn what it could not know
 ├── ProofError                            a run that was repeated came to something else
 ├── LeaseError                            a claim on a shard does not hold, or cannot be made
 ├── CoordinatorUnavailableError (ConnectionError)  the keeper of leases cannot be reached, or cannot work
@@ -67,6 +68,17 @@ class StrategyError(QmtlError):
         self.bar_ts = bar_ts
         self.alone: dict[str, str | int] = {}
         self.nodes = dict(nodes or {})
+
+
+class LookAheadError(QmtlError):
+    """A strategy tried to learn what it could not know at the bar that it decided on. `tried` says how.
+
+    Where polars has brought it from one thread to another, only the message is left.
+    """
+
+    def __init__(self, what: str, *, tried: str | None = None, **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.tried = tried
 
 
 class ProofError(QmtlError):

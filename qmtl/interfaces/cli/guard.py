@@ -22,6 +22,7 @@ from qmtl.foundation.errors import (
     IncompatibleSchemaError,
     InvalidRequestError,
     LeaseError,
+    LookAheadError,
     MissingDataError,
     MissingDependencyError,
     ProofError,
@@ -44,6 +45,7 @@ from qmtl.interfaces.cli.wording import in_words_of
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (InvalidRequestError, 2),
     (StrategyError, 2),
+    (LookAheadError, 2),
     (MissingDataError, 3),
     (ConformancePipelineError, 4),
     (ProofError, 4),

@@ -42,6 +42,9 @@ def submit(
     proof: Annotated[
         Path | None, typer.Option(parser=as_path, metavar="FILE", help="Write the proof there, as JSON.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(parser=as_path, metavar="FILE", help="Write a page with plots there: HTML.")
+    ] = None,
     json: JsonToo = False,
 ) -> None:
     """Run a strategy of a file over history.
@@ -56,9 +59,10 @@ def submit(
     from qmtl.runtime.sdk.strategy_files import strategy_of_file
 
     session = session_of(ctx)
-    check_apart({"--proof": proof, "--world": world})
-    if proof is not None:
-        check_place(proof)
+    check_apart({"--proof": proof, "--report": report, "--world": world})
+    for place in (proof, report):
+        if place is not None:
+            check_place(place)
     made = strategy_of_file(strategy)
     declared = None if world is None else session.world(world)
     submitted: dict[str, Any] = {
@@ -90,6 +94,8 @@ def submit(
         # What was submitted is no part of the proof; 'qmtl replay verify' finds it there.
         values = {**result.proof.to_json(), "submitted": submitted}
         proof.write_text(dumps(values, indent=2) + "\n", encoding="utf-8")
+    if report is not None:
+        report.write_text(result.to_html(), encoding="utf-8")
     session.show(facts_text(result.summary().lines()))
     session.emit({"figures": result.figures._asdict(), "proof": result.proof.to_json()})
 

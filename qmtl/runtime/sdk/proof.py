@@ -139,7 +139,7 @@ def read_ranges(stretch: Stretch) -> list[ReadRange]:
             receipt.fingerprint,
             receipt.as_of,
             receipt.schema_id,
-            receipt.series.text not in stretch.unclean,
+            receipt.series.text not in stretch.findings,
         )
         for receipt in stretch.receipts
     ]

@@ -14,6 +14,7 @@ from qmtl.foundation.states import BarStates
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import DAY, iso
 from qmtl.foundation.words import counted
+from qmtl.runtime.conformance.findings import Finding
 from qmtl.runtime.replay.bars import Gap
 from qmtl.runtime.sdk.bound_inputs import BoundInput
 from qmtl.runtime.sdk.panel_size import ROW_BYTES, blocks
@@ -83,7 +84,7 @@ class Stretch(NamedTuple):
     until: int
     rows: Mapping[SeriesId, pl.DataFrame]
     receipts: Sequence[Receipt]
-    unclean: Sequence[str]  # node ids of series whose rows do not pass
+    findings: Mapping[str, Sequence[Finding]]  # by node id, of series whose rows do not pass
 
 
 def sources(inputs: Sequence[BoundInput], as_of: Mapping[SeriesId, int] | int | None) -> list[Source]:
@@ -178,7 +179,7 @@ def stretches(histories: Sequence[History], span: Span) -> Iterator[Stretch]:
 
 def _read(histories: Sequence[History], spans: Mapping[SeriesId, Span], until: int) -> Stretch:
     rows: dict[SeriesId, pl.DataFrame] = {}
-    receipts, unclean = [], []
+    receipts, findings = [], {}
     for history in histories:
         source = history.source
         # Series of one span are read together; those before the start begin where each needs it.
@@ -194,10 +195,10 @@ def _read(histories: Sequence[History], spans: Mapping[SeriesId, Span], until: i
                 rows[SeriesId.parse(name)] = result.frame
                 receipts.append(result.receipt)
                 if not result.report.passes:
-                    unclean.append(name)
+                    findings[name] = [one for one in result.report.findings if one.raises]
             if read.errors:
                 raise first_of(read.errors.values())
-    return Stretch(until, rows, receipts, unclean)
+    return Stretch(until, rows, receipts, findings)
 
 
 def _start_of_windows(source: Source, grid: Grid, series: SeriesId, start: int) -> int:

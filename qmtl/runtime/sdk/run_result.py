@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import polars as pl
 from qmtl.foundation.frames import TS
 from qmtl.foundation.html import facts_table
 from qmtl.foundation.texts import fact_lines, on_screen
+from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import DAY, iso
 from qmtl.foundation.words import counted
 from qmtl.runtime.replay.equity import drawdowns
@@ -40,13 +42,25 @@ class Figures(NamedTuple):
     fees: float
 
 
+class Unclean(NamedTuple):
+    """Bars that a run was given with findings, or was not given at all: what is wrong with them, in words."""
+
+    series: str
+    span: Span
+    what: str
+
+
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """The end of a run. `equity`, `fills` and `figures` are worked out when they are first asked for."""
+    """The end of a run. `equity`, `fills` and `figures` are worked out when they are first asked for.
+
+    unclean: bars with findings, and missing ones; none unless a policy lets a run go on with them.
+    """
 
     outcome: Outcome
     model: FillModel
     proof: Proof
+    unclean: Sequence[Unclean] = ()
 
     @cached_property
     def equity(self) -> pl.DataFrame:
@@ -99,6 +113,12 @@ class RunResult:
             turnover=traded / mean if mean else 0.0,
             fees=sum(fill.fee for fill in fills),
         )
+
+    def to_html(self) -> str:
+        """A page with figures, plots, fills and proof; it needs no other file."""
+        from qmtl.runtime.sdk.run_report import page
+
+        return page(self)
 
     def summary(self) -> Summary:
         """What a person asks first; it prints as a table."""

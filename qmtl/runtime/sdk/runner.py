@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from os import PathLike
 from typing import Any
@@ -13,17 +13,19 @@ from qmtl.foundation.errors import InvalidRequestError, StrategyError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import iso, to_ns
+from qmtl.foundation.words import counted
 from qmtl.runtime.replay.events import Reader
 from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.run import Run
 from qmtl.runtime.sdk.bound_inputs import BoundInput, bound, preset_of
 from qmtl.runtime.sdk.from_world import provider_of_world
+from qmtl.runtime.sdk.look_ahead import playing, running, submitting
 from qmtl.runtime.sdk.proof import KnownBars, Proof, ReadRange, proof_of, read_ranges
 from qmtl.runtime.sdk.proof_check import read_proof, refuse_differences
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
-from qmtl.runtime.sdk.run_history import Source, completed, end_of, sources
+from qmtl.runtime.sdk.run_history import Source, Stretch, completed, end_of, sources
 from qmtl.runtime.sdk.run_parts import AsKnown, AsOf
-from qmtl.runtime.sdk.run_result import RunResult
+from qmtl.runtime.sdk.run_result import RunResult, Unclean
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, nodes_of
 from qmtl.runtime.worlds.loading import load_world
 from qmtl.runtime.worlds.world import World
@@ -126,14 +128,14 @@ def _submitted(
     seed: int,
     knowledge: str,
 ) -> RunResult:
-    made = _made(strategy)
-    declared = None if world is None else load_world(world)
-    if declared is None and data_preset is not None:
-        raise InvalidRequestError(
-            f"there is no world that has the preset {data_preset!r}", next_step="give `world=` as well"
-        )
-    chosen = [(one, preset_of(one, declared, data_preset)) for one in inputs_of(made)]
-    with ExitStack() as stack:
+    with submitting(), ExitStack() as stack:
+        made = _made(strategy)
+        declared = None if world is None else load_world(world)
+        if declared is None and data_preset is not None:
+            raise InvalidRequestError(
+                f"there is no world that has the preset {data_preset!r}", next_step="give `world=` as well"
+            )
+        chosen = [(one, preset_of(one, declared, data_preset)) for one in inputs_of(made)]
         provider = history_provider
         if provider is None and declared and any(one.history_provider is None for one, _ in chosen):
             provider = stack.enter_context(provider_of_world(declared))
@@ -167,11 +169,17 @@ def _played(
         spare={series: given.spare(series) for series in grids},
     )
     read: list[ReadRange] = []
+    unclean = [Unclean(gap.series.text, gap.span, gap.why) for history in histories for gap in history.gaps]
+    stores = [history.source.provider.store for history in histories]
+    folders = [store.folder for store in stores if store.folder is not None]
     strategy.__dict__["_run"] = run
     try:
-        for part, until, stretch in given.parts():
-            run.play(part, until)
-            read += read_ranges(stretch)
+        with running():
+            for part, until, stretch in given.parts():
+                with playing(folders):
+                    run.play(part, until)
+                read += read_ranges(stretch)
+                unclean += _with_findings(stretch)
     except StrategyError as error:
         if error.series is not None:
             grid = grids[SeriesId.parse(error.series)]
@@ -187,7 +195,17 @@ def _played(
     finally:
         del strategy.__dict__["_run"]
     known = KnownBars(given.name, given.counts, given.digest)
-    return RunResult(run.outcome, model, proof_of(strategy, span, model, seed, read, known, run.outcome))
+    proof = proof_of(strategy, span, model, seed, read, known, run.outcome)
+    return RunResult(run.outcome, model, proof, sorted(unclean, key=lambda one: (one.span, one.series)))
+
+
+def _with_findings(stretch: Stretch) -> Iterator[Unclean]:
+    """A finding names its first and last bar, and a few between them."""
+    for name, findings in stretch.findings.items():
+        for one in findings:
+            step = SeriesId.parse(name).timeframe.step
+            span = Span(one.first_ts, one.last_ts + step)
+            yield Unclean(name, span, f"{one.rule}, {counted(one.raises, 'bar')}")
 
 
 def _made(strategy: Strategy | type[Strategy]) -> Strategy:

@@ -100,9 +100,10 @@ class TestRunnerCLIBuildsAnSDPInstance:
         run = CliRunner().invoke(
             app,
             ["submit", "cross.py", "--world", "world.yml", "--start", "2024-03-02", "--end", "2024-03-04",
-             "--proof", "proof.json"],
+             "--proof", "proof.json", "--report", "report.html"],
         )  # fmt: skip
         assert run.exit_code == 0, run.output
+        assert "<h1>cross.py:Cross</h1>" in Path("report.html").read_text("utf-8")
         assert "strategy     cross.py:Cross" in run.output
         assert "bars         96, from 2024-03-02T01:00:00Z to 2024-03-04\n" in run.output
         proof = json.loads(Path("proof.json").read_text())
