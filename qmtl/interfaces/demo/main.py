@@ -16,6 +16,7 @@ from qmtl.interfaces.demo.messy_file import messy_file
 from qmtl.interfaces.demo.minute_bars import SERIES, YEAR, minute_bars
 from qmtl.interfaces.demo.schema_change import schema_change
 from qmtl.interfaces.demo.stage import Stage
+from qmtl.interfaces.demo.world import world
 from qmtl.runtime.io.rates import RateBudget
 from qmtl.runtime.io.vendors.ccxt import CcxtVendor
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
@@ -47,6 +48,7 @@ def run_demo(store: Path | None = None) -> None:
         schema_change(stage, folder)
         messy_file(stage, folder)
         fleet(stage, folder, exchange, budget)
+        world(stage, folder)
         _next(stage, folder / "bars")
     if stage.failed:
         raise DemoFailed(f"{stage.failed} of the demo's claims did not hold")
