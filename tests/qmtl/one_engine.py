@@ -49,6 +49,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "runtime/io/sql/postgres/test_server_clock.py",
             "runtime/io/sql/postgres/test_sets.py",
             "runtime/io/sql/postgres/test_timeline.py",
+            "runtime/io/sql/postgres/test_together.py",
             "runtime/io/sql/postgres/test_wiring.py",
         }
     ),
@@ -105,7 +106,9 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "runtime/io/test_judged.py",
             "runtime/sdk/test_archive_seen.py",
             "runtime/sdk/test_from_world.py",
+            "runtime/sdk/test_look_ahead.py",
             "runtime/sdk/test_result_builder.py",
+            "runtime/sdk/test_run_report.py",
             "runtime/sdk/test_schema_enforcer.py",
             "runtime/sdk/test_series_profile.py",
             "stories/test_kernel.py",

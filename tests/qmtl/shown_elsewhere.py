@@ -19,14 +19,23 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     ),
     "stories/test_worlds_and_strategies.py": frozenset(
         {
+            "interfaces/cli/replay",
             "interfaces/cli/submit",
             "runtime/sdk/strategy_files",
+        }
+    ),
+    "runtime/sdk/test_run_parts.py": frozenset(
+        {
+            "runtime/replay/changes",
+            "runtime/replay/knowledge",
+            "runtime/sdk/known_history",
         }
     ),
     "stories/test_strategies.py": frozenset(
         {
             "runtime/sdk/bound_inputs",
             "runtime/sdk/proof",
+            "runtime/sdk/proof_check",
             "runtime/sdk/run_history",
             "runtime/sdk/run_result",
             "runtime/sdk/runner",
@@ -426,6 +435,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
         {
             "services/coordinator/guesses",
             "services/coordinator/lease_service",
+            "services/coordinator/memory_keys",
             "services/coordinator/shared_lifetimes",
         }
     ),

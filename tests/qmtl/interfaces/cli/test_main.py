@@ -28,6 +28,7 @@ NAMES = {
         "import",
         "presets",
         "refresh",
+        "replay",
         "reports",
         "retract",
         "schema",
@@ -37,6 +38,7 @@ NAMES = {
         "world",
     ],
     "presets": ["list", "show"],
+    "replay": ["verify"],
     "reports": ["accept", "list", "rules", "show"],
     "schema": [
         "audit",

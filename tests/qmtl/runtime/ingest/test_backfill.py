@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -709,6 +710,48 @@ class Paused:
 
     def sessions(self, span: Span) -> Coverage:
         return Coverage.of(span) - Coverage.of(Span(self.closes, self.opens))
+
+
+@dataclass
+class Endings(LocalLeases):
+    """Writes down what is told of each shard: as of when it was completed, or why it failed."""
+
+    directory: Path
+    completed: dict[int, int] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__(self.directory)
+
+    async def complete(self, grants: Sequence[Granted], *, as_of: int) -> None:
+        self.completed |= {grant.key.shard: as_of for grant in grants}
+        await super().complete(grants, as_of=as_of)
+
+    async def fail(self, grants: Sequence[Granted], *, why: str) -> None:
+        self.failed |= {grant.key.shard: why for grant in grants}
+        await super().fail(grants, why=why)
+
+
+def test_what_others_had_committed_is_complete_as_of_their_commit(place: Place) -> None:
+    place.run(place.fill(ScriptedVendor(), hours(0, 2)))
+    place.leases = endings = Endings(place.store.path / "claims")
+    vendor = ScriptedVendor()
+    place.run(place.fill(vendor, hours(0, 2)))  # read before the others had committed
+    assert vendor.calls == []
+    assert list(endings.completed) == [SHARD]
+    found = place.store.read(SERIES, hours(0, 2), as_of=endings.completed[SHARD])
+    assert found.answered.contains(hours(0, 2))
+
+
+def test_a_shard_of_which_the_vendor_left_bars_out_is_not_completed(place: Place) -> None:
+    place.leases = endings = Endings(place.store.path / "claims")
+    border = (SHARD + 1) * WIDTH
+    vendor = ScriptedVendor(page_rows=60, faults={1: Stop()})
+    place.run(place.fill(vendor, Span(border - HOUR, border + HOUR)))
+    assert list(endings.completed) == [SHARD]
+    assert list(endings.failed) == [SHARD + 1]
+    assert "60 bars" in endings.failed[SHARD + 1]
+    assert list((place.store.path / "claims").iterdir()) == []
 
 
 class SecondBatchFails(LocalLeases):
