@@ -108,6 +108,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "runtime/sdk/test_from_world.py",
             "runtime/sdk/test_look_ahead.py",
             "runtime/sdk/test_result_builder.py",
+            "runtime/sdk/test_run_parts.py",
             "runtime/sdk/test_run_report.py",
             "runtime/sdk/test_schema_enforcer.py",
             "runtime/sdk/test_series_profile.py",
