@@ -416,10 +416,14 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/coordination/distributed",
         }
     ),
+    "services/coordinator/test_job_routes.py": frozenset({"services/coordinator/job_answers"}),
+    "services/coordinator/test_job_service.py": frozenset({"services/coordinator/job_store"}),
     "services/coordinator/test_lease_model.py": frozenset(
         {
             "services/coordinator/guesses",
+            "services/coordinator/json_entries",
             "services/coordinator/lease_service",
+            "services/coordinator/sessions",
             "services/coordinator/shared_lifetimes",
         }
     ),

@@ -118,6 +118,13 @@ LEASE_EVENTS = Metric(
     ("event",),
     "Steps in the lives of leases that this coordinator stored: granted, completed, failed, expired, ...",
 )
+JOB_EVENTS = Metric(
+    "coordinator_job_events_total",
+    "counter",
+    "events",
+    ("event",),
+    "Steps in the lives of jobs and their shards that this coordinator stored: queued, taken, done, ...",
+)
 REQUESTS = Metric(
     "service_requests_total",
     "counter",
@@ -148,6 +155,7 @@ CATALOG = (
     UNCOORDINATED,
     LEASES_EXPIRED,
     LEASE_EVENTS,
+    JOB_EVENTS,
     REQUESTS,
     REQUEST_SECONDS,
 )

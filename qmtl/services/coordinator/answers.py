@@ -10,7 +10,8 @@ from qmtl.foundation.leases import ShardProgress
 from qmtl.foundation.times import SECOND, iso
 from qmtl.runtime.coordination.lease_records import ShardRecord
 from qmtl.runtime.coordination.shard_leases import Claimed, Done, Granted, Held
-from qmtl.services.coordinator.lease_service import Claims, SessionStatus
+from qmtl.services.coordinator.lease_service import Claims
+from qmtl.services.coordinator.sessions import SessionStatus
 
 
 class SessionAnswer(BaseModel):

@@ -43,6 +43,9 @@ class MemoryKeys:
         for key in [key for key, one in self._belongs.items() if one == number]:
             del self._belongs[key], self.entries[key]
 
+    def lifetime_of(self, key: str) -> int:
+        return self._belongs[key]
+
     async def commit(
         self, expected: Mapping[str, int], changes: Mapping[str, Put | None]
     ) -> Committed | Conflict:
