@@ -435,6 +435,15 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "services/coordinator/routes",
         }
     ),
+    "services/coordinator/test_workers.py": frozenset(
+        {
+            "interfaces/cli/detach",
+            "interfaces/cli/fleet",
+            "interfaces/cli/jobs",
+            "interfaces/cli/worker",
+            "runtime/coordination/coordinator_client",
+        }
+    ),
     "services/registry/test_access.py": frozenset(
         {
             "services/http/access",

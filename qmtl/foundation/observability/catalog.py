@@ -125,6 +125,13 @@ JOB_EVENTS = Metric(
     ("event",),
     "Steps in the lives of jobs and their shards that this coordinator stored: queued, taken, done, ...",
 )
+WORKED_SHARDS = Metric(
+    "worker_shards_total",
+    "counter",
+    "shards",
+    ("outcome",),
+    "Shards of jobs that a worker was at, by how its attempt ended: done, failed, released.",
+)
 REQUESTS = Metric(
     "service_requests_total",
     "counter",
@@ -156,6 +163,7 @@ CATALOG = (
     LEASES_EXPIRED,
     LEASE_EVENTS,
     JOB_EVENTS,
+    WORKED_SHARDS,
     REQUESTS,
     REQUEST_SECONDS,
 )

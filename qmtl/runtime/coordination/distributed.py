@@ -48,7 +48,7 @@ class DistributedBackfillCoordinator:
     ) -> None:
         self.worker = f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.url = url
-        self._ttl_s = ttl_s
+        self.ttl_s = ttl_s
         self._clock = clock or SystemClock()
         self._http = CoordinatorHttp(url, token)
         self._loop = BackgroundLoop("qmtl-leases")
@@ -135,7 +135,7 @@ class DistributedBackfillCoordinator:
             "worker": self.worker,
             "claim_id": claim_id,
             "store": store,
-            "ttl_s": self._ttl_s,
+            "ttl_s": self.ttl_s,
             "keys": [_wanted(request) for request in requests],
         }
         found = await self._http.post("claim", body, about=requests[0].key)
@@ -235,7 +235,7 @@ class DistributedBackfillCoordinator:
         """While anything is held or owed, be heard of three times in a lifetime."""
         while self._leases.owed or len(self._leases):
             await self._say_owed()
-            await asyncio.sleep(self._ttl_s / 3)
+            await asyncio.sleep(self.ttl_s / 3)
             if len(self._leases):
                 await self._renew_session()
 

@@ -25,6 +25,7 @@ from qmtl.services.coordinator.sessions import Sessions, SessionStatus
 MOST_SHARDS, MOST_BYTES = 200_000, 1_000_000
 
 _TRIES = 12
+_UNTOUCHED = Block.new(BLOCK)
 
 
 class Job(NamedTuple):
@@ -130,16 +131,20 @@ class JobService:
         plan = None if header is None else await self._store.plan(header)
         if header is None or plan is None:
             return None
-        first, behind = after + 1, min(len(plan), after + 1 + most)
+        stored, store = await self._store.stored(header), header.facts["store"]
         found: list[ListedShard] = []
-        for number in range(first // BLOCK, -(-behind // BLOCK)):
-            block = (await self._store.block(header, number)).block
-            for within in range(len(block.states)):
-                place = number * BLOCK + within
-                if first <= place < behind:
-                    key = str(LeaseKey(header.facts["store"], plan[place].series, plan[place].shard))
-                    claim, failures = block.claims.get(within), block.failures.get(within)
-                    found.append(ListedShard(place, key, block.states[within], claim, failures))
+        for number in range(after + 1, min(len(plan), after + 1 + most)):
+            block, within = stored.get(number // BLOCK, _UNTOUCHED), number % BLOCK
+            shard = plan[number]
+            found.append(
+                ListedShard(
+                    number,
+                    str(LeaseKey(store, shard.series, shard.shard)),
+                    block.states[within],
+                    block.claims.get(within),
+                    block.failures.get(within),
+                )
+            )
         return found
 
     async def cancel(self, job: str) -> Job | None:

@@ -113,6 +113,11 @@ class JobStore:
             for number in range(len(final), -(-shards // BLOCK))
         ]
 
+    async def stored(self, header: Header) -> dict[int, Block]:
+        """All blocks of an open job that are stored, by number."""
+        found = await all_of(self._keys, f"{_BLOCKS}{header.job}/")
+        return {int(name): block_of(facts) for name, facts, _ in found}
+
     async def block(self, header: Header, number: int) -> StoredBlock:
         for name, facts, revision in await all_of(self._keys, f"{_BLOCKS}{header.job}/{number:05}"):
             assert not name
@@ -171,11 +176,10 @@ class JobStore:
 
     async def _violations(self, header: Header) -> Iterator[dict[str, Any]]:
         plan = await self.plan(header)
-        stored = await all_of(self._keys, f"{_BLOCKS}{header.job}/")
         found = (
-            (int(name) * BLOCK + within, failed)
-            for name, facts, _ in stored
-            for within, failed in block_of(facts).violations()
+            (number * BLOCK + within, failed)
+            for number, block in (await self.stored(header)).items()
+            for within, failed in block.violations()
         )
         return (
             {

@@ -46,6 +46,7 @@ def test_the_catalogue_is_what_dashboards_and_alerts_rely_on() -> None:
         "seamless_backfill_leases_expired_total": ("counter", "leases", ("reason",)),
         "coordinator_lease_events_total": ("counter", "events", ("event",)),
         "coordinator_job_events_total": ("counter", "events", ("event",)),
+        "worker_shards_total": ("counter", "shards", ("outcome",)),
         "service_requests_total": ("counter", "requests", ("service", "method", "route", "status")),
         "service_request_seconds": ("histogram", "seconds", ("service", "route")),
     }
@@ -80,6 +81,7 @@ def use_everything(metrics: Metrics) -> None:
     metrics.count_expired_lease("session_ended")
     metrics.count_lease_event("granted")
     metrics.count_job_event("done")
+    metrics.count_worked_shard("done")
     metrics.count_request("registry", "GET", "/schemas/ids/{id}", 200, 0.0005)
 
 
