@@ -412,6 +412,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     ),
     "services/coordinator/test_client.py": frozenset(
         {
+            "runtime/coordination/claim_messages",
             "runtime/coordination/coordinator_http",
             "runtime/coordination/distributed",
         }

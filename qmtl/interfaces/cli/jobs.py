@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from qmtl.interfaces.cli.fleet import asked
-from qmtl.interfaces.cli.session import JsonToo, Session, session_of
+from qmtl.interfaces.cli.session import JsonToo, Session, instant, session_of
 from qmtl.interfaces.cli.tables import Rows
 
 Watch = Annotated[bool, typer.Option("--watch", help="Look each second, until Ctrl-C.")]
@@ -37,14 +37,28 @@ def jobs(
     _look(session, lambda: _jobs(session), _jobs_table, watch=watch)
 
 
-def leases(ctx: typer.Context, watch: Watch = False, json: JsonToo = False) -> None:
+def leases(
+    ctx: typer.Context,
+    history: Annotated[
+        str | None,
+        typer.Option("--history", metavar="WHEN", help="Each step since then instead; kept for a day."),
+    ] = None,
+    watch: Watch = False,
+    json: JsonToo = False,
+) -> None:
     """Shards that workers hold, by whom and how far.
 
     Those that wait for another attempt, and that ended lately, are shown too. The progress is that of the
     whole backfill, of which a shard may be a part.
     """
     session = session_of(ctx)
-    _look(session, lambda: asked(session, lambda client: client.leases()), _leases_table, watch=watch)
+    if history is None:
+        _look(session, lambda: asked(session, lambda client: client.leases()), _leases_table, watch=watch)
+        return
+    from qmtl.foundation.times import to_ns
+
+    since = to_ns(instant(history), name="--history")
+    _look(session, lambda: asked(session, lambda client: client.history(since)), _steps_table, watch=watch)
 
 
 def _jobs(session: Session) -> list[Any]:
@@ -111,6 +125,22 @@ def _leases_table(found: list[Any]) -> list[Any]:
     return [Rows(("series", "shard", *columns), rows, prose=("why",))]
 
 
+def _steps_table(found: list[Any]) -> list[Any]:
+    if not found:
+        return ["no steps"]
+    columns = ("holder", "attempts", "why")
+    rows = (
+        (
+            one["at"][:23],
+            one["event"],
+            *_place(one["lease_key"]),
+            *(_lease_cell(one, name) for name in columns),
+        )
+        for one in found
+    )
+    return [Rows(("at", "event", "series", "shard", *columns), rows, prose=("why",))]
+
+
 def _place(lease_key: str) -> tuple[str, str]:
     """Series and shard; the store is a number that people do not know it by."""
     from qmtl.foundation.leases import LeaseKey
@@ -125,6 +155,6 @@ def _lease_cell(lease: dict[str, Any], column: str) -> str:
         return "" if shown is None else f"{shown['done']:,}/{shown['total']:,}"
     if column == "since":
         return str(lease["since"])[:19]
-    if column == "why" and lease["violation"] is not None:
+    if column == "why" and lease.get("violation"):
         return f"violation after {lease['violation']['attempts']} attempts: {lease['violation']['why']}"
     return "" if lease[column] is None else str(lease[column])

@@ -10,6 +10,7 @@ from qmtl.foundation.times import iso, to_ns
 from qmtl.runtime.coordination.coordinator_http import CoordinatorHttp
 from qmtl.runtime.coordination.job_blocks import Outcome
 from qmtl.runtime.coordination.job_plans import WantedRange
+from qmtl.runtime.coordination.lease_hooks import steps_since
 
 _PAGE = 1_000
 
@@ -67,6 +68,10 @@ class CoordinatorClient:
             page = await self._http.ask("GET", f"/v1/leases?{query}")
             found, after = found + page["leases"], page["next"]
         return found
+
+    async def history(self, since: int) -> list[Any]:
+        """The steps of leases since a time (ns)."""
+        return list(await steps_since(self._http, since))
 
     # -- for workers ------------------------------------------------------------------------------------
 

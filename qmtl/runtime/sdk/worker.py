@@ -108,9 +108,7 @@ class Worker:
             )
         except CoordinatorUnavailableError as error:
             if not self._is_away:
-                backfill_log.warning(
-                    "worker.uncoordinated", worker=self.name, error=error.what, why=error.why
-                )
+                backfill_log.warning("worker.waiting", worker=self.name, error=error.what, why=error.why)
             self._is_away = True
             return None, _ASK_AGAIN_S
         self._is_away = False

@@ -62,6 +62,27 @@ class LeasesAnswer(BaseModel):
     next: str | None
 
 
+class StepAnswer(BaseModel):
+    """event: granted, completed, failed, expired, requeued, abandoned. The other facts are from then on."""
+
+    id: str
+    at: str
+    event: str
+    lease_key: str
+    holder: str | None
+    claim_id: str | None
+    attempts: int
+    why: str | None
+
+
+class HistoryAnswer(BaseModel):
+    """Steps in the order of time; `next` is where the next page begins: ask again with `after` set to it."""
+
+    steps: list[StepAnswer]
+    next: str | None
+    now: str
+
+
 class WorkerAnswer(BaseModel):
     worker: str
     session: str

@@ -30,6 +30,7 @@ from qmtl.runtime.coordination.lease_keeping import (
 from qmtl.runtime.coordination.lease_records import COMPLETED_S, ShardRecord, record_json, record_of
 from qmtl.runtime.coordination.shard_leases import Claimed, ShardRequest
 from qmtl.services.coordinator.guesses import Guesses
+from qmtl.services.coordinator.history import History
 from qmtl.services.coordinator.json_entries import all_of, as_json, contended
 from qmtl.services.coordinator.key_values import Conflict, KeyValues, Put, UnknownLifetimeError
 from qmtl.services.coordinator.sessions import SESSIONS, Session, Sessions, SessionStatus
@@ -75,6 +76,7 @@ class LeaseService:
         self._guesses = Guesses()
         self._lifetimes = SharedLifetimes(keys, clock)
         self.sessions = Sessions(keys, clock, self._guesses)
+        self.history = History(keys, clock, self._lifetimes)
         # Of one commit: a record and the session of its holder for each shard, the own session, a claim.
         self.most_shards = (keys.most_keys - 2) // 2
 
@@ -228,7 +230,8 @@ class LeaseService:
                 changes = await self._changes(decision)
                 if ends is not None and not decision.lost and ends not in ended:
                     changes[ENDED + ends] = Put(b"{}", await self._lifetimes.of(COMPLETED_S))
-                outcome = await self._keys.commit(expected, changes)
+                trail = await self.history.entry(decision.transitions)
+                outcome = await self._keys.commit(expected, changes | trail)
             except UnknownLifetimeError:
                 self._lifetimes.forget()
                 continue

@@ -187,6 +187,9 @@ def test_a_poisoned_series_becomes_a_violation_and_stops_nobody(fleet: Fleet) ->
     assert "has no symbol 'NOT/THERE'" in violation["why"]
     (shown,) = fleet.run("jobs")
     assert shown["violated"] == ended["violated"]
+    steps = fleet.run("leases", "--history", "2024-01-01")
+    of_the_other = [one["event"] for one in steps if SERIES in one["lease_key"]]
+    assert of_the_other == ["granted", "completed"]
 
 
 def test_an_idle_worker_asks_once_a_second_at_most(fleet: Fleet) -> None:
