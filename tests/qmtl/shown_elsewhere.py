@@ -417,6 +417,12 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/coordination/distributed",
         }
     ),
+    "services/coordinator/test_fleet_rates.py": frozenset(
+        {
+            "runtime/coordination/coordinator_rates",
+            "services/coordinator/rate_routes",
+        }
+    ),
     "services/coordinator/test_job_routes.py": frozenset({"services/coordinator/job_answers"}),
     "services/coordinator/test_job_service.py": frozenset({"services/coordinator/job_store"}),
     "services/coordinator/test_lease_model.py": frozenset(

@@ -17,6 +17,7 @@ from qmtl.foundation.times import iso
 from qmtl.runtime.coordination.background_loop import BackgroundLoop
 from qmtl.runtime.coordination.claim_messages import batches, claimed_of, wanted_json
 from qmtl.runtime.coordination.coordinator_http import CoordinatorHttp, LostError, NotSentError
+from qmtl.runtime.coordination.coordinator_rates import CoordinatorRates
 from qmtl.runtime.coordination.lease_hooks import Hook, follow
 from qmtl.runtime.coordination.shard_leases import Claimed, Granted, Held, ShardRequest
 from qmtl.runtime.coordination.worker_leases import Ending, WorkerLeases
@@ -62,6 +63,7 @@ class DistributedBackfillCoordinator:
         self.url = url
         self.ttl_s = ttl_s
         self._clock = clock or SystemClock()
+        self.rates = CoordinatorRates(url, token, self._clock)
         self._http = CoordinatorHttp(url, token)
         self._loop = BackgroundLoop("qmtl-leases")
         # Both are touched on that loop alone.

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.rates import FleetRates, share_rates
 from qmtl.runtime.io.vendors.base import Page, Paging, Vendor, paging_of
 
 
@@ -16,10 +17,18 @@ class LazyVendor:
     def __init__(self, name: str, make: Callable[[], Vendor]) -> None:
         self.name = name
         self._make = make
+        self._fleet: FleetRates | None = None
 
     @cached_property
     def _vendor(self) -> Vendor:
-        return self._make()
+        made = self._make()
+        if self._fleet is not None:
+            share_rates(made, self._fleet)
+        return made
+
+    def share_rates(self, fleet: FleetRates) -> None:
+        """For the vendor, once it is made."""
+        self._fleet = fleet
 
     def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
         return self._vendor.pages(series, span)

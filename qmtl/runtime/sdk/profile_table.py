@@ -15,6 +15,7 @@ from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.facts import NOTHING_DECLARED, OwnCalendar, SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.sla import SLAPolicy
+from qmtl.runtime.io.rates import FleetRates, share_rates
 from qmtl.runtime.io.vendors.base import LiveFeed, Vendor
 from qmtl.runtime.planning.request import OnFindings
 from qmtl.runtime.sdk.lazy_vendor import LazyVendor
@@ -131,6 +132,13 @@ class ProfileTable:
     def feeds(self) -> str:
         """Which feed serves what, for people; empty if there is none."""
         return ", ".join(f"{row.match} by {name_of(row.feed)}" for row in self._rows if row.feed is not None)
+
+    def share_rates(self, fleet: FleetRates) -> None:
+        """All vendors share their budgets with other machines."""
+        for row in self._rows:
+            share_rates(row.vendor, fleet)
+        if self._fallback is not None:
+            self._fallback.fleet = fleet
 
     @property
     def sources(self) -> list[object]:

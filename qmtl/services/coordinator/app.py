@@ -23,6 +23,8 @@ from qmtl.services.coordinator.etcd import Etcd
 from qmtl.services.coordinator.job_routes import job_routes
 from qmtl.services.coordinator.job_service import JobEvent, JobService
 from qmtl.services.coordinator.lease_service import LeaseService
+from qmtl.services.coordinator.rate_routes import rate_routes
+from qmtl.services.coordinator.rate_service import RateService
 from qmtl.services.coordinator.routes import LeasesLostError, in_time, reader_routes, worker_routes
 from qmtl.services.http.access import Credentials
 from qmtl.services.http.application import application
@@ -61,7 +63,12 @@ def make_app(
             await etcd.close()
 
     return application(
-        (worker_routes(service), reader_routes(service), job_routes(jobs)),
+        (
+            worker_routes(service),
+            reader_routes(service),
+            job_routes(jobs),
+            rate_routes(RateService(etcd, clock)),
+        ),
         name="coordinator",
         title="qmtl coordinator",
         description="Leases on shards of backfills, and jobs made of them, for workers on many machines.",

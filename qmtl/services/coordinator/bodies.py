@@ -214,3 +214,21 @@ class EndBody(_Body):
     take_id: ClaimId
     outcome: Outcome
     why: Annotated[str, Field(max_length=2_000)] = ""
+
+
+Positive = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+
+
+class RateBody(_Body):
+    """A budget holds `burst`, and gains `per_second`; all who share it say the same. taker: who asks."""
+
+    venue: Name
+    taker: Name
+    cost: Positive
+    per_second: Positive
+    burst: Positive
+
+
+class PauseBody(_Body):
+    venue: Name
+    seconds: Positive

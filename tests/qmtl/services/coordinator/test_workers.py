@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ import qmtl
 from qmtl.foundation.times import MINUTE, to_ns
 from qmtl.runtime.testing import SimulatedExchange
 from qmtl.runtime.testing.exchange.server import KLINES
+from qmtl.runtime.testing.polygon import SimulatedPolygon
 from tests.qmtl.etcd import EtcdCluster
 from tests.qmtl.ports import free_port
 from tests.qmtl.served_process import QMTL, ServedProcess
@@ -209,3 +211,42 @@ def test_an_idle_worker_asks_once_a_second_at_most(fleet: Fleet) -> None:
     passed = time.monotonic() - began
     assert takes() - before <= passed + 1
     assert worker.end() == 0
+
+
+def test_two_workers_of_two_machines_keep_to_one_budget(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The venue allows two requests a second; each worker has its own file, as on a machine of its own."""
+    series, per_second = "ohlcv:polygon:AAPL:1m", 2.0
+    with SimulatedPolygon(page_rows=1_000) as venue:
+        settings = json.loads((fleet.folder / "qmtl.yml").read_text())
+        settings["seamless"]["vendors"] = [
+            {"match": "ohlcv:polygon:*", "kind": "polygon", "url": venue.url, "per_minute": 60 * per_second}
+        ]
+        (fleet.folder / "qmtl.yml").write_text(json.dumps(settings))
+        monkeypatch.setenv("POLYGON_API_KEY", venue.key)
+        queued = fleet.run("backfill", series, "2024-01-01", "2024-03-01", "--detach")
+        arrived: list[float] = []
+        is_over = threading.Event()
+
+        def watch() -> None:
+            while not is_over.wait(0.01):
+                arrived.extend([time.monotonic()] * (len(venue.calls) - len(arrived)))
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        try:
+            for number in range(2):
+                monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / f"machine-{number}"))
+                fleet.worker("--slots", 2)
+            assert fleet.ended(queued["job"])["violations"] == 0
+        finally:
+            is_over.set()
+            watching.join()
+    assert len(arrived) >= 16
+    text = httpx.get(f"{fleet.coordinator.url}/metrics").text
+    assert 'route="/v1/rates/take"' in text
+    assert arrived[-1] - arrived[0] >= (len(arrived) - 1) / per_second - 1.0
+    # A second's requests may arrive together where this machine is busy.
+    for begin in arrived:
+        assert sum(begin <= at <= begin + 5.0 for at in arrived) <= 1 + 5.0 * per_second + per_second
