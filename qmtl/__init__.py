@@ -40,6 +40,9 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
         LeaseError as LeaseError,
     )
     from qmtl.foundation.errors import (
+        LookAheadError as LookAheadError,
+    )
+    from qmtl.foundation.errors import (
         MissingDataError as MissingDataError,
     )
     from qmtl.foundation.errors import (
@@ -47,6 +50,9 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     )
     from qmtl.foundation.errors import (
         PromotionRefusedError as PromotionRefusedError,
+    )
+    from qmtl.foundation.errors import (
+        ProofError as ProofError,
     )
     from qmtl.foundation.errors import (
         QmtlError as QmtlError,
@@ -131,6 +137,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     from qmtl.runtime.io.vendors.polygon import PolygonVendor as PolygonVendor
     from qmtl.runtime.replay.bars import Bar as Bar
     from qmtl.runtime.replay.bars import Gap as Gap
+    from qmtl.runtime.replay.bars import Revision as Revision
     from qmtl.runtime.replay.orders import Fill as Fill
     from qmtl.runtime.replay.orders import FillModel as FillModel
     from qmtl.runtime.replay.orders import Order as Order
@@ -181,9 +188,11 @@ _HOMES = {
         "IncompatibleSchemaError",
         "InvalidRequestError",
         "LeaseError",
+        "LookAheadError",
         "MissingDataError",
         "MissingDependencyError",
         "PromotionRefusedError",
+        "ProofError",
         "QmtlError",
         "RegistryUnavailableError",
         "SchemaRegistryError",
@@ -212,7 +221,7 @@ _HOMES = {
     "qmtl.runtime.io.vendors.files": ("FilesVendor",),
     "qmtl.runtime.io.vendors.polygon": ("PolygonVendor",),
     "qmtl.runtime.io.vendors.base": ("LiveFeed", "Page", "Update", "Vendor"),
-    "qmtl.runtime.replay.bars": ("Bar", "Gap"),
+    "qmtl.runtime.replay.bars": ("Bar", "Gap", "Revision"),
     "qmtl.runtime.replay.orders": ("Fill", "FillModel", "Order"),
     "qmtl.runtime.replay.portfolio": ("Portfolio",),
     "qmtl.runtime.sdk.corrections": ("RefreshResult", "RetractResult"),

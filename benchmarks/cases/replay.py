@@ -17,7 +17,7 @@ from qmtl.runtime.replay.bars import Bar
 from qmtl.runtime.replay.events import Reader
 from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.portfolio import Portfolio
-from qmtl.runtime.replay.run import Run
+from qmtl.runtime.replay.run import Part, Run
 
 _FAST, _SLOW = 20, 50
 _STRETCH = 100_000
@@ -70,6 +70,8 @@ class _Cross:
 
     def on_gap(self, gap: object, portfolio: Portfolio) -> None: ...
 
+    def on_revision(self, revision: object, portfolio: Portfolio) -> None: ...
+
 
 def _played(bars: pl.DataFrame, nodes: Mapping[str, Any]) -> Run:
     grid = Grid(scene.SERIES.timeframe)
@@ -78,7 +80,7 @@ def _played(bars: pl.DataFrame, nodes: Mapping[str, Any]) -> Run:
     )
     for first in range(0, bars.height, _STRETCH):
         part = bars.slice(first, _STRETCH)
-        played.play({scene.SERIES: part}, scene.YEAR_START + (first + part.height) * grid.step)
+        played.play(Part({scene.SERIES: part}), scene.YEAR_START + (first + part.height) * grid.step)
     assert played.outcome.bars == bars.height - _SLOW + 1
     return played
 

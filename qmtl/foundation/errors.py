@@ -13,6 +13,8 @@ QmtlError
 │   └── RegistryUnavailableError (ConnectionError)  it cannot be reached: nothing was checked
 ├── MissingDependencyError (ImportError)  an optional package is not installed
 ├── StrategyError                         a strategy of the user's raised an error of its own
+├── LookAheadError                        a strategy tried to learn what it could not know
+├── ProofError                            a run that was repeated came to something else
 ├── LeaseError                            a claim on a shard does not hold, or cannot be made
 ├── CoordinatorUnavailableError (ConnectionError)  the keeper of leases cannot be reached, or cannot work
 ├── GovernanceError                       a step in the life of a schema is refused
@@ -56,6 +58,7 @@ class StrategyError(QmtlError):
     """A strategy, or a node of it, raised an error, which is the cause of this one.
 
     `bar_ts` is when the bar opened at which it happened (int ns UTC); `nodes` are the values of its nodes.
+    `alone` are the parameters of `Runner.submit` that run this bar alone, where a bar can be named.
     """
 
     def __init__(
@@ -63,7 +66,27 @@ class StrategyError(QmtlError):
     ) -> None:
         super().__init__(what, **facts)
         self.bar_ts = bar_ts
+        self.alone: dict[str, str | int] = {}
         self.nodes = dict(nodes or {})
+
+
+class LookAheadError(QmtlError):
+    """A strategy tried to learn what it could not know at the bar that it decided on. `tried` says how.
+
+    Where polars has brought it from one thread to another, only the message is left.
+    """
+
+    def __init__(self, what: str, *, tried: str | None = None, **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.tried = tried
+
+
+class ProofError(QmtlError):
+    """A run that was repeated differs from its proof. `differences` are words for each of them."""
+
+    def __init__(self, what: str, *, differences: Iterable[str], **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.differences = tuple(differences)
 
 
 class ConformancePipelineError(QmtlError):

@@ -19,14 +19,23 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     ),
     "stories/test_worlds_and_strategies.py": frozenset(
         {
+            "interfaces/cli/replay",
             "interfaces/cli/submit",
             "runtime/sdk/strategy_files",
+        }
+    ),
+    "runtime/sdk/test_run_parts.py": frozenset(
+        {
+            "runtime/replay/changes",
+            "runtime/replay/knowledge",
+            "runtime/sdk/known_history",
         }
     ),
     "stories/test_strategies.py": frozenset(
         {
             "runtime/sdk/bound_inputs",
             "runtime/sdk/proof",
+            "runtime/sdk/proof_check",
             "runtime/sdk/run_history",
             "runtime/sdk/run_result",
             "runtime/sdk/runner",
@@ -336,17 +345,23 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/sql/sqlite/recognition",
         }
     ),
-    "runtime/io/sql/sqlite/test_pins.py": frozenset(
+    "runtime/io/sql/sqlite/test_processes.py": frozenset(
+        {
+            "runtime/io/sql/sqlite/locks",
+            "runtime/io/sql/sqlite/proofs",
+        }
+    ),
+    "runtime/io/sql/test_pins.py": frozenset(
+        {
+            "runtime/io/sql/facts",
+            "runtime/io/sql/history",
+            "runtime/io/sql/plans",
+        }
+    ),
+    "runtime/io/sql/test_upkeep.py": frozenset(
         {
             "runtime/io/sql/compaction",
             "runtime/io/sql/database",
-            "runtime/io/sql/facts",
-            "runtime/io/sql/history",
-            "runtime/io/sql/pins",
-            "runtime/io/sql/plans",
-            "runtime/io/sql/sqlite/locks",
-            "runtime/io/sql/sqlite/proofs",
-            "runtime/io/sql/upkeep",
         }
     ),
     "runtime/sdk/test_corrections.py": frozenset(
@@ -430,6 +445,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "services/coordinator/guesses",
             "services/coordinator/json_entries",
             "services/coordinator/lease_service",
+            "services/coordinator/memory_keys",
             "services/coordinator/sessions",
             "services/coordinator/shared_lifetimes",
         }

@@ -22,8 +22,10 @@ from qmtl.foundation.errors import (
     IncompatibleSchemaError,
     InvalidRequestError,
     LeaseError,
+    LookAheadError,
     MissingDataError,
     MissingDependencyError,
+    ProofError,
     QmtlError,
     RegistryUnavailableError,
     SchemaRegistryError,
@@ -43,8 +45,10 @@ from qmtl.interfaces.cli.wording import in_words_of
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (InvalidRequestError, 2),
     (StrategyError, 2),
+    (LookAheadError, 2),
     (MissingDataError, 3),
     (ConformancePipelineError, 4),
+    (ProofError, 4),
     (SeamlessSLAExceeded, 5),
     (SchemaValidationError, 6),
     (RegistryUnavailableError, 7),
@@ -173,6 +177,8 @@ def error_json(session: Session, error: Exception) -> dict[str, Any]:
         facts["holes"] = {name: [_ends(span) for span in cells] for name, cells in error.holes.items()}
     elif isinstance(error, ConformancePipelineError):
         facts["report"] = None if error.report is None else error.report.to_json()
+    elif isinstance(error, ProofError):
+        facts["differences"] = list(error.differences)
     elif isinstance(error, SeamlessSLAExceeded):
         names = ("phase", "budget_s", "elapsed_s", "limit", "observed", "ledger")
         facts |= {name: getattr(error, name) for name in names}

@@ -98,6 +98,10 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
             "schema": "world.schema",
         },
     ),
+    "replay": (
+        "Runs of strategies once more.",
+        {"verify": "replay.verify"},
+    ),
     "presets": (
         "Named recipes of data that a world chooses.",
         {"list": "presets.list_presets", "show": "presets.show"},

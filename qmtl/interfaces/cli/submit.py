@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,9 +32,18 @@ def submit(
         str | None, typer.Option(metavar="ID", help="The preset of inputs that name none.")
     ] = None,
     mode: Annotated[str, typer.Option(help="backtest; paper and live are not there yet.")] = "backtest",
+    knowledge: Annotated[
+        str, typer.Option(metavar="as_of|as_known", help="Bars of one commit, or as known at their time.")
+    ] = "as_of",
+    as_of: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Read bars as they were stored then; ask nobody.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the random numbers that the strategy draws.")] = 0,
     proof: Annotated[
         Path | None, typer.Option(parser=as_path, metavar="FILE", help="Write the proof there, as JSON.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(parser=as_path, metavar="FILE", help="Write a page with plots there: HTML.")
     ] = None,
     json: JsonToo = False,
 ) -> None:
@@ -41,6 +51,7 @@ def submit(
 
     Without a world its inputs name their series, which the store of the settings and their vendors have.
     """
+    from qmtl.foundation.errors import StrategyError
     from qmtl.interfaces.cli.bar_output import check_place
     from qmtl.interfaces.cli.outputs import check_apart
     from qmtl.interfaces.cli.showing import facts_text
@@ -48,31 +59,60 @@ def submit(
     from qmtl.runtime.sdk.strategy_files import strategy_of_file
 
     session = session_of(ctx)
-    check_apart({"--proof": proof, "--world": world})
-    if proof is not None:
-        check_place(proof)
+    check_apart({"--proof": proof, "--report": report, "--world": world})
+    for place in (proof, report):
+        if place is not None:
+            check_place(place)
     made = strategy_of_file(strategy)
     declared = None if world is None else session.world(world)
-    with _provider(session, declared) as provider:
-        result = Runner.submit(
-            made,
-            world=declared,
-            data_preset=data_preset,
-            history_provider=provider,
-            mode=mode,
-            start=instant(start),
-            end=instant(end),
-            seed=seed,
-        )
+    submitted: dict[str, Any] = {
+        "strategy": strategy,
+        "world": world and str(world),
+        "data_preset": data_preset,
+    }
+    try:
+        with provider_of(session, declared) as provider:
+            result = Runner.submit(
+                made,
+                world=declared,
+                data_preset=data_preset,
+                history_provider=provider,
+                mode=mode,
+                start=instant(start),
+                end=instant(end),
+                knowledge=knowledge,
+                as_of=instant(as_of),
+                seed=seed,
+            )
+    except StrategyError as error:
+        if error.alone:
+            error.next_step = f"run this bar alone: {_command(session, submitted | error.alone)}"
+        raise
     if proof is not None:
         from json import dumps
 
-        proof.write_text(dumps(result.proof.to_json(), indent=2) + "\n", encoding="utf-8")
+        # What was submitted is no part of the proof; 'qmtl replay verify' finds it there.
+        values = {**result.proof.to_json(), "submitted": submitted}
+        proof.write_text(dumps(values, indent=2) + "\n", encoding="utf-8")
+    if report is not None:
+        report.write_text(result.to_html(), encoding="utf-8")
     session.show(facts_text(result.summary().lines()))
     session.emit({"figures": result.figures._asdict(), "proof": result.proof.to_json()})
 
 
-def _provider(session: Session, world: World | None) -> SeamlessDataProvider:
+def _command(session: Session, options: dict[str, Any]) -> str:
+    """A command of this kind, for a shell."""
+    words = ["qmtl"]
+    for name, value in (("config", session.config), ("store", session.store)):
+        words += [] if value is None else [f"--{name}", str(value)]
+    words += ["submit", options["strategy"]]
+    for name, value in options.items():
+        is_option = name != "strategy" and value is not None
+        words += [f"--{name.replace('_', '-')}", str(value)] if is_option else []
+    return shlex.join(words)
+
+
+def provider_of(session: Session, world: World | None) -> SeamlessDataProvider:
     """As the settings say, and the world, if there is one."""
     if world is None:
         return session.provider()

@@ -35,3 +35,23 @@ class Gap(NamedTuple):
     series: SeriesId
     span: Span
     why: str
+
+
+class Revision(NamedTuple):
+    """What was known of a bar has changed.
+
+    old: as it was known so far; None for a bar that comes after a later one of its series. new: as it is
+    known from `at` on (int ns UTC); None for one that was taken back.
+    """
+
+    old: Bar | None
+    new: Bar | None
+    at: int
+
+
+class Unclean(NamedTuple):
+    """Bars that a run was given with findings, or was not given at all: what is wrong with them, in words."""
+
+    series: str
+    span: Span
+    what: str

@@ -1,8 +1,8 @@
 """In which order a strategy meets bars, and what its nodes are worth then.
 
-A bar exists from the end of its cell, never earlier. All bars that close at one moment are known at that
-moment: nodes have the values of all of them, whichever is delivered first. They are delivered in the order in
-which inputs are declared and name their series.
+A bar exists from the end of its cell, or from when it was known, never earlier. All bars that are known from
+one moment on are known at that moment: nodes have the values of all of them, whichever is delivered first.
+They are delivered in the order in which inputs are declared and name their series.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from qmtl.foundation.errors import StrategyError
 from qmtl.foundation.frames import VALUES, stamps
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Int64Array
@@ -43,35 +44,57 @@ class Reader:
         first = min(first, tape.rows.height)
         before = self.known.get(tape.series)
         if first < self.window - 1:  # the first rows of all: no window is whole yet
-            self.known[tape.series] = Known(tape.closed[:0], {name: _objects(()) for name in self.nodes})
+            self.known[tape.series] = Known(tape.known[:0], {name: _objects(()) for name in self.nodes})
             return
-        found = values(self.nodes, tape.rows, width=self.window, first=first)
-        closed = tape.closed[first:]
-        if before is not None and len(before.closed):
-            # The newest values of before: they hold until the first bar of this stretch has closed.
-            closed = np.append(before.closed[-1:], closed)
+        try:
+            found = values(self.nodes, tape.rows, width=self.window, first=first)
+        except StrategyError as error:
+            error.series = tape.series.text
+            raise
+        since = tape.known[first:]
+        if before is not None and len(before.since):
+            # The newest values of before: they hold until the first bar of this stretch is known.
+            since = np.append(before.since[-1:], since)
             found = {name: [before.values[name][-1], *after] for name, after in found.items()}
-        self.known[tape.series] = Known(closed, {name: _objects(after) for name, after in found.items()})
+        self.known[tape.series] = Known(since, {name: _objects(after) for name, after in found.items()})
+
+    def read_again(self, tape: Tape, at: int) -> None:
+        """Work out the nodes of the newest window once more: rows have changed at a time (int ns UTC)."""
+        rows = tape.rows.tail(self.window)
+        if rows.height < self.window:
+            self.known[tape.series] = Known(tape.known[:0], {name: _objects(()) for name in self.nodes})
+            return
+        found = values(self.nodes, rows, width=self.window, first=self.window - 1)
+        since = np.array([at], dtype=np.int64)
+        self.known[tape.series] = Known(since, {name: _objects(after) for name, after in found.items()})
 
 
 class Known(NamedTuple):
-    """Values of nodes by name, and when each was known first."""
+    """Values of nodes by name, and since when each is known (int ns UTC)."""
 
-    closed: Int64Array
+    since: Int64Array
     values: Mapping[str, Objects]
 
-    def at(self, closed: Int64Array) -> Int64Array:
+    def at(self, times: Int64Array) -> Int64Array:
         """The place of the value that is known at each time; -1 where there is none yet."""
-        return np.searchsorted(self.closed, closed, "right") - 1
+        return np.searchsorted(self.since, times, "right") - 1
+
+    @property
+    def newest(self) -> dict[str, Any]:
+        """The values that are known last; none, if no window is whole."""
+        return {name: of[-1] for name, of in self.values.items()} if len(self.since) else {}
 
 
 _NOTHING = Known(np.zeros(0, dtype=np.int64), {})
 
 
 class Events(NamedTuple):
-    """Bars in order, each with the values of all nodes at its close; None where none belongs to it."""
+    """Bars in order, each with the time at which it is known, and what all nodes are worth then.
 
-    closed: list[int]
+    None stands for the value of a node that does not belong to the bar.
+    """
+
+    known: list[int]
     bars: Iterator[Bar]
     nodes: Iterator[tuple[Any, ...]]
 
@@ -94,7 +117,7 @@ def events(
         ]
         shown = np.arange(tape.fresh, tape.rows.height)
         shown = shown[stamps(tape.rows)[shown] >= start]
-        places = [one.at(tape.closed[shown]) for one in known]
+        places = [one.at(tape.known[shown]) for one in known]
         complete = np.all(
             [place >= 0 for one, place in zip(known, places, strict=True) if one is not _NOTHING], axis=0
         )
@@ -107,12 +130,13 @@ def events(
                 for name in reader.nodes
             ]
         columns.append(row)
-        times.append(tape.closed[shown])
-    order = np.argsort(np.concatenate(times), kind="stable")
+        times.append(tape.known[shown])
+    every = np.concatenate(times)
+    order = np.argsort(every, kind="stable")
     merged = [np.concatenate(parts)[order].tolist() for parts in zip(*columns, strict=True)]
     bars = map(Bar._make, zip(*merged[: len(Bar._fields)], strict=True))
     found = merged[len(Bar._fields) :]
-    return Events(merged[2], bars, zip(*found, strict=True) if found else repeat(()))
+    return Events(every[order].tolist(), bars, zip(*found, strict=True) if found else repeat(()))
 
 
 def _bar_columns(tape: Tape) -> list[pl.Series]:

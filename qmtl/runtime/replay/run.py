@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -12,8 +14,10 @@ import polars as pl
 from qmtl.foundation.errors import InvalidRequestError, QmtlError, StrategyError
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Int64Array
 from qmtl.foundation.times import LATEST, iso
-from qmtl.runtime.replay.bars import Bar, Gap
+from qmtl.runtime.replay.bars import Bar, Gap, Revision
+from qmtl.runtime.replay.changes import Change, KnownGap, revision_of, row_of
 from qmtl.runtime.replay.equity import Closes, Marks, marks
 from qmtl.runtime.replay.events import Events, Reader, events
 from qmtl.runtime.replay.orders import Fill, FillModel, Order
@@ -26,6 +30,20 @@ class Strategy(Protocol):
 
     def on_bar(self, bar: Bar, portfolio: Portfolio) -> object: ...
     def on_gap(self, gap: Gap, portfolio: Portfolio) -> object: ...
+    def on_revision(self, revision: Revision, portfolio: Portfolio) -> object: ...
+
+
+class Part(NamedTuple):
+    """What a run goes on with: rows of all series, ascending, behind those of before.
+
+    known: from when on each row is known (int ns UTC), ascending; empty: each from the end of its cell on.
+    changes, gaps: what becomes known of bars before, and that bars are missing, in order of time.
+    """
+
+    rows: Mapping[SeriesId, pl.DataFrame]
+    known: Mapping[SeriesId, Int64Array] = MappingProxyType({})
+    changes: Sequence[Change] = ()
+    gaps: Sequence[KnownGap] = ()
 
 
 class Outcome(NamedTuple):
@@ -40,8 +58,9 @@ class Outcome(NamedTuple):
 class Run:
     """`play` it one stretch of rows after the other; `outcome` is what came of all of them.
 
-    grids: of all series. start: bars that open before it (int ns UTC) only fill windows. gaps: what is
-    missing behind it; each is delivered before the first bar that closes at its end or later.
+    grids: of all series. start: bars that open before it (int ns UTC) only fill windows, and what changes
+    until then is not told. spare: rows that may be taken back, by series. A gap is delivered before the first
+    bar that is known at its time or later.
     """
 
     def __init__(
@@ -52,16 +71,17 @@ class Run:
         model: FillModel,
         *,
         start: int,
-        gaps: Iterable[Gap] = (),
+        spare: Mapping[SeriesId, int] = MappingProxyType({}),
     ) -> None:
         self._strategy = strategy
-        self._gaps = deque(sorted(gaps, key=lambda gap: (gap.span.end, list(grids).index(gap.series))))
+        self._gaps: deque[KnownGap] = deque()
         self._readers = readers
         self._start = start
         self._model = model
         self._names = tuple(name for reader in readers for name in reader.nodes)
         self._tapes = {
-            series: Tape(series, grid, reach=_reach(readers, series)) for series, grid in grids.items()
+            series: Tape(series, grid, reach=_reach(readers, series) + spare.get(series, 0))
+            for series, grid in grids.items()
         }
         self._counterparts = {
             (reader.name, series): counterpart(reader, series) for reader in readers for series in self._tapes
@@ -71,14 +91,24 @@ class Run:
         self._bars = 0
         self._marks: list[Marks] = []
 
-    def play(self, rows: Mapping[SeriesId, pl.DataFrame], until: int = LATEST) -> None:
-        """Go on with the next stretch: the rows of all series that open before `until` (int ns UTC).
+    def play(self, part: Part, until: int = LATEST) -> None:
+        """Go on to a time (int ns UTC): with what is known by then, the rest waits for the next stretch.
 
-        Each is ascending, behind the rows of before. Bars that close after `until` wait for the next stretch.
         Raises `StrategyError` where the strategy fails.
         """
+        order = list(self._tapes)
+        self._gaps.extend(sorted(part.gaps, key=lambda one: (one.at, order.index(one.gap.series))))
+        rows = part
+        for at, changes in groupby(part.changes, key=lambda change: change.at):
+            # What changes at a moment is known to the bars of that moment.
+            self._advance(rows, at - 1)
+            rows = Part({})
+            self._revise(list(changes), at)
+        self._advance(rows, until)
+
+    def _advance(self, part: Part, until: int) -> None:
         for series, tape in self._tapes.items():
-            tape.read(rows[series], until)
+            tape.read(part.rows.get(series), until, part.known.get(series))
             for reader in self._readers:
                 if series in reader.series:
                     reader.read(tape)
@@ -86,13 +116,39 @@ class Run:
         found = events(self._tapes, self._readers, self._counterpart, start=self._start)
         filled, held, cash = len(self.portfolio.fills), dict(self.portfolio.positions), self.portfolio.cash
         self._deliver(found, until)
-        self._bars += len(found.closed)
+        self._bars += len(found.known)
         closes = {
-            series: Closes(tape.closed, tape.rows["close"].to_numpy()) for series, tape in self._tapes.items()
+            series: Closes(tape.known, tape.rows["close"].to_numpy()) for series, tape in self._tapes.items()
         }
-        every = np.array(found.closed, dtype=np.int64)
+        every = np.array(found.known, dtype=np.int64)
         moments = every[np.append(True, every[1:] != every[:-1])] if len(every) else every
         self._marks.append(marks(moments, closes, self.portfolio.fills[filled:], self._model, held, cash))
+
+    def _revise(self, changes: Sequence[Change], at: int) -> None:
+        touched = dict.fromkeys(change.series for change in changes)
+        for change in changes:
+            self._tapes[change.series].revise(change.ts, row_of(change), at)
+        for series in touched:
+            for reader in self._readers:
+                if series in reader.series:
+                    reader.read_again(self._tapes[series], at)
+        if at <= self._start:
+            return
+        self._market.now = at
+        self._deliver_gaps(at)
+        self.portfolio.fill_due(at)
+        for change in changes:
+            for reader in self._readers:
+                owner = self._counterpart(reader, change.series)
+                values = {} if owner is None else reader.known[owner].newest
+                self._strategy.__dict__.update({name: values.get(name) for name in reader.nodes})
+            revision = revision_of(change, self._tapes[change.series].grid)
+            try:
+                self._strategy.on_revision(revision, self.portfolio)
+            except QmtlError:
+                raise  # it says what to do
+            except Exception as cause:  # whatever a user's strategy raises is its own failure, and is named
+                raise self._failed("on_revision", change.ts, cause) from cause
 
     @property
     def outcome(self) -> Outcome:
@@ -125,44 +181,48 @@ class Run:
         own = self._strategy.__dict__
         due, gaps, bar = portfolio.due_orders, self._gaps, None
         try:
-            for closed, bar, values in zip(found.closed, found.bars, found.nodes, strict=False):
-                if gaps and gaps[0].span.end <= closed:
-                    self._deliver_gaps(closed)
-                if due and due[0][0] < closed:
-                    portfolio.fill_due(closed)
-                market.now = closed
+            for now, bar, values in zip(found.known, found.bars, found.nodes, strict=False):
+                if gaps and gaps[0].at <= now:
+                    self._deliver_gaps(now)
+                if due and due[0][0] < now:
+                    portfolio.fill_due(now)
+                market.now = now
                 own.update(zip(names, values, strict=True))
                 on_bar(bar, portfolio)
             self._deliver_gaps(until)
         except QmtlError:
             raise  # it says what to do
         except Exception as cause:  # whatever a user's strategy raises is its own failure, and is named
-            raise self._failed(bar, cause) from cause
+            raise self._failed_at(bar, cause) from cause
 
     def _deliver_gaps(self, until: int) -> None:
-        while self._gaps and self._gaps[0].span.end <= until:
-            gap = self._gaps.popleft()
-            self.portfolio.fill_due(gap.span.end)
-            self._market.now = gap.span.end
-            self._strategy.on_gap(gap, self.portfolio)
+        while self._gaps and self._gaps[0].at <= until:
+            at, gap = self._gaps.popleft()
+            self.portfolio.fill_due(at)
+            self._market.now = at
+            try:
+                self._strategy.on_gap(gap, self.portfolio)
+            except QmtlError:
+                raise  # it says what to do
+            except Exception as cause:  # as of bars
+                raise self._failed("on_gap", gap.span.start, cause) from cause
 
-    def _failed(self, bar: Bar | None, cause: Exception) -> StrategyError:
-        kind = type(self._strategy).__name__
-        if bar is None or bar.closed != self._market.now:
-            at = self._market.now
-            return StrategyError(
-                f"{kind}.on_gap raised {type(cause).__name__}: {cause}",
-                why=f"at the gap that ended at {iso(at)}",
-                bar_ts=at,
-            )
+    def _failed(self, where: str, ts: int, cause: Exception) -> StrategyError:
+        return StrategyError(
+            f"{type(self._strategy).__name__}.{where} raised {type(cause).__name__}: {cause}",
+            why=f"at {iso(self._market.now)}, told of the bar that opens at {iso(ts)}",
+            bar_ts=ts,
+        )
+
+    def _failed_at(self, bar: Bar | None, cause: Exception) -> StrategyError:
+        assert bar is not None, "only a bar that is delivered calls a strategy"
         nodes = {name: self._strategy.__dict__.get(name) for name in self._names}
         values = ", ".join(f"{name} {value!r}" for name, value in nodes.items())
         return StrategyError(
-            f"{kind}.on_bar raised {type(cause).__name__}: {cause}",
+            f"{type(self._strategy).__name__}.on_bar raised {type(cause).__name__}: {cause}",
             series=bar.series,
             why=f"at the bar that opened at {iso(bar.ts)}, close {bar.close!r}"
             + (f", with {values}" if values else ""),
-            next_step=f"run it again with start={iso(bar.ts)!r}: that bar is the first",
             bar_ts=bar.ts,
             nodes=nodes,
         )

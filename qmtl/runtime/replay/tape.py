@@ -8,47 +8,89 @@ import numpy as np
 import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.frames import stamps
+from qmtl.foundation.frames import BAR_SCHEMA, stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Int64Array
+
+_NO_TIMES = np.zeros(0, dtype=np.int64)
 
 
 class Tape:
     """Holds one stretch of rows at a time, and of those before it what windows reach back to.
 
-    reach: rows that the longest window needs before its own bar.
+    reach: rows that the longest window needs before its own bar, and those that may be taken back.
     """
 
     def __init__(self, series: SeriesId, grid: Grid, *, reach: int) -> None:
         self.series = series
         self.grid = grid
         self.reach = reach
-        self.rows = pl.DataFrame()  # those that have closed
+        self.rows = pl.DataFrame()  # those that are known
         self.fresh = 0  # where the newest stretch begins
-        self.closed: Int64Array  # of each row, when its cell ended
-        self._ahead = pl.DataFrame()  # rows that have opened, and not closed
+        self.closed = _NO_TIMES  # of each row, when its cell ended
+        self.known = _NO_TIMES  # of each row, from when on it is known; ascending
+        self._ahead = pl.DataFrame()  # rows that are read, and not known yet
+        self._ahead_closed = self._ahead_known = _NO_TIMES
         self._opened: list[int] = []
         self._opens: list[float] = []
-        self._closed: list[int] = []
+        self._times: list[int] = []
         self._closes: list[float] = []
 
-    def read(self, rows: pl.DataFrame, until: int) -> None:
-        """Go on with the rows that open before `until` (int ns UTC); those that close after it wait."""
+    def read(self, rows: pl.DataFrame | None, until: int, known: Int64Array | None = None) -> None:
+        """Go on with further rows, as far as they are known at `until` (int ns UTC); the others wait.
+
+        known: from when on each is known, ascending; left out, from the end of its cell on.
+        """
+        if rows is not None and rows.height:
+            self._add(rows, known)
         # One row more than windows need: what was known before the stretch begins.
         kept = self.rows.tail(self.reach + 1)
-        every = pl.concat([part for part in (kept, self._ahead, rows) if part.width], rechunk=True)
-        ts = stamps(every)
-        closed = self.grid.ends(ts)
-        count = int(np.searchsorted(closed, until, "right"))
+        count = int(np.searchsorted(self._ahead_known, until, "right"))
+        parts = [part for part in (kept, self._ahead.head(count)) if part.width]
+        before = self.rows.height - kept.height
+        self.rows = pl.concat(parts, rechunk=True) if parts else pl.DataFrame(schema=BAR_SCHEMA)
         self.fresh = kept.height
-        self.rows, self._ahead, self.closed = every.head(count), every.slice(count), closed[:count]
-        self._opened, self._opens = ts.tolist(), every["open"].to_list()
-        self._closed, self._closes = self.closed.tolist(), self.rows["close"].to_list()
+        self.closed = np.concatenate([self.closed[before:], self._ahead_closed[:count]])
+        self.known = np.concatenate([self.known[before:], self._ahead_known[:count]])
+        self._ahead = self._ahead.slice(count)
+        self._ahead_closed, self._ahead_known = self._ahead_closed[count:], self._ahead_known[count:]
+        self._index()
+
+    def _add(self, rows: pl.DataFrame, known: Int64Array | None) -> None:
+        closed = self.grid.ends(stamps(rows))
+        self._ahead = pl.concat([part for part in (self._ahead, rows) if part.width], rechunk=True)
+        self._ahead_closed = np.concatenate([self._ahead_closed, closed])
+        self._ahead_known = np.concatenate([self._ahead_known, closed if known is None else known])
+        self._opened, self._opens = stamps(self._ahead).tolist(), self._ahead["open"].to_list()
+
+    def _index(self) -> None:
+        self._times, self._closes = self.known.tolist(), self.rows["close"].to_list()
+
+    def revise(self, ts: int, row: pl.DataFrame | None, at: int) -> None:
+        """Of the known rows, take `row` for the one that opened at `ts`; None takes it away.
+
+        A row that was not there is known from `at` (int ns UTC) on.
+        """
+        place = int(np.searchsorted(stamps(self.rows), ts)) if self.rows.width else 0
+        is_there = place < self.rows.height and stamps(self.rows)[place] == ts
+        if not is_there and place == 0 and self.rows.height > self.reach:
+            return  # before all that a window can reach
+        after = place + is_there
+        parts = [self.rows.head(place), *([] if row is None else [row]), self.rows.slice(after)]
+        new = [] if row is None else [ts]
+        # In the middle of others, nobody asks any more from when on it is known.
+        known = [] if row is None else self.known[place : place + 1].tolist() or [at]
+        self.rows = pl.concat([part for part in parts if part.width], rechunk=True)
+        self.closed = np.concatenate(
+            [self.closed[:place], self.grid.ends(np.array(new, dtype=np.int64)), self.closed[after:]]
+        )
+        self.known = np.concatenate([self.known[:place], np.array(known, dtype=np.int64), self.known[after:]])
+        self._index()
 
     def last_close(self, now: int) -> float:
         """The newest close that is known at a time. Raises `InvalidRequestError` where there is none."""
-        known = bisect_right(self._closed, now)
+        known = bisect_right(self._times, now)
         if not known:
             raise InvalidRequestError(
                 "there is no bar yet whose price could be used",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from qmtl.foundation.errors import InvalidRequestError, StrategyError
+from qmtl.foundation.errors import InvalidRequestError, QmtlError, StrategyError
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.spelling import near
 from qmtl.foundation.times import iso
@@ -71,6 +71,8 @@ def _of_function(name: str, function: Function, rows: pl.DataFrame, width: int, 
     for end in range(first + 1, rows.height + 1):
         try:
             found.append(function(rows.slice(end - width, width)))
+        except QmtlError:
+            raise  # it says what to do
         except Exception as cause:  # whatever a user's function raises is its own failure, and is named
             ts = int(stamps(rows)[end - 1])
             raise StrategyError(

@@ -33,6 +33,7 @@ from qmtl.runtime.planning.request import (
 )
 from qmtl.runtime.sdk.fetch_context import FetchContext
 from qmtl.runtime.sdk.fetch_errors import unanswered_error
+from qmtl.runtime.sdk.look_ahead import refuse_reading
 from qmtl.runtime.sdk.options import FetchOptions, check_fill, check_policy
 from qmtl.runtime.sdk.results import FetchResult, Pending
 from qmtl.runtime.sdk.series_profile import SeriesProfile
@@ -94,7 +95,11 @@ class Fetcher:
             raise unanswered_error(breach, series) from abandoned
 
     def refuse_unusable(self) -> None:
-        """Raise `InvalidRequestError` if the provider is closed, or was made in another process."""
+        """Raise `InvalidRequestError` if the provider is closed, or was made in another process.
+
+        And `LookAheadError` while a strategy runs, unless it is its run that asks.
+        """
+        refuse_reading("read bars")
         life = self.parts.life
         if life.closed:
             raise InvalidRequestError("the provider is closed", next_step="make a new SeamlessDataProvider")

@@ -7,7 +7,7 @@ import inspect
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,9 +19,13 @@ from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import iso
 from qmtl.foundation.version import __version__
 from qmtl.foundation.words import counted
+from qmtl.runtime.replay.knowledge import Counts
 from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.run import Outcome
 from qmtl.runtime.sdk.run_history import Stretch
+
+# Of the JSON values of a proof.
+FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,21 @@ class ReadRange:
         }
 
 
+class KnownBars(NamedTuple):
+    """When bars were known, and by what that is told.
+
+    mode: "as_of" or "as_known". counts: bars that were known from their delivery on, from a commit on, or by
+    assumption from their close on; of "as_known" only. digest: hash of all that was known, and from when on.
+    """
+
+    mode: str
+    counts: Counts
+    digest: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"knowledge": self.mode, **self.counts._asdict(), "known": self.digest}
+
+
 @dataclass(frozen=True)
 class Proof:
     """Two runs with equal proofs were given the same bars, and came to the same fills and the same equity.
@@ -62,18 +81,19 @@ class Proof:
     fills: FillModel
     seed: int
     read: tuple[ReadRange, ...]
+    known: KnownBars
     outcome: str
     versions: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; times are ISO 8601 UTC."""
         return {
-            "format": 1,
+            "format": FORMAT,
             "strategy": self.strategy,
             "source": self.source,
             "start": iso(self.span.start),
             "end": iso(self.span.end),
-            "knowledge": "as_of",
+            **self.known.to_json(),
             "fills": dataclasses.asdict(self.fills),
             "seed": self.seed,
             "read": [part.to_json() for part in self.read],
@@ -86,12 +106,18 @@ class Proof:
         series = {part.series for part in self.read}
         commits = sorted({part.as_of for part in self.read})
         unclean = sorted({part.series for part in self.read if not part.passes})
+        counts = self.known.counts
+        when = (
+            f"{counts.delivered:,} bars by delivery, {counts.committed:,} by commit, "
+            f"{counts.assumed:,} assumed at their close"
+        )
         return [
             ("strategy", self.strategy),
             ("source", self.source or "Python has no source of it"),
             ("range", str(self.span)),
             ("read", f"{counted(len(series), 'series', 'series')} in {counted(len(self.read), 'part')}"),
             ("as of", ", ".join(f"{iso(as_of)} ({as_of})" for as_of in commits)),
+            ("known", when if self.known.digest else "all bars from their close on, as of that commit"),
             ("findings", f"in {', '.join(unclean)}" if unclean else "none"),
             ("outcome", self.outcome),
             ("versions", ", ".join(f"{name} {version}" for name, version in self.versions.items())),
@@ -113,14 +139,20 @@ def read_ranges(stretch: Stretch) -> list[ReadRange]:
             receipt.fingerprint,
             receipt.as_of,
             receipt.schema_id,
-            receipt.series.text not in stretch.unclean,
+            receipt.series.text not in stretch.findings,
         )
         for receipt in stretch.receipts
     ]
 
 
 def proof_of(
-    strategy: object, span: Span, model: FillModel, seed: int, read: Sequence[ReadRange], outcome: Outcome
+    strategy: object,
+    span: Span,
+    model: FillModel,
+    seed: int,
+    read: Sequence[ReadRange],
+    known: KnownBars,
+    outcome: Outcome,
 ) -> Proof:
     """The proof of a run that has ended."""
     kind = type(strategy)
@@ -131,6 +163,7 @@ def proof_of(
         model,
         seed,
         tuple(read),
+        known,
         _outcome_hash(outcome),
         {
             "python": platform.python_version(),

@@ -27,6 +27,7 @@ from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.io.vendors.base import LiveFeed, Vendor
 from qmtl.runtime.planning.request import Fill
 from qmtl.runtime.sdk.fetching import Fetcher, series_of
+from qmtl.runtime.sdk.look_ahead import refuse_reading
 from qmtl.runtime.sdk.options import FetchOptions
 from qmtl.runtime.sdk.profile_table import ProfileRow
 from qmtl.runtime.sdk.results import FetchResult
@@ -136,7 +137,6 @@ class SeamlessDataProvider:
             coordinator=coordinator,
             coordinator_token=coordinator_token,
         )
-        self.store = parts.store
         self._parts = parts
         self._fetcher = Fetcher(parts)
         parts.life.belong_to(self)
@@ -273,6 +273,7 @@ class SeamlessDataProvider:
 
     def now(self) -> int:
         """Wall time in int nanoseconds UTC, by the clock of the provider."""
+        refuse_reading("ask for the time")
         return self._parts.clock.now()
 
     def has_vendor(self, series: str | SeriesId) -> bool:
@@ -426,6 +427,12 @@ class SeamlessDataProvider:
         local = self._parts.executor.local
         local.keeper.flush()
         return check_flags(self.store, local.pipeline, self._parts.profiles, repair=repair)
+
+    @property
+    def store(self) -> Store:
+        """The store itself; it is closed with the provider, unless it was handed over open."""
+        refuse_reading("take the store of a provider")
+        return self._parts.store
 
     # -- looking ----------------------------------------------------------------------------------------
 

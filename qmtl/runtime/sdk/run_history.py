@@ -14,6 +14,7 @@ from qmtl.foundation.states import BarStates
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import DAY, iso
 from qmtl.foundation.words import counted
+from qmtl.runtime.conformance.findings import Finding
 from qmtl.runtime.replay.bars import Gap
 from qmtl.runtime.sdk.bound_inputs import BoundInput
 from qmtl.runtime.sdk.panel_size import ROW_BYTES, blocks
@@ -29,10 +30,14 @@ _DAYS_BACK = 14
 
 
 class Source(NamedTuple):
-    """A provider, and the inputs that take bars from it, by series: several where they share one."""
+    """A provider, and the inputs that take bars from it, by series: several where they share one.
+
+    as_of: the commit time (ns) at which all of it is read, if the run names one; then no vendor is asked.
+    """
 
     provider: SeamlessDataProvider
     inputs: dict[SeriesId, list[BoundInput]]
+    as_of: int | None = None
 
     def earlier(self, series: SeriesId) -> int:
         """How many bars of it have to be there before the first one that is delivered."""
@@ -44,7 +49,19 @@ class Source(NamedTuple):
 
     def asks(self, series: SeriesId) -> bool:
         """Whether a vendor may be asked."""
-        return all(one.asks for one in self.inputs[series]) and self.provider.has_vendor(series)
+        return (
+            self.as_of is None
+            and all(one.asks for one in self.inputs[series])
+            and self.provider.has_vendor(series)
+        )
+
+    def states(self, series: SeriesId, span: Span) -> BarStates:
+        """The states of its bars, as they are stored."""
+        return self.provider.coverage(series, *span, as_of=self.as_of)
+
+    def grid(self, series: SeriesId, start: int) -> Grid:
+        """The grid of its bars."""
+        return self.states(series, Span(start, start + 1)).grid
 
 
 class History(NamedTuple):
@@ -67,15 +84,19 @@ class Stretch(NamedTuple):
     until: int
     rows: Mapping[SeriesId, pl.DataFrame]
     receipts: Sequence[Receipt]
-    unclean: Sequence[str]  # node ids of series whose rows do not pass
+    findings: Mapping[str, Sequence[Finding]]  # by node id, of series whose rows do not pass
 
 
-def sources(inputs: Sequence[BoundInput]) -> list[Source]:
-    """By provider, in the order in which inputs name them. Raises `InvalidRequestError`."""
+def sources(inputs: Sequence[BoundInput], as_of: Mapping[SeriesId, int] | int | None) -> list[Source]:
+    """By provider, in the order in which inputs name them. Raises `InvalidRequestError`.
+
+    as_of: the commit time of all, or of each series: those of one provider are read at one.
+    """
     found: dict[int, Source] = {}
     owners: dict[SeriesId, BoundInput] = {}
     for one in inputs:
-        source = found.setdefault(id(one.provider), Source(one.provider, {}))
+        pinned = as_of if not isinstance(as_of, Mapping) else as_of.get(one.series[0], max(as_of.values()))
+        source = found.setdefault(id(one.provider), Source(one.provider, {}, pinned))
         for series in one.series:
             owner = owners.setdefault(series, one)
             if owner.provider is not one.provider:
@@ -92,7 +113,7 @@ def end_of(source: Source, start: int) -> int:
     """Where history ends now: behind the newest bar that has closed in all series, and is not held back."""
     now = source.provider.now()
     return min(
-        one.history.end(_grid(source.provider, series, start), now)
+        one.history.end(source.grid(series, start), now)
         for series, inputs in source.inputs.items()
         for one in inputs
     )
@@ -103,8 +124,7 @@ def completed(source: Source, span: Span) -> History:
 
     Raises what a backfill raises, and `MissingDataError` for bars that nobody has.
     """
-    provider = source.provider
-    grids = {series: _grid(provider, series, span.start) for series in source.inputs}
+    grids = {series: source.grid(series, span.start) for series in source.inputs}
     earlier, errors, gaps = {}, [], []
     for series, inputs in source.inputs.items():
         for one in inputs:
@@ -122,7 +142,24 @@ def completed(source: Source, span: Span) -> History:
             errors.append(_missing(series, states[series.text], holes, "bars of the run are missing"))
     if errors:
         raise first_of(errors)
-    return History(source, provider.store.newest()[1], grids, earlier, gaps)
+    as_of = source.provider.store.newest()[1] if source.as_of is None else source.as_of
+    return History(source, as_of, grids, earlier, gaps)
+
+
+def further_back(history: History, series: SeriesId, start: int, bars: int) -> tuple[int, int]:
+    """Where the last `bars` bars before `start` begin, or as many as there are, and how far was looked.
+
+    Without holes, but for inputs that allow them.
+    """
+    grid, source = history.grids[series], history.source
+    span = grid.align(Span(start - max(bars * grid.step * _WINDOWS_BACK, _DAYS_BACK * DAY), start))
+    states = source.provider.coverage(series, *span, as_of=history.as_of)
+    if states.holes and not source.is_partial(series):
+        span = Span(states.holes.hull.end, start)
+    stamps = grid.stamps(states.present.clip(span))
+    if len(stamps) >= bars:
+        return int(stamps[-bars]), int(stamps[-bars])
+    return int(stamps[0]) if len(stamps) else start, span.start
 
 
 def stretches(histories: Sequence[History], span: Span) -> Iterator[Stretch]:
@@ -142,7 +179,7 @@ def stretches(histories: Sequence[History], span: Span) -> Iterator[Stretch]:
 
 def _read(histories: Sequence[History], spans: Mapping[SeriesId, Span], until: int) -> Stretch:
     rows: dict[SeriesId, pl.DataFrame] = {}
-    receipts, unclean = [], []
+    receipts, findings = [], {}
     for history in histories:
         source = history.source
         # Series of one span are read together; those before the start begin where each needs it.
@@ -158,10 +195,10 @@ def _read(histories: Sequence[History], spans: Mapping[SeriesId, Span], until: i
                 rows[SeriesId.parse(name)] = result.frame
                 receipts.append(result.receipt)
                 if not result.report.passes:
-                    unclean.append(name)
+                    findings[name] = [one for one in result.report.findings if one.raises]
             if read.errors:
                 raise first_of(read.errors.values())
-    return Stretch(until, rows, receipts, unclean)
+    return Stretch(until, rows, receipts, findings)
 
 
 def _start_of_windows(source: Source, grid: Grid, series: SeriesId, start: int) -> int:
@@ -199,16 +236,12 @@ def _start_of_windows(source: Source, grid: Grid, series: SeriesId, start: int) 
 
 def _filled(source: Source, series: Sequence[SeriesId], span: Span) -> dict[str, BarStates]:
     """The states of all bars, by node id, after what vendors there are were asked for what is missing."""
-    states = {one.text: source.provider.coverage(one, *span) for one in series}
+    states = {one.text: source.states(one, span) for one in series}
     wanted = [one.text for one in series if states[one.text].holes and source.asks(one)]
     if not wanted:
         return states
     partial = all(source.is_partial(SeriesId.parse(name)) for name in wanted) or None
     return {**states, **source.provider.backfill(wanted, *span, partial_ok=partial).states}
-
-
-def _grid(provider: SeamlessDataProvider, series: SeriesId, start: int) -> Grid:
-    return provider.coverage(series, start, start + 1).grid
 
 
 def _holes(states: BarStates, span: Span) -> dict[str, Coverage]:

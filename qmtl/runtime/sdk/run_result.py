@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -14,10 +15,12 @@ from qmtl.foundation.html import facts_table
 from qmtl.foundation.texts import fact_lines, on_screen
 from qmtl.foundation.times import DAY, iso
 from qmtl.foundation.words import counted
+from qmtl.runtime.replay.bars import Unclean
 from qmtl.runtime.replay.equity import drawdowns
 from qmtl.runtime.replay.orders import FillModel, Order
 from qmtl.runtime.replay.run import Outcome
 from qmtl.runtime.sdk.proof import Proof
+from qmtl.runtime.sdk.run_report import page
 
 
 class Figures(NamedTuple):
@@ -42,11 +45,15 @@ class Figures(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """The end of a run. `equity`, `fills` and `figures` are worked out when they are first asked for."""
+    """The end of a run. `equity`, `fills` and `figures` are worked out when they are first asked for.
+
+    unclean: bars with findings, and missing ones; none unless a policy lets a run go on with them.
+    """
 
     outcome: Outcome
     model: FillModel
     proof: Proof
+    unclean: Sequence[Unclean] = ()
 
     @cached_property
     def equity(self) -> pl.DataFrame:
@@ -100,6 +107,10 @@ class RunResult:
             fees=sum(fill.fee for fill in fills),
         )
 
+    def to_html(self) -> str:
+        """A page with figures, plots, fills and proof; it needs no other file."""
+        return page(self.summary().lines(), self.outcome, self.unclean, self.proof)
+
     def summary(self) -> Summary:
         """What a person asks first; it prints as a table."""
         return Summary(self)
@@ -137,7 +148,7 @@ class Summary:
             shown.append(("cash", f"was too little for {counted(figures.cut_fills, 'order')}"))
         if figures.open_orders:
             shown.append(("not filled", f"{counted(figures.open_orders, 'order')}: no bar came behind"))
-        return [*shown, *result.proof.lines()[3:7]]
+        return [*shown, *result.proof.lines()[3:8]]
 
     def __repr__(self) -> str:
         return on_screen(fact_lines(self.lines()))

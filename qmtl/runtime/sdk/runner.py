@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
-from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.errors import InvalidRequestError, StrategyError
+from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
-from qmtl.foundation.times import LATEST, iso, to_ns
+from qmtl.foundation.times import iso, to_ns
+from qmtl.foundation.words import counted
+from qmtl.runtime.replay.bars import Unclean
 from qmtl.runtime.replay.events import Reader
 from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.run import Run
 from qmtl.runtime.sdk.bound_inputs import BoundInput, bound, preset_of
 from qmtl.runtime.sdk.from_world import provider_of_world
-from qmtl.runtime.sdk.proof import ReadRange, proof_of, read_ranges
+from qmtl.runtime.sdk.look_ahead import playing, running, submitting
+from qmtl.runtime.sdk.proof import KnownBars, Proof, ReadRange, proof_of, read_ranges
+from qmtl.runtime.sdk.proof_check import read_proof, refuse_differences
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
-from qmtl.runtime.sdk.run_history import Source, completed, end_of, sources, stretches
+from qmtl.runtime.sdk.run_history import Source, Stretch, completed, end_of, sources
+from qmtl.runtime.sdk.run_parts import AsKnown, AsOf
 from qmtl.runtime.sdk.run_result import RunResult
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, nodes_of
 from qmtl.runtime.worlds.loading import load_world
@@ -31,10 +37,7 @@ _MODES = {
     "paper": "no feed is followed yet; history is all that a run is given",
     "live": "there are no feeds of exchanges yet, and no orders leave this process",
 }
-_KNOWLEDGE = {
-    "as_of": None,
-    "as_known": "bars are not replayed yet as they were known at their time, only at one commit",
-}
+_KNOWLEDGE = {"as_of": None, "as_known": None}
 
 
 class Runner:
@@ -51,6 +54,7 @@ class Runner:
         start: Any,
         end: Any = None,
         knowledge: str = "as_of",
+        as_of: Any = None,
         fills: FillModel | None = None,
         seed: int = 0,
     ) -> RunResult:
@@ -61,36 +65,86 @@ class Runner:
         data_preset: the preset of inputs that name neither one nor series.
         history_provider: where bars come from, but for inputs that have a provider of their own; left out,
             the one that the world describes, with the store that qmtl.yml names.
-        mode: "backtest". knowledge: "as_of": all bars are those of one commit. Other modes are refused.
+        mode: "backtest"; other modes are refused.
+        knowledge: "as_of": all bars are as one commit has them. "as_known": each comes when it was known, and
+            as it was known; what changed later is a `Revision`, when it did. The run ends with what is known
+            at `end`.
         start, end: anything that `to_ns` reads. `end=None` is behind the newest bar that has closed in all
             series, and that no preset holds back.
+        as_of: a commit time; bars are read as they were stored then, and nobody is asked. Left out, what is
+            missing is asked for first, and the newest commit after that is taken.
         fills: how orders are filled; left out, at the next open, without fees, from a cash of 100,000.
         seed: of `strategy.random`.
 
-        What is missing of history, and of the bars before `start` that windows and warm-up need, is asked for
-        first. Then all of it is read at one commit, which the proof names. Raises what a fetch raises,
-        `MissingDataError` also where there are too few bars before `start`, and `StrategyError` where the
-        strategy fails.
+        All of history, and of the bars before `start` that windows and warm-up need, is read at one commit,
+        which the proof names. Raises what a fetch raises, `MissingDataError` also where there are too few
+        bars before `start`, and `StrategyError` where the strategy fails.
         """
         _refuse("mode", mode, _MODES)
         _refuse("knowledge", knowledge, _KNOWLEDGE)
-        made, model = _made(strategy), FillModel() if fills is None else fills
+        model = FillModel() if fills is None else fills
+        pinned = None if as_of is None else to_ns(as_of, name="as_of")
+        return _submitted(
+            strategy, world, data_preset, history_provider, start=start, end=end, as_of=pinned, model=model,
+            seed=seed, knowledge=knowledge,
+        )  # fmt: skip
+
+    @staticmethod
+    def verify(
+        proof: Proof | Mapping[str, Any] | str | PathLike[str],
+        strategy: Strategy | type[Strategy],
+        *,
+        world: World | str | PathLike[str] | None = None,
+        data_preset: str | None = None,
+        history_provider: SeamlessDataProvider | None = None,
+    ) -> RunResult:
+        """Run a strategy once more on what a proof names, and compare what it was given and came to.
+
+        proof: of a run, its JSON values, or a file of them. The other parameters are those of `submit`, as
+        they were then; range, commits, fills and seed are those of the proof, and nobody is asked for bars.
+
+        Raises `ProofError` with all differences, and otherwise what `submit` raises: bars that retention has
+        swept, for one, cannot be read again.
+        """
+        proven = read_proof(proof)
+        found = _submitted(
+            strategy, world, data_preset, history_provider, start=proven.span.start, end=proven.span.end,
+            as_of={SeriesId.parse(part.series): part.as_of for part in proven.read},
+            model=proven.fills, seed=proven.seed, knowledge=proven.known.mode,
+        )  # fmt: skip
+        refuse_differences(proven, found.proof)
+        return found
+
+
+def _submitted(
+    strategy: Strategy | type[Strategy],
+    world: World | str | PathLike[str] | None,
+    data_preset: str | None,
+    history_provider: SeamlessDataProvider | None,
+    *,
+    start: Any,
+    end: Any,
+    as_of: Mapping[SeriesId, int] | int | None,
+    model: FillModel,
+    seed: int,
+    knowledge: str,
+) -> RunResult:
+    with submitting(), ExitStack() as stack:
+        made = _made(strategy)
         declared = None if world is None else load_world(world)
         if declared is None and data_preset is not None:
             raise InvalidRequestError(
                 f"there is no world that has the preset {data_preset!r}", next_step="give `world=` as well"
             )
         chosen = [(one, preset_of(one, declared, data_preset)) for one in inputs_of(made)]
-        with ExitStack() as stack:
-            provider = history_provider
-            if provider is None and declared and any(one.history_provider is None for one, _ in chosen):
-                provider = stack.enter_context(provider_of_world(declared))
-            inputs = [bound(one, nodes_of(made), preset, provider) for one, preset in chosen]
-            found = sources(inputs)
-            span = _range(start, end, found)
-            made.__dict__["random"] = np.random.default_rng(seed)
-            run, read = _played(made, inputs, found, span, model)
-            return RunResult(run.outcome, model, proof_of(made, span, model, seed, read, run.outcome))
+        provider = history_provider
+        if provider is None and declared and any(one.history_provider is None for one, _ in chosen):
+            provider = stack.enter_context(provider_of_world(declared))
+        inputs = [bound(one, nodes_of(made), preset, provider) for one, preset in chosen]
+        found = sources(inputs, as_of)
+        span = _range(start, end, found)
+        made.__dict__["random"] = np.random.default_rng(seed)
+        return _played(made, inputs, found, span, model, seed, knowledge)
 
 
 def _played(
@@ -99,28 +153,60 @@ def _played(
     found: Sequence[Source],
     span: Span,
     model: FillModel,
-) -> tuple[Run, list[ReadRange]]:
-    """The run at its end, and what was read for it."""
+    seed: int,
+    knowledge: str,
+) -> RunResult:
     histories = [completed(source, span) for source in found]
-    grids = {series: grid for history in histories for series, grid in history.grids.items()}
+    by_series = {series: grid for history in histories for series, grid in history.grids.items()}
+    # In the order of inputs, whichever provider they come from: it decides on ties.
+    grids = {series: by_series[series] for one in inputs for series in one.series}
+    given = (AsKnown if knowledge == "as_known" else AsOf)(histories, span)
     run = Run(
         strategy,
         [Reader(one.name, one.series, one.window, one.nodes) for one in inputs],
-        # In the order of inputs, whichever provider they come from: it decides on ties.
-        {series: grids[series] for one in inputs for series in one.series},
+        grids,
         model,
         start=span.start,
-        gaps=[gap for history in histories for gap in history.gaps],
+        spare={series: given.spare(series) for series in grids},
     )
     read: list[ReadRange] = []
+    unclean = [Unclean(gap.series.text, gap.span, gap.why) for history in histories for gap in history.gaps]
+    stores = [history.source.provider.store for history in histories]
+    folders = [store.folder for store in stores if store.folder is not None]
     strategy.__dict__["_run"] = run
     try:
-        for stretch in stretches(histories, span):
-            run.play(stretch.rows, LATEST if stretch.until == span.end else stretch.until)
-            read += read_ranges(stretch)
+        with running():
+            for part, until, stretch in given.parts():
+                with playing(folders):
+                    run.play(part, until)
+                read += read_ranges(stretch)
+                unclean += _with_findings(stretch)
+    except StrategyError as error:
+        if error.series is not None:
+            grid = grids[SeriesId.parse(error.series)]
+            error.alone = {
+                "start": iso(error.bar_ts),
+                "end": iso(int(grid.ends(np.array([error.bar_ts]))[0])),
+                "as_of": max(history.as_of for history in histories),
+            }
+            error.next_step = "run this bar alone: " + ", ".join(
+                f"`{name}={value}`" for name, value in error.alone.items()
+            )
+        raise
     finally:
         del strategy.__dict__["_run"]
-    return run, read
+    known = KnownBars(given.name, given.counts, given.digest)
+    proof = proof_of(strategy, span, model, seed, read, known, run.outcome)
+    return RunResult(run.outcome, model, proof, sorted(unclean, key=lambda one: (one.span, one.series)))
+
+
+def _with_findings(stretch: Stretch) -> Iterator[Unclean]:
+    """A finding names its first and last bar, and a few between them."""
+    for name, findings in stretch.findings.items():
+        for one in findings:
+            step = SeriesId.parse(name).timeframe.step
+            span = Span(one.first_ts, one.last_ts + step)
+            yield Unclean(name, span, f"{one.rule}, {counted(one.raises, 'bar')}")
 
 
 def _made(strategy: Strategy | type[Strategy]) -> Strategy:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-    from qmtl.runtime.replay.bars import Bar, Gap
+    from qmtl.runtime.replay.bars import Bar, Gap, Revision
     from qmtl.runtime.replay.portfolio import Portfolio
     from qmtl.runtime.sdk.provider import SeamlessDataProvider
 
@@ -136,7 +136,13 @@ class Strategy:
         raise NotImplementedError(f"{type(self).__name__} has no on_bar(self, bar, portfolio)")
 
     def on_gap(self, gap: Gap, portfolio: Portfolio) -> None:
-        """Called when the last of some bars that nobody has should have closed, with `allow_partial`."""
+        """Called when the last of some bars that nobody has should have closed, with `allow_partial`.
+
+        With `knowledge="as_known"` it is called once a later bar is known, also for bars that come late.
+        """
+
+    def on_revision(self, revision: Revision, portfolio: Portfolio) -> None:
+        """Called when what is known of a bar changes, with `knowledge="as_known"`; nodes have new values."""
 
     def value(self, of: Node, series: str | SeriesId) -> Any:
         """What a node is worth now for another series: `self.value(Cross.fast, "ohlcv:...")`."""

@@ -184,6 +184,8 @@ FACTS: dict[str, Any] = {
     "report": None,
     "bar_ts": 60,
     "nodes": {"fast": 1.5},
+    "tried": "fetch bars",
+    "differences": ("outcome: a now, b in the proof",),
     "phase": "total",
     "ledger": {"total": 1.0},
     "source": "x",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +19,13 @@ from qmtl import (
     InvalidRequestError,
     MissingDataError,
     Portfolio,
+    ProofError,
     Runner,
     RunResult,
     SeamlessDataProvider,
     SeriesId,
     Span,
+    StoreError,
     Strategy,
     StrategyError,
     StreamInput,
@@ -29,6 +33,7 @@ from qmtl import (
     node,
 )
 from qmtl.foundation.times import HOUR, MINUTE, to_ns
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.sdk import run_history
 from qmtl.runtime.testing import synthetic_bars
 
@@ -279,6 +284,94 @@ def test_what_a_strategy_raises_is_told_with_its_bar(store: Path) -> None:
             Runner.submit(FailingNode, history_provider=history, start=START, end=END)
 
 
+def test_the_bar_at_which_a_strategy_failed_can_be_run_alone(store: Path) -> None:
+    fill(store, A)
+    with provider(store) as history:
+        with pytest.raises(StrategyError) as caught:
+            Runner.submit(Failing, history_provider=history, start=START, end=END)
+        alone = caught.value.alone
+        assert alone["start"] == "2024-03-02T01:40:00Z"
+        assert alone["end"] == "2024-03-02T01:41:00Z"
+        assert f"`as_of={alone['as_of']}`" in str(caught.value)
+        with pytest.raises(StrategyError) as again:
+            Runner.submit(Failing, history_provider=history, **alone)
+        assert again.value.bar_ts == caught.value.bar_ts
+        assert again.value.nodes == caught.value.nodes
+
+
+def test_a_proof_is_verified_by_running_it_again(store: Path) -> None:
+    fill(store, A, B, A_HOURS)
+    with provider(store) as history:
+        result = Runner.submit(Cross, history_provider=history, start=START, end=END, seed=3)
+        # Bars are corrected afterwards: what was read then is read again.
+        import_frame(store, history.fetch(A, START, END).frame.with_columns(close="high"), A)
+        values = json.loads(json.dumps(result.proof.to_json()))
+        assert Runner.verify(values, Cross, history_provider=history).proof == result.proof
+        newer = Runner.submit(Cross, history_provider=history, start=START, end=END, seed=3)
+        assert newer.proof != result.proof
+        pinned = Runner.submit(
+            Cross, history_provider=history, start=START, end=END, seed=3, as_of=result.proof.read[0].as_of
+        )
+        assert pinned.proof == result.proof
+
+
+def test_a_proof_that_does_not_hold_says_what_differs(store: Path) -> None:
+    fill(store, A, B, A_HOURS)
+    with provider(store) as history:
+        proof = Runner.submit(Cross, history_provider=history, start=START, end=END).proof
+        [first, *others] = proof.read
+        changed = dataclasses.replace(
+            proof,
+            outcome="blake3:other",
+            read=(dataclasses.replace(first, fingerprint="blake3:none"), *others),
+            versions={**proof.versions, "numpy": "0.1"},
+        )
+        with pytest.raises(ProofError) as caught:
+            Runner.verify(changed, Cross, history_provider=history)
+        numpy, read, outcome = caught.value.differences
+        assert numpy.endswith(", 0.1 in the proof")
+        assert (
+            read == f"{A} {first.span} has the fingerprint {first.fingerprint} now, blake3:none in the proof"
+        )
+        assert outcome == f"outcome: {proof.outcome} now, blake3:other in the proof"
+        with pytest.raises(ProofError, match="source: blake3"):
+            Runner.verify(proof, Changed, history_provider=history)
+        same = dataclasses.replace(proof, versions={**proof.versions, "numpy": "0.1"})
+        Runner.verify(same, Cross, history_provider=history)
+
+
+class Changed(Cross):
+    """Decides as another strategy does, by another source."""
+
+
+def test_a_pinned_run_asks_no_vendor(store: Path) -> None:
+    from qmtl.runtime.testing import ScriptedVendor
+
+    fill(store, A, without=HOLE)
+    vendor = ScriptedVendor()
+    with SeamlessDataProvider(store, vendors=vendor, progress=False) as history:
+        history.retract(A, *HOLE, reason="not there")
+        before = history.store.newest().as_of
+        Runner.submit(Hold, history_provider=history, start=START, end=END)
+        asked = len(vendor.calls)
+        assert asked
+        with pytest.raises(MissingDataError, match="60 bars unknown"):
+            Runner.submit(Hold, history_provider=history, start=START, end=END, as_of=before)
+        assert len(vendor.calls) == asked
+
+
+def test_what_retention_has_swept_cannot_be_verified(tmp_path: Path) -> None:
+    bars = synthetic_bars(A, Span(FIRST, END))
+    with EmbeddedStore(tmp_path / "bars", retention=0) as kept:
+        import_frame(kept, bars, A)
+        with SeamlessDataProvider(store=kept, vendors={}) as history:
+            proof = Runner.submit(Hold, history_provider=history, start=START, end=END).proof
+            import_frame(kept, bars.with_columns(volume=1.0), A)
+            kept.compact()
+            with pytest.raises(StoreError, match="retention"):
+                Runner.verify(proof, Hold, history_provider=history)
+
+
 def submit(strategy: Any, **options: Any) -> RunResult:
     return Runner.submit(strategy, **{"start": START, "end": END, **options})
 
@@ -306,7 +399,7 @@ def test_what_cannot_be_run_is_refused_with_the_reason(store: Path) -> None:
             (Hold, {"mode": "paper"}, "no feed is followed yet"),
             (Hold, {"mode": "live"}, "there are no feeds of exchanges yet"),
             (Hold, {"mode": "test"}, "mode='test' cannot be used"),
-            (Hold, {"knowledge": "as_known"}, "not replayed yet as they were known"),
+            (Hold, {"knowledge": "now"}, "knowledge='now' cannot be used"),
             (Hold, {"data_preset": "majors"}, "there is no world that has the preset 'majors'"),
             (Preset, {}, "input 'price' names the preset 'majors', and there is no world"),
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import polars as pl
@@ -99,15 +100,76 @@ class TestRunnerCLIBuildsAnSDPInstance:
         run = CliRunner().invoke(
             app,
             ["submit", "cross.py", "--world", "world.yml", "--start", "2024-03-02", "--end", "2024-03-04",
-             "--proof", "proof.json"],
+             "--proof", "proof.json", "--report", "report.html"],
         )  # fmt: skip
         assert run.exit_code == 0, run.output
+        assert "<h1>cross.py:Cross</h1>" in Path("report.html").read_text("utf-8")
         assert "strategy     cross.py:Cross" in run.output
         assert "bars         96, from 2024-03-02T01:00:00Z to 2024-03-04\n" in run.output
         proof = json.loads(Path("proof.json").read_text())
         same = Runner.submit(Cross, world="world.yml", start=START, end=END).proof
         assert proof["outcome"] == same.outcome
         assert proof["read"] == [part.to_json() for part in same.read]
+
+
+def test_a_proof_of_a_command_is_verified_by_a_command(desk: Path) -> None:
+    runner = CliRunner()
+    run = runner.invoke(
+        app,
+        ["submit", "cross.py", "--world", "world.yml", "--start", "2024-03-02", "--end", "2024-03-04",
+         "--proof", "proof.json"],
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    run = runner.invoke(app, ["replay", "verify", "proof.json"])
+    assert run.exit_code == 0, run.output
+    assert "verified     proof.json: the same bars, the same fills, the same equity\n" in run.output
+    assert json.loads(runner.invoke(app, ["--json", "replay", "verify", "proof.json"]).stdout)["verified"]
+    Path("other.py").write_text(STRATEGY.replace("0.5 if", "0.25 if"))
+    run = runner.invoke(app, ["replay", "verify", "proof.json", "--strategy", "other.py"])
+    assert run.exit_code == 4, run.output
+    assert "the run of cross.py:Cross does not repeat its proof" in run.output
+    assert "strategy: other.py:Cross now, cross.py:Cross in the proof; source: blake3:" in run.output
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "there is no file proof.json"),
+        ("{", "proof.json cannot be read as JSON"),
+        ("[]", "proof.json is no proof"),
+        ("{}", "proof.json does not say from which file its strategy came"),
+        ('{"submitted": {"strategy": "cross.py"}}', "the proof has the format None"),
+        ('{"format": 1, "submitted": {"strategy": "cross.py"}}', "is no proof"),
+        ('{"format": 9, "submitted": {"strategy": "cross.py"}}', "has the format 9"),
+    ],
+)
+def test_what_is_no_proof_is_refused(desk: Path, text: str | None, says: str) -> None:
+    if text is not None:
+        Path("proof.json").write_text(text)
+    run = CliRunner().invoke(app, ["replay", "verify", "proof.json"])
+    assert run.exit_code == 2, run.output
+    assert says in run.output
+
+
+def test_a_bar_that_fails_names_the_command_that_runs_it_alone(desk: Path) -> None:
+    fails = "        if bar.ts == 1709427600000000000:\n            raise KeyError('here')\n"
+    Path("cross.py").write_text(
+        STRATEGY.replace("        portfolio.target", f"{fails}        portfolio.target")
+    )
+    runner = CliRunner()
+    run = runner.invoke(
+        app, ["submit", "cross.py", "--world", "world.yml", "--start", "2024-03-02", "--end", "2024-03-04"]
+    )
+    assert run.exit_code == 2, run.output
+    assert "on_bar raised KeyError: 'here'" in run.output
+    assert "2024-03-03T01:00:00Z" in run.output
+    assert "with fast " in run.output
+    [_, command] = " ".join(run.output.split()).split("run this bar alone: qmtl ")
+    words = shlex.split(command)
+    assert words[:6] == ["submit", "cross.py", "--world", "world.yml", "--start", "2024-03-03T01:00:00Z"]
+    again = runner.invoke(app, words)
+    assert again.exit_code == 2, again.output
+    assert again.output.split("raised")[1].split("with")[0] == run.output.split("raised")[1].split("with")[0]
 
 
 def test_an_input_without_a_name_takes_the_only_preset_or_that_of_the_run(desk: Path) -> None:

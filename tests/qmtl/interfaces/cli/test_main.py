@@ -30,6 +30,7 @@ NAMES = {
         "leases",
         "presets",
         "refresh",
+        "replay",
         "reports",
         "retract",
         "schema",
@@ -40,6 +41,7 @@ NAMES = {
         "world",
     ],
     "presets": ["list", "show"],
+    "replay": ["verify"],
     "reports": ["accept", "list", "rules", "show"],
     "schema": [
         "audit",

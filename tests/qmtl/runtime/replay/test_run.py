@@ -22,7 +22,7 @@ from qmtl.runtime.replay.bars import Bar
 from qmtl.runtime.replay.events import Reader
 from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.portfolio import Portfolio
-from qmtl.runtime.replay.run import Run, counterpart
+from qmtl.runtime.replay.run import Part, Run, counterpart
 
 A1, B1 = SeriesId.parse("ohlcv:x:A:1m"), SeriesId.parse("ohlcv:x:B:1m")
 A5, IDX = SeriesId.parse("ohlcv:x:A:5m"), SeriesId.parse("ohlcv:y:INDEX:5m")
@@ -180,7 +180,7 @@ def test_a_run_is_what_a_naive_loop_gives(data: st.DataObject) -> None:
     recorder, expected = Recorder(seed, list(rows)), Recorder(seed, list(rows))
     run = Run(recorder, readers, grids(rows), model, start=start)
     for part, until in stretches(rows, data.draw(st.lists(st.integers(0, 60 * MINUTE), max_size=4))):
-        run.play(part, until)
+        run.play(Part(part), until)
     naive = Naive(rows, readers, model, expected)
     marks = naive.run(start)
 
@@ -226,7 +226,7 @@ def test_no_decision_depends_on_what_comes_after_it(data: st.DataObject) -> None
         run = Run(recorder, readers, grids(market), model, start=0)
         cuts = data.draw(st.lists(st.integers(0, 60 * MINUTE), max_size=2))
         for part, until in stretches(market, cuts):
-            run.play(part, until)
+            run.play(Part(part), until)
         seen.append([one for one in recorder.seen if one[0].closed <= now])
     assert seen[0] == seen[1]
 
@@ -241,7 +241,7 @@ def test_an_error_of_a_strategy_names_the_bar_and_its_nodes() -> None:
     readers = [Reader("price", (A1,), 3, {"mean": CLOSE.mean()})]
     run = Run(Raising(), readers, grids(rows), FillModel(), start=0)
     with pytest.raises(StrategyError) as caught:
-        run.play(rows)
+        run.play(Part(rows))
     error = caught.value
     assert error.bar_ts == 5 * MINUTE
     assert error.nodes == {"mean": rows[A1].slice(3, 3).select(CLOSE.mean()).item()}
@@ -265,7 +265,7 @@ class Buying:
 
 def played(strategy: Any, rows: Mapping[SeriesId, pl.DataFrame], model: FillModel) -> Run:
     run = Run(strategy, no_nodes(list(rows)), grids(dict(rows)), model, start=0)
-    run.play(rows)
+    run.play(Part(rows))
     return run
 
 
@@ -340,7 +340,7 @@ def test_a_strategy_may_ask_for_a_node_of_another_series() -> None:
     readers = [Reader("price", (A1, B1), 3, {"mean": CLOSE.mean()})]
     asking.run = run = Run(asking, readers, grids(rows), FillModel(), start=0)
     for part, until in stretches(rows, [7 * MINUTE, 15 * MINUTE]):
-        run.play(part, until)
+        run.play(Part(part), until)
     naive = Naive(rows, readers, FillModel(), Recorder(0, []))
     for closed, value in asking.found:
         naive.now = closed

@@ -219,9 +219,9 @@ def test_each_shard_is_held_by_one_and_every_job_ends(keys: MemoryKeys, seed: in
                 held[worker] = taken, f"t{step}"
         elif rng.random() < 0.05:
             del held[worker]
-            session = keys.entries.get(f"sessions/{worker}")
-            assert session is not None
-            keys.end(keys.lifetime_of(f"sessions/{worker}"))  # it dies
+            lifetime = keys.lifetime_of(f"sessions/{worker}")
+            assert lifetime is not None
+            keys.end(lifetime)  # it dies
             coordinator.sweep()
         else:
             outcome = rng.choices([*Outcome], [20, 1, 1])[0]
