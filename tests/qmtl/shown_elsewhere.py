@@ -435,6 +435,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     "services/coordinator/test_fleet_rates.py": frozenset(
         {
             "runtime/coordination/coordinator_rates",
+            "runtime/io/fleet_rates",
             "services/coordinator/rate_routes",
         }
     ),

@@ -12,7 +12,7 @@ from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import CoordinatorUnavailableError
 from qmtl.foundation.observability.log import backfill_log
 from qmtl.runtime.coordination.coordinator_http import CoordinatorHttp
-from qmtl.runtime.io.rates import Spent
+from qmtl.runtime.io.fleet_rates import Spent
 
 # A coordinator that did not answer is left alone for so long: each attempt may take seconds.
 _PAUSE_S = 2.0

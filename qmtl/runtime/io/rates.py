@@ -9,13 +9,14 @@ import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, TypeVar
 
 import platformdirs
 
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import InvalidRequestError, SourceUnavailableError
 from qmtl.foundation.times import SECOND, iso
+from qmtl.runtime.io.fleet_rates import FleetRates
 
 T = TypeVar("T")
 
@@ -67,42 +68,6 @@ def paused(meter: Meter, now: int, seconds: float) -> Meter:
 def pause_left(meter: Meter, now: int) -> int:
     """Nanoseconds for which nobody may ask."""
     return max(0, min(meter.paused_until - now, _LONGEST_PAUSE))
-
-
-class Spent(NamedTuple):
-    """wait_s: 0 if a cost is booked; else nothing is, and one asks again then. pause_s: of that, because the
-    venue asked to be left alone.
-    """
-
-    wait_s: float
-    pause_s: float
-
-
-class FleetRates(Protocol):
-    """The budgets that the machines of a fleet share."""
-
-    def share(self, venue: str) -> float:
-        """The part of its budget that this machine may spend by itself: less than 1 while nobody answers."""
-        ...
-
-    async def take(self, venue: str, *, cost: float, per_second: float, burst: float) -> Spent | None:
-        """Spend `cost`; None while nobody answers."""
-        ...
-
-    async def pause(self, venue: str, seconds: float) -> None: ...
-
-
-@runtime_checkable
-class SharesRates(Protocol):
-    """A vendor whose budgets other machines may share."""
-
-    def share_rates(self, fleet: FleetRates) -> None: ...
-
-
-def share_rates(vendor: object, fleet: FleetRates) -> None:
-    """Tell a vendor of the budgets that it shares, if it has any."""
-    if isinstance(vendor, SharesRates):
-        vendor.share_rates(fleet)
 
 
 class RateBudgetWarning(UserWarning):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.rates import FleetRates, share_rates
 from qmtl.runtime.io.vendors.base import Page, Paging, Vendor, paging_of
+
+if TYPE_CHECKING:
+    from qmtl.runtime.io.fleet_rates import FleetRates
 
 
 class LazyVendor:
@@ -23,6 +26,8 @@ class LazyVendor:
     def _vendor(self) -> Vendor:
         made = self._make()
         if self._fleet is not None:
+            from qmtl.runtime.io.fleet_rates import share_rates  # only beside a coordinator
+
             share_rates(made, self._fleet)
         return made
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from qmtl.foundation.calendars import Calendar
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.facts import NOTHING_DECLARED, OwnCalendar, SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.sla import SLAPolicy
-from qmtl.runtime.io.rates import FleetRates, share_rates
 from qmtl.runtime.io.vendors.base import LiveFeed, Vendor
 from qmtl.runtime.planning.request import OnFindings
 from qmtl.runtime.sdk.lazy_vendor import LazyVendor
 from qmtl.runtime.sdk.sources import CcxtByVenue, Unserved, name_of, unserved_by
+
+if TYPE_CHECKING:
+    from qmtl.runtime.io.fleet_rates import FleetRates
 
 Source = TypeVar("Source", Vendor, LiveFeed)
 T = TypeVar("T")
@@ -135,6 +137,8 @@ class ProfileTable:
 
     def share_rates(self, fleet: FleetRates) -> None:
         """All vendors share their budgets with other machines."""
+        from qmtl.runtime.io.fleet_rates import share_rates  # only beside a coordinator
+
         for row in self._rows:
             share_rates(row.vendor, fleet)
         if self._fallback is not None:

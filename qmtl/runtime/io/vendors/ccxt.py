@@ -24,7 +24,8 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import HOUR, iso
 from qmtl.foundation.words import counted
-from qmtl.runtime.io.rates import FleetRates, RateBudget
+from qmtl.runtime.io.fleet_rates import FleetRates
+from qmtl.runtime.io.rates import RateBudget
 from qmtl.runtime.io.retries import GaveUpError, retried
 from qmtl.runtime.io.vendors.base import Page, Paging
 from qmtl.runtime.io.vendors.ccxt_client import (

@@ -21,7 +21,8 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.spelling import near
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import EARLIEST, LATEST, SECOND
-from qmtl.runtime.io.rates import PATIENCE_S, FleetRates, RateBudget
+from qmtl.runtime.io.fleet_rates import FleetRates
+from qmtl.runtime.io.rates import PATIENCE_S, RateBudget
 from qmtl.runtime.io.retries import Again, retry_after
 from qmtl.runtime.io.vendors.base import Paging
 from qmtl.runtime.io.vendors.misplaced_rows import UNITS_FOR_MILLISECONDS, misplaced_rows

@@ -14,7 +14,8 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.local_paths import web_address
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.rates import FleetRates, RateBudget
+from qmtl.runtime.io.fleet_rates import FleetRates
+from qmtl.runtime.io.rates import RateBudget
 from qmtl.runtime.io.vendors.base import Page, Paging
 from qmtl.runtime.io.vendors.polygon_client import PolygonClient, PolygonRequest
 from qmtl.runtime.io.vendors.polygon_wire import (

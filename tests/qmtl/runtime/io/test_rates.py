@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from qmtl.foundation.errors import InvalidRequestError, SourceUnavailableError
 from qmtl.foundation.times import SECOND
-from qmtl.runtime.io.rates import Meter, RateBudget, RateBudgetWarning, Spent, admit
+from qmtl.runtime.io.fleet_rates import Spent
+from qmtl.runtime.io.rates import Meter, RateBudget, RateBudgetWarning, admit
 from qmtl.runtime.testing import FakeClock
 
 T = TypeVar("T")
