@@ -45,6 +45,11 @@ class JobPlan(Sequence[JobShard]):
     def _last(self, number: int) -> int:
         return (self.ranges[number].span.end - 1) // self._widths[number]
 
+    def series_of(self, first: int, behind: int) -> set[str]:
+        """The series of the shards from number `first` up to `behind`, which is not among them."""
+        places = bisect_right(self._behind, first), bisect_right(self._behind, behind - 1)
+        return {one.series for one in self.ranges[places[0] : places[1] + 1]}
+
     def __len__(self) -> int:
         return self._behind[-1] if self._behind else 0
 

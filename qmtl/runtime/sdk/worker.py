@@ -95,6 +95,8 @@ class Worker:
             self._leaves = True
             await asyncio.to_thread(self._provider.close)  # cancels what is under way
             await asyncio.wait(pending, timeout=self._drain_s)
+        for ended in [task for task in at_work if task.done()]:
+            ended.result()
 
     async def _next(self) -> tuple[TakenShard | None, float]:
         """The next shard; or None, and seconds to wait."""

@@ -182,7 +182,9 @@ class JobService:
                 if before is not None:
                     return _shard(header, plan, block, number * BLOCK + before)
             for stored in blocks:
-                may = _of_venues(plan, stored.number, asked.venues)
+                may = _of_venues(plan, stored, asked.venues)
+                if may is None:
+                    continue
                 found = job_blocks.take(stored.block, claim, may)
                 if found is None:
                     continue
@@ -284,8 +286,9 @@ def _ended(before: Block, after: Block, within: int, name: str) -> Iterator[tupl
         yield "violation", {"why": failures.why}
 
 
-def _of_venues(plan: JobPlan, block: int, pattern: str) -> Callable[[int], bool]:
-    def may(within: int) -> bool:
-        return fnmatchcase(SeriesId.parse(plan[block * BLOCK + within].series).venue, pattern)
-
-    return may
+def _of_venues(plan: JobPlan, stored: StoredBlock, pattern: str) -> Callable[[int], bool] | None:
+    """Which shards of a block may be taken; None if there is none, which is seen without looking at each."""
+    first = stored.number * BLOCK
+    found = plan.series_of(first, first + len(stored.block.states))
+    fitting = {series for series in found if fnmatchcase(SeriesId.parse(series).venue, pattern)}
+    return (lambda within: plan[first + within].series in fitting) if fitting else None

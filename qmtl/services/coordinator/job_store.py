@@ -74,7 +74,12 @@ class JobStore:
 
     async def open(self) -> list[Header]:
         """Jobs that have not ended; the oldest first, if their ids begin with a time."""
-        return [Header(*one) for one in await all_of(self._keys, _QUEUE)]
+        found = [Header(*one) for one in await all_of(self._keys, _QUEUE)]
+        # Others may have ended some.
+        for known in (self._plans, self._final):
+            for job in known.keys() - {one.job for one in found}:
+                del known[job]
+        return found
 
     async def ended(self) -> list[Header]:
         return [Header(job, facts, 0) for job, facts, _ in await all_of(self._keys, _ENDED)]
@@ -128,7 +133,7 @@ class JobStore:
         if not header.is_open:
             return Counts(*header.facts["counts"])
         blocks = await self.blocks(header)
-        return sum_of([*self._final[header.job], *(one.block.counts for one in blocks)])
+        return sum_of([*self._final.get(header.job, ()), *(one.block.counts for one in blocks)])
 
     async def store(
         self, header: Header, before: StoredBlock, block: Block, expected: Mapping[str, int]

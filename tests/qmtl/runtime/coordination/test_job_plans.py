@@ -38,6 +38,9 @@ def test_it_holds_what_walking_finds(given_ranges: list[WantedRange]) -> None:
     expected = [shard for one in given_ranges for shard in walked(one)]
     assert len(plan) == len(expected)
     assert [plan[number] for number in range(len(plan))] == expected
+    for first in range(0, len(plan), 3):
+        behind = min(len(plan), first + 5)
+        assert plan.series_of(first, behind) == {shard.series for shard in expected[first:behind]}
     for number in (-1, len(plan)):
         with pytest.raises(IndexError):
             plan[number]

@@ -11,8 +11,8 @@ import pytest
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import MINUTE
-from qmtl.runtime.coordination.job_blocks import MOST_ATTEMPTS, Outcome
-from qmtl.runtime.coordination.job_plans import WantedRange
+from qmtl.runtime.coordination.job_blocks import BLOCK, MOST_ATTEMPTS, Outcome
+from qmtl.runtime.coordination.job_plans import JobPlan, JobShard, WantedRange
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
 from qmtl.services.coordinator.job_service import MOST_SHARDS, Job, JobEvent, JobService, Take, Taken
 from qmtl.services.coordinator.lease_service import LeaseService
@@ -136,6 +136,36 @@ def test_workers_take_of_their_store_and_venues_alone(coordinator: Coordinator) 
     assert (taken.job, taken.number) == ("a", 1)
     assert coordinator.take("w", "u", "krak*") is None
     assert coordinator.take("w", "v", store="another") is not None
+
+
+def test_a_worker_of_other_venues_does_not_look_at_each_shard(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator.queue("a", wanted(MOST_SHARDS - 1, "kraken"), wanted(1, "binance"))
+    looked: list[int] = []
+    got = JobPlan.__getitem__
+
+    def counted(self: JobPlan, number: int) -> JobShard:
+        looked.append(number)
+        return got(self, number)
+
+    monkeypatch.setattr(JobPlan, "__getitem__", counted)
+    assert coordinator.take("w", "t", "coin*") is None
+    assert not looked
+    assert coordinator.take("w", "u", "bin*") is not None
+    assert len(looked) <= 2 * BLOCK
+
+
+def test_jobs_that_others_have_ended_are_not_remembered(keys: MemoryKeys) -> None:
+    one, two = Coordinator(keys), Coordinator(keys)
+    for number in range(10):
+        one.queue(f"a{number}", wanted(1))
+        taken = two.take("w", f"t{number}")
+        assert taken is not None
+        assert one.end(taken, f"t{number}")
+    assert two.take("w", "t") is None
+    for service in (one.jobs, two.jobs):
+        assert len(service._store._plans) + len(service._store._final) <= 2
 
 
 def test_the_shard_of_a_dead_worker_is_taken_by_another_and_not_ended_by_it(
