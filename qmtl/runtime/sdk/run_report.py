@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +11,8 @@ from qmtl.foundation.html import facts_table, table
 from qmtl.foundation.timeline import Int64Array
 from qmtl.foundation.times import iso
 from qmtl.runtime.replay.equity import Float64Array, drawdowns
-
-if TYPE_CHECKING:
-    from qmtl.runtime.sdk.run_result import RunResult, Unclean
+from qmtl.runtime.replay.run import Outcome
+from qmtl.runtime.sdk.run_history import Unclean
 
 _WIDTH, _LEFT, _RIGHT = 960, 90, 12
 # How many columns of a plot have points of their own, and how many lines cross it.
@@ -29,38 +27,41 @@ svg { width: 100%; height: auto; } svg text { font: 11px system-ui, sans-serif; 
 """
 
 
-def page(result: RunResult) -> str:
-    """The whole page."""
-    name = escape(result.proof.strategy)
-    marks = result.outcome.marks
+Facts = Sequence[tuple[str, str]]
+
+
+def page(strategy: str, summary: Facts, outcome: Outcome, unclean: Sequence[Unclean], proof: Facts) -> str:
+    """The whole page. summary, proof: names and what stands beside them."""
+    name = escape(strategy)
+    marks = outcome.marks
     parts = [
         "<!doctype html>",
         f"<html lang='en'><head><meta charset='utf-8'><title>{name}</title>",
         f"<style>{_STYLE}</style></head><body>",
         f"<h1>{name}</h1>",
-        facts_table(result.summary().lines()[1:]),
+        facts_table(summary),
     ]
     if len(marks.ts):
         parts += [
             "<h2>Equity</h2>",
-            plot(marks.ts, marks.equity, result.unclean, height=280, percent=False),
+            plot(marks.ts, marks.equity, unclean, height=280, percent=False),
             "<h2>Drawdown</h2>",
-            plot(marks.ts, drawdowns(marks.equity), result.unclean, height=140, percent=True),
+            plot(marks.ts, drawdowns(marks.equity), unclean, height=140, percent=True),
         ]
-    if result.unclean:
+    if unclean:
         head = ("series", "from", "to", "what")
-        rows = [(one.series, iso(one.span.start), iso(one.span.end), one.what) for one in result.unclean]
+        rows = [(one.series, iso(one.span.start), iso(one.span.end), one.what) for one in unclean]
         parts += ["<h2>Bars that were not clean</h2><p>Marked in the plots.</p>", table(head, rows)]
     fills = [
         (iso(fill.ts), str(fill.series), f"{fill.units:+,.6g}", f"{fill.price:,.6g}", f"{fill.fee:,.2f}",
          f"{fill.cash:,.2f}")
-        for fill in result.outcome.fills
+        for fill in outcome.fills
     ]  # fmt: skip
     parts += [
         "<h2>Fills</h2>",
         table(("at", "series", "units", "price", "fee", "cash after"), fills) if fills else "<p>None.</p>",
         "<h2>Proof</h2>",
-        facts_table(result.proof.lines()),
+        facts_table(proof),
         "</body></html>",
     ]
     return "\n".join(parts) + "\n"

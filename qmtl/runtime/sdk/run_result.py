@@ -13,13 +13,13 @@ import polars as pl
 from qmtl.foundation.frames import TS
 from qmtl.foundation.html import facts_table
 from qmtl.foundation.texts import fact_lines, on_screen
-from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import DAY, iso
 from qmtl.foundation.words import counted
 from qmtl.runtime.replay.equity import drawdowns
 from qmtl.runtime.replay.orders import FillModel, Order
 from qmtl.runtime.replay.run import Outcome
 from qmtl.runtime.sdk.proof import Proof
+from qmtl.runtime.sdk.run_history import Unclean
 
 
 class Figures(NamedTuple):
@@ -40,14 +40,6 @@ class Figures(NamedTuple):
     open_orders: int
     turnover: float
     fees: float
-
-
-class Unclean(NamedTuple):
-    """Bars that a run was given with findings, or was not given at all: what is wrong with them, in words."""
-
-    series: str
-    span: Span
-    what: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +110,13 @@ class RunResult:
         """A page with figures, plots, fills and proof; it needs no other file."""
         from qmtl.runtime.sdk.run_report import page
 
-        return page(self)
+        return page(
+            self.proof.strategy,
+            self.summary().lines()[1:],
+            self.outcome,
+            self.unclean,
+            self.proof.lines(),
+        )
 
     def summary(self) -> Summary:
         """What a person asks first; it prints as a table."""

@@ -23,9 +23,9 @@ from qmtl.runtime.sdk.look_ahead import playing, running, submitting
 from qmtl.runtime.sdk.proof import KnownBars, Proof, ReadRange, proof_of, read_ranges
 from qmtl.runtime.sdk.proof_check import read_proof, refuse_differences
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
-from qmtl.runtime.sdk.run_history import Source, Stretch, completed, end_of, sources
+from qmtl.runtime.sdk.run_history import Source, Stretch, Unclean, completed, end_of, sources
 from qmtl.runtime.sdk.run_parts import AsKnown, AsOf
-from qmtl.runtime.sdk.run_result import RunResult, Unclean
+from qmtl.runtime.sdk.run_result import RunResult
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, nodes_of
 from qmtl.runtime.worlds.loading import load_world
 from qmtl.runtime.worlds.world import World

@@ -12,8 +12,8 @@ import pytest
 
 from qmtl import Bar, Portfolio, Runner, SeamlessDataProvider, Span, Strategy, StreamInput, import_frame
 from qmtl.foundation.times import DAY, HOUR, iso, to_ns
+from qmtl.runtime.sdk.run_history import Unclean
 from qmtl.runtime.sdk.run_report import plot
-from qmtl.runtime.sdk.run_result import Unclean
 from qmtl.runtime.testing import synthetic_bars
 
 A = "ohlcv:mine:A&B:1h"
