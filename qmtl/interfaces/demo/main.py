@@ -15,6 +15,7 @@ from qmtl.interfaces.demo.messy_file import messy_file
 from qmtl.interfaces.demo.minute_bars import SERIES, YEAR, minute_bars
 from qmtl.interfaces.demo.schema_change import schema_change
 from qmtl.interfaces.demo.stage import Stage
+from qmtl.interfaces.demo.world import world
 from qmtl.runtime.io.rates import RateBudget
 from qmtl.runtime.io.vendors.ccxt import CcxtVendor
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
@@ -45,6 +46,7 @@ def run_demo(store: Path | None = None) -> None:
             stage.picture(answer.coverage)
         schema_change(stage, folder)
         messy_file(stage, folder)
+        world(stage, folder)
         _next(stage, folder / "bars")
     if stage.failed:
         raise DemoFailed(f"{stage.failed} of the demo's claims did not hold")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 from qmtl.foundation.errors import QmtlError
+from qmtl.interfaces.demo.commands import run
 from qmtl.interfaces.demo.stage import Stage
 from qmtl.runtime.io.bar_files.look import look_at, text_of
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
@@ -40,7 +39,7 @@ def messy_file(stage: Stage, folder: Path) -> None:
         return
     command = shlex.split(look.commands()[0])
     stage.say("  That line is typed now, word by word:")
-    done = _run(command, folder)
+    done = run(["--store", str(folder / "bars"), *command[1:]], folder)
     for line in (done.stdout + done.stderr).splitlines():
         stage.say(f"    {line}")
     stage.check("it is accepted", done.returncode == 0)
@@ -53,10 +52,3 @@ def messy_file(stage: Stage, folder: Path) -> None:
             return
     bars = [row[1:] for row in frame.rows()]
     stage.check("the first and the last bar are those of the file", (bars[0], bars[-1]) == (FIRST, LAST))
-
-
-def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """A command line of `qmtl`, run by itself on the store of the demo."""
-    qmtl = [sys.executable, "-c", "from qmtl.interfaces.cli.main import run; run()"]
-    words = [*qmtl, "--store", str(folder / "bars"), *command[1:]]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False)
