@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from uuid import uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.clock import FakeClock
 from tests.qmtl.etcd import OLDEST, EtcdCluster, etcd_program
@@ -52,6 +55,22 @@ def place_named(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # where its claims lie
     new_schema: Callable[[], str] = request.getfixturevalue("new_schema")
     return cache(lambda name: new_schema())
+
+
+@pytest.fixture
+def open_store(place_named: Callable[[str], Path | str]) -> Iterator[Callable[..., KeptStore]]:
+    """`open_store(name, **options)`: the store of a name, which is closed after the test."""
+    with ExitStack() as opened:
+
+        def open_at(name: str = "bars", **options: Any) -> KeptStore:
+            place = place_named(name)
+            if isinstance(place, Path):
+                return opened.enter_context(EmbeddedStore(place, **options))
+            from qmtl.runtime.io.sql.postgres.store import PostgresStore  # where psycopg is installed
+
+            return opened.enter_context(PostgresStore(place, **options))
+
+        yield open_at
 
 
 @pytest.fixture

@@ -49,8 +49,12 @@ class EtcdCluster:
 
     def start(self, number: int) -> None:
         """Start a member again that was killed, and wait until it answers."""
-        self.processes[number] = self._started(number)
+        self.begin(number)
         self.wait(number)
+
+    def begin(self, number: int) -> None:
+        """Start a member again that was killed."""
+        self.processes[number] = self._started(number)
 
     def _started(self, number: int) -> subprocess.Popen[bytes]:
         client, peer = self._clients[number], self._peers[number]

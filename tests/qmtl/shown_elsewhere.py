@@ -346,17 +346,23 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/sql/sqlite/recognition",
         }
     ),
-    "runtime/io/sql/sqlite/test_pins.py": frozenset(
+    "runtime/io/sql/sqlite/test_processes.py": frozenset(
+        {
+            "runtime/io/sql/sqlite/locks",
+            "runtime/io/sql/sqlite/proofs",
+        }
+    ),
+    "runtime/io/sql/test_pins.py": frozenset(
+        {
+            "runtime/io/sql/facts",
+            "runtime/io/sql/history",
+            "runtime/io/sql/plans",
+        }
+    ),
+    "runtime/io/sql/test_upkeep.py": frozenset(
         {
             "runtime/io/sql/compaction",
             "runtime/io/sql/database",
-            "runtime/io/sql/facts",
-            "runtime/io/sql/history",
-            "runtime/io/sql/pins",
-            "runtime/io/sql/plans",
-            "runtime/io/sql/sqlite/locks",
-            "runtime/io/sql/sqlite/proofs",
-            "runtime/io/sql/upkeep",
         }
     ),
     "runtime/sdk/test_corrections.py": frozenset(
@@ -430,6 +436,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
         {
             "services/coordinator/guesses",
             "services/coordinator/lease_service",
+            "services/coordinator/memory_keys",
             "services/coordinator/shared_lifetimes",
         }
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -73,8 +74,12 @@ def registry(
 def coordinator(
     ctx: typer.Context,
     etcd: Annotated[
-        str, typer.Option(metavar="URL[,URL...]", help="The members of the etcd that keeps the leases.")
-    ],
+        str | None,
+        typer.Option(metavar="URL[,URL...]", help="The members of the etcd that keeps the leases."),
+    ] = None,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="Keep them here, for the store of this machine alone.")
+    ] = False,
     port: Port = 8090,
     host: Host = "127.0.0.1",
     auth: Auth = None,
@@ -84,25 +89,39 @@ def coordinator(
 ) -> None:
     """Leases for many machines, so that each bar is asked for once.
 
-    It keeps nothing itself: all is in etcd, 3.6 or 3.7. Any number of coordinators may serve one etcd. It
-    prints its address once it is ready, and ends on SIGTERM or Ctrl-C. The file of --auth is that of 'qmtl
-    serve registry'; workers need the role write.
+    With --etcd it keeps nothing itself: all is in etcd, 3.6 or 3.7. Any number of coordinators may serve one
+    etcd. With --embedded it is of one machine and one store, that of 'qmtl --store'. It prints its address
+    once it is ready, and ends on SIGTERM or Ctrl-C. The file of --auth is that of 'qmtl serve registry';
+    workers need the role write.
 
     It queues no jobs, and starts no etcd of its own: run etcd beside it. Machines find it by
     seamless.coordinator_url in qmtl.yml, or by QMTL_SEAMLESS_COORDINATOR_URL.
     """
+    from qmtl.foundation.errors import InvalidRequestError
     from qmtl.services.coordinator.serving import serve_coordinator
 
-    serve_coordinator(
-        etcd,
+    session = session_of(ctx)
+    serve = partial(
+        serve_coordinator,
         host=host,
         port=port,
         auth=auth,
         tls_cert=tls_cert,
         tls_key=tls_key,
         unprotected=unprotected,
-        ready=_ready(session_of(ctx), "coordinator"),
+        ready=_ready(session, "coordinator"),
     )
+    if embedded == (etcd is not None):
+        raise InvalidRequestError(
+            "a coordinator needs a place for its leases",
+            why="both --etcd and --embedded are given" if embedded else "no --etcd URL is given",
+            next_step="give --etcd URL for several machines, or --embedded for this one",
+        )
+    if etcd is not None:
+        serve(etcd)
+    else:
+        with session.open_store(make=True) as store:
+            serve(store)
 
 
 def _ready(session: Session, what: str) -> Callable[[str], None]:

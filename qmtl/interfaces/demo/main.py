@@ -11,6 +11,7 @@ from qmtl.foundation.errors import InvalidRequestError, QmtlError
 from qmtl.foundation.times import iso
 from qmtl.interfaces.cli.console import PipeAwareConsole
 from qmtl.interfaces.demo.daily_bars import daily_bars
+from qmtl.interfaces.demo.fleet import fleet
 from qmtl.interfaces.demo.messy_file import messy_file
 from qmtl.interfaces.demo.minute_bars import SERIES, YEAR, minute_bars
 from qmtl.interfaces.demo.schema_change import schema_change
@@ -46,6 +47,7 @@ def run_demo(store: Path | None = None) -> None:
             stage.picture(answer.coverage)
         schema_change(stage, folder)
         messy_file(stage, folder)
+        fleet(stage, folder, exchange, budget)
         world(stage, folder)
         _next(stage, folder / "bars")
     if stage.failed:

@@ -1,4 +1,4 @@
-"""Act five: a world is planned and filled, a strategy runs in it, and its proof outlives a correction."""
+"""Act six: a world is planned and filled, a strategy runs in it, and its proof outlives a correction."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def world(stage: Stage, folder: Path) -> None:
         f"submit cross.py --world world.yml --start {iso(history.start + 10 * DAY)} "
         f"--end {iso(history.start + 40 * DAY)} --proof proof.json --report report.html"
     )
-    stage.act("Act five: a world, a strategy that names no provider, and a proof")
+    stage.act("Act six: a world, a strategy that names no provider, and a proof")
     place = folder / "world"
     (place / "data").mkdir(parents=True)
     for symbol in SYMBOLS:

@@ -119,6 +119,7 @@ class _Job:
         self._unless_after = unless_after
         self._width = on.store.shard_steps * grid.step
         self._left = wanted
+        self._resting = EMPTY
         self._known = Known()
         self._shards = HeldShards(on.leases, series, self._width)
         self.total = grid.count(wanted)
@@ -166,14 +167,19 @@ class _Job:
                     wanted, runs(wanted, self._grid), store_id=self._on.store.store_id, read_as_of=read_as_of
                 )
                 self._result.uncoordinated = shards.uncoordinated or self._result.uncoordinated
-                claimed = wanted & shards.time
+                claimed, known_at = wanted & shards.time, read_as_of
                 if claimed:
                     # Between the reading and the claim somebody else may have committed.
                     is_new = waits or again or (await in_thread(self._on.store.newest)).tx != read_at.tx
                     known = await self._known_of(claimed, again) if is_new else EMPTY
                     self._count(known)
+                    if known:
+                        known_at = (await in_thread(self._on.store.newest)).as_of
                     await shards.while_held(self._fill(claimed - known, again))
-                await shards.complete(as_of=max(self._result.as_of, read_as_of))
+                await shards.complete(
+                    as_of=max(self._result.as_of, known_at),
+                    without_answer=(claimed & self._left) - self._resting - self._result.refused,
+                )
             except BaseException as error:
                 chunk = self._questions.chunk
                 saving = None if chunk is None else chunk.saving
@@ -235,7 +241,7 @@ class _Job:
         await shards.open_fences(on.store)
         look = partial(refused, on.store, self._series, missing, self._grid, now=on.clock.now())
         found = await in_thread(look)
-        resting = found.resting - again
+        resting = self._resting = found.resting - again
         missing, self._known.refused = missing - resting, found.cells - resting
         asked = questions(missing, self._known.refused, self._grid) & shards.time
         self._known.bridged = asked - runs(missing, self._grid)

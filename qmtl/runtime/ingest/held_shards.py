@@ -15,7 +15,7 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.leases import LeaseKey, ShardProgress
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import Coverage
+from qmtl.foundation.timeline import EMPTY, Coverage
 from qmtl.foundation.words import counted
 from qmtl.runtime.coordination.shard_leases import Done, Granted, Held, ShardLeases, ShardRequest
 from qmtl.runtime.coordination.shards import shard_numbers, shard_span, shards_coverage
@@ -162,10 +162,21 @@ class HeldShards:
     async def renew(self, progress: ShardProgress) -> None:
         await self._leases.renew(self.grants, progress)
 
-    async def complete(self, *, as_of: int) -> None:
-        """All has been asked for, and is stored at `as_of` (ns)."""
-        if self._ending is None:
-            await self._leases.complete(self.grants, as_of=as_of)
+    async def complete(self, *, as_of: int, without_answer: Coverage = EMPTY) -> None:
+        """All has been asked for, and what was answered is stored at `as_of` (ns).
+
+        Shards with cells that the vendor did not answer for are not completed, they fail.
+        """
+        if self._ending is not None:
+            return
+        lacking = set(shard_numbers(without_answer, self._width))
+        whole = [grant for grant in self.grants if grant.key.shard not in lacking]
+        if whole:
+            await self._leases.complete(whole, as_of=as_of)
+        self.grants = [grant for grant in self.grants if grant.key.shard in lacking]
+        if self.grants:
+            bars = without_answer.length // self._series.timeframe.step
+            await self._leases.fail(self.grants, why=f"the vendor did not answer for {counted(bars, 'bar')}")
             self.grants = []
 
     def fail(self, *, why: str, after: asyncio.Future[Any] | None = None) -> asyncio.Future[None]:

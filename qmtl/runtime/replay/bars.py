@@ -47,3 +47,11 @@ class Revision(NamedTuple):
     old: Bar | None
     new: Bar | None
     at: int
+
+
+class Unclean(NamedTuple):
+    """Bars that a run was given with findings, or was not given at all: what is wrong with them, in words."""
+
+    series: str
+    span: Span
+    what: str

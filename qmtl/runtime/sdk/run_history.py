@@ -87,14 +87,6 @@ class Stretch(NamedTuple):
     findings: Mapping[str, Sequence[Finding]]  # by node id, of series whose rows do not pass
 
 
-class Unclean(NamedTuple):
-    """Bars that a run was given with findings, or was not given at all: what is wrong with them, in words."""
-
-    series: str
-    span: Span
-    what: str
-
-
 def sources(inputs: Sequence[BoundInput], as_of: Mapping[SeriesId, int] | int | None) -> list[Source]:
     """By provider, in the order in which inputs name them. Raises `InvalidRequestError`.
 

@@ -10,9 +10,10 @@ import numpy as np
 from qmtl.foundation.html import facts_table, table
 from qmtl.foundation.timeline import Int64Array
 from qmtl.foundation.times import iso
+from qmtl.runtime.replay.bars import Unclean
 from qmtl.runtime.replay.equity import Float64Array, drawdowns
 from qmtl.runtime.replay.run import Outcome
-from qmtl.runtime.sdk.run_history import Unclean
+from qmtl.runtime.sdk.proof import Proof
 
 _WIDTH, _LEFT, _RIGHT = 960, 90, 12
 # How many columns of a plot have points of their own, and how many lines cross it.
@@ -27,19 +28,17 @@ svg { width: 100%; height: auto; } svg text { font: 11px system-ui, sans-serif; 
 """
 
 
-Facts = Sequence[tuple[str, str]]
-
-
-def page(strategy: str, summary: Facts, outcome: Outcome, unclean: Sequence[Unclean], proof: Facts) -> str:
-    """The whole page. summary, proof: names and what stands beside them."""
-    name = escape(strategy)
-    marks = outcome.marks
+def page(
+    summary: Sequence[tuple[str, str]], outcome: Outcome, unclean: Sequence[Unclean], proof: Proof
+) -> str:
+    """The whole page. summary: its first fact is the name of the strategy, which is the title here."""
+    name, marks = escape(proof.strategy), outcome.marks
     parts = [
         "<!doctype html>",
         f"<html lang='en'><head><meta charset='utf-8'><title>{name}</title>",
         f"<style>{_STYLE}</style></head><body>",
         f"<h1>{name}</h1>",
-        facts_table(summary),
+        facts_table(summary[1:]),
     ]
     if len(marks.ts):
         parts += [
@@ -61,7 +60,7 @@ def page(strategy: str, summary: Facts, outcome: Outcome, unclean: Sequence[Uncl
         "<h2>Fills</h2>",
         table(("at", "series", "units", "price", "fee", "cash after"), fills) if fills else "<p>None.</p>",
         "<h2>Proof</h2>",
-        facts_table(proof),
+        facts_table(proof.lines()),
         "</body></html>",
     ]
     return "\n".join(parts) + "\n"

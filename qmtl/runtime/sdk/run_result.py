@@ -15,11 +15,12 @@ from qmtl.foundation.html import facts_table
 from qmtl.foundation.texts import fact_lines, on_screen
 from qmtl.foundation.times import DAY, iso
 from qmtl.foundation.words import counted
+from qmtl.runtime.replay.bars import Unclean
 from qmtl.runtime.replay.equity import drawdowns
 from qmtl.runtime.replay.orders import FillModel, Order
 from qmtl.runtime.replay.run import Outcome
 from qmtl.runtime.sdk.proof import Proof
-from qmtl.runtime.sdk.run_history import Unclean
+from qmtl.runtime.sdk.run_report import page
 
 
 class Figures(NamedTuple):
@@ -108,15 +109,7 @@ class RunResult:
 
     def to_html(self) -> str:
         """A page with figures, plots, fills and proof; it needs no other file."""
-        from qmtl.runtime.sdk.run_report import page
-
-        return page(
-            self.proof.strategy,
-            self.summary().lines()[1:],
-            self.outcome,
-            self.unclean,
-            self.proof.lines(),
-        )
+        return page(self.summary().lines(), self.outcome, self.unclean, self.proof)
 
     def summary(self) -> Summary:
         """What a person asks first; it prints as a table."""

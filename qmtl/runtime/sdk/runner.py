@@ -14,6 +14,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import iso, to_ns
 from qmtl.foundation.words import counted
+from qmtl.runtime.replay.bars import Unclean
 from qmtl.runtime.replay.budget import OverBudget
 from qmtl.runtime.replay.events import Reader
 from qmtl.runtime.replay.orders import FillModel
@@ -24,7 +25,7 @@ from qmtl.runtime.sdk.look_ahead import playing, running, submitting
 from qmtl.runtime.sdk.proof import KnownBars, Proof, ReadRange, proof_of, read_ranges
 from qmtl.runtime.sdk.proof_check import read_proof, refuse_differences
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
-from qmtl.runtime.sdk.run_history import Source, Stretch, Unclean, completed, end_of, sources
+from qmtl.runtime.sdk.run_history import Source, Stretch, completed, end_of, sources
 from qmtl.runtime.sdk.run_parts import AsKnown, AsOf
 from qmtl.runtime.sdk.run_result import RunResult
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, nodes_of

@@ -33,16 +33,17 @@ def watched(budget: float | None, progress: Callable[[], object]) -> Iterator[No
     if budget is None:
         yield
         return
-    thread, done = threading.get_ident(), threading.Event()
+    thread, done, lock = threading.get_ident(), threading.Event(), threading.Lock()
 
     def watch() -> None:
         before = progress()
         while not done.wait(budget):
             now = progress()
-            if now == before:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(thread), ctypes.py_object(OverBudget)
-                )
+            with lock:
+                if now == before and not done.is_set():
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                        ctypes.c_ulong(thread), ctypes.py_object(OverBudget)
+                    )
             before = now
 
     watcher = threading.Thread(target=watch, name="qmtl-budget", daemon=True)
@@ -50,10 +51,17 @@ def watched(budget: float | None, progress: Callable[[], object]) -> Iterator[No
     try:
         yield
     finally:
-        done.set()
+        with lock:
+            done.set()
         watcher.join()
-        # One that was raised at the very end belongs to nobody.
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None)
+        # One that was sent at the very end is raised here: Python looks for it at each turn of a loop. It is
+        # not taken back instead: Python 3.11 would look for it for ever, and hang once something traces it.
+        for _ in range(_TURNS):
+            pass
+
+
+# More than Python needs to notice.
+_TURNS = 100
 
 
 class Calls:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -19,8 +19,11 @@ from qmtl.foundation.errors import CoordinatorUnavailableError
 from qmtl.foundation.observability.log import coordinator_log
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.runtime.coordination.lease_keeping import Transition
+from qmtl.runtime.coordination.local_leases import LocalLeases
+from qmtl.services.coordinator.embedded import EmbeddedLeases
 from qmtl.services.coordinator.etcd import Etcd
 from qmtl.services.coordinator.lease_service import LeaseService
+from qmtl.services.coordinator.memory_keys import MemoryKeys
 from qmtl.services.coordinator.routes import LeasesLostError, in_time, reader_routes, worker_routes
 from qmtl.services.http.access import Credentials
 from qmtl.services.http.application import application
@@ -32,15 +35,23 @@ BODY_LIMIT = 4 * 2**20
 
 
 def make_app(
-    etcd: Etcd,
+    keys: Etcd | MemoryKeys,
     *,
+    stores: Mapping[str, LocalLeases] | None = None,
     credentials: Credentials | None = None,
     body_limit: int = BODY_LIMIT,
     clock: Clock | None = None,
 ) -> ASGIApp:
-    """An ASGI application; the connections to etcd are closed when it ends."""
-    metrics = Metrics()
-    service = LeaseService(etcd, clock or SystemClock(), partial(told, metrics))
+    """An ASGI application; the connections to etcd are closed when it ends.
+
+    stores: those of this machine, by their ids, where leases are kept in the memory of this process.
+    """
+    metrics, clock = Metrics(), clock or SystemClock()
+    service = (
+        EmbeddedLeases(keys, stores, clock, partial(told, metrics))
+        if isinstance(keys, MemoryKeys) and stores is not None
+        else LeaseService(keys, clock, partial(told, metrics))
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -50,7 +61,7 @@ def make_app(
         finally:
             sweeping.cancel()
             await asyncio.wait({sweeping})
-            await etcd.close()
+            await keys.close()
 
     return application(
         (worker_routes(service), reader_routes(service)),

@@ -1,24 +1,29 @@
-"""A coordinator as a running server: credentials, etcd and socket, in that order."""
+"""A coordinator as a running server: credentials, what its leases are kept in, and socket, in that order."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError
+from qmtl.runtime.coordination.lease_choice import leases_of
+from qmtl.runtime.coordination.local_leases import LocalLeases
+from qmtl.runtime.io.store.contract import Fencing
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from qmtl.services.http.access import Credentials
 
+    OpenApp: TypeAlias = Callable[[Credentials | None], AbstractContextManager[ASGIApp]]
+
 
 def serve_coordinator(
-    etcd: str,
+    behind: str | Fencing,
     *,
     host: str,
     port: int,
@@ -30,8 +35,9 @@ def serve_coordinator(
 ) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with the address once connections are taken.
 
-    etcd: the URLs of its members, with commas between. unprotected: other machines may come in without
-    credentials or TLS. Needs `qmtl[services]`.
+    behind: the URLs of the members of an etcd, with commas between; or the store of this machine, whose
+    leases are then kept in this process alone. unprotected: other machines may come in without credentials
+    or TLS. Needs `qmtl[services]`.
     """
     try:
         import aiohttp  # noqa: F401 - is it there?
@@ -39,12 +45,26 @@ def serve_coordinator(
         import uvicorn  # noqa: F401
     except ImportError as missing:
         raise MissingDependencyError(str(missing.name), extra="services") from missing
+    from qmtl.services.http.serving import Place, serve_guarded
+
+    place = Place(host, port, tls_cert, tls_key)
+    if isinstance(behind, str):
+        open_app = _before_etcd(etcd_urls(behind))
+    else:
+        if not place.is_loopback:
+            raise InvalidRequestError(
+                f"an embedded coordinator is of this machine alone, and others can reach {host}",
+                why="other machines do not see the locks that it takes, and it is lost with its process",
+                next_step="serve on 127.0.0.1; or keep leases for several machines in etcd: --etcd URL",
+            )
+        open_app = _of_store(behind)
+    serve_guarded(open_app, place, auth=auth, unprotected=unprotected, ready=ready)
+
+
+def _before_etcd(urls: list[str]) -> OpenApp:
     from qmtl.services.coordinator.admission import admit
     from qmtl.services.coordinator.app import make_app
     from qmtl.services.coordinator.etcd import Etcd
-    from qmtl.services.http.serving import Place, serve_guarded
-
-    urls = etcd_urls(etcd)
 
     async def check() -> None:
         members = Etcd(urls)
@@ -58,8 +78,22 @@ def serve_coordinator(
         asyncio.run(check())
         yield make_app(Etcd(urls), credentials=credentials)
 
-    place = Place(host, port, tls_cert, tls_key)
-    serve_guarded(open_coordinator, place, auth=auth, unprotected=unprotected, ready=ready)
+    return open_coordinator
+
+
+def _of_store(store: Fencing) -> OpenApp:
+    from qmtl.services.coordinator.app import make_app
+    from qmtl.services.coordinator.memory_keys import MemoryKeys
+
+    locks = leases_of(store)
+    if not isinstance(locks, LocalLeases):
+        raise InvalidRequestError("a store in the memory of a process has nothing to coordinate")
+
+    @contextmanager
+    def open_coordinator(credentials: Credentials | None) -> Iterator[ASGIApp]:
+        yield make_app(MemoryKeys(), stores={store.store_id: locks}, credentials=credentials)
+
+    return open_coordinator
 
 
 def etcd_urls(text: str) -> list[str]:

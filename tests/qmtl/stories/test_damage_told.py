@@ -1,8 +1,6 @@
 """Damage of the store is told by every question that meets it, and is never called missing."""
 
-import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from polars.testing import assert_frame_equal
@@ -21,34 +19,35 @@ ASKED = ("2024-01-01", "2024-01-11")
 SPAN = Span(*map(to_ns, ASKED))
 BARS = synthetic_bars(SeriesId.parse(SERIES), SPAN)
 
+BOTH_ENGINES = True
+
 Make = Callable[..., SeamlessDataProvider]
 
 
-def flip_a_byte(store: Path, chunk: int = 1) -> Coverage:
+def flip_a_byte(make: Make, chunk: int = 1) -> Coverage:
     """Change one byte of a chunk; the range that it held."""
-    connection = sqlite3.connect(store / "bars.sqlite")
-    (data,) = connection.execute("SELECT data FROM blob WHERE chunk = ?", (chunk,)).fetchone()
-    (first, last) = connection.execute(
-        "SELECT first_ts, last_ts FROM chunk WHERE id = ?", (chunk,)
-    ).fetchone()
-    middle = len(data) // 2
-    broken = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
-    connection.execute("UPDATE blob SET data = ? WHERE chunk = ?", (broken, chunk))
-    connection.commit()
-    connection.close()
+    with make() as provider, provider.store._database.writing() as connection:
+        (data,) = connection.execute("SELECT data FROM blob WHERE chunk = ?", (chunk,)).fetchone()
+        (first, last) = connection.execute(
+            "SELECT first_ts, last_ts FROM chunk WHERE id = ?", (chunk,)
+        ).fetchone()
+        middle = len(data) // 2
+        broken = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        connection.execute("UPDATE blob SET data = ? WHERE chunk = ?", (broken, chunk))
+        connection.execute("COMMIT")
     return Coverage.of(Span(first, last + SeriesId.parse(SERIES).timeframe.step))
 
 
 @pytest.fixture
-def store(make: Make, tmp_path: Path) -> Path:
-    """A store that a vendor has filled."""
+def filled(make: Make) -> None:
+    """The store is one that a vendor has filled."""
     with make(ScriptedVendor()) as provider:
         provider.fetch(SERIES, *ASKED)
-    return tmp_path / "bars"
 
 
-def test_it_heals_within_the_request_and_is_reported(make: Make, store: Path) -> None:
-    lost = flip_a_byte(store)
+@pytest.mark.usefixtures("filled")
+def test_it_heals_within_the_request_and_is_reported(make: Make) -> None:
+    lost = flip_a_byte(make)
     vendor = ScriptedVendor()
     provider = make(vendor)
     result = provider.fetch(SERIES, *ASKED)
@@ -63,8 +62,9 @@ def test_it_heals_within_the_request_and_is_reported(make: Make, store: Path) ->
     assert provider.store.verify().is_sound
 
 
-def test_without_a_vendor_it_is_corrupt_again_and_again(make: Make, store: Path) -> None:
-    lost = flip_a_byte(store)
+@pytest.mark.usefixtures("filled")
+def test_without_a_vendor_it_is_corrupt_again_and_again(make: Make) -> None:
+    lost = flip_a_byte(make)
     provider = make()
     for strategy in ("SEAMLESS", "FAIL_FAST", "AUTO_BACKFILL", "SEAMLESS"):
         with pytest.raises(StoreCorruptError) as refused:
@@ -77,8 +77,9 @@ def test_without_a_vendor_it_is_corrupt_again_and_again(make: Make, store: Path)
     assert provider.fetch(SERIES, "2024-01-10", "2024-01-11").frame.height == 1_440, "the rest is served"
 
 
-def test_partial_ok_answers_with_the_finding_and_the_holes(make: Make, store: Path) -> None:
-    lost = flip_a_byte(store)
+@pytest.mark.usefixtures("filled")
+def test_partial_ok_answers_with_the_finding_and_the_holes(make: Make) -> None:
+    lost = flip_a_byte(make)
     provider = make(partial_ok=True)
     for _ in range(2):
         result = provider.fetch(SERIES, *ASKED)
@@ -91,8 +92,9 @@ def test_partial_ok_answers_with_the_finding_and_the_holes(make: Make, store: Pa
         assert result.receipt.to_json()["damaged"]
 
 
-def test_coverage_names_it(make: Make, store: Path) -> None:
-    lost = flip_a_byte(store)
+@pytest.mark.usefixtures("filled")
+def test_coverage_names_it(make: Make) -> None:
+    lost = flip_a_byte(make)
     provider = make()
     for _ in range(2):
         states = provider.coverage(SERIES, *ASKED)
@@ -101,10 +103,11 @@ def test_coverage_names_it(make: Make, store: Path) -> None:
     assert states.clip(part).damaged == Coverage.of(part)
 
 
-def test_a_point_in_time_tells_and_writes_nothing(make: Make, store: Path) -> None:
+@pytest.mark.usefixtures("filled")
+def test_a_point_in_time_tells_and_writes_nothing(make: Make) -> None:
     with make() as provider:
         as_of = provider.fetch(SERIES, *ASKED).receipt.as_of
-    lost = flip_a_byte(store)
+    lost = flip_a_byte(make)
     provider = make()
     known, reports = provider.store.newest().tx, len(provider.store.reports())
     for _ in range(2):
@@ -118,22 +121,25 @@ def test_a_point_in_time_tells_and_writes_nothing(make: Make, store: Path) -> No
     assert len(provider.store.reports()) == reports
 
 
-def test_a_source_that_fails_does_not_hide_it(make: Make, store: Path) -> None:
-    lost = flip_a_byte(store)
+@pytest.mark.usefixtures("filled")
+def test_a_source_that_fails_does_not_hide_it(make: Make) -> None:
+    lost = flip_a_byte(make)
     error = SourceUnavailableError("the exchange is down", source="test")
     with pytest.raises(StoreCorruptError, match="the exchange is down") as refused:
         make(ScriptedVendor(faults={page: Raise(error) for page in range(9)})).fetch(SERIES, *ASKED)
     assert refused.value.damaged == lost
 
 
-def test_a_breach_does_not_hide_it(make: Make, store: Path) -> None:
-    flip_a_byte(store)
+@pytest.mark.usefixtures("filled")
+def test_a_breach_does_not_hide_it(make: Make) -> None:
+    flip_a_byte(make)
     with pytest.raises(SeamlessSLAExceeded, match="the store is damaged in"):
         make(ScriptedVendor()).fetch(SERIES, *ASKED, sla=SLAPolicy(sync_gap=5))
 
 
-def test_a_partial_fill_heals_behind_the_answer(make: Make, store: Path) -> None:
-    lost = flip_a_byte(store)
+@pytest.mark.usefixtures("filled")
+def test_a_partial_fill_heals_behind_the_answer(make: Make) -> None:
+    lost = flip_a_byte(make)
     provider = make(ScriptedVendor())
     result = provider.fetch(SERIES, *ASKED, strategy="PARTIAL_FILL")
     assert result.receipt.damaged == lost
@@ -142,26 +148,28 @@ def test_a_partial_fill_heals_behind_the_answer(make: Make, store: Path) -> None
     assert provider.store.verify().is_sound
 
 
-def test_warnings_are_not_accepted_over_it(make: Make, store: Path) -> None:
-    flip_a_byte(store)
+@pytest.mark.usefixtures("filled")
+def test_warnings_are_not_accepted_over_it(make: Make) -> None:
+    flip_a_byte(make)
     with pytest.raises(StoreCorruptError):
         make().accept(SERIES, *ASKED)
 
 
-def test_an_earlier_close_is_not_taken_from_beyond_it(make: Make, tmp_path: Path) -> None:
+def test_an_earlier_close_is_not_taken_from_beyond_it(make: Make) -> None:
     """Flat bars repeat the close before them: not one that stood before the damage."""
     quiet = Span(SPAN.end - 600 * 10**9, SPAN.end)
     with make(ScriptedVendor(no_trade=Coverage.of(quiet))) as provider:
         provider.fetch(SERIES, *ASKED, partial_ok=True)
         filled = provider.fetch(SERIES, quiet.start, quiet.end, fill="flat", partial_ok=True).frame
         assert filled.height == 10
-    flip_a_byte(tmp_path / "bars", 2)
+    flip_a_byte(make, 2)
     with make(partial_ok=True) as provider:
         assert provider.fetch(SERIES, quiet.start, quiet.end, fill="flat").frame.height == 0
 
 
-def test_a_refresh_has_nothing_left_to_compare_with(make: Make, store: Path) -> None:
-    lost = flip_a_byte(store)
+@pytest.mark.usefixtures("filled")
+def test_a_refresh_has_nothing_left_to_compare_with(make: Make) -> None:
+    lost = flip_a_byte(make)
     with pytest.raises(StoreCorruptError) as refused:
         make(ScriptedVendor()).refresh(SERIES, *ASKED)
     assert refused.value.damaged == lost

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 
 import pytest
 from polars.testing import assert_frame_equal
@@ -25,10 +24,12 @@ from qmtl.runtime.coordination.shard_leases import Claimed, Granted, Held, Shard
 from qmtl.runtime.ingest.backfill import Backfill
 from qmtl.runtime.ingest.backfill_result import BackfillResult
 from qmtl.runtime.ingest.settlement import SettlementPolicy
-from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.vendors import ScriptedVendor
+
+BOTH_ENGINES = True
 
 SERIES = SeriesId.parse("ohlcv:test:BTC/USDT:1m")
 DAWN = to_ns("2024-01-01")
@@ -55,10 +56,10 @@ class ExpiringLeases(MemoryLeases):
 
 @pytest.mark.parametrize("sleeper_opens_first", [False, True])
 def test_one_of_two_workers_may_write_and_each_bar_is_a_vendor_s(
-    tmp_path: Path, clock: FakeClock, sleeper_opens_first: bool
+    open_store: Callable[..., KeptStore], clock: FakeClock, sleeper_opens_first: bool
 ) -> None:
     leases, vendor = ExpiringLeases(), ScriptedVendor(page_rows=60, delay=1.0)
-    with EmbeddedStore(tmp_path / "bars", clock=clock) as store:
+    with open_store(clock=clock) as store:
         open_fence = store.open_fence
         theirs: dict[int, int] = {}
 
@@ -86,7 +87,7 @@ def test_one_of_two_workers_may_write_and_each_bar_is_a_vendor_s(
             patch.setattr(store, "open_fence", opened)
             # Overtaken, it waits for the other, who has the lease; else it hears that it lost its own.
             with pytest.raises(TimeoutError if sleeper_opens_first else LeaseError):
-                loop.run(asyncio.wait_for(work(), 3_600))
+                loop.run(asyncio.wait_for(work(), 300))
 
         # One hour of the sleeper was committed before it heard that its lease was lost, or none.
         assert len(vendor.calls) == 1, "it is not asked again"

@@ -1,17 +1,15 @@
-"""Two providers over one open store ask a vendor once, whether the store has a folder or lives in memory."""
+"""Two providers over one open store ask a vendor once, wherever the store is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from polars.testing import assert_frame_equal
 from prometheus_client import CollectorRegistry
 
 from qmtl.foundation.times import to_ns
-from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.io.store.memory import MemoryStore
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
@@ -21,11 +19,16 @@ SERIES = "ohlcv:test:BTC/USDT:1m"
 SPAN = (to_ns("2024-01-01"), to_ns("2024-01-02"))
 
 
-@pytest.fixture(params=["folder", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    opened: Store = EmbeddedStore(tmp_path / "bars") if request.param == "folder" else MemoryStore()
-    yield opened
-    opened.close()
+BOTH_ENGINES = True
+
+
+@pytest.fixture(params=["kept", "memory"])
+def store(request: pytest.FixtureRequest, open_store: Callable[..., Store], engine: str) -> Store:
+    if request.param == "kept":
+        return open_store()
+    if engine == "server":
+        pytest.skip("what is in memory is tried once")
+    return MemoryStore()
 
 
 def test_two_providers_over_one_store_ask_once(store: Store) -> None:

@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from qmtl.foundation.times import HOUR, MINUTE, SECOND
 from qmtl.runtime.coordination.local_leases import LocalLeases
 from qmtl.runtime.coordination.shard_leases import Claimed, Granted, Held, ShardRequest
 from qmtl.runtime.coordination.shards import shard_numbers
-from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
 from qmtl.runtime.io.store.values import Commit, Write
 from qmtl.runtime.io.vendors.base import Page, Update
@@ -36,13 +36,15 @@ from .panel_children import NAMES, SPAN
 
 ROUNDS = 8
 PATIENCE_S = 60.0
+BOTH_ENGINES = True
+
 Make = Callable[..., SeamlessDataProvider]
 
 
 class Watched(StoreProxy):
     """Notes which series each transaction wrote; `before` is called as one begins."""
 
-    def __init__(self, inner: EmbeddedStore) -> None:
+    def __init__(self, inner: KeptStore) -> None:
         super().__init__(inner)
         self.transactions: list[list[str]] = []
         self.before: Callable[[list[str]], None] = lambda _: None
@@ -62,9 +64,8 @@ class Watched(StoreProxy):
 
 
 @pytest.fixture
-def store(tmp_path: Path, clock: FakeClock) -> Iterator[Watched]:
-    with EmbeddedStore(tmp_path / "bars", clock=clock) as inner:
-        yield Watched(inner)
+def store(open_store: Callable[..., KeptStore], clock: FakeClock) -> Watched:
+    return Watched(open_store(clock=clock))
 
 
 def claims(folder: Path, store_id: str, name: str) -> list[Claimed]:

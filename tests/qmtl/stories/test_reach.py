@@ -18,6 +18,8 @@ from qmtl.runtime.testing.vendors import ScriptedVendor
 SERIES, DAILY = "ohlcv:test:A/B:1m", "ohlcv:test:REUSED:1d"
 SILENCE, STALE, JUMP = "temporal.silence", "quality.stale_run", "quality.price_jump"
 
+BOTH_ENGINES = True
+
 Make = Callable[..., SeamlessDataProvider]
 
 

@@ -22,6 +22,8 @@ from qmtl.runtime.testing.bars import synthetic_bars
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.vendors import ScriptedVendor
 
+BOTH_ENGINES = True
+
 Make = Callable[..., SeamlessDataProvider]
 
 SERIES = "ohlcv:test:BTC/USDT:1m"

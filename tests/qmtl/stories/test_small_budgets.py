@@ -25,6 +25,8 @@ from qmtl.runtime.sdk.single_flight import ABANDON_AFTER_S
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.vendors import Change, Hang, ScriptedVendor, rows_outside, with_value
 
+BOTH_ENGINES = True
+
 Make = Callable[..., SeamlessDataProvider]
 
 SERIES = "ohlcv:test:BTC/USDT:1m"
@@ -144,7 +146,7 @@ def test_whoever_leaves_keeps_what_has_come(make: Make, leave: Callable[..., Any
     again = make(ScriptedVendor())
     assert again.coverage(SERIES, *SPAN).present == Coverage.of(hours(0, 1))
     assert again.store.verify().is_sound
-    assert list((again.store.path / "claims").iterdir()) == []
+    assert list((again.store.folder / "claims").iterdir()) == []
 
 
 class SlowStore:
@@ -165,7 +167,7 @@ class SlowStore:
 
 
 def claims_held(provider: SeamlessDataProvider) -> int:
-    return len(list((provider.store.path / "claims").glob("*.lease")))
+    return len(list((provider.store.folder / "claims").glob("*.lease")))
 
 
 @pytest.mark.parametrize("given", [1, 6], ids=["a page that came", "a commit under way"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from qmtl.foundation.facts import NOTHING_DECLARED, SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql import kept_flags, plans, transaction
-from qmtl.runtime.io.sql.dialect import LIVE, Connection
+from qmtl.runtime.io.sql.dialect import LIVE, Connection, Dialect, Question
 from qmtl.runtime.io.sql.facts import decoded
 from qmtl.runtime.io.sql.single_rows import pack_each
 from qmtl.runtime.io.store import coverage_records
@@ -52,18 +52,17 @@ class Append(NamedTuple):
     touched: Span
 
 
-def appends(
-    connection: Connection, writes: Mapping[SeriesId, Write], rows: Mapping[SeriesId, Rows]
-) -> dict[SeriesId, Append]:
-    """Those of the writes that only append. The others must go their own way, one by one.
-
-    rows: those of each write.
-    """
-    small = [
+def small_ones(writes: Mapping[SeriesId, Write], rows: Mapping[SeriesId, Rows]) -> list[Small]:
+    """Those of the writes that may only append. rows: those of each write."""
+    return [
         Small(series, write, part)
         for series, write in writes.items()
         if (part := rows[series]).size < plans.FEW and not _keeps_aside(write)
     ]
+
+
+def appends(connection: Connection, small: Sequence[Small]) -> dict[SeriesId, Append]:
+    """Those of the writes that only append. The others must go their own way, one by one."""
     return {
         one.series: made
         for one, before in _before(connection, small)
@@ -100,7 +99,7 @@ def write_all(connection: Connection, made: Sequence[tuple[Point, Append]]) -> N
     """Write appends, each as the commit of its point."""
     if not made:
         return
-    dialect, many = connection.dialect, connection.executemany
+    dialect, many = connection.dialect, connection.queue
     packed = iter(pack_each((one.rows, one.number, point.tx) for point, one in made))
     single = [
         (one.number, LIVE, ts, point.tx, 0, next(packed))
@@ -156,58 +155,81 @@ def _is_known(stored: str | None, declared: SeriesFacts) -> bool:
     return declared.to_mapping().items() <= known.items()
 
 
-def _before(connection: Connection, writes: Iterable[Small]) -> list[tuple[Small, Before]]:
-    """What is known of the series that are sound, and have no row where the write has any."""
-    sound = connection.dialect.sound
-    by_name = {one.series.text: one for one in writes}
-    found = _rows(
-        connection,
-        f"SELECT node, id, hot, {sound['series']} AND NOT EXISTS"
-        f" (SELECT 1 FROM chunk WHERE chunk.series = series.id AND chunk.tx_to = {LIVE} AND last_ts >= low)"
-        " AND NOT EXISTS"
-        f" (SELECT 1 FROM hot WHERE hot.series = series.id AND hot.tx_to = {LIVE}"
-        " AND ts BETWEEN low AND high)"
-        f" AND id NOT IN (SELECT lost.series FROM lost WHERE lost.tx_to = {LIVE})"
-        " FROM wanted JOIN series ON node = name",
-        ((name, *_ends(one.rows)) for name, one in by_name.items()),
-        "text:name",
+class Questions(NamedTuple):
+    """What is asked before small writes; None where no write needs to know it."""
+
+    free: Question | None
+    records: Question | None
+    fences: Question | None
+    facts: Question | None
+
+
+def questions(dialect: Dialect, writes: Sequence[Small]) -> Questions:
+    """Questions of the series by their names, so that none has to wait for another."""
+    sound = dialect.sound
+    listed = [(one.series.text, one.write, one.rows) for one in writes]
+    named = "series = (SELECT id FROM series WHERE node = name)"
+    return Questions(
+        _question(
+            dialect,
+            f"SELECT id, node, hot, {sound['series']} AND NOT EXISTS"
+            f" (SELECT 1 FROM chunk WHERE chunk.series = series.id AND chunk.tx_to = {LIVE}"
+            " AND last_ts >= low) AND NOT EXISTS"
+            f" (SELECT 1 FROM hot WHERE hot.series = series.id AND hot.tx_to = {LIVE}"
+            " AND ts BETWEEN low AND high)"
+            f" AND id NOT IN (SELECT lost.series FROM lost WHERE lost.tx_to = {LIVE})"
+            " FROM wanted JOIN series ON node = name",
+            [(name, *_ends(rows)) for name, _, rows in listed],
+        ),
+        _question(
+            dialect,
+            f'SELECT series, start, "end", said, source, checked_at, expires_at, {sound["answer"]}'
+            f' FROM wanted JOIN answer ON {named} AND tx_to = {LIVE} AND "end" >= low AND start <= high',
+            [(name, *write.covered.hull) for name, write, _ in listed if write.covered],
+        ),
+        _question(
+            dialect,
+            "SELECT series, shard, token, claim FROM wanted"
+            f" JOIN fence ON {named} AND shard BETWEEN low AND high",
+            [(name, min(write.fences), max(write.fences)) for name, write, _ in listed if write.fences],
+        ),
+        _question(
+            dialect,
+            f"SELECT series, facts, {sound['facts']} FROM wanted JOIN facts ON {named} AND tx_to = {LIVE}",
+            [(name, None, None) for name, write, _ in listed if write.declared != NOTHING_DECLARED],
+        ),
     )
+
+
+def _question(dialect: Dialect, sql: str, wanted: Sequence[tuple[Any, ...]]) -> Question | None:
+    """A question that sees `wanted` as a table of `name`, `low` and `high`."""
+    if not wanted:
+        return None
+    table = dialect.listed("?", ("text:name", "low", "high"))
+    return Question(f"WITH wanted AS ({table}) {sql}", (json.dumps(wanted),))
+
+
+def _before(connection: Connection, writes: Sequence[Small]) -> list[tuple[Small, Before]]:
+    """What is known of the series that are sound, and have no row where the write has any."""
+    asked = questions(connection.dialect, writes)
+    by_name = {one.series.text: one for one in writes}
     known = {
         number: (by_name[node], Before(number, hot, [], {}, None))
-        for node, number, hot, is_free in found
+        for number, node, hot, is_free in _found(connection, asked.free)
         if is_free
     }
     unsound: set[int] = set()
-    for number, *record, is_sound in _rows(
-        connection,
-        f'SELECT number, start, "end", said, source, checked_at, expires_at, {sound["answer"]}'
-        f' FROM wanted JOIN answer ON series = number AND tx_to = {LIVE} AND "end" >= low AND start <= high',
-        ((number, *one.write.covered.hull) for number, (one, _) in known.items() if one.write.covered),
-    ):
+
+    def of_known(question: Question | None) -> Iterator[tuple[int, list[Any]]]:
+        return ((number, row) for number, *row in _found(connection, question) if number in known)
+
+    for number, (*record, is_sound) in of_known(asked.records):
         known[number][1].records.append(CoverageRecord(*record))
         if not is_sound:
             unsound.add(number)
-    for number, shard, token, claim in _rows(
-        connection,
-        "SELECT number, shard, token, claim FROM wanted"
-        " JOIN fence ON series = number AND shard BETWEEN low AND high",
-        (
-            (number, min(fences), max(fences))
-            for number, (one, _) in known.items()
-            if (fences := one.write.fences)
-        ),
-    ):
+    for number, (shard, token, claim) in of_known(asked.fences):
         known[number][1].fences[shard] = Fence(token, claim)
-    for number, text, is_sound in _rows(
-        connection,
-        f"SELECT number, facts, {sound['facts']} FROM wanted"
-        f" JOIN facts ON series = number AND tx_to = {LIVE}",
-        (
-            (number, None, None)
-            for number, (one, _) in known.items()
-            if one.write.declared != NOTHING_DECLARED
-        ),
-    ):
+    for number, (text, is_sound) in of_known(asked.facts):
         one, before = known[number]
         known[number] = one, before._replace(facts=text)
         if not is_sound:
@@ -215,16 +237,9 @@ def _before(connection: Connection, writes: Iterable[Small]) -> list[tuple[Small
     return [both for number, both in known.items() if number not in unsound]
 
 
+def _found(connection: Connection, question: Question | None) -> Sequence[Any]:
+    return () if question is None else connection.execute(*question).fetchall()
+
+
 def _ends(rows: Rows) -> tuple[int | None, int | None]:
     return (int(rows.ts[0]), int(rows.ts[-1])) if rows.size else (None, None)
-
-
-def _rows(
-    connection: Connection, sql: str, wanted: Iterable[tuple[Any, ...]], name: str = "number"
-) -> Sequence[Any]:
-    """What a statement finds for `wanted`, which it sees as a table of `name`, `low` and `high`."""
-    listed = list(wanted)
-    if not listed:
-        return ()
-    table = connection.dialect.listed("?", (name, "low", "high"))
-    return connection.execute(f"WITH wanted AS ({table}) {sql}", (json.dumps(listed),)).fetchall()

@@ -10,7 +10,7 @@ from qmtl.foundation.errors import StoreCorruptError, StoreError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import EARLIEST, LATEST, iso
-from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
 from qmtl.runtime.io.store.point_in_time import last_at
 from qmtl.runtime.io.store.values import Change, Point
 
@@ -39,7 +39,8 @@ def series_entry(connection: Connection, series: SeriesId) -> SeriesEntry | None
 
 def series_entries(connection: Connection, names: Sequence[SeriesId]) -> list[SeriesEntry | None]:
     """The entry of each series, or None. Raises `StoreCorruptError` where damage may have hidden one."""
-    each = connection.each(connection.dialect.series_by_name, [(series.text,) for series in names])
+    asked = [entry_question(connection.dialect, series) for series in names]
+    each = connection.each(connection.dialect.series_by_name, [one.values for one in asked])
     found = [next(iter(rows), None) for rows in each]
     lacking = [series for series, row in zip(names, found, strict=True) if row is None]
     is_hidden = bool(lacking) and connection.dialect.may_hide(connection, lacking)
@@ -49,6 +50,11 @@ def series_entries(connection: Connection, names: Sequence[SeriesId]) -> list[Se
             raise damaged_list("the list of series", series)
         entries.append(None if row is None else SeriesEntry(row[0], row[1]))
     return entries
+
+
+def entry_question(dialect: Dialect, series: SeriesId) -> Question:
+    """What finds the entry of a series."""
+    return Question(dialect.series_by_name, (series.text,))
 
 
 def certainly_new(connection: Connection, names: Sequence[SeriesId]) -> set[SeriesId]:

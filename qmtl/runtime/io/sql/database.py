@@ -11,7 +11,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.appends import Append, write_all
 from qmtl.runtime.io.sql.commits import certainly_new, newest
-from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
 from qmtl.runtime.io.sql.transaction import Transaction
 from qmtl.runtime.io.store.point_in_time import following
 from qmtl.runtime.io.store.values import Point
@@ -30,19 +30,35 @@ class Database(Protocol):
     def location(self) -> str: ...
     @property
     def folder(self) -> Path | None: ...
+    @property
+    def dialect(self) -> Dialect: ...
 
     def reading(
-        self, series: SeriesId | None = None, span: Span | None = None
+        self,
+        series: SeriesId | None = None,
+        span: Span | None = None,
+        *,
+        foreseen: Sequence[Question] = (),
     ) -> AbstractContextManager[Connection]:
-        """A connection in a transaction whose statements all see the same commits; it ends with the block."""
+        """A connection in a transaction whose statements all see the same commits; it ends with the block.
+
+        foreseen: what will probably be asked before anything is written. A server is asked all of it as the
+        transaction begins; what is asked otherwise is answered all the same, later.
+        """
         ...
 
     def writing(
-        self, series: SeriesId | None = None, *, timeout_s: float | None = None, is_durable: bool = True
+        self,
+        series: SeriesId | None = None,
+        *,
+        timeout_s: float | None = None,
+        is_durable: bool = True,
+        foreseen: Sequence[Question] = (),
     ) -> AbstractContextManager[Connection]:
         """A connection in a transaction, with other writers locked out. Without a COMMIT all is undone.
 
-        is_durable: False for what may be lost with the power; then no disk is waited for.
+        is_durable: False for what may be lost with the power; then no disk is waited for. foreseen: as for
+        `reading`; it is asked once the others are locked out.
         """
         ...
 
@@ -151,14 +167,20 @@ class Batch:
 
 @contextmanager
 def committing_many(
-    database: Database, now: int, series: SeriesId | None = None, *, timeout_s: float | None = None
+    database: Database,
+    now: int,
+    series: SeriesId | None = None,
+    *,
+    timeout_s: float | None = None,
+    foreseen: Sequence[Question] = (),
 ) -> Iterator[Batch]:
     """Commits to several series; those kept are durable as the block ends.
 
     A block that raises leaves nothing of any. now: their time, unless the engine has a clock of its own.
-    series: the only one, if there is only one.
+    series: the only one, if there is only one. foreseen: what the block will ask first.
     """
-    with database.writing(series, timeout_s=timeout_s) as connection:
+    asked = [Question(database.dialect.newest), *foreseen]
+    with database.writing(series, timeout_s=timeout_s, foreseen=asked) as connection:
         batch = Batch(connection, now if connection.now is None else connection.now)
         before = batch.newest
         yield batch

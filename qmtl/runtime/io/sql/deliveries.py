@@ -25,12 +25,12 @@ def replace(
         ).fetchall()
         # A correction of thousands of bars meets few that came live.
         replaced = set(old.tolist()) if known else set()
-        connection.executemany(
+        connection.queue(
             "UPDATE delivery SET tx_to = ? WHERE series = ? AND tx_to = ? AND ts = ?",
             [(tx, number, LIVE, ts) for (ts,) in known if ts in replaced],
         )
     if delivered_at:
-        connection.executemany(
+        connection.queue(
             connection.dialect.insert_delivery,
             [
                 (number, LIVE, ts, tx, delivered_at[ts])

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from qmtl.foundation.series import SeriesId
 
@@ -88,6 +88,13 @@ class Cursor(Protocol):
 Values = Sequence[Any] | Mapping[str, Any]
 
 
+class Question(NamedTuple):
+    """A statement that reads, and its values."""
+
+    sql: str
+    values: Values = ()
+
+
 class Connection(Protocol):
     """One connection to an engine, used by one thread at a time."""
 
@@ -115,6 +122,10 @@ class Connection(Protocol):
         """Execute a statement with each of the values, of which no two change the same row."""
         ...
 
+    def queue(self, sql: str, values: Iterable[Values], /) -> None:
+        """As `executemany`, for what nobody asks about: it is done before the next statement, or with it."""
+        ...
+
     def each(self, sql: str, values: Sequence[Values], /) -> Iterator[Iterable[Any]]:
         """The rows that a query finds with each of the values, as `survivable`; a server is asked once.
 
@@ -139,8 +150,8 @@ class Dialect:
     number_in: an expression for a number at the top of a JSON text, of a column and a name.
     row_id: the number of a row, in tables that have no key.
     by_scan: what follows the name of a table whose rows are to be found without an index, or nothing.
-    is_lazy: whether rows of a statement are made one by one, as they are asked for. Else it has to say where
-        to end.
+    is_server: whether a statement is a trip to a server: many questions go together, and each has to say
+        where it ends. Else rows are made one by one, as they are asked for.
     from_float, to_float: how the engine keeps a number that may be NaN.
     name: what people call the engine.
     inspected: what the engine itself finds damaged, in sentences.
@@ -156,7 +167,7 @@ class Dialect:
     number_in: Callable[[str, str], str]
     row_id: str
     by_scan: str
-    is_lazy: bool
+    is_server: bool
     from_float: Callable[[float | None], Any]
     to_float: Callable[[Any], float | None]
     name: str
@@ -215,7 +226,7 @@ class Dialect:
         return (
             f'SELECT start, "end", said, source, checked_at, expires_at, {self.sound["answer"]} FROM answer'
             ' WHERE series = :series AND @at AND "end" > :start'
-            f'{"" if self.is_lazy else " AND start < :stop"} ORDER BY "end"'
+            f'{" AND start < :stop" if self.is_server else ""} ORDER BY "end"'
         )
 
     @cached_property

@@ -18,7 +18,7 @@ from qmtl.runtime.conformance.kept_flags import (
     to_bytes,
 )
 from qmtl.runtime.io.sql.commits import changes, newest, series_number
-from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
 from qmtl.runtime.io.store.values import Judged
 
 _COLUMNS = 'start, "end", reach_start, reach_end, flags'
@@ -34,17 +34,10 @@ class Wanted(NamedTuple):
 
 def of_span(connection: Connection, wanted: Sequence[Wanted], span: Span) -> list[Flags | None]:
     """Of each series the flags of a span that were kept; None where a part of them is missing or damaged."""
-    ends = [
-        (stretch_number(span.start, step), stretch_number(span.end - 1, step))
-        for step in (one.series.timeframe.step for one in wanted)
-    ]
+    ends = [_ends(one, span) for one in wanted]
+    asked = [question(connection.dialect, one, span) for one in wanted]
     try:
-        # The sign keeps the search to the series, as that of `make_void`: both meet the same rows.
-        each = connection.each(
-            f"SELECT {_COLUMNS}, {connection.dialect.sound['kept_flags']} FROM kept_flags"
-            " WHERE series = ? AND +stretch BETWEEN ? AND ? AND rules = ? ORDER BY stretch",
-            [(one.number, low, high, one.rules) for one, (low, high) in zip(wanted, ends, strict=True)],
-        )
+        each = connection.each(asked[0].sql, [one.values for one in asked]) if asked else ()
         found = [list(rows) for rows in each]
     except Exception as failure:  # of the engine: only its dialect can name those that tell of damage
         if not connection.dialect.is_damage(failure):
@@ -58,6 +51,21 @@ def of_span(connection: Connection, wanted: Sequence[Wanted], span: Span) -> lis
         else None
         for rows, (low, high) in zip(found, ends, strict=True)
     ]
+
+
+def question(dialect: Dialect, wanted: Wanted, span: Span) -> Question:
+    """What finds the flags of a series."""
+    # The sign keeps the search to the series, as that of `make_void`: both meet the same rows.
+    return Question(
+        f"SELECT {_COLUMNS}, {dialect.sound['kept_flags']} FROM kept_flags"
+        " WHERE series = ? AND +stretch BETWEEN ? AND ? AND rules = ? ORDER BY stretch",
+        (wanted.number, *_ends(wanted, span), wanted.rules),
+    )
+
+
+def _ends(wanted: Wanted, span: Span) -> tuple[int, int]:
+    step = wanted.series.timeframe.step
+    return stretch_number(span.start, step), stretch_number(span.end - 1, step)
 
 
 def listed(connection: Connection, series: SeriesId) -> list[tuple[bytes, KeptFlags]]:
@@ -82,7 +90,7 @@ def keep(connection: Connection, judged: Iterable[Judged]) -> None:
 
 def make_void(connection: Connection, touched: Iterable[tuple[int, Span]]) -> None:
     """Forget the flags of each series that rest on anything of the range that is being changed."""
-    connection.executemany(
+    connection.queue(
         "DELETE FROM kept_flags WHERE series = ? AND reach_end > ? AND reach_start < ?",
         [(number, *span) for number, span in touched],
     )

@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
+from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.conformance.flags import Flags
 from qmtl.runtime.io.sql.assembling import Cancelled, assemble
-from qmtl.runtime.io.sql.commits import commit_at, newest
-from qmtl.runtime.io.sql.dialect import LIVE, Connection
+from qmtl.runtime.io.sql.commits import commit_at, entry_question, newest
+from qmtl.runtime.io.sql.dialect import LIVE, Connection, Dialect, Question
 from qmtl.runtime.io.sql.index_checks import look_for_gaps, look_through_entries, look_through_history
 from qmtl.runtime.io.sql.kept_flags import Wanted, of_span
-from qmtl.runtime.io.sql.view import View
+from qmtl.runtime.io.sql.kept_flags import question as flags_question
+from qmtl.runtime.io.sql.view import View, chunks_between, question
 from qmtl.runtime.io.sql.views import answers_of, views_of
 from qmtl.runtime.io.store.damage import Damage
 from qmtl.runtime.io.store.snapshots import records_around, snapshot_of
@@ -22,17 +24,45 @@ from qmtl.runtime.io.store.values import CoverageRecord, Point, Snapshot
 
 # Series that are read at once: their packed bytes are in memory together.
 _AT_ONCE = 256
+_LOST = "SELECT DISTINCT series FROM lost"
 
 
 class Look(NamedTuple):
     """One series read: its snapshot, the damage met on the way, and whether its index was sound.
 
-    The rows that damage met leave out are missing in the snapshot.
+    The rows that damage met leave out are missing in the snapshot. number: the row id of the series.
     """
 
     snapshot: Snapshot
     damage: list[Damage]
     is_sound: bool
+    number: int | None
+
+
+def foreseen(
+    dialect: Dialect,
+    series: SeriesId,
+    number: int | None,
+    span: Span,
+    context: int,
+    flags_by: bytes | None,
+) -> list[Question]:
+    """What a read of one series, as it is now, will ask for.
+
+    number: the row id that the series had when it was read before. Should it have another one by now, then
+    nobody asks these questions.
+    """
+    asked = [Question(dialect.newest), Question(_LOST), entry_question(dialect, series)]
+    if number is not None:
+        if flags_by is not None and not span.is_empty:
+            asked.append(flags_question(dialect, Wanted(series, number, flags_by), span))
+        asked.append(question(chunks_between(dialect), number, LIVE, low=span.start, high=span.end - 1))
+        # With flags that were kept no context is read; without them, all of it where there is no hole.
+        beside = context * series.timeframe.step
+        for reach in {0, beside} if flags_by is not None else {beside}:
+            ends = {"start": max(span.start - reach, EARLIEST), "stop": min(span.end + reach, LATEST)}
+            asked.append(question(dialect.records, number, LIVE, **ends))
+    return asked
 
 
 def read(
@@ -53,7 +83,7 @@ def read(
     """
     point = newest(connection) if as_of is None else commit_at(connection, as_of)
     at = LIVE if as_of is None else point.tx
-    lost = frozenset(number for (number,) in connection.execute("SELECT DISTINCT series FROM lost"))
+    lost = frozenset(number for (number,) in connection.execute(_LOST))
     looks: dict[SeriesId, Look] = {}
     for first in range(0, len(series), _AT_ONCE):
         views = views_of(connection, series[first : first + _AT_ONCE], at, lost)
@@ -62,7 +92,7 @@ def read(
         flags = {} if at != LIVE else _flags(views, span, flags_by)
         for view, snapshot in _snapshots(views, point, span, context, cancelled, flags):
             is_sound = view not in unsound and not view.damage
-            looks[view.series] = Look(snapshot, view.damage, is_sound)
+            looks[view.series] = Look(snapshot, view.damage, is_sound, view.number)
     return looks
 
 

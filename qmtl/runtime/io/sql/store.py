@@ -32,7 +32,7 @@ from qmtl.runtime.io.sql import (
 from qmtl.runtime.io.sql.assembling import Cancelled
 from qmtl.runtime.io.sql.beside_bars import SqlRecords
 from qmtl.runtime.io.sql.database import Database, committing, committing_many
-from qmtl.runtime.io.sql.dialect import LIVE, Connection
+from qmtl.runtime.io.sql.dialect import LIVE, Connection, Question
 from qmtl.runtime.io.sql.transaction import Transaction
 from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.store.damage import Damage, corrupt
@@ -74,6 +74,8 @@ class SqlStore(SqlRecords):
         super().__init__(database, clock)
         # Series whose index this process has looked through for what damage has hidden, now or in the past.
         self._looked_through: set[tuple[SeriesId, bool]] = set()
+        # The row ids of series at their last read.
+        self._numbers: dict[SeriesId, int | None] = {}
 
     # Reading
 
@@ -112,7 +114,12 @@ class SqlStore(SqlRecords):
         flags_by: Mapping[SeriesId, bytes],
     ) -> dict[SeriesId, Snapshot]:
         is_past = as_of is not None
-        with self._database.reading(series[0] if len(series) == 1 else None, span) as connection:
+        only = series[0] if len(series) == 1 else None
+        foreseen: list[Question] = []
+        if only and not is_past:
+            dialect, number = self._database.dialect, self._numbers.get(only)
+            foreseen = reading.foreseen(dialect, only, number, span, context, flags_by.get(only))
+        with self._database.reading(only, span, foreseen=foreseen) as connection:
             if as_of is not None and series:
                 self._refuse_out_of_reach(connection, as_of, series[0])
             first = {one for one in series if (one, is_past) not in self._looked_through}
@@ -128,6 +135,7 @@ class SqlStore(SqlRecords):
             )
         # What vanishes later is met by the next process: pages that were read stay in memory.
         self._looked_through.update((one, is_past) for one in first if looks[one].is_sound)
+        self._numbers.update((one, look.number) for one, look in looks.items())
         if damage := [part for look in looks.values() for part in look.damage]:
             self._note_damage(damage, writes=as_of is None and not self.read_only)
         return {one: look.snapshot for one, look in looks.items()}
@@ -237,10 +245,14 @@ class SqlStore(SqlRecords):
         """All writes as one transaction; None if another commit has overtaken what was prepared."""
         done = {}
         only = next(iter(writes)) if len(writes) == 1 else None
+        dialect = self._database.dialect
+        # Where no server is asked, one write is quicker by itself.
+        apart = {} if only and not dialect.is_server else writes
+        small = appends.small_ones({s: w for s, w in apart.items() if s not in prepared}, rows)
+        foreseen = [one for one in appends.questions(dialect, small) if one is not None]
         try:
-            with committing_many(self._database, self._clock.now(), only) as batch:
-                apart = {} if only else {s: w for s, w in writes.items() if s not in prepared}
-                appending = appends.appends(batch.connection, apart, rows)
+            with committing_many(self._database, self._clock.now(), only, foreseen=foreseen) as batch:
+                appending = appends.appends(batch.connection, small)
                 if not only:
                     batch.expect([series for series in writes if series not in appending])
                 for series, write in writes.items():

@@ -104,7 +104,7 @@ class Transaction:
         """All is written: let it become durable with the transaction."""
         if any(self._more):
             # Whoever reads the series can tell by these whether a part of it has vanished.
-            self.connection.execute(self.connection.dialect.count_more, (*self._more, self.number))
+            self.connection.queue(self.connection.dialect.count_more, [(*self._more, self.number)])
         self.is_kept = True
         return Point(self.tx, self.as_of)
 
@@ -123,9 +123,9 @@ class Transaction:
 
         replaces: whether any of the plan's hot rows may lie over another.
         """
-        execute, many = self.connection.execute, self.connection.executemany
+        execute, many, queue = self.connection.execute, self.connection.executemany, self.connection.queue
         for window in made.windows:
-            many(self.connection.dialect.retire_chunk, ((self.tx, chunk.id) for chunk in window.chunks))
+            queue(self.connection.dialect.retire_chunk, ((self.tx, chunk.id) for chunk in window.chunks))
             hot = execute(
                 "UPDATE hot SET tx_to = ? WHERE series = ? AND tx_to = ? AND ts BETWEEN ? AND ?",
                 (self.tx, self.number, LIVE, window.low, window.high),
@@ -135,8 +135,8 @@ class Transaction:
         first = next_chunk(self.connection) if made.packed else 0
         for number, packed in enumerate(made.packed, first):
             row = (number, self.number, *packed[:5], self.tx, LIVE, len(packed.blob))
-            execute(self.connection.dialect.insert_chunk, row)
-            execute("INSERT INTO blob (chunk, data) VALUES (?, ?)", (number, packed.blob))
+            queue(self.connection.dialect.insert_chunk, [row])
+            queue("INSERT INTO blob (chunk, data) VALUES (?, ?)", [(number, packed.blob)])
         self._more[0] += len(made.packed)
         self._more[3] += len(made.packed) + made.hot.size
         if made.hot.size:
@@ -148,7 +148,7 @@ class Transaction:
                 )
                 self._more[1] -= replaced.rowcount
             self._more[1] += len(stamps)
-            many(
+            queue(
                 self.connection.dialect.insert_hot,
                 (
                     (self.number, LIVE, ts, self.tx, over, data)
@@ -167,8 +167,8 @@ class Transaction:
             for a in after
             if a not in old
         ]
-        self.connection.executemany(self.connection.dialect.retire_record, retired)
-        self.connection.executemany(self.connection.dialect.insert_record, added)
+        self.connection.queue(self.connection.dialect.retire_record, retired)
+        self.connection.queue(self.connection.dialect.insert_record, added)
         self._more[2] += len(added) - len(retired)
         self._more[3] += len(added)
         return old != new
@@ -197,9 +197,9 @@ class Transaction:
     def log(self, kind: str, touched: Span) -> None:
         """Enter the commit into the list of commits; flags that rest on what it touched are void."""
         kept_flags.make_void(self.connection, [(self.number, touched)])
-        self.connection.execute(
+        self.connection.queue(
             self.connection.dialect.insert_commit,
-            (self.tx, self.as_of, kind, writer(), self.number, touched.start, touched.end),
+            [(self.tx, self.as_of, kind, writer(), self.number, touched.start, touched.end)],
         )
 
 

@@ -20,7 +20,7 @@ from qmtl.runtime.io.sql.codec import (
     header_of,
     unpack,
 )
-from qmtl.runtime.io.sql.dialect import LIVE, Connection, Cursor
+from qmtl.runtime.io.sql.dialect import LIVE, Connection, Cursor, Dialect, Question
 from qmtl.runtime.io.sql.facts import decoded
 from qmtl.runtime.io.sql.single_rows import Stored, unpack_single
 from qmtl.runtime.io.store.damage import Damage
@@ -47,10 +47,16 @@ class Chunk(NamedTuple):
     checksum: bytes
 
 
-def chunks_between(connection: Connection) -> str:
+def chunks_between(dialect: Dialect) -> str:
     """The query of chunks with rows possibly in `:low <= ts <= :high`, and of others behind it."""
-    end = "" if connection.dialect.is_lazy else " AND first_ts <= :high"
-    return f"{connection.dialect.entry} AND last_ts >= :low{end} ORDER BY last_ts"
+    end = " AND first_ts <= :high" if dialect.is_server else ""
+    return f"{dialect.entry} AND last_ts >= :low{end} ORDER BY last_ts"
+
+
+def question(sql: str, number: int | None, tx: int, **values: int) -> Question:
+    """A query of a series at a commit; @at is what was valid then. number: the row id of the series."""
+    at = "tx_to = :live" if tx == LIVE else "tx_from <= :tx AND tx_to > :tx"
+    return Question(sql.replace("@at", at), {**values, "series": number or -1, "tx": tx, "live": LIVE})
 
 
 def bytes_of_each(connection: Connection, chunks: Sequence[int]) -> list[bytes | DamagedError]:
@@ -102,26 +108,21 @@ class View:
         self.connection = connection
         self.series = series
         self.number = number
-        self._at = "tx_to = :live" if tx == LIVE else "tx_from <= :tx AND tx_to > :tx"
         self.tx = tx
         self._lately: dict[int, Rows] = {}  # a write compares with a chunk, and then makes it anew
         self.damage: list[Damage] = []
 
     def rows(self, sql: str, **values: int) -> Cursor:
         """What a query of the series finds; @at is what was valid at the commit."""
-        return self.connection.execute(self.query(sql), self.values(**values))
+        return self.connection.execute(*self.question(sql, **values))
 
-    def query(self, sql: str) -> str:
-        """A query of any series at the commit."""
-        return sql.replace("@at", self._at)
-
-    def values(self, **values: int) -> dict[str, int]:
-        """The values of a query: those given, and which series and commit is meant."""
-        return {**values, "series": self.number or -1, "tx": self.tx, "live": LIVE}
+    def question(self, sql: str, **values: int) -> Question:
+        """The query of the series at the commit."""
+        return question(sql, self.number, self.tx, **values)
 
     def chunks(self, low: int, high: int) -> list[Chunk]:
         """Those with rows possibly in `low <= ts <= high`, in order."""
-        return self.chunks_among(self.rows(chunks_between(self.connection), low=low, high=high), high)
+        return self.chunks_among(self.rows(chunks_between(self.connection.dialect), low=low, high=high), high)
 
     def chunks_among(self, found: Iterable[Any], high: int) -> list[Chunk]:
         """The chunks of rows that `chunks_between` has found."""

@@ -44,10 +44,10 @@ def asked(
     """What a query finds of each view, as `View.rows`. values: of each."""
     if not views:
         return iter(())
-    every: list[dict[str, int]] = [
-        view.values(**given) for view, given in zip(views, values or ({} for _ in views), strict=True)
+    every = [
+        view.question(sql, **given) for view, given in zip(views, values or ({} for _ in views), strict=True)
     ]
-    return views[0].connection.each(views[0].query(sql), every)
+    return views[0].connection.each(every[0].sql, [one.values for one in every])
 
 
 def chunks_of(views: Sequence[View], low: int, high: int) -> list[list[Chunk]]:
@@ -55,7 +55,7 @@ def chunks_of(views: Sequence[View], low: int, high: int) -> list[list[Chunk]]:
     if not views:
         return []
     ends = ({"low": low, "high": high} for _ in views)
-    found = asked(views, chunks_between(views[0].connection), ends)
+    found = asked(views, chunks_between(views[0].connection.dialect), ends)
     return [view.chunks_among(rows, high) for view, rows in zip(views, found, strict=True)]
 
 

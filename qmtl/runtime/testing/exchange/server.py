@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -81,6 +81,7 @@ class SimulatedExchange:
     symbols: as in node ids. listed: when trading began. seed: which walks.
     quiet / quiet_share: minutes without trades, as in `Market`; they have no kline.
     clock: the exchange's own time; only `now()` is asked. port: 0 takes a free one.
+    on_request: called with each request as it comes, before anything is answered.
 
     It runs in a thread of its own. All methods may be called from any thread. Needs `qmtl[testing]`.
     """
@@ -95,7 +96,9 @@ class SimulatedExchange:
         quiet_share: float = 0.0,
         clock: Clock | None = None,
         port: int = 0,
+        on_request: Callable[[Request], None] | None = None,
     ) -> None:
+        self._on_request = on_request
         self._clock = clock or SystemClock()
         self.markets = {
             symbol: Market(
@@ -198,9 +201,12 @@ class SimulatedExchange:
         from aiohttp import web
 
         fault = self._next_fault(request.path)
+        came = Request(request.path, dict(request.query), 0)
+        if self._on_request is not None:
+            self._on_request(came)
         with self._lock:
             entry = len(self._requests)
-            self._requests.append(Request(request.path, dict(request.query), 0))
+            self._requests.append(came)
         response = await self._respond(request, fault)
         with self._lock:
             if entry < len(self._requests) and isinstance(response, web.Response):

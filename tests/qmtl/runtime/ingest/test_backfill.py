@@ -33,7 +33,7 @@ from qmtl.runtime.ingest.backfill import GIVE_WAY_S, Backfill
 from qmtl.runtime.ingest.backfill_result import BackfillResult, Progress
 from qmtl.runtime.ingest.chunk import COMMIT_ROWS
 from qmtl.runtime.ingest.settlement import SettlementPolicy
-from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
 from qmtl.runtime.io.store.values import Commit, Write
 from qmtl.runtime.io.vendors.base import Page, Vendor
@@ -51,6 +51,8 @@ from qmtl.runtime.testing.vendors import (
     with_value,
 )
 
+BOTH_ENGINES = True
+
 SERIES = SeriesId.parse("ohlcv:test:BTC/USDT:1m")
 DAWN = to_ns("2024-01-01")
 WIDTH = SHARD_STEPS * MINUTE
@@ -61,7 +63,7 @@ SHARD = DAWN // WIDTH
 class Place:
     """A store, a clock, and one way to run a backfill on them."""
 
-    store: EmbeddedStore
+    store: KeptStore
     clock: FakeClock
     registry: CollectorRegistry
     leases: LocalLeases
@@ -82,7 +84,7 @@ class Place:
         """Claim a shard as another process would; what gives it back."""
         other = ExitStack()
         key = LeaseKey(self.store.store_id, SERIES.text, shard)
-        other.enter_context(claimed_elsewhere(LocalLeases(self.store.path / "claims"), key))
+        other.enter_context(claimed_elsewhere(LocalLeases(self.store.folder / "claims"), key))
         return other.close
 
     async def is_free(self, shard: int) -> bool:
@@ -110,10 +112,10 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(open_store: Callable[..., KeptStore]) -> Place:
     clock = FakeClock("2024-02-01T00:00:30Z")
-    with EmbeddedStore(tmp_path / "bars", clock=clock) as store:
-        yield Place(store, clock, CollectorRegistry(), LocalLeases(store.path / "claims"))
+    store = open_store(clock=clock)
+    return Place(store, clock, CollectorRegistry(), LocalLeases(store.folder / "claims"))
 
 
 @pytest.fixture
@@ -193,7 +195,7 @@ def test_free_shards_are_filled_while_another_is_waited_for(place: Place) -> Non
 
     place.run(both())
     assert [call.span for call in vendor.calls] == [Span(edge - HOUR, edge), Span(edge, edge + HOUR)]
-    assert list((place.store.path / "claims").iterdir()) == []
+    assert list((place.store.folder / "claims").iterdir()) == []
 
 
 def test_one_question_crosses_the_borders_of_shards(place: Place) -> None:
@@ -408,7 +410,7 @@ def test_a_vendor_that_ignores_its_cancellation_brings_nothing_more(place: Place
     place.run(stopped())
     assert vendor.asked == [hours(0, 2)], "no other question is put"
     assert_frame_equal(place.rows(hours(0, 6)), synthetic_bars(SERIES, hours(0, 1)))
-    assert list((place.store.path / "claims").iterdir()) == []
+    assert list((place.store.folder / "claims").iterdir()) == []
     assert place.gauges() == []
 
 
@@ -710,6 +712,48 @@ class Paused:
         return Coverage.of(span) - Coverage.of(Span(self.closes, self.opens))
 
 
+@dataclass
+class Endings(LocalLeases):
+    """Writes down what is told of each shard: as of when it was completed, or why it failed."""
+
+    directory: Path
+    completed: dict[int, int] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__(self.directory)
+
+    async def complete(self, grants: Sequence[Granted], *, as_of: int) -> None:
+        self.completed |= {grant.key.shard: as_of for grant in grants}
+        await super().complete(grants, as_of=as_of)
+
+    async def fail(self, grants: Sequence[Granted], *, why: str) -> None:
+        self.failed |= {grant.key.shard: why for grant in grants}
+        await super().fail(grants, why=why)
+
+
+def test_what_others_had_committed_is_complete_as_of_their_commit(place: Place) -> None:
+    place.run(place.fill(ScriptedVendor(), hours(0, 2)))
+    place.leases = endings = Endings(place.store.path / "claims")
+    vendor = ScriptedVendor()
+    place.run(place.fill(vendor, hours(0, 2)))  # read before the others had committed
+    assert vendor.calls == []
+    assert list(endings.completed) == [SHARD]
+    found = place.store.read(SERIES, hours(0, 2), as_of=endings.completed[SHARD])
+    assert found.answered.contains(hours(0, 2))
+
+
+def test_a_shard_of_which_the_vendor_left_bars_out_is_not_completed(place: Place) -> None:
+    place.leases = endings = Endings(place.store.path / "claims")
+    border = (SHARD + 1) * WIDTH
+    vendor = ScriptedVendor(page_rows=60, faults={1: Stop()})
+    place.run(place.fill(vendor, Span(border - HOUR, border + HOUR)))
+    assert list(endings.completed) == [SHARD]
+    assert list(endings.failed) == [SHARD + 1]
+    assert "60 bars" in endings.failed[SHARD + 1]
+    assert list((place.store.path / "claims").iterdir()) == []
+
+
 class SecondBatchFails(LocalLeases):
     """Of two shards at once it grants the second, and can claim no more than those."""
 
@@ -722,7 +766,7 @@ class SecondBatchFails(LocalLeases):
 
 
 def test_what_was_claimed_is_free_when_a_later_claim_fails(place: Place) -> None:
-    place.leases = SecondBatchFails(place.store.path / "claims")
+    place.leases = SecondBatchFails(place.store.folder / "claims")
     release = place.claimed_by_another(SHARD)
     three = Span(SHARD * WIDTH, (SHARD + 3) * WIDTH)
 

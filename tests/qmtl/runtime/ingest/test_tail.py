@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import polars as pl
@@ -20,12 +19,14 @@ from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import MINUTE, SECOND, to_ns
 from qmtl.runtime.ingest.settlement import SettlementPolicy
 from qmtl.runtime.ingest.tail import Tail
-from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.io.vendors.base import LiveFeed, Update
 from qmtl.runtime.testing.bars import synthetic_bars
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.vendors import Deliver, ScriptedFeed
+
+BOTH_ENGINES = True
 
 SERIES = SeriesId.parse("ohlcv:test:BTC/USDT:1m")
 NOW = to_ns("2024-02-01")
@@ -38,9 +39,8 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def store(tmp_path: Path, clock: FakeClock) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path / "bars", clock=clock) as store:
-        yield store
+def store(open_store: Callable[..., KeptStore], clock: FakeClock) -> KeptStore:
+    return open_store(clock=clock)
 
 
 def tail_of(feed: LiveFeed, clock: FakeClock) -> Tail:
@@ -55,7 +55,7 @@ def tail_of(feed: LiveFeed, clock: FakeClock) -> Tail:
     )
 
 
-async def listened(feed: LiveFeed, store: EmbeddedStore, clock: FakeClock, seconds: float) -> Tail:
+async def listened(feed: LiveFeed, store: KeptStore, clock: FakeClock, seconds: float) -> Tail:
     tail = tail_of(feed, clock)
     try:
         async with asyncio.timeout(seconds):
@@ -70,7 +70,7 @@ def run(clock: FakeClock, work: Any) -> Any:
         return runner.run(work)
 
 
-def test_waiting_in_vain_leaves_no_task_behind(store: EmbeddedStore, clock: FakeClock) -> None:
+def test_waiting_in_vain_leaves_no_task_behind(store: KeptStore, clock: FakeClock) -> None:
     feed = ScriptedFeed([])
 
     async def story() -> None:
@@ -83,7 +83,7 @@ def test_waiting_in_vain_leaves_no_task_behind(store: EmbeddedStore, clock: Fake
     assert feed.open_calls == 0
 
 
-def test_a_feed_that_ends_leaves_no_task_behind(store: EmbeddedStore, clock: FakeClock) -> None:
+def test_a_feed_that_ends_leaves_no_task_behind(store: KeptStore, clock: FakeClock) -> None:
     async def story() -> None:
         await listened(ScriptedFeed([], ends=True), store, clock, 5.0)
         await asyncio.sleep(0)
@@ -102,7 +102,7 @@ class Cancelled:
         yield Update(empty_bars(), closed=True)
 
 
-def test_a_feed_that_cancels_itself_is_a_feed_that_failed(store: EmbeddedStore, clock: FakeClock) -> None:
+def test_a_feed_that_cancels_itself_is_a_feed_that_failed(store: KeptStore, clock: FakeClock) -> None:
     with pytest.raises(SourceUnavailableError, match="live feed"):
         run(clock, listened(Cancelled(), store, clock, 5.0))
 
@@ -116,7 +116,7 @@ def without_values(bars: pl.DataFrame, value: float | None) -> pl.DataFrame:
 
 @pytest.mark.parametrize("value", [None, float("nan")])
 def test_a_row_without_any_price_is_an_answer_once_its_bar_has_settled(
-    store: EmbeddedStore, clock: FakeClock, value: float | None
+    store: KeptStore, clock: FakeClock, value: float | None
 ) -> None:
     """The clock stands 30 s after the end of the second bar: a trade in that one may still come."""
     feed = ScriptedFeed([Deliver(0.0, without_values(LAST_TWO, value)), Deliver(1.0, LAST_TWO[1:])])
@@ -128,7 +128,7 @@ def test_a_row_without_any_price_is_an_answer_once_its_bar_has_settled(
 
 
 def test_a_row_without_any_price_for_a_bar_that_closed_just_now_answers_nothing(
-    store: EmbeddedStore, clock: FakeClock
+    store: KeptStore, clock: FakeClock
 ) -> None:
     feed = ScriptedFeed([Deliver(0.0, without_values(LAST_TWO[1:], None))])
     with pytest.raises(TimeoutError):
@@ -137,7 +137,7 @@ def test_a_row_without_any_price_for_a_bar_that_closed_just_now_answers_nothing(
 
 
 def test_impossible_rows_are_kept_aside_and_what_is_stored_keeps_its_answer(
-    store: EmbeddedStore, clock: FakeClock
+    store: KeptStore, clock: FakeClock
 ) -> None:
     before = Span(NOW - 3 * MINUTE, NOW - 2 * MINUTE)
     good = synthetic_bars(SERIES, before)
@@ -158,7 +158,7 @@ def test_impossible_rows_are_kept_aside_and_what_is_stored_keeps_its_answer(
     ids=["a column less", "a column of text", "no frame"],
 )
 def test_an_update_that_is_no_bars_is_refused_and_its_rows_are_counted(
-    store: EmbeddedStore, clock: FakeClock, update: Any, refused: int
+    store: KeptStore, clock: FakeClock, update: Any, refused: int
 ) -> None:
     async def story() -> int:
         tail = tail_of(ScriptedFeed([Deliver(0.0, update)]), clock)
@@ -170,7 +170,7 @@ def test_an_update_that_is_no_bars_is_refused_and_its_rows_are_counted(
     assert run(clock, story()) == refused
 
 
-def test_a_bar_that_came_live_keeps_the_time_at_which_it_came(store: EmbeddedStore, clock: FakeClock) -> None:
+def test_a_bar_that_came_live_keeps_the_time_at_which_it_came(store: KeptStore, clock: FakeClock) -> None:
     """Not the time at which somebody took it from the queue, nor that of its commit."""
 
     async def story() -> None:

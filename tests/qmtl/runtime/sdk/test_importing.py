@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from qmtl.foundation.frames import stamps
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import DAY, MINUTE, to_ns
-from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.sdk.import_commit import ImportResult
 from qmtl.runtime.sdk.importing import import_file, import_frame
 from qmtl.runtime.sdk.profile_table import profile_table
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.sdk.series_declarations import SeriesDeclarations
 from qmtl.runtime.testing.clock import FakeClock
+
+BOTH_ENGINES = True
 
 SERIES = SeriesId.parse("ohlcv:mine:BTC/USDT:1m")
 START = to_ns("2024-01-01")
@@ -43,14 +45,12 @@ HOUR = minutes(0, 60)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[EmbeddedStore]:
-    store = EmbeddedStore(tmp_path / "store", clock=FakeClock(NOW))
-    yield store
-    store.close()
+def store(open_store: Callable[..., KeptStore]) -> KeptStore:
+    return open_store(clock=FakeClock(NOW))
 
 
 @pytest.fixture
-def load(store: EmbeddedStore, tmp_path: Path) -> Callable[..., ImportResult]:
+def load(store: KeptStore, tmp_path: Path) -> Callable[..., ImportResult]:
     """Import rows of CSV; the clock stands at the first of February 2024."""
 
     def write_and_import(*rows: str, series: SeriesId | str = SERIES, **options: object) -> ImportResult:
@@ -61,17 +61,17 @@ def load(store: EmbeddedStore, tmp_path: Path) -> Callable[..., ImportResult]:
     return write_and_import
 
 
-def stored(store: EmbeddedStore) -> list[int]:
+def stored(store: KeptStore) -> list[int]:
     """The minutes that have a row."""
     frame = store.read(SERIES, HOUR).frame
     return [(ts - START) // MINUTE for ts in stamps(frame).tolist()]
 
 
-def answered(store: EmbeddedStore) -> Coverage:
+def answered(store: KeptStore) -> Coverage:
     return store.read(SERIES, HOUR).answered.clip(HOUR)
 
 
-def assert_untouched(store: EmbeddedStore) -> None:
+def assert_untouched(store: KeptStore) -> None:
     assert store.newest().tx == 0
     assert store.facts(SERIES) is None
     assert store.newest_report(SERIES) is None
@@ -230,7 +230,7 @@ class TestHoles:
         frame = pl.DataFrame(
             {"ts": ["2024-01-01T00:01:00Z"], **{name: [1.0] for name in HEADER.split(",")[1:]}}
         )
-        with SeamlessDataProvider(store=str(store.path), clock=FakeClock(NOW)) as provider:
+        with SeamlessDataProvider(store=store, clock=FakeClock(NOW)) as provider:
             import_frame(provider, frame, SERIES, answered=["2024-01-01", START + 5 * MINUTE])
             assert provider.coverage(SERIES, START, START + 9 * MINUTE).no_trade.length == 4 * MINUTE
 
@@ -347,7 +347,7 @@ KAGGLE = """Timestamp,Open,High,Low,Close,Volume_(BTC)
 
 @pytest.mark.parametrize(("holes", "unknown"), [("unknown", 1), ("no_trade", 0)])
 def test_rows_without_any_price_are_minutes_without_a_trade(
-    store: EmbeddedStore, tmp_path: Path, holes: Any, unknown: int
+    store: KeptStore, tmp_path: Path, holes: Any, unknown: int
 ) -> None:
     """The file speaks of such a bar, whatever its silence proves elsewhere."""
     path = tmp_path / "bitstamp.csv"
@@ -363,7 +363,7 @@ def test_rows_without_any_price_are_minutes_without_a_trade(
 
 
 def test_an_impossible_row_for_a_stored_bar_takes_neither_its_row_nor_its_answer(
-    load: Callable[..., ImportResult], store: EmbeddedStore
+    load: Callable[..., ImportResult], store: KeptStore
 ) -> None:
     load(*(row(minute) for minute in range(4)))
     before = store.read(SERIES, HOUR)
@@ -377,7 +377,7 @@ def test_an_impossible_row_for_a_stored_bar_takes_neither_its_row_nor_its_answer
 
 
 def test_an_impossible_row_takes_the_answer_that_nothing_was_traded(
-    load: Callable[..., ImportResult], store: EmbeddedStore
+    load: Callable[..., ImportResult], store: KeptStore
 ) -> None:
     load(row(0), row(3), holes="no_trade")
     assert store.read(SERIES, HOUR).answered == Coverage.of(minutes(0, 4))

@@ -19,6 +19,8 @@ from qmtl.runtime.sdk.panel_size import ROW_BYTES, blocks
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.vendors import ScriptedVendor
 
+BOTH_ENGINES = True
+
 Make = Callable[..., SeamlessDataProvider]
 NAMES = ["ohlcv:a:X/USDT:1m", "ohlcv:b:X/USDT:1h", "ohlcv:a:Y/USDT:1d"]
 SPAN = Span(to_ns("2024-01-01"), to_ns("2024-01-04"))

@@ -12,7 +12,7 @@ import pytest
 
 from qmtl import Bar, Portfolio, Runner, SeamlessDataProvider, Span, Strategy, StreamInput, import_frame
 from qmtl.foundation.times import DAY, HOUR, iso, to_ns
-from qmtl.runtime.sdk.run_history import Unclean
+from qmtl.runtime.replay.bars import Unclean
 from qmtl.runtime.sdk.run_report import plot
 from qmtl.runtime.testing import synthetic_bars
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 from collections import defaultdict
@@ -18,6 +19,8 @@ from prometheus_client import CollectorRegistry
 import qmtl
 from qmtl.foundation.frames import BAR_SCHEMA
 from qmtl.foundation.leases import ShardProgress
+from qmtl.foundation.schema.documents import Schema, SchemaType
+from qmtl.foundation.schema.registry.client import SchemaRegistryClient
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import DAY, HOUR, MINUTE, iso, to_ns
@@ -407,6 +410,67 @@ def test_a_lease_that_is_lost_ends_the_fetch_before_its_next_commit(
     vendor.calls.clear()
     assert provider.fetch(SERIES, "2024-01-01", "2024-01-02").frame.height == 1440
     assert [call.span for call in vendor.calls] == [Span(DAWN + HOUR, DAWN + DAY)]
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_breach_is_logged_with_what_was_promised_and_what_came(
+    make: Make, caplog: pytest.LogCaptureFixture, partial: bool
+) -> None:
+    provider = make(ScriptedVendor(page_rows=60, delay=1.5))
+    policy = qmtl.SLAPolicy(backfill_wait=10.0, on_breach="partial" if partial else "raise")
+    with caplog.at_level(logging.INFO, logger="seamless.sla"):
+        if partial:
+            provider.fetch(SERIES, "2024-01-01", "2024-01-02", sla=policy)
+        else:
+            with pytest.raises(qmtl.SeamlessSLAExceeded):
+                provider.fetch(SERIES, "2024-01-01", "2024-01-02", sla=policy)
+    (record,) = [record for record in caplog.records if record.name == "seamless.sla"]
+    assert record.levelno == logging.WARNING
+    told = vars(record)
+    facts = {name: told[name] for name in ("event", "node_id", "interval", "start", "end", "phase", "limit")}
+    assert facts == {
+        "event": "sla.breach",
+        "node_id": SERIES,
+        "interval": "1m",
+        "start": "2024-01-01",
+        "end": "2024-01-02",
+        "phase": "backfill_wait",
+        "limit": 10.0,
+    }
+    assert told["observed"] == pytest.approx(10.0, abs=0.3)
+    assert record.getMessage().startswith("sla.breach node_id=ohlcv:test:BTC/USDT:1m")
+
+
+# No made-up bar closes so low.
+SCHEMA = {
+    "type": "object",
+    "properties": {"ts": {"type": "integer"}, "close": {"type": "number", "maximum": 1.0}},
+}
+
+
+@pytest.mark.parametrize("partial_ok", [False, True])
+def test_rows_that_break_the_schema_end_a_strict_fetch(
+    make: Make, registry: CollectorRegistry, partial_ok: bool
+) -> None:
+    schemas = SchemaRegistryClient()
+    schemas.set_level("NONE")
+    schemas.register("ohlcv", Schema(json.dumps(SCHEMA), SchemaType.JSON))
+    vendor = ScriptedVendor()
+    strict = make(vendor, schemas=schemas, validation_mode="strict")
+    with pytest.raises(qmtl.SchemaValidationError) as refused:
+        strict.fetch(SERIES, "2024-01-01", "2024-01-02", partial_ok=partial_ok)
+    assert (refused.value.subject, refused.value.mode) == ("ohlcv", "strict")
+    assert [problem.column for problem in refused.value.problems] == ["close"]
+    assert SERIES in str(refused.value)
+    labels = {"subject": "ohlcv", "mode": "strict"}
+    assert registry.get_sample_value("seamless_schema_validation_failures_total", labels) == 1440
+    # What came is stored all the same: it is judged where it is handed out, by the schema of that day.
+    vendor.calls.clear()
+    canary = make(vendor, schemas=schemas, validation_mode="canary").fetch(
+        SERIES, "2024-01-01", "2024-01-02", partial_ok=partial_ok
+    )
+    assert (canary.frame.height, vendor.calls) == (1440, [])
+    assert canary.receipt.schema_id == "ohlcv:1"
 
 
 def test_a_breach_can_be_answered_partially(make: Make) -> None:

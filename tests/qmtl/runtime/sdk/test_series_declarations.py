@@ -18,6 +18,8 @@ from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.vendors import Deliver, Raise, ScriptedFeed, ScriptedVendor
 
+BOTH_ENGINES = True
+
 Make = Callable[..., SeamlessDataProvider]
 
 SERIES = "ohlcv:test:X:1h"

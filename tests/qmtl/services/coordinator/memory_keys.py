@@ -7,83 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qmtl.foundation.errors import CoordinatorUnavailableError
-from qmtl.services.coordinator.key_values import (
-    Committed,
-    Conflict,
-    Entry,
-    Lifetime,
-    Put,
-    UnknownLifetimeError,
-)
+from qmtl.services.coordinator import memory_keys
+from qmtl.services.coordinator.key_values import Put, UnknownLifetimeError
 
 
-class MemoryKeys:
-    """What etcd promises: commits in one order, and lifetimes that end with all of their values at once."""
-
-    most_keys = 128
+class MemoryKeys(memory_keys.MemoryKeys):
+    """Those of an embedded coordinator. on_commit: called before each commit that changes something."""
 
     def __init__(self) -> None:
-        self.now = 0.0
-        self.entries: dict[str, Entry] = {}
-        self._revision = 0
-        self._last_lifetime = 0
-        self._lifetimes: dict[int, tuple[int, float]] = {}
-        self._belongs: dict[str, int] = {}
-        # Called before each commit that changes something.
+        super().__init__()
         self.on_commit: Callable[[Mapping[str, Put | None]], None] = lambda _: None
 
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        for number, (_, until) in list(self._lifetimes.items()):
-            if self.now >= until:
-                self.end(number)
-
-    def end(self, number: int) -> None:
-        self._lifetimes.pop(number, None)
-        for key in [key for key, one in self._belongs.items() if one == number]:
-            del self._belongs[key], self.entries[key]
-
-    async def commit(
-        self, expected: Mapping[str, int], changes: Mapping[str, Put | None]
-    ) -> Committed | Conflict:
-        assert len(expected) <= self.most_keys
-        assert len(changes) <= self.most_keys
-        found = {key: self.entries.get(key) for key in expected}
-        if any((entry.revision if entry else 0) != expected[key] for key, entry in found.items()):
-            return Conflict(found)
-        if any(put and put.lifetime and put.lifetime not in self._lifetimes for put in changes.values()):
-            raise UnknownLifetimeError
+    def change(self, changes: Mapping[str, Put | None]) -> None:
         if changes:
             self.on_commit(changes)
-            self._revision += 1
-        for key, put in changes.items():
-            self._belongs.pop(key, None)
-            if put is None:
-                self.entries.pop(key, None)
-                continue
-            self.entries[key] = Entry(put.value, self._revision)
-            if put.lifetime:
-                self._belongs[key] = put.lifetime
-        return Committed(self._revision)
-
-    async def page(self, prefix: str, *, after: str = "", most: int) -> list[tuple[str, Entry]]:
-        keys = sorted(key for key in self.entries if key.startswith(prefix) and key > after)
-        return [(key, self.entries[key]) for key in keys[:most]]
-
-    async def begin_lifetime(self, seconds: int) -> Lifetime:
-        self._last_lifetime += 1
-        self._lifetimes[self._last_lifetime] = seconds, self.now + seconds
-        return Lifetime(self._last_lifetime, seconds)
-
-    async def keep_alive(self, number: int) -> bool:
-        if number not in self._lifetimes:
-            return False
-        seconds, _ = self._lifetimes[number]
-        self._lifetimes[number] = seconds, self.now + seconds
-        return True
-
-    async def end_lifetime(self, number: int) -> None:
-        self.end(number)
+        super().change(changes)
 
 
 @dataclass(eq=False)

@@ -91,6 +91,22 @@ def test_an_etcd_without_space(new_etcd: Callable[..., EtcdCluster]) -> None:
     assert "NOSPACE" in (refused.value.why or "")
 
 
+def test_an_etcd_that_lets_nobody_write(new_etcd: Callable[..., EtcdCluster]) -> None:
+    """Who does not log in may do nothing; all that the coordinator asks is whether it could commit."""
+    cluster = new_etcd()
+    secured = {
+        "auth/user/add": {"name": "root", "password": "secret"},
+        "auth/user/grant": {"user": "root", "role": "root"},
+        "auth/enable": {},
+    }
+    for path, body in {"auth/role/add": {"name": "root"}, **secured}.items():
+        httpx.post(f"{cluster.urls[0]}/v3/{path}", json=body).raise_for_status()
+    with pytest.raises(CoordinatorUnavailableError, match="refuses") as refused:
+        admitted(*cluster.urls)
+    assert "user name is empty" in (refused.value.why or "")
+    assert "without a password" in (refused.value.next_step or "")
+
+
 class OldEtcd(BaseHTTPRequestHandler):
     """What Debian's etcd answers when it is asked what it is."""
 

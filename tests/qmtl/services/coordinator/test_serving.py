@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -327,3 +328,33 @@ def test_every_route_answers_in_time_without_a_leader_and_goes_on_with_one(
         until(lambda: http.get("/readyz").status_code == 200)
         assert claimed(http, f"{worker}-b", 0, store=worker)[0]["holder"] == worker
     assert coordinator.end() == 0
+
+
+def test_an_etcd_that_runs_out_of_space_is_named_as_the_reason(
+    serve: Callable[..., CoordinatorProcess], new_etcd: Callable[..., EtcdCluster], worker: str
+) -> None:
+    cluster = new_etcd(1, f"--quota-backend-bytes={2 * 2**20}")
+    full = serve(cluster)
+    with httpx.Client(base_url=full.url, timeout=30) as http:
+        claimed(http, worker, 0)
+        value = b64encode(b"x" * 10**6).decode()
+        for number in range(10):
+            key = b64encode(f"/filler/{number}".encode()).decode()
+            put = httpx.post(f"{cluster.urls[0]}/v3/kv/put", json={"key": key, "value": value})
+            if put.status_code != 200:
+                break
+        refused = http.post("/v1/leases/claim", json=claim_body(worker, 1))
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert "space exceeded" in refused.json()["detail"]
+        assert "compact and defragment" in refused.json()["detail"]
+        assert http.get(f"/v1/leases/{key_of(worker)}").json()["state"] == "held", "it is read all the same"
+    full.end()
+
+
+def test_a_completion_that_comes_after_the_expiry(http: httpx.Client, worker: str) -> None:
+    assert claimed(http, worker, 0, ttl_s=2)[0]["state"] == "granted"
+    until(lambda: http.get(f"/v1/leases/{key_of(worker)}").json()["state"] != "held", 60)
+    end = {"worker": worker, "claim_id": worker, "lease_keys": [key_of(worker)]}
+    late = http.post("/v1/leases/complete", json={**end, "as_of": "2024-01-01T00:00:00Z"})
+    assert (late.status_code, late.json()["lost"]) == (409, [key_of(worker)])
+    assert http.get(f"/v1/leases/{key_of(worker)}").json()["state"] == "requeued"

@@ -15,17 +15,20 @@ from psycopg.adapt import AdaptersMap
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper
 
-from qmtl.runtime.io.sql.dialect import Cursor, Dialect, Values
+from qmtl.runtime.io.sql.dialect import Cursor, Dialect, Question, Values
 from qmtl.runtime.io.sql.postgres.cancelling import order_to_cancel, send
 from qmtl.runtime.io.sql.postgres.dialect import POSTGRES, is_damage
 from qmtl.runtime.io.sql.postgres.placeholders import translated
-from qmtl.runtime.io.sql.postgres.sets import changed_by_each, found_by_each
+from qmtl.runtime.io.sql.postgres.sets import Asked, changed_by_each, found_by_each
+from qmtl.runtime.io.sql.postgres.together import made_together
 from qmtl.runtime.io.store.waiting import current
 
 # A statement that was seen so often is prepared by the server; so many of them are.
 _PREPARED_AFTER, _PREPARED = 2, 500
 # Values that one statement takes: each is in memory several times.
 _AT_ONCE = 4096
+# Statements that wait for the next one: some bring a packed chunk.
+_QUEUED = 64
 # Damage that is met in a transaction which only reads undoes nothing but the failure itself.
 _READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # How much later than its caller the server gives up a statement by itself.
@@ -48,6 +51,11 @@ class PostgresConnection:
         self.now: int | None = None
         self.commits: Callable[[], None] | None = None
         self.tells = ""
+        # What goes to the server with the next statement, and answers to questions that nobody has asked yet.
+        self._queued: list[Asked] = []
+        self._foreseen: dict[tuple[str, tuple[Any, ...]], psycopg.Cursor[Any]] = {}
+        # Whether statements that psycopg takes for prepared may not be, and how often that was.
+        self._is_unsure, self._unsure = False, 0
 
     @property
     def dialect(self) -> Dialect:
@@ -61,28 +69,58 @@ class PostgresConnection:
         if sql == "COMMIT" and self.commits is not None:
             self.commits()
             return _Counted(self.raw, 0)  # whose connection may be gone by now
-        statement = translated(sql)
-        return self._run(statement.text, statement.ordered(values) or None)
+        return self._foreseen_answer(sql, values) or self._run(_asked(Question(sql, values)))
 
-    def _run(self, text: str, values: Sequence[Any] | None) -> psycopg.Cursor[Any]:
+    def _run(self, statement: Asked) -> psycopg.Cursor[Any]:
+        if not statement.text.startswith(("SELECT", "WITH")):
+            self._foreseen.clear()
+        if queued := self._taken():
+            return self._together([*queued, statement])[-1]
         cursor = self.raw.cursor(binary=True)
-        cursor.execute(text, values)
+        cursor.execute(statement.text, statement.values or None)
         return cursor
 
+    def _foreseen_answer(self, sql: str, values: Values) -> psycopg.Cursor[Any] | None:
+        """The answer to a question that was foreseen. It is given once."""
+        if not self._foreseen:
+            return None
+        text, given = _asked(Question(sql, values))
+        return self._foreseen.pop((text, tuple(given)), None)
+
+    def _together(self, statements: Sequence[Asked]) -> list[psycopg.Cursor[Any]]:
+        try:
+            return made_together(self.raw, statements)
+        except BaseException:
+            self._is_unsure = True
+            raise
+
+    def _roll_back(self) -> None:
+        self.script(b"ROLLBACK")
+        if self._is_unsure:
+            # psycopg notes a statement as prepared before a pipeline has come to it. It forgets all of them
+            # by this, but only if it has not seen the very same words before.
+            self._unsure += 1
+            self.script(b"DEALLOCATE ALL -- %d" % self._unsure)
+            self._is_unsure = False
+
+    def _taken(self) -> list[Asked]:
+        queued, self._queued = self._queued, []
+        return queued
+
     def executemany(self, sql: str, values: Iterable[Values]) -> _Counted:
-        count, coming = 0, iter(values)
-        while some := list(islice(coming, _AT_ONCE)):
-            if len(some) == 1:
-                count += self.execute(sql, some[0]).rowcount
-                continue
-            count += self._run(*changed_by_each(sql, some)).rowcount
-        return _Counted(self.raw, count)
+        return _Counted(self.raw, sum(self._run(one).rowcount for one in _changes(sql, values)))
+
+    def queue(self, sql: str, values: Iterable[Values]) -> None:
+        self._foreseen.clear()
+        self._queued += _changes(sql, values)
+        if len(self._queued) > _QUEUED:
+            self._together(self._taken())
 
     def each(self, sql: str, values: Sequence[Values]) -> Iterator[Iterable[Any]]:
         if len(values) < 2:
             return (self.survivable(sql, one) for one in values)
         with self._surviving():
-            cursor = self._run(*found_by_each(sql, values))
+            cursor = self._run(found_by_each(sql, values))
         found: list[list[Any]] = [[] for _ in values]
         for row in cursor:
             found[row[0] - 1].append(row[1:])
@@ -96,6 +134,8 @@ class PostgresConnection:
 
     def survivable(self, sql: str, values: Values = ()) -> Cursor:
         """As `execute`; after damage the transaction goes on. What was read stays at its commit."""
+        if (found := self._foreseen_answer(sql, values)) is not None:
+            return found
         with self._surviving():
             return self.execute(sql, values)
 
@@ -113,7 +153,7 @@ class PostgresConnection:
         if is_writing:
             self.execute("RELEASE SAVEPOINT whole")
 
-    def begin_reading(self) -> None:
+    def begin_reading(self, foreseen: Sequence[Question] = ()) -> None:
         """Begin a transaction whose statements all see the same commits.
 
         None of them may take longer than the caller waits: where no word reaches the server, it ends them
@@ -121,24 +161,50 @@ class PostgresConnection:
         """
         wait = current()
         left = None if wait is None else wait.left_s
-        limit = "" if left is None else f"SET LOCAL statement_timeout = {round((left + _GRACE_S) * 1000)}; "
-        self.script(f"{_READING}; {limit}SAVEPOINT whole".encode())
+        limit = [] if left is None else [f"SET LOCAL statement_timeout = {round((left + _GRACE_S) * 1000)}"]
+        self._begin([_READING, *limit, "SAVEPOINT whole"], foreseen)
 
-    def begin_writing(self, script: str) -> tuple[Any, ...]:
-        """Begin a transaction by a script, which takes the lock; what its last statement answers."""
+    def begin_writing(self, statements: Sequence[str], foreseen: Sequence[Question] = ()) -> tuple[Any, ...]:
+        """Begin a transaction by statements, the last of which takes the lock; what it answers."""
+        answer: tuple[Any, ...] = self._begin(statements, foreseen).fetchone() or ()
+        return answer
+
+    def _begin(self, statements: Sequence[str], foreseen: Sequence[Question]) -> psycopg.Cursor[Any]:
+        """Begin a transaction, and ask questions that somebody will ask; the last of the statements."""
+        if not foreseen:
+            return self._simply("; ".join(statements))
+        asked = [_asked(question) for question in foreseen]
+        try:
+            *begun, last = self._together([*(Asked(one, []) for one in statements), *asked])
+        except psycopg.Error as failure:
+            if not is_damage(failure):
+                raise
+            # Whoever asks the question that met it knows what to do, and may never ask it.
+            self._roll_back()
+            return self._begin(statements, ())
+        begun.append(last)
+        answers = begun[len(statements) :]
+        self._foreseen = {
+            (text, tuple(given)): one for (text, given), one in zip(asked, answers, strict=True)
+        }
+        return begun[len(statements) - 1]
+
+    def _simply(self, statements: str) -> psycopg.Cursor[Any]:
+        """Statements without values, in one round trip; the last of them."""
         cursor = psycopg.Cursor(self.raw)
-        cursor.execute(script.encode())
+        cursor.execute(statements.encode())
         while cursor.nextset():
             pass
-        answer: tuple[Any, ...] = cursor.fetchone() or ()
-        return answer
+        return cursor
 
     def commit(self) -> None:
         """Commit. The server answers a COMMIT of a transaction that has failed by undoing it."""
-        cursor = psycopg.Cursor(self.raw)
-        cursor.execute(f"{self.tells}; COMMIT".encode())
-        while cursor.nextset():
-            pass
+        self._foreseen.clear()
+        ends = [one for one in (self.tells, "COMMIT") if one]
+        if queued := self._taken():
+            cursor = self._together([*queued, *(Asked(one, []) for one in ends)])[-1]
+        else:
+            cursor = self._simply("; ".join(ends))
         if cursor.statusmessage != "COMMIT":
             raise psycopg.errors.InFailedSqlTransaction("the transaction had failed, and was undone")
 
@@ -164,12 +230,13 @@ class PostgresConnection:
     def finish(self) -> bool:
         """End the transaction that is open, if any; whether the connection can be used again."""
         self.now, self.commits, self.tells = None, None, ""
+        self._queued, self._foreseen = [], {}
         self.is_kept = True
         if self.is_cut_off:
             self.raw.close()
         elif self.raw.info.transaction_status is not TransactionStatus.IDLE and not self.raw.closed:
             try:
-                self.script(b"ROLLBACK")
+                self._roll_back()
             except psycopg.OperationalError:
                 self.raw.close()  # the error that broke it was raised already
         return not self.raw.closed
@@ -189,6 +256,18 @@ class PostgresConnection:
 
     def close(self) -> None:
         self.raw.close()
+
+
+def _asked(question: Question) -> Asked:
+    statement = translated(question.sql)
+    return Asked(statement.text, statement.ordered(question.values))
+
+
+def _changes(sql: str, values: Iterable[Values]) -> Iterator[Asked]:
+    """The statements that change rows by each of the values."""
+    coming = iter(values)
+    while some := list(islice(coming, _AT_ONCE)):
+        yield _asked(Question(sql, some[0])) if len(some) == 1 else changed_by_each(sql, some)
 
 
 class _Counted(psycopg.Cursor[Any]):

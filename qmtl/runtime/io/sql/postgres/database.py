@@ -17,10 +17,11 @@ from qmtl.foundation.errors import QmtlError, StoreError, StoreLockedError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
 from qmtl.runtime.io.sql.formats import older
 from qmtl.runtime.io.sql.postgres import recognition, timeline
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
+from qmtl.runtime.io.sql.postgres.dialect import POSTGRES
 from qmtl.runtime.io.sql.postgres.failures import is_full, meaning
 from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, TABLES, quoted
 from qmtl.runtime.io.sql.postgres.notice import CommitNotice
@@ -37,6 +38,7 @@ _CONNECTIONS = 8
 _STANDSTILL_S = 60
 # How long a commit whose connection was lost is looked for, while the server may be starting again.
 _SEARCH_S, _SEARCH_EVERY_S = 30.0, 0.2
+_NOT_DURABLE = ", set_config('synchronous_commit', 'off', true)"
 _STARTED = "pg_postmaster_start_time()::text"
 # A number that rises with each commit, report and acceptance: their newest numbers, added up.
 _VERSION = (
@@ -149,30 +151,43 @@ class PostgresDatabase:
         """The address, without a password."""
         return self.address.shown
 
+    @property
+    def dialect(self) -> Dialect:
+        return POSTGRES
+
     @contextmanager
     def reading(
-        self, series: SeriesId | None = None, span: Span | None = None
+        self,
+        series: SeriesId | None = None,
+        span: Span | None = None,
+        *,
+        foreseen: Sequence[Question] = (),
     ) -> Iterator[PostgresConnection]:
         """A connection whose statements all see the same commits."""
-        begin = PostgresConnection.begin_reading
+        begin = partial(PostgresConnection.begin_reading, foreseen=foreseen)
         with self.translated(series, span), self._begun(begin, is_read=True) as connection:
             self._look_behind(connection)
             yield connection
 
     @contextmanager
     def writing(
-        self, series: SeriesId | None = None, *, timeout_s: float | None = None, is_durable: bool = True
+        self,
+        series: SeriesId | None = None,
+        *,
+        timeout_s: float | None = None,
+        is_durable: bool = True,
+        foreseen: Sequence[Question] = (),
     ) -> Iterator[PostgresConnection]:
         """A connection in a transaction that holds the lock of all writers until it ends."""
         self.refuse_unwritable(series)
         wait_s = self._lock_timeout_s if timeout_s is None else timeout_s
-        script = self._beginning(wait_s, is_durable=is_durable)
+        statements = self._beginning(wait_s, is_durable=is_durable)
 
         def begin(connection: PostgresConnection) -> None:
             self._go_on(connection)
             connection.missing_behind = ""
             try:
-                is_mine, now, *marks = connection.begin_writing(script)
+                is_mine, now, *marks = connection.begin_writing(statements, foreseen)
             except psycopg.errors.LockNotAvailable as failure:
                 raise self._locked(wait_s) from failure
             if not is_mine:
@@ -188,19 +203,19 @@ class PostgresDatabase:
                 if self.notice is not None:
                     self.notice.committed()
 
-    def _beginning(self, wait_s: float, *, is_durable: bool) -> str:
-        """Begins a transaction that holds the lock; its last statement says whether, and when."""
+    def _beginning(self, wait_s: float, *, is_durable: bool) -> list[str]:
+        """Statements that begin a transaction with the lock; the last says whether it is there, and when."""
         takes = f"pg_try_advisory_xact_lock({self._lock})"
         if wait_s > 0:
             takes = f"pg_advisory_xact_lock({self._lock}) IS NOT NULL"
-        return (
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
-            f" SET LOCAL lock_timeout = {max(1, round(wait_s * 1000))};"
-            f" SET LOCAL idle_in_transaction_session_timeout = '{_STANDSTILL_S}s';"
-            f"{'' if is_durable else ' SET LOCAL synchronous_commit = off;'}"
-            f" WITH locked AS MATERIALIZED (SELECT {takes} AS is_mine)"
-            f" SELECT is_mine, {_CLOCK}, pg_current_xact_id()::text, {_STARTED} FROM locked"
-        )
+        return [
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+            f"SELECT set_config('lock_timeout', '{max(1, round(wait_s * 1000))}', true),"
+            f" set_config('idle_in_transaction_session_timeout', '{_STANDSTILL_S}s', true)"
+            f"{'' if is_durable else _NOT_DURABLE}",
+            f"WITH locked AS MATERIALIZED (SELECT {takes} AS is_mine)"
+            f" SELECT is_mine, {_CLOCK}, pg_current_xact_id()::text, {_STARTED} FROM locked",
+        ]
 
     def _locked(self, wait_s: float) -> StoreLockedError:
         space, key = (int(part) % 2**32 for part in self._lock.split(","))
@@ -263,11 +278,11 @@ class PostgresDatabase:
 
     def _found(self, is_kept: Callable[..., bool], marks: Sequence[Any], failure: psycopg.Error) -> bool:
         """Whether a commit is there. The lock comes first: who gets it knows that the commit has ended."""
-        script = self._beginning(_SEARCH_S, is_durable=True)
+        statements = self._beginning(_SEARCH_S, is_durable=True)
         deadline = time.monotonic() + _SEARCH_S
         while True:
             try:
-                with self._begun(lambda one: _discard(one.begin_writing(script))) as connection:
+                with self._begun(lambda one: _discard(one.begin_writing(statements))) as connection:
                     return is_kept(connection, *marks)
             except (psycopg.Error, StoreError) as again:
                 if isinstance(again, _UnknownError) or time.monotonic() > deadline:

@@ -30,7 +30,7 @@ class Asked(NamedTuple):
     """A statement of PostgreSQL, and its values as `$1`, `$2` and so on."""
 
     text: str
-    values: list[Any]
+    values: Sequence[Any]
 
 
 def found_by_each(sql: str, values: Sequence[Values]) -> Asked:
@@ -49,7 +49,10 @@ def changed_by_each(sql: str, values: Sequence[Values]) -> Asked:
 def _asked(sql: str, values: Sequence[Values], *, is_query: bool) -> Asked:
     statement = translated(sql, "given.v")
     columns = list(zip(*map(statement.ordered, values), strict=True))
-    kinds = tuple(map(_kind_of, columns))
+    # What all values have in common is said once. But not in the conditions of a change: a planner that sees
+    # it there takes it for rare, finds all such rows, and compares each of them with each of the values.
+    is_change = not is_query and not statement.text.startswith("INSERT")
+    kinds = tuple(_kind_of(column, says_once=not is_change) for column in columns)
     # psycopg would look for the smallest kind of number that has room for each of an array.
     given = [
         _numbers(column) if kind == "bigint[]" else list(column) if kind.endswith("[]") else column[0]
@@ -59,11 +62,13 @@ def _asked(sql: str, values: Sequence[Values], *, is_query: bool) -> Asked:
     return Asked(_for_each(statement.text, kinds, is_query=is_query), [*given, len(values)])
 
 
-def _kind_of(column: Sequence[Any]) -> str:
-    """The type of a column as SQL: an array, unless all values are the same."""
+def _kind_of(column: Sequence[Any], *, says_once: bool) -> str:
+    """The type of a column as SQL: an array, unless all values are the same and that is to be said once."""
     first = column[0]
-    if column.count(first) == len(column):
-        return "NULL" if first is None else _KINDS[type(first)]
+    if first is None and column.count(None) == len(column):
+        return "NULL"
+    if says_once and column.count(first) == len(column):
+        return _KINDS[type(first)]
     return _KINDS[type(next(value for value in column if value is not None))] + "[]"
 
 

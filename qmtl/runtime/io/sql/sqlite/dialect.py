@@ -42,6 +42,9 @@ class SqliteConnection(sqlite3.Connection):
     def each(self, sql: str, values: Sequence[Values]) -> Iterator[Iterable[Any]]:
         return (self.execute(sql, one) for one in values)
 
+    def queue(self, sql: str, values: Iterable[Values]) -> None:
+        self.executemany(sql, values)
+
     def batches(self, sql: str, size: int) -> Iterator[list[Any]]:
         found = self.execute(sql)
         while some := found.fetchmany(size):
@@ -139,7 +142,7 @@ SQLITE = Dialect(
     number_in=lambda column, name: f"json_extract({column}, '$.{name}')",
     row_id="rowid",
     by_scan="NOT INDEXED",
-    is_lazy=True,
+    is_server=False,
     from_float=_from_float,
     to_float=_to_float,
     name="SQLite",

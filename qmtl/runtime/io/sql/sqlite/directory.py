@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -14,10 +14,10 @@ from urllib.parse import quote
 from qmtl.foundation.errors import QmtlError, StoreCorruptError, StoreError, StoreLockedError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
 from qmtl.runtime.io.sql.formats import older
 from qmtl.runtime.io.sql.sqlite.connections import Connections
-from qmtl.runtime.io.sql.sqlite.dialect import SqliteConnection
+from qmtl.runtime.io.sql.sqlite.dialect import SQLITE, SqliteConnection
 from qmtl.runtime.io.sql.sqlite.failures import is_full, meaning
 from qmtl.runtime.io.sql.sqlite.layout import (
     DATABASE,
@@ -286,8 +286,18 @@ class StoreDirectory:
 
     # Use
 
+    @property
+    def dialect(self) -> Dialect:
+        return SQLITE
+
     @contextmanager
-    def reading(self, series: SeriesId | None = None, span: Span | None = None) -> Iterator[SqliteConnection]:
+    def reading(
+        self,
+        series: SeriesId | None = None,
+        span: Span | None = None,
+        *,
+        foreseen: Sequence[Question] = (),
+    ) -> Iterator[SqliteConnection]:
         """A connection inside a transaction that ends with the block."""
         self._ready()
         with self.translated(series, span), self._pool.use() as connection:
@@ -296,7 +306,12 @@ class StoreDirectory:
 
     @contextmanager
     def writing(
-        self, series: SeriesId | None = None, *, timeout_s: float | None = None, is_durable: bool = True
+        self,
+        series: SeriesId | None = None,
+        *,
+        timeout_s: float | None = None,
+        is_durable: bool = True,
+        foreseen: Sequence[Question] = (),
     ) -> Iterator[SqliteConnection]:
         """A connection inside `BEGIN IMMEDIATE`, under the lock. Without a COMMIT all is rolled back.
 

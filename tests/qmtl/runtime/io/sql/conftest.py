@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ import polars as pl
 import pytest
 
 from qmtl.foundation.timeline import Coverage
+from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.testing.store_model import SERIES
 from qmtl.runtime.testing.store_suites.bars import OTHER, minutes, some_bars
@@ -138,6 +140,13 @@ def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], st
         return made
     numbers = count()
     return lambda: str(tmp_path / f"store {next(numbers)}")
+
+
+@pytest.fixture
+def new_store(new_place: Callable[[], str], script: ModuleType) -> Iterator[Callable[..., KeptStore]]:
+    """`new_store(**options)`: an empty store, by either engine; it is closed after the test."""
+    with ExitStack() as opened:
+        yield lambda **options: opened.enter_context(script.opened(new_place(), **options))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -96,13 +97,13 @@ def operation(seed: int, number: int) -> Write | SeriesFacts | Span | None:
     )
 
 
-def opened(place: str) -> KeptStore:
+def opened(place: str, **options: Any) -> KeptStore:
     """The store of a folder or of an address."""
     if place.startswith("postgresql:"):
         from qmtl.runtime.io.sql.postgres.store import PostgresStore
 
-        return PostgresStore(place)
-    return EmbeddedStore(place)
+        return PostgresStore(place, **options)
+    return EmbeddedStore(place, **options)
 
 
 def write_until_killed(place: str, seed: str) -> None:

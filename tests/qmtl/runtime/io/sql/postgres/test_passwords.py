@@ -10,6 +10,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
@@ -25,7 +26,7 @@ from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.sdk.store_copy import copy_store
 from qmtl.runtime.testing.vendors import ScriptedVendor
 from tests.qmtl.postgres import PostgresServer
-from tests.qmtl.runtime.io.sql.postgres.wire import wire_to
+from tests.qmtl.tcp_proxy import TcpProxy
 
 NAME = "ohlcv:test:BTC/USDT:1m"
 # Of a kind that has to be quoted in an address, and of one that need not be.
@@ -135,9 +136,8 @@ def test_a_store_in_use_does_not_tell_it(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     url = account.url(schema)
-    with wire_to(url) as wire:
-        port = urlsplit(wire.url).port
-        place = account.url(schema, port=port or 0)
+    with closing(TcpProxy(account._server.port)) as wire:
+        place = account.url(schema, port=wire.port)
         with qmtl.SeamlessDataProvider(place, vendors=ScriptedVendor()) as provider:
             result = provider.fetch(NAME, "2024-01-01", "2024-01-02")
             account.check(
@@ -148,7 +148,7 @@ def test_a_store_in_use_does_not_tell_it(
             )
             account.check(repr(pickle.loads(pickle.dumps(result.receipt))))
             account.check(str(provider.store.info()), repr(provider.store.location))
-            wire.cut = lambda direction, piece, source: 0
+            wire.passes = lambda direction, piece, source: 0
             with pytest.raises(QmtlError) as lost:
                 provider.fetch(NAME, "2024-01-01", "2024-01-03")
             account.check(said(lost.value))

@@ -118,3 +118,11 @@ def test_a_statement_of_another_form_is_refused() -> None:
 def test_a_number_with_a_rest_is_not_cut() -> None:
     with pytest.raises(TypeError):
         changed_by_each(INSERT, [(1, 1, None, None, None), (2, 1.5, None, None, None)])
+
+
+def test_the_conditions_of_a_change_are_tables_even_where_all_values_are_alike() -> None:
+    """A planner takes a constant for rare: it would compare each of a thousand rows with each value."""
+    values = [(1, number, 5) for number in range(3)]
+    text = changed_by_each("UPDATE kept SET price = ? WHERE id = ? AND ts = ?", values).text
+    assert text.endswith("WHERE id = given.v2 AND ts = given.v3")
+    assert "$" not in text.partition(" WHERE ")[2]

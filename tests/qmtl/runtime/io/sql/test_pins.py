@@ -1,39 +1,37 @@
 """What is pinned stays readable exactly as it was, however often the store is swept."""
 
-import shutil
-import sqlite3
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import ClassVar
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from polars.testing import assert_frame_equal
 
-from qmtl.foundation.clock import SystemClock
 from qmtl.foundation.errors import InvalidRequestError, StoreError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.timeline import Coverage
-from qmtl.runtime.io.sql import plans, rewrite_plan
-from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.values import Snapshot, Write
 from qmtl.runtime.testing.store_model import SERIES
 from qmtl.runtime.testing.store_suites.bars import minutes, some_bars
+from tests.qmtl.runtime.io.sql.hand_clock import HandClock
+
+pytestmark = pytest.mark.usefixtures("small_chunks")
 
 EVERYTHING = minutes(-1, 100)
-
-
-class HandClock(SystemClock):
-    """A wall clock that is moved by hand."""
-
-    def __init__(self) -> None:
-        self.time = 1_000
-
-    def now(self) -> int:  # type: ignore[override]  # a static method in the original
-        return self.time
 
 
 def write(first: int, count: int, price: float = 1.0) -> Write:
@@ -55,12 +53,11 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def store(tmp_path: Path, clock: HandClock) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path / "store", clock=clock, retention=100) as store:
-        yield store
+def store(new_store: Callable[..., KeptStore], clock: HandClock) -> KeptStore:
+    return new_store(clock=clock, retention=100)
 
 
-def test_a_sweep_leaves_what_is_pinned_until_it_is_released(store: EmbeddedStore, clock: HandClock) -> None:
+def test_a_sweep_leaves_what_is_pinned_until_it_is_released(store: KeptStore, clock: HandClock) -> None:
     store.commit(SERIES, write(0, 20))
     store.declare(SERIES, SeriesFacts(calendar="XNYS"))
     before = store.read(SERIES, EVERYTHING)
@@ -87,7 +84,7 @@ def test_a_sweep_leaves_what_is_pinned_until_it_is_released(store: EmbeddedStore
     assert store.info().old_versions == 0
 
 
-def test_a_pin_has_one_name_and_a_name_has_one_pin(store: EmbeddedStore, clock: HandClock) -> None:
+def test_a_pin_has_one_name_and_a_name_has_one_pin(store: KeptStore, clock: HandClock) -> None:
     with pytest.raises(InvalidRequestError, match="nothing to pin"):
         store.pin("early")
     first = store.commit(SERIES, write(0, 2)).as_of
@@ -107,23 +104,23 @@ def test_a_pin_has_one_name_and_a_name_has_one_pin(store: EmbeddedStore, clock: 
     assert store.pin("again", as_of=first).tx == pin.tx, "what is pinned can be pinned once more"
 
 
-def test_a_store_is_cut_into_shards_as_it_was_made(tmp_path: Path) -> None:
-    EmbeddedStore(tmp_path / "store").close()
-    connection = sqlite3.connect(tmp_path / "store" / "bars.sqlite", isolation_level=None)
-    connection.execute("UPDATE setting SET value = 77 WHERE name = 'shard_steps'")
-    connection.close()
-    with EmbeddedStore(tmp_path / "store") as store:
+def test_a_store_is_cut_into_shards_as_it_was_made(place: str, script: ModuleType) -> None:
+    with script.opened(place) as store, store._database.writing() as connection:
+        connection.execute("UPDATE setting SET value = 77 WHERE name = 'shard_steps'")
+        connection.execute("COMMIT")
+    with script.opened(place) as store:
         assert store.shard_steps == 77
 
 
 class PinMachine(RuleBasedStateMachine):
     """Commits, pins, releases and sweeps in any order, beside what each pin showed when it was set."""
 
+    new_store: ClassVar[Callable[..., KeptStore]]
+
     @initialize()
     def begin(self) -> None:
-        self.folder = Path(tempfile.mkdtemp())
         self.clock = HandClock()
-        self.store = EmbeddedStore(self.folder / "store", clock=self.clock, retention=3)
+        self.store = PinMachine.new_store(clock=self.clock, retention=3)
         self.pinned: dict[str, Snapshot] = {}
         self.newest = pl.DataFrame()
 
@@ -167,20 +164,8 @@ class PinMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "store"):
             self.store.close()
-            shutil.rmtree(self.folder)
 
 
-@pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewrite_plan, "FULL", 8)
-    monkeypatch.setattr(rewrite_plan, "SMALL", 4)
-    monkeypatch.setattr(plans, "FEW", 4)
-
-
-PinMachine.TestCase.settings = settings(
-    max_examples=40,
-    stateful_step_count=20,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-TestPins = PinMachine.TestCase
+def test_pins_show_what_they_showed_whatever_is_done(new_store: Callable[..., KeptStore]) -> None:
+    PinMachine.new_store = staticmethod(new_store)
+    run_state_machine_as_test(PinMachine, settings=settings(max_examples=30, stateful_step_count=20))

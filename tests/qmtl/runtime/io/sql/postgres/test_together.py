@@ -1,0 +1,164 @@
+"""What need not wait for each other goes together; what is asked gets the answer that it would have got."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qmtl.foundation.store_address import StoreAddress
+from qmtl.foundation.timeline import Coverage
+from qmtl.runtime.io.sql.dialect import Question
+from qmtl.runtime.io.sql.postgres import connection as connections
+from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
+from qmtl.runtime.io.sql.postgres.opening import opened
+from qmtl.runtime.io.sql.postgres.store import PostgresStore
+from qmtl.runtime.io.sql.postgres.together import made_together
+from qmtl.runtime.io.store.values import Write
+from qmtl.runtime.testing.store_suites.bars import OTHER, SERIES, minutes, some_bars
+from tests.qmtl.postgres import PostgresServer
+from tests.qmtl.tcp_proxy import TcpProxy
+
+ALL = "SELECT id, price FROM kept ORDER BY id"
+DEARER = "SELECT id FROM kept WHERE price > ? ORDER BY id"
+INSERT = "INSERT INTO kept (id, price) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET price = excluded.price"
+WRITING = ["BEGIN", "SELECT 1"]
+
+
+@pytest.fixture
+def connection(postgres_url: str) -> Iterator[PostgresConnection]:
+    with closing(opened(StoreAddress.parse(postgres_url))) as one:
+        one.execute("CREATE TEMP TABLE kept (id bigint PRIMARY KEY, price bigint)")
+        yield one
+
+
+numbers = st.integers(0, 5)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("ask"), st.sampled_from([Question(ALL), Question(DEARER, (2,))])),
+        st.tuples(st.just("queue"), st.lists(st.tuples(numbers, numbers), unique_by=lambda row: row[0])),
+        st.tuples(st.just("write"), st.tuples(numbers, numbers)),
+    ),
+    max_size=12,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps,
+    st.lists(st.sampled_from([Question(ALL), Question(DEARER, (2,)), Question(DEARER, (3,))])),
+    st.sampled_from([0, 2, 64]),
+)
+def test_whatever_is_foreseen_and_queued_answers_are_those_of_one_by_one(
+    connection: PostgresConnection, some: list[tuple[str, Any]], foreseen: list[Question], most: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connections, "_QUEUED", most)
+        as_one_by_one(connection, some, foreseen)
+
+
+def as_one_by_one(
+    connection: PostgresConnection, some: list[tuple[str, Any]], foreseen: list[Question]
+) -> None:
+    connection.execute("DELETE FROM kept")
+    connection.execute("INSERT INTO kept SELECT n, n FROM generate_series(0, 4) AS n")
+    connection.begin_writing(WRITING, foreseen)
+    kept = {number: number for number in range(5)}
+    for kind, given_now in some:
+        if kind == "ask":
+            least = given_now.values[0] if given_now.values else None
+            rows = [(n, p) if least is None else (n,) for n, p in sorted(kept.items())]
+            if least is not None:
+                rows = [(n,) for n, p in sorted(kept.items()) if p > least]
+            assert connection.execute(*given_now).fetchall() == rows
+        elif kind == "queue":
+            connection.queue(INSERT, given_now)
+            kept.update(given_now)
+        else:
+            assert connection.execute(INSERT, given_now).rowcount == 1
+            kept[given_now[0]] = given_now[1]
+    connection.commit()
+    assert connection.execute(ALL).fetchall() == sorted(kept.items())
+
+
+def test_the_first_that_fails_is_raised_and_none_behind_it_is_made(connection: PostgresConnection) -> None:
+    connection.begin_writing(WRITING)
+    connection.queue("INSERT INTO kept (id, price) VALUES (?, ?)", [(1, 1)])
+    connection.queue("INSERT INTO kept (id, price) VALUES (?, ?)", [(1, 2)])
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        connection.commit()
+    assert connection.finish()
+    assert connection.execute(ALL).fetchall() == []
+
+
+def test_a_connection_is_as_good_as_new_after_a_failure(connection: PostgresConnection) -> None:
+    """What is prepared in the midst of a failing batch is not there: nobody may believe that it is."""
+    questions = [Question(f"SELECT {number}") for number in range(6)]
+    for _ in range(2):
+        for failing in range(6):
+            for _ in range(2):
+                connection.begin_reading(questions[:failing])
+                connection.finish()
+            batch = [*questions[:failing], Question("SELECT 1 / 0"), *questions[failing:]]
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                connection.begin_reading(batch)
+            assert connection.finish()
+            connection.begin_reading(questions)
+            assert [connection.execute(*one).fetchone() for one in questions] == [(n,) for n in range(6)]
+            connection.finish()
+
+
+def test_a_lost_connection_is_an_error_and_nothing_is_logged(
+    connection: PostgresConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket(fileno=connection.raw.fileno()) as line:
+        line.shutdown(socket.SHUT_RDWR)
+        line.detach()
+    connection.queue(INSERT, [(n, n) for n in range(3)])
+    with pytest.raises(psycopg.OperationalError):
+        connection.execute(ALL)
+    with pytest.raises(psycopg.OperationalError):
+        made_together(connection.raw, [])
+    assert not caplog.records
+
+
+def test_damage_that_only_foresight_met_spoils_nothing(connection: PostgresConnection) -> None:
+    connection.execute(
+        "CREATE FUNCTION pg_temp.damaged() RETURNS bigint LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'a page' USING ERRCODE = 'data_corrupted'; END $$"
+    )
+    damaged = Question("SELECT pg_temp.damaged()")
+    connection.begin_reading([Question(ALL), damaged])
+    assert connection.execute(ALL).fetchall() == []
+    with pytest.raises(psycopg.errors.DataCorrupted):
+        connection.survivable(*damaged)
+    assert connection.execute(ALL).fetchall() == [], "the transaction goes on"
+
+
+def test_how_often_a_server_is_waited_for(postgres_url: str, postgres_server: PostgresServer) -> None:
+    """A durable bar waits for its server twice, and a read whose series is known three times."""
+    with PostgresStore(postgres_url) as direct:
+        for series in (SERIES, OTHER):
+            direct.commit(series, Write("v", 1, some_bars(0, 100), Coverage.of(minutes(0, 100))))
+    turns: list[str] = []
+
+    def note(direction: str, piece: bytes, source: socket.socket) -> None:
+        if turns[-1:] != [direction]:
+            turns.append(direction)
+
+    with closing(TcpProxy(postgres_server.port)) as wire, PostgresStore(wire.url(postgres_url)) as store:
+        for at in range(100, 105):
+            store.commit(SERIES, Write("v", 2, some_bars(at, 1), Coverage.of(minutes(at, at + 1))))
+            store.read(OTHER, minutes(10, 90))
+        wire.passes = note
+        store.commit(SERIES, Write("v", 2, some_bars(105, 1), Coverage.of(minutes(105, 106))))
+        assert turns.count("up") == 2
+        turns.clear()
+        assert store.read(OTHER, minutes(10, 90)).frame.height == 80
+        assert turns.count("up") == 3, "what the index says, the bytes, the end"

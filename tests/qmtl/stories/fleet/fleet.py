@@ -1,0 +1,255 @@
+"""A whole fleet on this machine, each part of which can be killed, stopped, cut off, or put out of time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.qmtl.etcd import EtcdCluster
+from tests.qmtl.ports import free_port
+from tests.qmtl.postgres import PostgresServer
+from tests.qmtl.served_process import QMTL
+from tests.qmtl.stories.fleet.children import ROOT, child
+from tests.qmtl.stories.fleet.worker_child import WorkerOrders, orders_file
+from tests.qmtl.tcp_proxy import TcpProxy
+
+LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+TTL_S = 3
+Undo = Callable[[], None]
+
+
+@dataclass
+class Part:
+    """A program that runs on, and is started anew when it has been killed.
+
+    reads_clock: it reads the file `clock` by itself; all others get their time by libfaketime.
+    """
+
+    name: str
+    command: Sequence[str]
+    folder: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    is_killed: bool = False
+    reads_clock: bool = False
+
+    @property
+    def clock(self) -> Path:
+        return self.folder / f"{self.name}.clock"
+
+    def start(self) -> None:
+        """Nothing, if it runs, or has ended with success: that it does once."""
+        self.is_killed = False
+        if self.process is not None and self.process.poll() in (None, 0):
+            return
+        self.set_clock(0)
+        faked = (
+            {}
+            if self.reads_clock
+            else {
+                "LD_PRELOAD": str(LIBRARIES[0]),
+                "FAKETIME_TIMESTAMP_FILE": str(self.clock),
+                "FAKETIME_NO_CACHE": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }
+        )
+        with (self.folder / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **self.env, **faked}
+            )
+
+    def set_clock(self, offset: int) -> None:
+        """Its wall clock is so many seconds off."""
+        new = self.clock.with_suffix(".new")
+        new.write_text(f"{offset:+}")
+        new.replace(self.clock)
+
+    def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        self.is_killed = True
+
+    def send(self, how: signal.Signals) -> None:
+        """Nothing, to one that has ended."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(how)
+            if how is signal.SIGKILL:
+                self.process.wait(30)
+
+    def log(self) -> str:
+        return (self.folder / f"{self.name}.log").read_text(errors="replace")
+
+
+class Fleet:
+    """Three members of etcd, two coordinators, workers, PostgreSQL and an exchange; between them, proxies."""
+
+    def __init__(
+        self, folder: Path, etcd: EtcdCluster, postgres: PostgresServer, *, workers: int, seed: int
+    ) -> None:
+        self.folder, self.etcd, self.postgres = folder, etcd, postgres
+        self.history = folder / "history"
+        self.history.mkdir()
+        self._end = folder / "end"
+        ports = [free_port() for _ in range(2)]
+        exchange = free_port()
+        self.coordinators = [
+            Part(f"coordinator{number}", [str(QMTL), *_serve(port, etcd)], folder)
+            for number, port in enumerate(ports)
+        ]
+        self.exchange = Part("exchange", child("exchange_child", exchange, self.history), folder)
+        self.to_coordinators = [TcpProxy(*ports) for _ in range(workers)]
+        self.to_stores = [TcpProxy(postgres.port) for _ in range(workers)]
+        self.workers = []
+        for number in range(workers):
+            orders = WorkerOrders(
+                name=f"worker{number}",
+                store=self.to_stores[number].url(postgres.url("bars")),
+                coordinator=f"http://127.0.0.1:{self.to_coordinators[number].port}",
+                exchange=f"http://127.0.0.1:{exchange}",
+                history=str(self.history),
+                ttl_s=TTL_S,
+                page_rows=200,
+                pause_s=0.05,
+                seed=str(seed),
+                end=str(self._end),
+                clock=str(folder / f"worker{number}.clock"),
+            )
+            # As on machines of their own: the locks of one are not seen by another.
+            env = {"XDG_STATE_HOME": str(folder / orders.name)}
+            command = child("worker_child", orders_file(orders))
+            self.workers.append(Part(orders.name, command, folder, env, reads_clock=True))
+        for part in (*self.coordinators, self.exchange):
+            part.start()
+        for port in ports:
+            _wait_for(port)
+        for part in self.workers:
+            part.start()
+
+    @property
+    def parts(self) -> list[tuple[str, int]]:
+        """All that faults may meet."""
+        numbers = range(len(self.workers))
+        return [
+            *(("etcd", number) for number in range(3)),
+            ("leader", 0),
+            *(("coordinator", number) for number in range(2)),
+            *(("worker", number) for number in numbers),
+            *(("to coordinator", number) for number in numbers),
+            *(("to store", number) for number in numbers),
+            ("store", 0),
+            ("exchange", 0),
+        ]
+
+    def harm(self, part: str, number: int, how: str, by: int) -> Undo:
+        """Do it; what is given back undoes it."""
+        match part, how:
+            case (("etcd" | "leader"), _):
+                return self._harm_etcd(number if part == "etcd" else self._leader(), how)
+            case "store", "kill":
+                self.postgres.kill()
+                return self.postgres.start
+            case "store", _:
+                return self._stop_store()
+            case (("to coordinator" | "to store"), _):
+                proxies = self.to_coordinators if part == "to coordinator" else self.to_stores
+                if how == "stall":
+                    proxies[number].stall()
+                    return proxies[number].resume
+                proxies[number].cut()
+                return lambda: None
+        one = self.exchange
+        if part != "exchange":
+            one = (self.workers if part == "worker" else self.coordinators)[number]
+        if how == "jump":
+            one.set_clock(by)
+            return lambda: one.set_clock(0)
+        if how == "kill":
+            one.kill()
+            return one.start
+        one.send(signal.SIGSTOP)
+        return lambda: one.send(signal.SIGCONT)
+
+    def _harm_etcd(self, number: int, how: str) -> Undo:
+        etcd = self.etcd
+        if how == "kill":
+            etcd.send(number, signal.SIGKILL)
+            # The leader may be one of those that are killed by their number.
+            return lambda: None if etcd.processes[number].poll() is None else etcd.begin(number)
+        etcd.send(number, signal.SIGSTOP)
+        return lambda: etcd.send(number, signal.SIGCONT)
+
+    def _leader(self) -> int:
+        """That of etcd, or any member where there is none."""
+        for number, url in enumerate(self.etcd.urls):
+            try:
+                status = httpx.post(f"{url}/v3/maintenance/status", json={}, timeout=0.5).json()
+            except (httpx.HTTPError, ValueError):
+                continue
+            if "leader" in status and status["leader"] == status["header"]["member_id"]:
+                return number
+        return 0
+
+    def _stop_store(self) -> Undo:
+        server = psutil.Process(self.postgres.process.pid)
+        stopped = [server, *server.children(recursive=True)]
+        for one in stopped:
+            _signal(one, signal.SIGSTOP)
+        return lambda: [_signal(one, signal.SIGCONT) for one in stopped] and None
+
+    def restart_ended(self) -> None:
+        """Services that ended by themselves, as a coordinator does that begins without etcd."""
+        for part in (*self.coordinators, self.exchange):
+            if not part.is_killed:
+                part.start()
+
+    def finish(self, within_s: float) -> list[int | None]:
+        """Let the workers end what they have begun; their exit codes, None of one that did not end."""
+        self._end.touch()
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline and None in self.exit_codes:
+            self.restart_ended()
+            time.sleep(0.5)
+        return self.exit_codes
+
+    @property
+    def exit_codes(self) -> list[int | None]:
+        """Of the workers."""
+        return [None if part.process is None else part.process.poll() for part in self.workers]
+
+    def remove(self) -> None:
+        """End all that this has started."""
+        for part in (*self.workers, *self.coordinators, self.exchange):
+            part.send(signal.SIGCONT)
+            part.send(signal.SIGKILL)
+        for proxy in (*self.to_coordinators, *self.to_stores):
+            proxy.close()
+
+
+def _serve(port: int, etcd: EtcdCluster) -> list[str]:
+    return ["-v", "serve", "coordinator", "--port", str(port), "--etcd", ",".join(etcd.urls)]
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).raise_for_status()
+            return
+        except httpx.HTTPError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _signal(process: psutil.Process, how: signal.Signals) -> None:
+    try:
+        process.send_signal(how)
+    except psutil.NoSuchProcess:
+        return  # it has ended
