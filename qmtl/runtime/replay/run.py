@@ -149,7 +149,7 @@ class Run:
             except QmtlError:
                 raise  # it says what to do
             except (Exception, OverBudget) as cause:  # as of bars
-                raise self._failed("on_revision", change.ts, cause) from cause
+                raise self._failed("on_revision", change.series, change.ts, cause) from cause
 
     @property
     def now(self) -> int:
@@ -211,12 +211,12 @@ class Run:
             except QmtlError:
                 raise  # it says what to do
             except (Exception, OverBudget) as cause:  # as of bars
-                raise self._failed("on_gap", gap.span.start, cause) from cause
+                raise self._failed("on_gap", gap.series, gap.span.start, cause) from cause
 
-    def _failed(self, where: str, ts: int, cause: BaseException) -> StrategyError:
+    def _failed(self, where: str, series: SeriesId, ts: int, cause: BaseException) -> StrategyError:
         return StrategyError(
             f"{type(self._strategy).__name__}.{where} raised {type(cause).__name__}: {cause}",
-            why=f"at {iso(self._market.now)}, told of the bar that opens at {iso(ts)}",
+            why=f"at {iso(self._market.now)}, told of the bar of {series} that opens at {iso(ts)}",
             bar_ts=ts,
         )
 
