@@ -25,6 +25,7 @@ NAMES = (
     "postgres_writes",
     "cold_backfill",
     "lease",
+    "jobs",
     "replay",
     "schema_cached",
     "schema_over_http",

@@ -31,6 +31,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/known_history",
         }
     ),
+    "runtime/sdk/test_watchdog.py": frozenset({"runtime/replay/budget"}),
     "stories/test_strategies.py": frozenset(
         {
             "runtime/sdk/bound_inputs",
@@ -427,15 +428,27 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     ),
     "services/coordinator/test_client.py": frozenset(
         {
+            "runtime/coordination/claim_messages",
             "runtime/coordination/coordinator_http",
             "runtime/coordination/distributed",
         }
     ),
+    "services/coordinator/test_fleet_rates.py": frozenset(
+        {
+            "runtime/coordination/coordinator_rates",
+            "runtime/io/fleet_rates",
+            "services/coordinator/rate_routes",
+        }
+    ),
+    "services/coordinator/test_job_routes.py": frozenset({"services/coordinator/job_answers"}),
+    "services/coordinator/test_job_service.py": frozenset({"services/coordinator/job_store"}),
     "services/coordinator/test_lease_model.py": frozenset(
         {
             "services/coordinator/guesses",
+            "services/coordinator/json_entries",
             "services/coordinator/lease_service",
             "services/coordinator/memory_keys",
+            "services/coordinator/sessions",
             "services/coordinator/shared_lifetimes",
         }
     ),
@@ -445,6 +458,15 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "services/coordinator/app",
             "services/coordinator/bodies",
             "services/coordinator/routes",
+        }
+    ),
+    "services/coordinator/test_workers.py": frozenset(
+        {
+            "interfaces/cli/detach",
+            "interfaces/cli/fleet",
+            "interfaces/cli/jobs",
+            "interfaces/cli/worker",
+            "runtime/coordination/coordinator_client",
         }
     ),
     "services/registry/test_access.py": frozenset(

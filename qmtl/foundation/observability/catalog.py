@@ -118,6 +118,20 @@ LEASE_EVENTS = Metric(
     ("event",),
     "Steps in the lives of leases that this coordinator stored: granted, completed, failed, expired, ...",
 )
+JOB_EVENTS = Metric(
+    "coordinator_job_events_total",
+    "counter",
+    "events",
+    ("event",),
+    "Steps in the lives of jobs and their shards that this coordinator stored: queued, taken, done, ...",
+)
+WORKED_SHARDS = Metric(
+    "worker_shards_total",
+    "counter",
+    "shards",
+    ("outcome",),
+    "Shards of jobs that a worker was at, by how its attempt ended: done, failed, released.",
+)
 REQUESTS = Metric(
     "service_requests_total",
     "counter",
@@ -148,6 +162,8 @@ CATALOG = (
     UNCOORDINATED,
     LEASES_EXPIRED,
     LEASE_EVENTS,
+    JOB_EVENTS,
+    WORKED_SHARDS,
     REQUESTS,
     REQUEST_SECONDS,
 )

@@ -97,6 +97,12 @@ class Metrics:
     def count_lease_event(self, event: str) -> None:
         self._child((catalog.LEASE_EVENTS.name, event)).inc()
 
+    def count_job_event(self, event: str) -> None:
+        self._child((catalog.JOB_EVENTS.name, event)).inc()
+
+    def count_worked_shard(self, outcome: str) -> None:
+        self._child((catalog.WORKED_SHARDS.name, outcome)).inc()
+
     def count_request(self, service: str, method: str, route: str, status: int, seconds: float) -> None:
         """One answered request. `route` is the pattern of its path, never the path."""
         self._child((catalog.REQUESTS.name, service, method, route, str(status))).inc()

@@ -24,6 +24,10 @@ def backfill(
         bool,
         typer.Option("--partial-ok", help="Bars that stay missing are no failure."),
     ] = False,
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", help="Queue it for workers ('qmtl worker'), and wait for nothing."),
+    ] = False,
     json: JsonToo = False,
 ) -> None:
     """Ask vendors for what is missing in [START, END).
@@ -40,6 +44,11 @@ def backfill(
     from qmtl.runtime.io.coverage_scan import refused
 
     session = session_of(ctx)
+    if detach:
+        from qmtl.interfaces.cli.detach import detach as queue
+
+        queue(session, series, start, end)
+        return
     names = list(series) if partial_ok else [SeriesId.parse(name).text for name in series]
     with session.provider() as provider, Bars() as bars:
         result = provider.backfill(

@@ -87,15 +87,15 @@ def coordinator(
     tls_key: Key = None,
     unprotected: Unprotected = False,
 ) -> None:
-    """Leases for many machines, so that each bar is asked for once.
+    """Leases and jobs for many machines: each bar is asked for once.
 
     With --etcd it keeps nothing itself: all is in etcd, 3.6 or 3.7. Any number of coordinators may serve one
     etcd. With --embedded it is of one machine and one store, that of 'qmtl --store'. It prints its address
     once it is ready, and ends on SIGTERM or Ctrl-C. The file of --auth is that of 'qmtl serve registry';
     workers need the role write.
 
-    It queues no jobs, and starts no etcd of its own: run etcd beside it. Machines find it by
-    seamless.coordinator_url in qmtl.yml, or by QMTL_SEAMLESS_COORDINATOR_URL.
+    It starts no etcd of its own: run etcd beside it. Machines find it by seamless.coordinator_url in
+    qmtl.yml, or by QMTL_SEAMLESS_COORDINATOR_URL. 'qmtl backfill --detach' queues jobs with it.
     """
     from qmtl.foundation.errors import InvalidRequestError
     from qmtl.services.coordinator.serving import serve_coordinator

@@ -94,8 +94,8 @@ def apply(
     if detach:
         raise InvalidRequestError(
             "a world cannot be applied detached",
-            why="nothing would go on with it once this command ends: a coordinator keeps leases, no jobs",
-            next_step="leave out --detach",
+            why="nothing would go on with it once this command ends: worlds are not queued yet",
+            next_step="leave out --detach, or queue ranges of series with 'qmtl backfill --detach'",
         )
     world = session.world(file)
     done: list[Applied] = []

@@ -26,10 +26,16 @@ def coordinated_leases(
     store that the workers of the coordinator do not share.
     """
     if isinstance(coordinator, str):
-        coordinator = DistributedBackfillCoordinator(_checked(coordinator), token=token)
+        coordinator = DistributedBackfillCoordinator(checked_url(coordinator), token=token)
     if store.folder is None:
         return None
-    host = urlsplit(coordinator.url).hostname or ""
+    refuse_unshared(store, coordinator.url)
+    return FallbackLeases(coordinator, leases_of(store), metrics)
+
+
+def refuse_unshared(store: Store, url: str) -> None:
+    """Raises `InvalidRequestError` for a store that the workers of the coordinator at `url` do not share."""
+    host = urlsplit(url).hostname or ""
     if not names_server(store.location) and not is_of_this_machine(host):
         raise InvalidRequestError(
             f"the coordinator at {host} is of another machine, and the store is a folder of this one",
@@ -43,7 +49,6 @@ def coordinated_leases(
             f"the store cuts shards of {store.shard_steps:,} bars, and coordinators cut {SHARD_STEPS:,}",
             next_step="leave the coordinator out",
         )
-    return FallbackLeases(coordinator, leases_of(store), metrics)
 
 
 def is_of_this_machine(host: str) -> bool:
@@ -67,7 +72,8 @@ def _is_own(address: str) -> bool:
     return True
 
 
-def _checked(url: str) -> str:
+def checked_url(url: str) -> str:
+    """The URL of a coordinator. Raises `InvalidRequestError`."""
     if re.fullmatch(r"https?://[^/@\s]+(/[^@\s]*)?", url) is None:
         # It is not shown, since a password may stand in it.
         raise InvalidRequestError(

@@ -50,7 +50,13 @@ class CoordinatorHttp:
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, path: str, body: Mapping[str, Any], *, about: LeaseKey | None) -> Any:
-        """The answer. about: the first lease that is concerned, for errors.
+        """The answer to `POST /v1/leases/<path>`. about: the first lease that is concerned, for errors."""
+        return await self.ask("POST", f"/v1/leases/{path}", body, about=about)
+
+    async def ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, about: LeaseKey | None = None
+    ) -> Any:
+        """The answer.
 
         Raises `LostError`; `LeaseError` for what the coordinator refuses; `NotSentError`; and
         `CoordinatorUnavailableError` where the request may have been done, or may yet be.
@@ -62,7 +68,8 @@ class CoordinatorHttp:
                 timeout=aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=_CONNECT_S), headers=self._headers
             )
         try:
-            async with self._session.post(f"{self.url}/v1/leases/{path}", data=json.dumps(body)) as response:
+            data = None if body is None else json.dumps(body)
+            async with self._session.request(method, self.url + path, data=data) as response:
                 status, text = response.status, await response.read()
         except aiohttp.ClientConnectorError as cause:
             raise self._unavailable(NotSentError, cause.os_error.strerror or str(cause)) from cause

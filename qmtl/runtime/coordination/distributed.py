@@ -6,25 +6,26 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import CoordinatorUnavailableError, LeaseError
 from qmtl.foundation.leases import LeaseKey, ShardProgress
 from qmtl.foundation.observability.log import backfill_log
-from qmtl.foundation.times import iso, to_ns
+from qmtl.foundation.times import iso
 from qmtl.runtime.coordination.background_loop import BackgroundLoop
+from qmtl.runtime.coordination.claim_messages import batches, claimed_of, wanted_json
 from qmtl.runtime.coordination.coordinator_http import CoordinatorHttp, LostError, NotSentError
-from qmtl.runtime.coordination.shard_leases import Claimed, Done, Granted, Held, ShardRequest
+from qmtl.runtime.coordination.coordinator_rates import CoordinatorRates
+from qmtl.runtime.coordination.lease_hooks import Hook, follow
+from qmtl.runtime.coordination.shard_leases import Claimed, Granted, Held, ShardRequest
 from qmtl.runtime.coordination.worker_leases import Ending, WorkerLeases
 
 TTL_S = 15
 # The coordinator changes so many leases at once, or none.
 MOST_AT_ONCE = 60
 
-# Spans of missing bars in one request; it takes some 50 bytes for each.
-_MOST_SPANS = 40_000
 # Work on a lease that is lost goes on for so long at most, and commits nothing meanwhile.
 _WATCH_S = 0.25
 # Of a claim that was given up, or has ended.
@@ -36,6 +37,10 @@ class DistributedBackfillCoordinator:
 
     token: a bearer token, where the coordinator asks for one. ttl_s: seconds after which others may have the
     leases of a worker that is not heard of; it is heard of three times as often.
+    on_expired, on_failed, on_violation: called from now on with each lease, of any worker, whose holder was
+    not heard of in time, whose work has failed, or that was given up after too many attempts. They are called
+    in the thread of this object, which asks the coordinator every two seconds then, and must not block. What
+    they raise is logged.
 
     Its methods raise `CoordinatorUnavailableError` where no lease can be had, and `LeaseError` for what the
     coordinator refuses. Requests and signs of life go from a thread of its own, which ends with `close`.
@@ -44,17 +49,29 @@ class DistributedBackfillCoordinator:
     most_at_once = MOST_AT_ONCE
 
     def __init__(
-        self, url: str, *, token: str | None = None, ttl_s: int = TTL_S, clock: Clock | None = None
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        ttl_s: int = TTL_S,
+        clock: Clock | None = None,
+        on_expired: Hook | None = None,
+        on_failed: Hook | None = None,
+        on_violation: Hook | None = None,
     ) -> None:
         self.worker = f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.url = url
-        self._ttl_s = ttl_s
+        self.ttl_s = ttl_s
         self._clock = clock or SystemClock()
+        self.rates = CoordinatorRates(url, token, self._clock)
         self._http = CoordinatorHttp(url, token)
         self._loop = BackgroundLoop("qmtl-leases")
         # Both are touched on that loop alone.
         self._leases = WorkerLeases()
         self._living: asyncio.Task[None] | None = None
+        hooks = {"expired": on_expired, "failed": on_failed, "abandoned": on_violation}
+        wanted = {event: hook for event, hook in hooks.items() if hook is not None}
+        self._following = self._loop.submit(follow(self._http, wanted)) if wanted else None
 
     # -- what backfills call, on loops of their own ---------------------------------------------------
 
@@ -86,6 +103,8 @@ class DistributedBackfillCoordinator:
         """Say what is owed, if the coordinator answers at once, and end the thread."""
         if not self._loop.is_started:
             return
+        if self._following is not None:
+            self._following.cancel()
         try:
             self._loop.submit(self._leave()).result(_LEAVE_S)
         except TimeoutError:
@@ -97,7 +116,7 @@ class DistributedBackfillCoordinator:
     async def _claim_all(self, requests: list[ShardRequest], claim_id: str) -> list[Claimed]:
         answers: list[Claimed] = []
         try:
-            for batch in _batches(requests):
+            for batch in batches(requests, MOST_AT_ONCE):
                 answers += await self._claim(batch, claim_id)
         except BaseException:
             granted = [answer for answer in answers if isinstance(answer, Granted)]
@@ -135,12 +154,12 @@ class DistributedBackfillCoordinator:
             "worker": self.worker,
             "claim_id": claim_id,
             "store": store,
-            "ttl_s": self._ttl_s,
-            "keys": [_wanted(request) for request in requests],
+            "ttl_s": self.ttl_s,
+            "keys": [wanted_json(request) for request in requests],
         }
         found = await self._http.post("claim", body, about=requests[0].key)
         answers = [
-            _claimed(request.key, answer, claim_id)
+            claimed_of(request.key, answer, claim_id)
             for request, answer in zip(requests, found["answers"], strict=True)
         ]
         granted = [answer for answer in answers if isinstance(answer, Granted)]
@@ -235,7 +254,7 @@ class DistributedBackfillCoordinator:
         """While anything is held or owed, be heard of three times in a lifetime."""
         while self._leases.owed or len(self._leases):
             await self._say_owed()
-            await asyncio.sleep(self._ttl_s / 3)
+            await asyncio.sleep(self.ttl_s / 3)
             if len(self._leases):
                 await self._renew_session()
 
@@ -271,37 +290,3 @@ class DistributedBackfillCoordinator:
 
 
 _LEAVE_S = 2.0
-
-
-def _wanted(request: ShardRequest) -> dict[str, Any]:
-    return {
-        "series": request.key.series,
-        "shard": request.key.shard,
-        "cells": [[iso(start), iso(end)] for start, end in request.cells],
-        "read_as_of": iso(request.read_as_of),
-    }
-
-
-def _claimed(key: LeaseKey, answer: dict[str, Any], claim_id: str) -> Claimed:
-    if answer["state"] == "granted":
-        return Granted(key, claim_id)
-    if answer["state"] == "done":
-        return Done(key, to_ns(answer["as_of"]))
-    progress = answer.get("progress")
-    shown = None if progress is None else ShardProgress(progress["done"], progress["total"])
-    return Held(key, answer["holder"], shown, answer["retry_after_ms"] / 1000)
-
-
-def _batches(requests: list[ShardRequest]) -> Iterator[list[ShardRequest]]:
-    """Of one store, and not too large for a request."""
-    batch: list[ShardRequest] = []
-    spans = 0
-    for request in requests:
-        other = bool(batch) and request.key.store_id != batch[0].key.store_id
-        if batch and (other or len(batch) == MOST_AT_ONCE or spans + len(request.cells) > _MOST_SPANS):
-            yield batch
-            batch, spans = [], 0
-        batch.append(request)
-        spans += len(request.cells)
-    if batch:
-        yield batch

@@ -16,6 +16,7 @@ import platformdirs
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import InvalidRequestError, SourceUnavailableError
 from qmtl.foundation.times import SECOND, iso
+from qmtl.runtime.io.fleet_rates import FleetRates
 
 T = TypeVar("T")
 
@@ -52,13 +53,20 @@ def admit(meter: Meter, now: int, *, cost: float, per_second: float, burst: floa
     # No more than a burst is ever owed (and a nanosecond of rounding); a later time was written under another
     # clock or rate.
     full_at = max(now, min(meter.full_at, now + round(burst * interval) + 1))
-    wait = max(full_at + round((cost - burst) * interval) - now, _pause_left(meter, now), 0)
+    wait = max(full_at + round((cost - burst) * interval) - now, pause_left(meter, now), 0)
     if wait > 0:
         return meter, wait
     return meter._replace(full_at=full_at + round(cost * interval)), 0
 
 
-def _pause_left(meter: Meter, now: int) -> int:
+def paused(meter: Meter, now: int, seconds: float) -> Meter:
+    """Nobody asks for so long from `now` on; a longer pause stays."""
+    asked = min(round(seconds * SECOND), _LONGEST_PAUSE)
+    return meter._replace(paused_until=now + max(pause_left(meter, now), asked))
+
+
+def pause_left(meter: Meter, now: int) -> int:
+    """Nanoseconds for which nobody may ask."""
     return max(0, min(meter.paused_until - now, _LONGEST_PAUSE))
 
 
@@ -73,6 +81,9 @@ class RateBudget:
     per_second: how much cost is regained each second. burst: how much may be spent at once.
     path: the file that processes share; None is `rates.sqlite` in the user's state directory. If it cannot be
         written, the budget warns once (`RateBudgetWarning`) and holds for this process alone.
+
+    `fleet`: where other machines share it too, if they do. While nobody answers there, this machine spends a
+    part of it by itself.
 
     Waiting is `asyncio.sleep`; nobody holds the file meanwhile. A waiter that is cancelled has spent nothing.
     """
@@ -94,6 +105,7 @@ class RateBudget:
         self.burst = burst
         self.path = Path(path) if path is not None else platformdirs.user_state_path("qmtl") / "rates.sqlite"
         self._clock = clock or SystemClock()
+        self.fleet: FleetRates | None = None
         self._alone = False
 
     async def take(self, cost: float = 1.0) -> None:
@@ -102,32 +114,44 @@ class RateBudget:
         Raises `SourceUnavailableError` if the venue asked to be left alone for more than `PATIENCE_S`.
         """
         cost = min(cost, self.burst)
+        # Programs of this machine that know of no fleet share its file all the same.
+        await self._take_here(cost, 1.0 if self.fleet is None else self.fleet.share(self.venue))
+        while self.fleet is not None:
+            spent = await self.fleet.take(self.venue, cost=cost, per_second=self.per_second, burst=self.burst)
+            if spent is None or spent.wait_s == 0:
+                return
+            self._be_patient(round(spent.pause_s * SECOND))
+            await asyncio.sleep(spent.wait_s)
+
+    async def _take_here(self, cost: float, share: float) -> None:
+        """Of the budget of this machine, or of a part of it."""
+        burst = max(cost, self.burst * share)
 
         def spend(meter: Meter, now: int) -> tuple[Meter, tuple[int, int]]:
-            meter, wait = admit(meter, now, cost=cost, per_second=self.per_second, burst=self.burst)
-            return meter, (wait, now + _pause_left(meter, now))
+            meter, wait = admit(meter, now, cost=cost, per_second=self.per_second * share, burst=burst)
+            return meter, (wait, pause_left(meter, now))
 
         while True:
-            wait, paused_until = await self._update(spend)
+            wait, pause = await self._update(spend)
             if wait == 0:
                 return
-            if paused_until > self._clock.now() + PATIENCE_S * SECOND:
-                raise SourceUnavailableError(
-                    f"{self.venue} is not to be asked before {iso(paused_until)}",
-                    source=self.venue,
-                    why="it refused a request and named this time",
-                    next_step="try again then; asking earlier makes such bans longer",
-                )
+            self._be_patient(pause)
             await asyncio.sleep(wait / SECOND)
+
+    def _be_patient(self, pause: int) -> None:
+        if pause > PATIENCE_S * SECOND:
+            raise SourceUnavailableError(
+                f"{self.venue} is not to be asked before {iso(self._clock.now() + pause)}",
+                source=self.venue,
+                why="it refused a request and named this time",
+                next_step="try again then; asking earlier makes such bans longer",
+            )
 
     async def pause(self, seconds: float) -> None:
         """Nobody asks this venue for so long: what it said in Retry-After. A longer pause stays."""
-        asked = min(round(seconds * SECOND), _LONGEST_PAUSE)
-
-        def paused(meter: Meter, now: int) -> tuple[Meter, None]:
-            return meter._replace(paused_until=now + max(_pause_left(meter, now), asked)), None
-
-        await self._update(paused)
+        await self._update(lambda meter, now: (paused(meter, now, seconds), None))
+        if self.fleet is not None:
+            await self.fleet.pause(self.venue, seconds)
 
     async def _update(self, change: Callable[[Meter, int], tuple[Meter, T]]) -> T:
         """Read, change and write the venue's row as one step among all processes."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.vendors.base import Page, Paging, Vendor, paging_of
+
+if TYPE_CHECKING:
+    from qmtl.runtime.io.fleet_rates import FleetRates
 
 
 class LazyVendor:
@@ -16,10 +20,20 @@ class LazyVendor:
     def __init__(self, name: str, make: Callable[[], Vendor]) -> None:
         self.name = name
         self._make = make
+        self._fleet: FleetRates | None = None
 
     @cached_property
     def _vendor(self) -> Vendor:
-        return self._make()
+        made = self._make()
+        if self._fleet is not None:
+            from qmtl.runtime.io.fleet_rates import share_rates  # only beside a coordinator
+
+            share_rates(made, self._fleet)
+        return made
+
+    def share_rates(self, fleet: FleetRates) -> None:
+        """For the vendor, once it is made."""
+        self._fleet = fleet
 
     def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
         return self._vendor.pages(series, span)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from qmtl.foundation.calendars import Calendar
 from qmtl.foundation.errors import InvalidRequestError
@@ -19,6 +19,9 @@ from qmtl.runtime.io.vendors.base import LiveFeed, Vendor
 from qmtl.runtime.planning.request import OnFindings
 from qmtl.runtime.sdk.lazy_vendor import LazyVendor
 from qmtl.runtime.sdk.sources import CcxtByVenue, Unserved, name_of, unserved_by
+
+if TYPE_CHECKING:
+    from qmtl.runtime.io.fleet_rates import FleetRates
 
 Source = TypeVar("Source", Vendor, LiveFeed)
 T = TypeVar("T")
@@ -131,6 +134,15 @@ class ProfileTable:
     def feeds(self) -> str:
         """Which feed serves what, for people; empty if there is none."""
         return ", ".join(f"{row.match} by {name_of(row.feed)}" for row in self._rows if row.feed is not None)
+
+    def share_rates(self, fleet: FleetRates) -> None:
+        """All vendors share their budgets with other machines."""
+        from qmtl.runtime.io.fleet_rates import share_rates  # only beside a coordinator
+
+        for row in self._rows:
+            share_rates(row.vendor, fleet)
+        if self._fallback is not None:
+            self._fallback.fleet = fleet
 
     @property
     def sources(self) -> list[object]:

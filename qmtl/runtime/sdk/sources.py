@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.spelling import near
 from qmtl.runtime.io.vendors.base import Vendor
 from qmtl.runtime.io.vendors.installed_exchanges import ccxt_exchanges
 from qmtl.runtime.sdk.lazy_vendor import LazyVendor
+
+if TYPE_CHECKING:
+    from qmtl.runtime.io.fleet_rates import FleetRates
 
 
 class Unserved(NamedTuple):
@@ -36,12 +39,17 @@ class CcxtByVenue:
 
     def __init__(self) -> None:
         self._made: dict[str, Vendor] = {}
+        self.fleet: FleetRates | None = None
 
     def vendor(self, series: SeriesId) -> Vendor | None:
         """The vendor of the venue. It is not loaded until it is asked, since that takes a while."""
         venue = series.venue
         if venue not in self._made and venue in _exchanges():
             self._made[venue] = LazyVendor(f"ccxt:{venue}", partial(_ccxt, venue))
+            if self.fleet is not None:
+                from qmtl.runtime.io.fleet_rates import share_rates  # only beside a coordinator
+
+                share_rates(self._made[venue], self.fleet)
         return self._made.get(venue)
 
     def unserved(self, series: SeriesId) -> Unserved:

@@ -26,7 +26,7 @@ from qmtl.runtime.sdk.local_tiers import LocalTiers
 from qmtl.runtime.sdk.loop_thread import LoopThread
 from qmtl.runtime.sdk.open_parts import OpenParts
 from qmtl.runtime.sdk.options import check_max_bytes, check_max_staleness, check_policy
-from qmtl.runtime.sdk.profile_table import ProfileRow, profile_table
+from qmtl.runtime.sdk.profile_table import ProfileRow, ProfileTable, profile_table
 from qmtl.runtime.sdk.result_builder import ResultBuilder
 from qmtl.runtime.sdk.schema_enforcer import SchemaEnforcer, mode_named, records_of
 from qmtl.runtime.sdk.series_profile import ProfileResolver
@@ -110,7 +110,7 @@ def provider_parts(
             clock=clock,
             subject_of=table.subject,
         )
-        leases, is_own = _leases(opened, coordinator, coordinator_token, metrics)
+        leases, is_own = _leases(opened, coordinator, coordinator_token, metrics, table)
         resolver, cache = ProfileResolver(table, opened, enforcer), RangeCache(cache_bytes)
         policy = rules or SettlementPolicy()
         keeper = FlagKeeper(opened, clock, pipeline.max_context)
@@ -158,14 +158,23 @@ def _leases(
     coordinator: str | DistributedBackfillCoordinator | None,
     token: str | None,
     metrics: Metrics,
+    table: ProfileTable,
 ) -> tuple[FallbackLeases | None, bool]:
-    """Those of a coordinator, if there is one, and whether they are the provider's to close."""
+    """Those of a coordinator, if there is one, and whether they are the provider's to close.
+
+    Vendors share their rate budgets with the other machines of that coordinator, then.
+    """
     if coordinator is None:
         coordinator = os.environ.get("QMTL_SEAMLESS_COORDINATOR_URL") or None
         token = token or os.environ.get("QMTL_SEAMLESS_COORDINATOR_TOKEN") or None
     if coordinator is None:
         return None, False
-    from qmtl.runtime.coordination.coordinated import coordinated_leases  # only beside a coordinator
+    from qmtl.runtime.coordination import coordinated  # only beside a coordinator
+    from qmtl.runtime.coordination.distributed import DistributedBackfillCoordinator
 
-    found = coordinated_leases(store, coordinator, token=token, metrics=metrics)
-    return found, isinstance(coordinator, str)
+    is_own = isinstance(coordinator, str)
+    if isinstance(coordinator, str):
+        coordinator = DistributedBackfillCoordinator(coordinated.checked_url(coordinator), token=token)
+    found = coordinated.coordinated_leases(store, coordinator, token=token, metrics=metrics)
+    table.share_rates(coordinator.rates)
+    return found, is_own

@@ -10,7 +10,8 @@ from qmtl.foundation.leases import ShardProgress
 from qmtl.foundation.times import SECOND, iso
 from qmtl.runtime.coordination.lease_records import ShardRecord
 from qmtl.runtime.coordination.shard_leases import Claimed, Done, Granted, Held
-from qmtl.services.coordinator.lease_service import Claims, SessionStatus
+from qmtl.services.coordinator.lease_service import Claims
+from qmtl.services.coordinator.sessions import SessionStatus
 
 
 class SessionAnswer(BaseModel):
@@ -59,6 +60,27 @@ class LeasesAnswer(BaseModel):
 
     leases: list[LeaseAnswer]
     next: str | None
+
+
+class StepAnswer(BaseModel):
+    """event: granted, completed, failed, expired, requeued, abandoned. The other facts are from then on."""
+
+    id: str
+    at: str
+    event: str
+    lease_key: str
+    holder: str | None
+    claim_id: str | None
+    attempts: int
+    why: str | None
+
+
+class HistoryAnswer(BaseModel):
+    """Steps in the order of time; `next` is where the next page begins: ask again with `after` set to it."""
+
+    steps: list[StepAnswer]
+    next: str | None
+    now: str
 
 
 class WorkerAnswer(BaseModel):

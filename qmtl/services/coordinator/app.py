@@ -22,8 +22,12 @@ from qmtl.runtime.coordination.lease_keeping import Transition
 from qmtl.runtime.coordination.local_leases import LocalLeases
 from qmtl.services.coordinator.embedded import EmbeddedLeases
 from qmtl.services.coordinator.etcd import Etcd
+from qmtl.services.coordinator.job_routes import job_routes
+from qmtl.services.coordinator.job_service import JobEvent, JobService
 from qmtl.services.coordinator.lease_service import LeaseService
 from qmtl.services.coordinator.memory_keys import MemoryKeys
+from qmtl.services.coordinator.rate_routes import rate_routes
+from qmtl.services.coordinator.rate_service import RateService
 from qmtl.services.coordinator.routes import LeasesLostError, in_time, reader_routes, worker_routes
 from qmtl.services.http.access import Credentials
 from qmtl.services.http.application import application
@@ -52,10 +56,15 @@ def make_app(
         if isinstance(keys, MemoryKeys) and stores is not None
         else LeaseService(keys, clock, partial(told, metrics))
     )
+    jobs = JobService(keys, clock, service.sessions, partial(told_of_job, metrics))
+
+    async def sweep() -> None:
+        await service.sweep(jobs.expire)
+        await jobs.tidy()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(sweep_always(service.sweep))
+        sweeping = asyncio.create_task(sweep_always(sweep))
         try:
             yield
         finally:
@@ -64,10 +73,15 @@ def make_app(
             await keys.close()
 
     return application(
-        (worker_routes(service), reader_routes(service)),
+        (
+            worker_routes(service),
+            reader_routes(service),
+            job_routes(jobs),
+            rate_routes(RateService(keys, clock)),
+        ),
         name="coordinator",
         title="qmtl coordinator",
-        description="Leases on shards of backfills, for workers on many machines.",
+        description="Leases on shards of backfills, and jobs made of them, for workers on many machines.",
         check_ready=lambda: anyio.from_thread.run(in_time, service.check()),
         credentials=credentials,
         own_errors={CoordinatorUnavailableError: _unavailable, LeasesLostError: _lost},
@@ -107,6 +121,15 @@ def told(metrics: Metrics, transition: Transition) -> None:
     metrics.count_lease_event(name)
     if isinstance(event, leases.Expired):
         metrics.count_expired_lease("session_ended")
+
+
+def told_of_job(metrics: Metrics, event: JobEvent) -> None:
+    """Log and count a step in the life of a job or of one of its shards."""
+    ended_badly = event.name in ("failed", "expired", "violation")
+    log = coordinator_log.warning if ended_badly else coordinator_log.info
+    known = {name: value for name, value in event.facts.items() if value is not None}
+    log(f"job.{event.name}", job=event.job, **known)
+    metrics.count_job_event(event.name)
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:

@@ -10,11 +10,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.leases import LeaseKey, ShardProgress
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import Coverage
+from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import EARLIEST, LATEST, iso, to_ns
+from qmtl.runtime.coordination.job_blocks import Outcome
+from qmtl.runtime.coordination.job_plans import WantedRange
 from qmtl.runtime.coordination.shard_leases import ShardRequest
 from qmtl.runtime.coordination.shards import shard_span
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
+from qmtl.services.coordinator.job_service import Take
 
 # Of one claim; and of one renewal or end, which is done as a whole or not at all.
 MOST_CLAIMED, MOST_HELD = 100, 60
@@ -156,3 +159,76 @@ class FailBody(_Body):
     claim_id: ClaimId
     lease_keys: Annotated[list[Key], Field(max_length=MOST_CLAIMED)]
     why: Annotated[str, Field(max_length=2_000)]
+
+
+# A job may ask for so many ranges.
+MOST_RANGES = 10_000
+
+JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Series = Annotated[str, Field(max_length=300), AfterValidator(_series)]
+
+
+class RangeBody(_Body):
+    """Bars of a series, `[start, end)`."""
+
+    series: Series
+    start: Time
+    end: Time
+
+    def range(self) -> WantedRange:
+        if not self.start < self.end:
+            raise InvalidRequestError(
+                f"a range of {self.series} is reversed or empty",
+                why=f"it is [{iso(self.start)}, {iso(self.end)})",
+                next_step="give a start before the end",
+            )
+        return WantedRange(self.series, Span(self.start, self.end))
+
+
+class JobBody(_Body):
+    """`job` is made by who queues it, so that it can ask again after a time-out; `by` is who that is."""
+
+    job: JobId
+    store: Annotated[Name, AfterValidator(_no_slash)]
+    by: Name
+    ranges: Annotated[list[RangeBody], Field(min_length=1, max_length=MOST_RANGES)]
+
+
+class TakeBody(_Body):
+    """`venues`: a pattern, such as `binance*`. `take_id`: made by the worker; the same if it asks again."""
+
+    worker: Name
+    take_id: ClaimId
+    store: Annotated[Name, AfterValidator(_no_slash)]
+    venues: Name = "*"
+    ttl_s: Annotated[StrictInt, Field(ge=LEAST_TTL, le=MOST_TTL)]
+
+    def asked(self) -> Take:
+        return Take(self.worker, self.take_id, self.store, self.venues, self.ttl_s)
+
+
+class EndBody(_Body):
+    """`released`: the worker leaves, which counts as no attempt."""
+
+    number: Annotated[StrictInt, Field(ge=0, lt=2**31)]
+    take_id: ClaimId
+    outcome: Outcome
+    why: Annotated[str, Field(max_length=2_000)] = ""
+
+
+Positive = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+
+
+class RateBody(_Body):
+    """A budget holds `burst`, and gains `per_second`; all who share it say the same. taker: who asks."""
+
+    venue: Name
+    taker: Name
+    cost: Positive
+    per_second: Positive
+    burst: Positive
+
+
+class PauseBody(_Body):
+    venue: Name
+    seconds: Positive

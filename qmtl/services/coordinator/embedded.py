@@ -6,7 +6,7 @@ The locks are those that processes without a coordinator take (`LocalLeases`): b
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from qmtl.foundation.clock import Clock
 from qmtl.foundation.errors import InvalidRequestError
@@ -92,9 +92,9 @@ class EmbeddedLeases(LeaseService):
         await super().fail(worker, claim_id, keys, why=why)
         await self._unlock()
 
-    async def sweep(self) -> None:
+    async def sweep(self, *more: Callable[[str], Awaitable[None]]) -> None:
         self._pass_time()
-        await super().sweep()
+        await super().sweep(*more)
         await self._unlock()
 
     def _pass_time(self) -> None:

@@ -8,13 +8,12 @@ may stand before one database, and one of them may be replaced at any time.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
 from qmtl.foundation.clock import Clock
-from qmtl.foundation.errors import CoordinatorUnavailableError
 from qmtl.foundation.leases import LeaseKey, LeaseState, ShardProgress
 from qmtl.foundation.times import SECOND
 from qmtl.runtime.coordination.lease_keeping import (
@@ -31,29 +30,17 @@ from qmtl.runtime.coordination.lease_keeping import (
 from qmtl.runtime.coordination.lease_records import COMPLETED_S, ShardRecord, record_json, record_of
 from qmtl.runtime.coordination.shard_leases import Claimed, ShardRequest
 from qmtl.services.coordinator.guesses import Guesses
+from qmtl.services.coordinator.history import History
+from qmtl.services.coordinator.json_entries import all_of, as_json, contended
 from qmtl.services.coordinator.key_values import Conflict, KeyValues, Put, UnknownLifetimeError
+from qmtl.services.coordinator.sessions import SESSIONS, Session, Sessions, SessionStatus
 from qmtl.services.coordinator.shared_lifetimes import SharedLifetimes
 
 # Each failed commit means that somebody else's has succeeded, so that many in a row are not to be expected.
 _TRIES = 12
-# A lifetime that was renewed this part of it ago is not renewed by a claim.
-_FRESH = 0.25
-_PAGE = 500
 
-# Keys. A session goes with its lifetime; its shadow stays until the sweep has seen that it ended.
-SHARDS, SESSIONS, SHADOWS, ENDED = "shards/", "sessions/", "shadows/", "ended/"
-
-
-class Session(NamedTuple):
-    """A worker's session: the number of its lifetime as text, and the seconds of that."""
-
-    id: str
-    ttl_s: int
-
-
-class SessionStatus(NamedTuple):
-    session: Session
-    expires_in_s: float
+# Keys.
+SHARDS, ENDED = "shards/", "ended/"
 
 
 class Claims(NamedTuple):
@@ -88,9 +75,8 @@ class LeaseService:
         self._on_transition = on_transition
         self._guesses = Guesses()
         self._lifetimes = SharedLifetimes(keys, clock)
-        self._kept_at: dict[
-            str, float
-        ] = {}  # of sessions that were renewed here: when, by the monotonic clock
+        self.sessions = Sessions(keys, clock, self._guesses)
+        self.history = History(keys, clock, self._lifetimes)
         # Of one commit: a record and the session of its holder for each shard, the own session, a claim.
         self.most_shards = (keys.most_keys - 2) // 2
 
@@ -101,15 +87,15 @@ class LeaseService:
     ) -> Claims:
         """Each request is answered, in their order, without waiting for anybody."""
         answers: list[Claimed] = []
-        status = await self._session(worker, ttl_s)
+        status = await self.sessions.begun(worker, ttl_s)
         for batch in _batches(requests, self.most_shards):
             for _ in range(_TRIES):
                 outcome = await self._claim(Claimant(worker, status.session.id, claim_id), batch)
                 if not outcome.decision.session_is_gone:
                     break
-                status = await self._session(worker, ttl_s)
+                status = await self.sessions.begun(worker, ttl_s)
             else:
-                raise _contended(self._keys)
+                raise contended(self._keys, _TRIES)
             if outcome.decision.has_ended:
                 return Claims([], status, has_ended=True)
             answers += outcome.decision.answers
@@ -133,10 +119,10 @@ class LeaseService:
             workers=[worker],
         )
         lost = list(outcome.decision.lost)
-        session = self._session_in(worker)
+        session = self.sessions.of(worker)
         if session is None or outcome.decision.session_is_gone:
             return Renewal(lost, None)
-        status = await self._kept_alive(worker, session)
+        status = await self.sessions.kept_alive(worker, session)
         return Renewal(list(claims) if status is None else lost, status)
 
     async def complete(
@@ -165,19 +151,12 @@ class LeaseService:
 
     # -- what the coordinator does by itself ------------------------------------------------------------
 
-    async def sweep(self) -> None:
-        """Find sessions that have ended, and free what they held."""
-        shadows = await self._all(SHADOWS)
-        living = {entry["id"]: worker for worker, entry, _ in await self._all(SESSIONS)}
-        for session, _, revision in shadows:
-            if session in living:
-                continue
-            await self._expire(session)
-            await self._keys.commit({SHADOWS + session: revision}, {SHADOWS + session: None})
-        # Another coordinator may have swept first. A session that is forgotten here is only renewed anew.
-        self._kept_at = {session: at for session, at in self._kept_at.items() if session in living}
+    async def sweep(self, *more: Callable[[str], Awaitable[None]]) -> None:
+        """Find sessions that have ended, and free what they held. more: what else frees what was held."""
+        await self.sessions.sweep(self.expire, *more)
 
-    async def _expire(self, session: str) -> None:
+    async def expire(self, session: str) -> None:
+        """Free what was held in a session that has ended."""
         found = [
             record
             for record in await self.records()
@@ -194,7 +173,7 @@ class LeaseService:
 
     async def records(self) -> list[ShardRecord]:
         """All that is remembered of any shard, in the order of the keys."""
-        return [record_of(LeaseKey.parse(name), facts) for name, facts, _ in await self._all(SHARDS)]
+        return [record_of(LeaseKey.parse(name), facts) for name, facts, _ in await all_of(self._keys, SHARDS)]
 
     async def page(self, *, after: str, most: int) -> list[ShardRecord]:
         """Some of `records`: those behind the lease key `after`."""
@@ -207,64 +186,11 @@ class LeaseService:
 
     async def workers(self) -> dict[str, Session]:
         """The workers whose sessions live."""
-        return {
-            worker: Session(entry["id"], entry["ttl_s"]) for worker, entry, _ in await self._all(SESSIONS)
-        }
+        return await self.sessions.living()
 
     async def check(self) -> None:
         """Raise `CoordinatorUnavailableError` if nothing can be committed now."""
         await self._keys.commit({"format": -1}, {})
-
-    # -- sessions ---------------------------------------------------------------------------------------
-
-    async def _session(self, worker: str, ttl_s: int) -> SessionStatus:
-        """That of the worker, renewed if need be, or a new one."""
-        for _ in range(_TRIES):
-            session = self._session_in(worker)
-            if session is not None:
-                status = await self._kept_alive(worker, session)
-                if status is not None:
-                    return status
-            began = self._clock.monotonic()
-            lifetime = await self._keys.begin_lifetime(ttl_s)
-            session = Session(f"{lifetime.number:x}", lifetime.seconds)
-            entry = _json({"id": session.id, "ttl_s": session.ttl_s})
-            changes: dict[str, Put | None] = {
-                SESSIONS + worker: Put(entry, lifetime.number),
-                SHADOWS + session.id: Put(_json({"worker": worker})),
-            }
-            try:
-                outcome = await self._keys.commit({SESSIONS + worker: 0}, changes)
-            except UnknownLifetimeError:
-                continue  # it ended before it was used
-            if isinstance(outcome, Conflict):
-                self._guesses.correct(outcome.current)
-                await self._keys.end_lifetime(lifetime.number)
-                continue
-            self._guesses.wrote(changes, outcome.revision)
-            self._kept_at[session.id] = began
-            return self._status(session)
-        raise _contended(self._keys)
-
-    def _session_in(self, worker: str) -> Session | None:
-        """As it is guessed to be."""
-        entry = self._guesses.entry(SESSIONS + worker)
-        return None if entry is None else Session(**json.loads(entry.value))
-
-    async def _kept_alive(self, worker: str, session: Session) -> SessionStatus | None:
-        """The session, whose lifetime was renewed lately or is now; None where it has ended."""
-        kept_at, now = self._kept_at.get(session.id), self._clock.monotonic()
-        if kept_at is None or now - kept_at > session.ttl_s * _FRESH:
-            if not await self._keys.keep_alive(int(session.id, 16)):
-                self._guesses.forget(SESSIONS + worker)
-                self._kept_at.pop(session.id, None)
-                return None
-            self._kept_at[session.id] = now
-        return self._status(session)
-
-    def _status(self, session: Session) -> SessionStatus:
-        since = self._clock.monotonic() - self._kept_at[session.id]
-        return SessionStatus(session, max(0.0, session.ttl_s - since))
 
     # -- steps ------------------------------------------------------------------------------------------
 
@@ -288,7 +214,7 @@ class LeaseService:
             }
             held = {one.lease.holder or "" for one in records.values() if one.lease.state is LeaseState.HELD}
             names = sorted({*workers, *held})
-            sessions = {name: session.id for name in names if (session := self._session_in(name))}
+            sessions = {name: session.id for name in names if (session := self.sessions.of(name))}
             ended = frozenset(claim for claim in claims if self._guesses.entry(ENDED + claim))
             kept = Kept(records, sessions, ended)
             decision = decide(kept)
@@ -304,7 +230,8 @@ class LeaseService:
                 changes = await self._changes(decision)
                 if ends is not None and not decision.lost and ends not in ended:
                     changes[ENDED + ends] = Put(b"{}", await self._lifetimes.of(COMPLETED_S))
-                outcome = await self._keys.commit(expected, changes)
+                trail = await self.history.entry(decision.transitions)
+                outcome = await self._keys.commit(expected, changes | trail)
             except UnknownLifetimeError:
                 self._lifetimes.forget()
                 continue
@@ -315,7 +242,7 @@ class LeaseService:
             for transition in decision.transitions:
                 self._on_transition(transition)
             return _Outcome(decision, kept)
-        raise _contended(self._keys)
+        raise contended(self._keys, _TRIES)
 
     def _entry(self, key: LeaseKey) -> Any:
         return self._guesses.entry(SHARDS + str(key))
@@ -325,21 +252,8 @@ class LeaseService:
         for key, record in decision.changed.items():
             seconds = record.lifetime_s
             lifetime = None if seconds is None else await self._lifetimes.of(seconds)
-            changes[SHARDS + str(key)] = Put(_json(record_json(record)), lifetime)
+            changes[SHARDS + str(key)] = Put(as_json(record_json(record)), lifetime)
         return changes
-
-    async def _all(self, prefix: str) -> list[tuple[str, dict[str, Any], int]]:
-        """Names behind the prefix, values and revisions, in order."""
-        found: list[tuple[str, dict[str, Any], int]] = []
-        after = ""
-        while page := await self._keys.page(prefix, after=after, most=_PAGE):
-            found += [
-                (key.removeprefix(prefix), json.loads(entry.value), entry.revision) for key, entry in page
-            ]
-            after = page[-1][0]
-            if len(page) < _PAGE:
-                break
-        return found
 
     def _now(self) -> float:
         return self._clock.now() / SECOND
@@ -352,16 +266,3 @@ def _batches(items: Sequence[Any], most: int) -> list[list[Any]]:
 
 def _record(name: str, value: bytes) -> ShardRecord:
     return record_of(LeaseKey.parse(name.removeprefix(SHARDS)), json.loads(value))
-
-
-def _json(facts: Mapping[str, Any]) -> bytes:
-    return json.dumps(facts, separators=(",", ":")).encode()
-
-
-def _contended(keys: KeyValues) -> CoordinatorUnavailableError:
-    return CoordinatorUnavailableError(
-        "the leases were changed by others each time that they were to be changed",
-        url=type(keys).__name__,
-        why=f"{_TRIES} attempts in a row came too late",
-        next_step="ask again",
-    )

@@ -16,6 +16,7 @@ from qmtl.foundation.leases import LeaseKey
 from qmtl.services.coordinator.answers import (
     ClaimAnswer,
     EndAnswer,
+    HistoryAnswer,
     LeaseAnswer,
     LeasesAnswer,
     SessionAnswer,
@@ -24,7 +25,8 @@ from qmtl.services.coordinator.answers import (
     lease_json,
     session_json,
 )
-from qmtl.services.coordinator.bodies import ClaimBody, CompleteBody, FailBody, RenewBody
+from qmtl.services.coordinator.bodies import ClaimBody, CompleteBody, FailBody, RenewBody, Time
+from qmtl.services.coordinator.history import id_at
 from qmtl.services.coordinator.lease_service import LeaseService
 from qmtl.services.http.paths import decoded
 from qmtl.services.http.wording import JSONAnswer, ProblemDetails
@@ -129,6 +131,19 @@ def reader_routes(leases: LeaseService) -> APIRouter:
         if record is None:
             raise HTTPException(404, f"nothing is known of {key}")
         return JSONAnswer(lease_json(record))
+
+    @router.get("/history", response_model=HistoryAnswer, responses=refusals())
+    async def history(
+        since: Annotated[Time, Query()] = 0,
+        after: Annotated[str, Query(pattern=r"^([0-9]{20}(-[0-9a-f]{8})?)?$")] = "",
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    ) -> Response:
+        """The steps of leases since a time, or behind the end of a page; each is kept for a day or two.
+
+        limit: of commits, each of which may hold steps of several leases.
+        """
+        steps, rest = await in_time(leases.history.page(after=after or id_at(since), most=limit))
+        return JSONAnswer({"steps": steps, "next": rest, "now": leases.history.now()})
 
     @router.get("/workers", response_model=list[WorkerAnswer], responses=refusals())
     async def workers() -> Response:

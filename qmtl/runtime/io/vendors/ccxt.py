@@ -24,6 +24,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import HOUR, iso
 from qmtl.foundation.words import counted
+from qmtl.runtime.io.fleet_rates import FleetRates
 from qmtl.runtime.io.rates import RateBudget
 from qmtl.runtime.io.retries import GaveUpError, retried
 from qmtl.runtime.io.vendors.base import Page, Paging
@@ -86,6 +87,7 @@ class CcxtVendor:
         self.name = f"ccxt:{exchange}"
         self._urls = urls
         self._budget = budget
+        self._fleet: FleetRates | None = None
         self._timeout_s = timeout_s
         self._options = dict(options or {})
         self._clock = clock or SystemClock()
@@ -160,6 +162,10 @@ class CcxtVendor:
             self._firsts[series] = first
         return self._firsts[series]
 
+    def share_rates(self, fleet: FleetRates) -> None:
+        """Share the budget with other machines, unless one was handed over."""
+        self._fleet = fleet
+
     async def aclose(self) -> None:
         """Close the connections that were opened on the running event loop. Reading opens them anew."""
         client = self._clients.pop(asyncio.get_running_loop(), None)
@@ -171,7 +177,13 @@ class CcxtVendor:
         client = self._clients.get(loop)
         if client is None:
             client = CcxtClient(
-                self.exchange, self._urls, self._budget, self._timeout_s, self._options, self._clock
+                self.exchange,
+                self._urls,
+                self._budget,
+                self._timeout_s,
+                self._options,
+                self._clock,
+                fleet=self._fleet,
             )
             self._clients[loop] = client
         return client

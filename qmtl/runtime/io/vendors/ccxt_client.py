@@ -21,6 +21,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.spelling import near
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import EARLIEST, LATEST, SECOND
+from qmtl.runtime.io.fleet_rates import FleetRates
 from qmtl.runtime.io.rates import PATIENCE_S, RateBudget
 from qmtl.runtime.io.retries import Again, retry_after
 from qmtl.runtime.io.vendors.base import Paging
@@ -44,6 +45,7 @@ class CcxtClient:
     timeout_s: float
     options: dict[str, Any]
     clock: Clock
+    fleet: FleetRates | None = None
     ahead: int = 0  # nanoseconds that the exchange's clock is ahead of ours
     client: Any = None
     ready: bool = False
@@ -71,10 +73,12 @@ class CcxtClient:
             client.ssl_context = trusted_context()
         if self.urls is not None:
             client.urls["api"] = replaced(client.urls["api"], self.urls)
-        budget = self.budget or RateBudget(
-            _venue(self.exchange, self.urls), per_second=1000 / client.rateLimit, clock=self.clock
-        )
-        self.budget = budget
+        if self.budget is None:
+            self.budget = RateBudget(
+                _venue(self.exchange, self.urls), per_second=1000 / client.rateLimit, clock=self.clock
+            )
+            self.budget.fleet = self.fleet
+        budget = self.budget
 
         async def throttle(cost: float | None = None) -> None:
             await budget.take(1.0 if cost is None else cost)

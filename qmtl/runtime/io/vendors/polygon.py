@@ -14,6 +14,7 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.local_paths import web_address
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.fleet_rates import FleetRates
 from qmtl.runtime.io.rates import RateBudget
 from qmtl.runtime.io.vendors.base import Page, Paging
 from qmtl.runtime.io.vendors.polygon_client import PolygonClient, PolygonRequest
@@ -69,6 +70,7 @@ class PolygonVendor:
         venue = self.name if self._url == ADDRESS else f"{self.name}@{self._url.partition('//')[2]}"
         # One at a time: whoever has spent a minute's requests at once waits for the rest of the minute.
         self._budget = budget or RateBudget(venue, per_second=per_minute / 60.0, burst=1.0, clock=self._clock)
+        self._has_own_budget = budget is None
         self._known: set[str] = set()
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, PolygonClient] = WeakKeyDictionary()
 
@@ -146,6 +148,11 @@ class PolygonVendor:
                 )
             self._clients[loop] = PolygonClient(self._url, key, self._budget, self._timeout_s, self._clock)
         return self._clients[loop]
+
+    def share_rates(self, fleet: FleetRates) -> None:
+        """Share the budget with other machines, unless one was handed over."""
+        if self._has_own_budget:
+            self._budget.fleet = fleet
 
     async def aclose(self) -> None:
         """Close the connections that were opened on the running event loop. Reading opens them anew."""

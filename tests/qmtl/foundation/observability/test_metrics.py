@@ -45,6 +45,8 @@ def test_the_catalogue_is_what_dashboards_and_alerts_rely_on() -> None:
         "seamless_uncoordinated_claims_total": ("counter", "shards", ("node_id",)),
         "seamless_backfill_leases_expired_total": ("counter", "leases", ("reason",)),
         "coordinator_lease_events_total": ("counter", "events", ("event",)),
+        "coordinator_job_events_total": ("counter", "events", ("event",)),
+        "worker_shards_total": ("counter", "shards", ("outcome",)),
         "service_requests_total": ("counter", "requests", ("service", "method", "route", "status")),
         "service_request_seconds": ("histogram", "seconds", ("service", "route")),
     }
@@ -78,6 +80,8 @@ def use_everything(metrics: Metrics) -> None:
     metrics.count_uncoordinated(SERIES.text, 2)
     metrics.count_expired_lease("session_ended")
     metrics.count_lease_event("granted")
+    metrics.count_job_event("done")
+    metrics.count_worked_shard("done")
     metrics.count_request("registry", "GET", "/schemas/ids/{id}", 200, 0.0005)
 
 

@@ -125,7 +125,7 @@ def test_what_fails_where_partial_answers_are_not_welcome_ends_with_its_code(
 def test_detached_work_is_refused_with_the_reason(cli: CommandLine, world: Path) -> None:
     result = cli.run("world", "apply", world, "--detach")
     assert result.exit_code == 2
-    assert "a coordinator keeps leases, no jobs" in result.stderr
+    assert "worlds are not queued yet" in result.stderr
 
 
 def test_the_worlds_of_a_folder(cli: CommandLine, world: Path) -> None:

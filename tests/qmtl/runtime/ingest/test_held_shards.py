@@ -104,6 +104,30 @@ def test_each_shard_shows_which_part_of_its_wanted_bars_is_known() -> None:
     run(story())
 
 
+def test_a_year_of_backfills_leaves_no_gauge_behind() -> None:
+    """A shard an hour, each another one; every third fails, and every fifth is hidden twice."""
+
+    async def story() -> None:
+        registry = CollectorRegistry()
+        metrics, grid, leases = Metrics(registry), Grid(SERIES.timeframe), MemoryLeases()
+        children = metrics._family("backfill_completion_ratio")._metrics
+        for hour in range(365 * 24):
+            wanted = minutes((10 * hour + 3, 10 * hour + 15))
+            shards = await claimed(leases, wanted)
+            shards.show(metrics, grid, wanted, wanted)
+            shards.show(metrics, grid, wanted, minutes((10 * hour + 5, 10 * hour + 15)))
+            assert len(children) == 2
+            if hour % 3:
+                await shards.complete(as_of=hour + 1)
+            else:
+                await shards.fail(why="the venue is down")
+            for _ in range(1 + (hour % 5 == 0)):
+                shards.hide(metrics)
+            assert not children
+
+    run(story())
+
+
 def test_the_keys_of_a_commit_are_those_of_the_shards_that_it_touches() -> None:
     async def story() -> None:
         shards = await claimed(MemoryLeases(), minutes((0, 40)))

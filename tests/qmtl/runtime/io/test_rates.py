@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from qmtl.foundation.errors import InvalidRequestError, SourceUnavailableError
 from qmtl.foundation.times import SECOND
+from qmtl.runtime.io.fleet_rates import Spent
 from qmtl.runtime.io.rates import Meter, RateBudget, RateBudgetWarning, admit
 from qmtl.runtime.testing import FakeClock
 
@@ -233,3 +234,50 @@ def test_a_file_that_stays_locked_is_given_up(tmp_path: Path) -> None:
 def test_a_budget_of_nothing_is_refused(per_second: float, burst: float) -> None:
     with pytest.raises(InvalidRequestError):
         RateBudget("sim", per_second=per_second, burst=burst)
+
+
+class Fleet:
+    """Answers that follow a script; then nobody answers, and a quarter is left to this machine."""
+
+    def __init__(self, *answers: Spent) -> None:
+        self.answers = list(answers)
+        self.pauses: list[float] = []
+        self.is_away = False
+
+    def share(self, venue: str) -> float:
+        return 0.25 if self.is_away else 1.0
+
+    async def take(self, venue: str, **limits: float) -> Spent | None:
+        assert limits == {"cost": 1.0, "per_second": 10.0, "burst": 1.0}
+        self.is_away = not self.answers
+        return self.answers.pop(0) if self.answers else None
+
+    async def pause(self, venue: str, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+def test_a_fleet_is_waited_for_and_without_it_a_part_is_spent(tmp_path: Path) -> None:
+    clock = FakeClock()
+    times = [clock.monotonic()]
+    budget = RateBudget("sim", per_second=10.0, burst=1.0, path=tmp_path / "rates.sqlite", clock=clock)
+    budget.fleet = fleet = Fleet(Spent(3.0, 0.0), Spent(0.0, 0.0))
+
+    async def scene() -> None:
+        for _ in range(4):
+            await budget.take()
+            times.append(clock.monotonic())
+        await budget.pause(5.0)
+
+    play(scene(), clock)
+    waits = [later - earlier for earlier, later in pairwise(times)]
+    # The first three seconds are the fleet's; what was spent whole is regained at once, and then a quarter.
+    assert waits == pytest.approx([3.0, 0.0, 0.1, 0.4], abs=0.01)
+    assert fleet.pauses == [5.0]
+
+
+def test_a_long_pause_that_the_fleet_was_told_is_an_error(tmp_path: Path) -> None:
+    clock = FakeClock()
+    budget = RateBudget("sim", per_second=10.0, burst=1.0, path=tmp_path / "rates.sqlite", clock=clock)
+    budget.fleet = Fleet(Spent(3_600.0, 3_600.0))
+    with pytest.raises(SourceUnavailableError, match="not to be asked before"):
+        play(budget.take(), clock)

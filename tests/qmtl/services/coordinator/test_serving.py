@@ -292,7 +292,9 @@ def test_its_page_tells_every_route(http: httpx.Client) -> None:
     page = http.get("/openapi.json").json()
     assert {path for path in page["paths"] if path.startswith("/v1")} == {
         *(f"/v1/leases/{what}" for what in ("claim", "renew", "complete", "fail", "{lease_key}")),
-        *("/v1/leases", "/v1/workers", "/v1/violations"),
+        *("/v1/leases", "/v1/history", "/v1/workers", "/v1/violations"),
+        *("/v1/rates/take", "/v1/rates/pause"),
+        *("/v1/jobs", "/v1/jobs/take", "/v1/jobs/{job}", "/v1/jobs/{job}/shards", "/v1/jobs/{job}/end"),
     }
     responses = page["paths"]["/v1/leases/claim"]["post"]["responses"]
     assert {"200", "400", "406", "408", "409", "413", "415", "422", "500", "503"} == set(responses)

@@ -1,0 +1,174 @@
+"""How far a job is: the states of some hundred of its shards at a time, and the pure steps between them.
+
+A shard of a job is queued, claimed by a worker, and in the end done or, after too many attempts, a violation.
+Nothing here knows the time but by what it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+# Shards of one block, which is stored as one value.
+BLOCK = 200
+# After so many attempts in a row that failed, a shard is a violation.
+MOST_ATTEMPTS = 5
+# Nobody tries a shard again for so long (s) after its first, second, ... failure.
+RETRY_S = (1.0, 2.0, 4.0, 8.0)
+
+_WHY = 500  # characters
+
+
+class ShardState(StrEnum):
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    DONE = "done"
+    VIOLATION = "violation"
+
+
+class Outcome(StrEnum):
+    """How an attempt ends. RELEASED: the worker leaves, which is nobody's failure."""
+
+    DONE = "done"
+    FAILED = "failed"
+    RELEASED = "released"
+
+
+class Claim(NamedTuple):
+    """Who works on a shard. take_id: of the request that it was given to. since: seconds since 1970."""
+
+    worker: str
+    session: str
+    take_id: str
+    since: float
+
+
+class Failures(NamedTuple):
+    """Of a shard that has not been done since. not_before: when it may be tried again (s)."""
+
+    attempts: int
+    why: str
+    not_before: float
+
+
+class Counts(NamedTuple):
+    queued: int
+    claimed: int
+    done: int
+    violations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Shards of a job, each by its number within the block. `claims` are of the claimed ones."""
+
+    states: tuple[ShardState, ...]
+    claims: Mapping[int, Claim] = field(default_factory=dict)
+    failures: Mapping[int, Failures] = field(default_factory=dict)
+
+    @classmethod
+    def new(cls, shards: int) -> Block:
+        return cls((ShardState.QUEUED,) * shards)
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing is left to do, and nothing changes any more."""
+        return not {ShardState.QUEUED, ShardState.CLAIMED} & set(self.states)
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(*(self.states.count(state) for state in ShardState))
+
+    def violations(self) -> Iterator[tuple[int, Failures]]:
+        return (
+            (number, self.failures[number])
+            for number, state in enumerate(self.states)
+            if state is ShardState.VIOLATION
+        )
+
+
+def taken_by(block: Block, worker: str, take_id: str) -> int | None:
+    """The shard that this request was given before: its answer was lost."""
+    mine = (number for number, claim in block.claims.items() if claim[::2] == (worker, take_id))
+    return next(mine, None)
+
+
+def take(block: Block, claim: Claim, may: Callable[[int], bool]) -> tuple[Block, int] | None:
+    """Claim the first shard that is queued, whose pause is over, and that `may` be taken."""
+    for number, state in enumerate(block.states):
+        failed = block.failures.get(number)
+        rests = failed is not None and failed.not_before > claim.since
+        if state is ShardState.QUEUED and not rests and may(number):
+            claims = {**block.claims, number: claim}
+            return replace(_with(block, number, ShardState.CLAIMED), claims=claims), number
+    return None
+
+
+def end(block: Block, number: int, take_id: str, outcome: Outcome, why: str, *, now: float) -> Block | None:
+    """The block after an attempt; None if the shard is not held under `take_id`, and not done."""
+    if block.states[number] is ShardState.DONE and outcome is Outcome.DONE:
+        return block
+    claim = block.claims.get(number)
+    if claim is None or claim.take_id != take_id:
+        return None
+    return _freed(block, number, outcome, why, now)
+
+
+def expire(block: Block, session: str, *, now: float) -> Block:
+    """The worker of this session was not heard of in time: an attempt of each of its shards has failed."""
+    for number, claim in block.claims.items():
+        if claim.session == session:
+            block = _freed(block, number, Outcome.FAILED, f"{claim.worker} was not heard of in time", now)
+    return block
+
+
+def _freed(block: Block, number: int, outcome: Outcome, why: str, now: float) -> Block:
+    failures = dict(block.failures)
+    state = ShardState.QUEUED
+    match outcome:
+        case Outcome.DONE:
+            state = ShardState.DONE
+            failures.pop(number, None)
+        case Outcome.FAILED:
+            attempts = 1 + (failures[number].attempts if number in failures else 0)
+            if attempts >= MOST_ATTEMPTS:
+                state = ShardState.VIOLATION
+            pause_s = RETRY_S[min(attempts, len(RETRY_S)) - 1]
+            failures[number] = Failures(attempts, why[:_WHY], now + pause_s)
+        case Outcome.RELEASED:
+            pass
+    claims = {one: claim for one, claim in block.claims.items() if one != number}
+    return replace(_with(block, number, state), claims=claims, failures=failures)
+
+
+def _with(block: Block, number: int, state: ShardState) -> Block:
+    return replace(block, states=(*block.states[:number], state, *block.states[number + 1 :]))
+
+
+# -- as JSON ----------------------------------------------------------------------------------------------
+
+_LETTERS = {state.value[0]: state for state in ShardState}
+
+
+def block_json(block: Block) -> dict[str, Any]:
+    """JSON values; `block_of` reads them again."""
+    facts: dict[str, Any] = {"states": "".join(state.value[0] for state in block.states)}
+    for name, some in (("claims", block.claims), ("failures", block.failures)):
+        if some:
+            facts[name] = {str(number): list(one) for number, one in some.items()}
+    return facts
+
+
+def block_of(facts: Mapping[str, Any]) -> Block:
+    """The block that `block_json` wrote."""
+    return Block(
+        tuple(_LETTERS[letter] for letter in facts["states"]),
+        {int(number): Claim(*one) for number, one in facts.get("claims", {}).items()},
+        {int(number): Failures(*one) for number, one in facts.get("failures", {}).items()},
+    )
+
+
+def sum_of(counts: Collection[Counts]) -> Counts:
+    return Counts(*(sum(column) for column in zip(*counts, strict=True))) if counts else Counts(0, 0, 0, 0)

@@ -1,0 +1,186 @@
+"""A worker: takes shards of jobs from a coordinator, and fills each as a fetch would."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+from qmtl.foundation.errors import CoordinatorUnavailableError, LeaseError, QmtlError
+from qmtl.foundation.observability.log import backfill_log
+from qmtl.foundation.observability.metrics import Metrics
+from qmtl.foundation.states import BarStates
+from qmtl.foundation.timeline import Span
+from qmtl.foundation.times import iso
+from qmtl.foundation.words import counted
+from qmtl.runtime.coordination.coordinator_client import CoordinatorClient, TakenShard
+from qmtl.runtime.coordination.coordinator_http import LostError
+from qmtl.runtime.coordination.distributed import DistributedBackfillCoordinator
+from qmtl.runtime.coordination.job_blocks import Outcome
+from qmtl.runtime.sdk.provider import SeamlessDataProvider
+
+# What is under way when a worker is asked to leave may go on for so long. Then it is cancelled, and released.
+DRAIN_S = 20.0
+# A coordinator that does not answer is asked again after so long, and told of an ending for so long.
+_ASK_AGAIN_S = 2.0
+_INSIST_S = 60.0
+# After one attempt after the other has failed, the worker takes nothing for up to so long: it is the vendor
+# that fails, or the worker itself, and not each of the shards.
+_LONGEST_PAUSE_S = 60.0
+
+
+class Worker:
+    """provider: with `leases` as its coordinator. venues: a pattern. slots: how many shards at a time."""
+
+    def __init__(
+        self,
+        provider: SeamlessDataProvider,
+        leases: DistributedBackfillCoordinator,
+        client: CoordinatorClient,
+        metrics: Metrics,
+        *,
+        venues: str = "*",
+        slots: int = 1,
+        drain_s: float = DRAIN_S,
+    ) -> None:
+        self._provider = provider
+        self._client = client
+        self._metrics = metrics
+        self._venues = venues
+        self._slots = slots
+        self._drain_s = drain_s
+        self._ttl_s = leases.ttl_s
+        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="qmtl-worker")
+        self._take_id = uuid.uuid4().hex
+        self._failures = 0
+        self._leaves = False
+        self._is_away = False
+        self.name = leases.worker
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until `stopping` is set: what is under way then is finished, or released after some time.
+
+        Raises `LeaseError` for what the coordinator refuses.
+        """
+        at_work: set[asyncio.Task[None]] = set()
+        stopped = asyncio.create_task(stopping.wait())
+        living = asyncio.create_task(self._live(at_work))
+        try:
+            while not stopping.is_set():
+                taken, wait_s = await self._next() if len(at_work) < self._slots else (None, None)
+                if taken is not None:
+                    at_work.add(asyncio.create_task(self._fill(taken)))
+                    if self._failures == 0:
+                        continue
+                    wait_s = min(_LONGEST_PAUSE_S, 2.0 ** (self._failures - 1))
+                await asyncio.wait({stopped}, timeout=wait_s) if wait_s is not None else await asyncio.wait(
+                    {stopped, *at_work}, return_when=asyncio.FIRST_COMPLETED
+                )
+                for done in [task for task in at_work if task.done()]:
+                    at_work.discard(done)
+                    done.result()
+            await self._drain(at_work)
+        finally:
+            stopped.cancel()
+            living.cancel()
+            await asyncio.wait({stopped, living})
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _drain(self, at_work: set[asyncio.Task[None]]) -> None:
+        backfill_log.info("worker.draining", worker=self.name, shards=len(at_work))
+        if not at_work:
+            return
+        _, pending = await asyncio.wait(at_work, timeout=self._drain_s)
+        if pending:
+            self._leaves = True
+            await asyncio.to_thread(self._provider.close)  # cancels what is under way
+            await asyncio.wait(pending, timeout=self._drain_s)
+        for ended in [task for task in at_work if task.done()]:
+            ended.result()
+
+    async def _next(self) -> tuple[TakenShard | None, float]:
+        """The next shard; or None, and seconds to wait."""
+        try:
+            found = await self._client.take(
+                self.name,
+                self._take_id,
+                store_id=self._provider.store.store_id,
+                venues=self._venues,
+                ttl_s=self._ttl_s,
+            )
+        except CoordinatorUnavailableError as error:
+            if not self._is_away:
+                backfill_log.warning("worker.waiting", worker=self.name, error=error.what, why=error.why)
+            self._is_away = True
+            return None, _ASK_AGAIN_S
+        self._is_away = False
+        if found[0] is not None:
+            self._take_id = uuid.uuid4().hex
+        return found
+
+    async def _fill(self, taken: TakenShard) -> None:
+        facts = {"worker": self.name, "job": taken.job, "lease_key": taken.lease_key}
+        backfill_log.info("worker.took", **facts, attempts=taken.attempts)
+        outcome, why = Outcome.DONE, ""
+        try:
+            why = lacking(await self._filled(taken), self._provider.now())
+        except QmtlError as error:
+            why = str(error)
+        except Exception as error:  # noqa: BLE001 - of a vendor of somebody's own; the job shows it, and goes on
+            why = f"{type(error).__name__}: {error}"
+            backfill_log.error("worker.broke", **facts, exc_info=error)
+        if why:
+            outcome = Outcome.RELEASED if self._leaves else Outcome.FAILED
+        self._failures = self._failures + 1 if outcome is Outcome.FAILED else 0
+        self._metrics.count_worked_shard(outcome.value)
+        log = backfill_log.info if outcome is not Outcome.FAILED else backfill_log.warning
+        log(f"worker.{outcome.value}", **facts, **({"why": why} if why else {}))
+        await self._end(taken, outcome, why)
+
+    async def _filled(self, taken: TakenShard) -> BarStates:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads,
+            lambda: self._provider.backfill(taken.series, taken.start, taken.end, progress=False),
+        )
+
+    async def _end(self, taken: TakenShard, outcome: Outcome, why: str) -> None:
+        """Say how it ended, until it is heard."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _INSIST_S
+        while True:
+            try:
+                await self._client.end(taken, outcome, why)
+            except LostError as lost:
+                # Its session had ended, or the job has. What was committed is there all the same.
+                backfill_log.warning("worker.unheard", worker=self.name, job=taken.job, why=lost.why)
+            except CoordinatorUnavailableError as error:
+                if loop.time() < until:
+                    await asyncio.sleep(_ASK_AGAIN_S)
+                    continue
+                backfill_log.warning("worker.unheard", worker=self.name, job=taken.job, why=error.what)
+            return
+
+    async def _live(self, at_work: set[asyncio.Task[None]]) -> None:
+        """While anything is at work, be heard of three times in a lifetime."""
+        while True:
+            await asyncio.sleep(self._ttl_s / 3)
+            if not at_work:
+                continue
+            try:
+                await self._client.live(self.name)
+            except LostError as lost:
+                backfill_log.warning("worker.lost", worker=self.name, shards=len(at_work), why=lost.why)
+            except (CoordinatorUnavailableError, LeaseError) as error:
+                backfill_log.warning("worker.not_renewed", worker=self.name, error=error.what)
+
+
+def lacking(states: BarStates, now: int) -> str:
+    """Why a shard is not done: closed bars that nobody has answered for, or that are damaged. Else empty."""
+    closed = Span(states.span.start, max(states.span.start, min(states.span.end, states.grid.floor(now))))
+    lacks = {"unknown": states.unknown.clip(closed), "damaged": states.damaged.clip(closed)}
+    counts = {name: states.grid.count(cells) for name, cells in lacks.items() if cells}
+    found = ", ".join(f"{counted(count, 'bar')} {name}" for name, count in counts.items())
+    if not found:
+        return ""
+    first = next(cells for cells in lacks.values() if cells).spans[0]
+    return f"{found} after the vendor was asked, from {iso(first.start)} on"

@@ -1,0 +1,294 @@
+"""Jobs for workers on many machines: queued once, taken shard by shard, ended by those who took them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from qmtl.foundation.clock import Clock
+from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.leases import LeaseKey
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.times import SECOND
+from qmtl.runtime.coordination import job_blocks
+from qmtl.runtime.coordination.job_blocks import BLOCK, Block, Claim, Counts, Failures, Outcome, ShardState
+from qmtl.runtime.coordination.job_plans import JobPlan, JobShard, WantedRange
+from qmtl.runtime.io.store.fencing import SHARD_STEPS
+from qmtl.services.coordinator.job_store import Header, JobStore, StoredBlock, pieces
+from qmtl.services.coordinator.json_entries import contended
+from qmtl.services.coordinator.key_values import Conflict, KeyValues
+from qmtl.services.coordinator.sessions import Sessions, SessionStatus
+
+# A job is written by one commit, of which etcd takes 1.5 MB.
+MOST_SHARDS, MOST_BYTES = 200_000, 1_000_000
+
+_TRIES = 12
+_UNTOUCHED = Block.new(BLOCK)
+
+
+class Job(NamedTuple):
+    header: Header
+    counts: Counts
+    violations: Sequence[Mapping[str, Any]] = ()
+
+
+class Taken(NamedTuple):
+    """A shard of a job; its number counts through all ranges of the job. attempts: that failed before."""
+
+    job: str
+    store: str
+    number: int
+    shard: JobShard
+    attempts: int
+
+    @property
+    def lease_key(self) -> str:
+        return str(LeaseKey(self.store, self.shard.series, self.shard.shard))
+
+
+class Take(NamedTuple):
+    """What a worker asks for. take_id: the same if it asks again. venues: a pattern, such as `binance*`."""
+
+    worker: str
+    take_id: str
+    store: str
+    venues: str
+    ttl_s: int
+
+
+class ListedShard(NamedTuple):
+    number: int
+    lease_key: str
+    state: ShardState
+    claim: Claim | None
+    failures: Failures | None
+
+
+class JobEvent(NamedTuple):
+    """For logs and counts. name: queued, completed, cancelled of a job; taken, done, ... of a shard."""
+
+    name: str
+    job: str
+    facts: Mapping[str, Any]
+
+
+class JobService:
+    """Many may serve one database. `on_event` hears of every step that was committed here."""
+
+    def __init__(
+        self,
+        keys: KeyValues,
+        clock: Clock,
+        sessions: Sessions,
+        on_event: Callable[[JobEvent], None] = lambda _: None,
+    ) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._sessions = sessions
+        self._on_event = on_event
+        self._store = JobStore(keys, clock)
+        # Workers that ask here at one time would only contend for the same block.
+        self._taking = asyncio.Lock()
+
+    # -- what people ask --------------------------------------------------------------------------------
+
+    async def queue(self, job: str, store: str, by: str, ranges: Sequence[WantedRange]) -> Job:
+        """Queue a job; one of that id and content that is there already is answered again."""
+        plan, stored = JobPlan(ranges, SHARD_STEPS), pieces(ranges)
+        if len(plan) > MOST_SHARDS or sum(map(len, stored)) > MOST_BYTES:
+            raise InvalidRequestError(
+                f"the job is too large: {len(plan):,} shards, and {sum(map(len, stored)):,} bytes of ranges",
+                why=f"a job may have {MOST_SHARDS:,} shards, and its ranges may take {MOST_BYTES:,} bytes",
+                next_step="queue it as several jobs",
+            )
+        facts = {"store": store, "by": by, "at": self._now(), "shards": len(plan), "ranges": len(ranges)}
+        if await self._store.add(job, facts, stored):
+            self._on_event(JobEvent("queued", job, {"shards": len(plan), "by": by}))
+            return Job(Header(job, facts, 0), Counts(len(plan), 0, 0, 0))
+        found = await self.job(job)
+        same = ("store", "by", "shards", "ranges")
+        if found is None or any(found.header.facts[name] != facts[name] for name in same):
+            raise InvalidRequestError(f"there is another job {job}", next_step="give this one another id")
+        return found
+
+    async def jobs(self) -> list[Job]:
+        """Those that are open, and those that ended lately; the oldest first."""
+        headers = {one.job: one for one in [*await self._store.open(), *await self._store.ended()]}
+        return [Job(one, await self._store.counts(one)) for _, one in sorted(headers.items())]
+
+    async def job(self, job: str) -> Job | None:
+        """With its violations."""
+        for one in [*await self._store.open(), *await self._store.ended()]:
+            if one.job == job:
+                return Job(one, await self._store.counts(one), await self._store.violations(one))
+        return None
+
+    async def shards(self, job: str, *, after: int, most: int) -> list[ListedShard] | None:
+        """Of an open job, those behind that number; None if there is none of that id."""
+        header = await self._open(job)
+        plan = None if header is None else await self._store.plan(header)
+        if header is None or plan is None:
+            return None
+        stored, store = await self._store.stored(header), header.facts["store"]
+        found: list[ListedShard] = []
+        for number in range(after + 1, min(len(plan), after + 1 + most)):
+            block, within = stored.get(number // BLOCK, _UNTOUCHED), number % BLOCK
+            shard = plan[number]
+            found.append(
+                ListedShard(
+                    number,
+                    str(LeaseKey(store, shard.series, shard.shard)),
+                    block.states[within],
+                    block.claims.get(within),
+                    block.failures.get(within),
+                )
+            )
+        return found
+
+    async def cancel(self, job: str) -> Job | None:
+        """Nobody takes its shards any more; what is claimed goes on unheard. None: there is no such job."""
+        for _ in range(_TRIES):
+            header = await self._open(job)
+            if header is None:
+                return await self.job(job)
+            if await self._store.close(header, "cancelled"):
+                self._on_event(JobEvent("cancelled", job, {}))
+        raise contended(self._keys, _TRIES)
+
+    # -- what workers ask -------------------------------------------------------------------------------
+
+    async def take(self, asked: Take) -> tuple[Taken | None, SessionStatus]:
+        """The next shard that this worker may work on, held in its session; None if there is none now."""
+        async with self._taking:
+            for _ in range(_TRIES):
+                status = await self._sessions.begun(asked.worker, asked.ttl_s)
+                found = await self._take(asked, status.session.id)
+                if not isinstance(found, Conflict):
+                    return found, status
+                self._sessions.correct(found.current)
+        raise contended(self._keys, _TRIES)
+
+    async def _take(self, asked: Take, session: str) -> Taken | Conflict | None:
+        claim = Claim(asked.worker, session, asked.take_id, self._now())
+        for header in await self._store.open():
+            plan = await self._store.plan(header) if header.facts["store"] == asked.store else None
+            if plan is None:
+                continue
+            blocks = await self._store.blocks(header)
+            for number, block, _ in blocks:
+                before = job_blocks.taken_by(block, asked.worker, asked.take_id)
+                if before is not None:
+                    return _shard(header, plan, block, number * BLOCK + before)
+            for stored in blocks:
+                may = _of_venues(plan, stored, asked.venues)
+                if may is None:
+                    continue
+                found = job_blocks.take(stored.block, claim, may)
+                if found is None:
+                    continue
+                expected = self._sessions.expected(asked.worker)
+                if conflict := await self._store.store(header, stored, found[0], expected):
+                    return conflict
+                taken = _shard(header, plan, found[0], stored.number * BLOCK + found[1])
+                self._tell("taken", taken, worker=asked.worker)
+                return taken
+            if not blocks:
+                await self._completed(header)
+        return None
+
+    async def end(self, job: str, number: int, take_id: str, outcome: Outcome, why: str) -> bool:
+        """An attempt ends; whether it was this one's to end."""
+        for _ in range(_TRIES):
+            header = await self._open(job)
+            plan = None if header is None else await self._store.plan(header)
+            if header is None or plan is None or number >= len(plan):
+                return False
+            stored = await self._store.block(header, number // BLOCK)
+            within = number % BLOCK
+            after = job_blocks.end(stored.block, within, take_id, outcome, why, now=self._now())
+            if after is None:
+                return False
+            if after == stored.block:
+                return True  # it was heard before
+            if await self._store.store(header, stored, after, {}):
+                continue
+            taken = _shard(header, plan, after, number)
+            for name, facts in _ended(stored.block, after, within, outcome.value):
+                self._tell(name, taken, **facts)
+            if after.is_final and not await self._store.blocks(header):
+                await self._completed(header)
+            return True
+        raise contended(self._keys, _TRIES)
+
+    async def expire(self, session: str) -> None:
+        """Free what was taken in a session that has ended."""
+        for header in await self._store.open():
+            plan = await self._store.plan(header)
+            if plan is None:
+                continue
+            for stored in await self._store.blocks(header):
+                await self._expire(header, plan, stored, session)
+
+    async def _expire(self, header: Header, plan: JobPlan, stored: StoredBlock, session: str) -> None:
+        for _ in range(_TRIES):
+            before = stored.block
+            after = job_blocks.expire(before, session, now=self._now())
+            if after == before:
+                return
+            if not await self._store.store(header, stored, after, {}):
+                for within in sorted(before.claims.keys() - after.claims.keys()):
+                    taken = _shard(header, plan, after, stored.number * BLOCK + within)
+                    for name, facts in _ended(before, after, within, "expired"):
+                        self._tell(name, taken, **facts)
+                return
+            stored = await self._store.block(header, stored.number)
+
+    async def tidy(self) -> None:
+        """Take away what is left over of jobs that have ended."""
+        await self._store.tidy()
+
+    async def _completed(self, header: Header) -> None:
+        counts = await self._store.close(header, "completed")
+        if counts is not None:
+            facts = {"shards": header.facts["shards"], "violations": counts.violations}
+            self._on_event(JobEvent("completed", header.job, facts))
+
+    async def _open(self, job: str) -> Header | None:
+        return next((one for one in await self._store.open() if one.job == job), None)
+
+    def _now(self) -> float:
+        return self._clock.now() / SECOND
+
+    def _tell(self, name: str, taken: Taken, **facts: Any) -> None:
+        known = {"lease_key": taken.lease_key, "attempts": taken.attempts}
+        self._on_event(JobEvent(name, taken.job, {**known, **facts}))
+
+
+def _shard(header: Header, plan: JobPlan, block: Block, number: int) -> Taken:
+    failures = block.failures.get(number % BLOCK)
+    attempts = 0 if failures is None else failures.attempts
+    return Taken(header.job, header.facts["store"], number, plan[number], attempts)
+
+
+def _ended(before: Block, after: Block, within: int, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What there is to say of an attempt that has ended: the events, and their facts."""
+    failures = after.failures.get(within)
+    yield (
+        name,
+        {
+            "worker": before.claims[within].worker,
+            "why": failures.why if failures is not None and name != "released" else None,
+        },
+    )
+    if after.states[within] is ShardState.VIOLATION and failures is not None:
+        yield "violation", {"why": failures.why}
+
+
+def _of_venues(plan: JobPlan, stored: StoredBlock, pattern: str) -> Callable[[int], bool] | None:
+    """Which shards of a block may be taken; None if there is none, which is seen without looking at each."""
+    first = stored.number * BLOCK
+    found = plan.series_of(first, first + len(stored.block.states))
+    fitting = {series for series in found if fnmatchcase(SeriesId.parse(series).venue, pattern)}
+    return (lambda within: plan[first + within].series in fitting) if fitting else None

@@ -1,0 +1,135 @@
+"""Shards of a job: a machine of random steps beside a naive list of dictionaries, and single stories."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from qmtl.runtime.coordination.job_blocks import (
+    MOST_ATTEMPTS,
+    RETRY_S,
+    Block,
+    Claim,
+    Counts,
+    Outcome,
+    ShardState,
+    block_json,
+    block_of,
+    end,
+    expire,
+    sum_of,
+    take,
+    taken_by,
+)
+
+SHARDS, WORKERS = 4, 3
+shard_number, worker_number = st.integers(0, SHARDS - 1), st.integers(0, WORKERS - 1)
+
+
+class BesideANaiveOne(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = Block.new(SHARDS)
+        self.naive: list[dict[str, Any]] = [
+            {"state": "queued", "by": None, "fails": 0, "rests": 0.0} for _ in range(SHARDS)
+        ]
+        self.now = 0.0
+        self.takes = 0
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 10.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(worker=worker_number, may=st.sets(shard_number))
+    def take(self, worker: int, may: set[int]) -> None:
+        self.takes += 1
+        claim = Claim(f"w{worker}", f"s{worker}", f"t{self.takes}", self.now)
+        free = [
+            number
+            for number, one in enumerate(self.naive)
+            if one["state"] == "queued" and number in may and one["rests"] <= self.now
+        ]
+        found = take(self.block, claim, may.__contains__)
+        assert (found is None) == (not free)
+        if found is not None:
+            self.block, number = found
+            assert number == free[0]
+            self.naive[number] |= {"state": "claimed", "by": claim}
+            assert taken_by(self.block, claim.worker, claim.take_id) == number
+            assert taken_by(self.block, "another", claim.take_id) is None
+
+    @rule(number=shard_number, outcome=st.sampled_from(Outcome), mine=st.booleans())
+    def end(self, number: int, outcome: Outcome, mine: bool) -> None:
+        one = self.naive[number]
+        holds = one["state"] == "claimed" and mine
+        take_id = one["by"].take_id if holds else "of another claim"
+        found = end(self.block, number, take_id, outcome, "a reason", now=self.now)
+        if not holds:
+            is_done = one["state"] == "done" and outcome is Outcome.DONE
+            assert found == (self.block if is_done else None)
+            return
+        assert found is not None
+        self.block = found
+        self.free(one, outcome)
+
+    @rule(worker=worker_number)
+    def expire(self, worker: int) -> None:
+        self.block = expire(self.block, f"s{worker}", now=self.now)
+        for one in self.naive:
+            if one["state"] == "claimed" and one["by"].session == f"s{worker}":
+                self.free(one, Outcome.FAILED)
+
+    def free(self, one: dict[str, Any], outcome: Outcome) -> None:
+        one |= {"state": "queued", "by": None}
+        if outcome is Outcome.DONE:
+            one |= {"state": "done", "fails": 0}
+        elif outcome is Outcome.FAILED:
+            one["fails"] += 1
+            one["rests"] = self.now + 2 ** min(one["fails"] - 1, 3)
+            if one["fails"] == 5:
+                one["state"] = "violation"
+
+    @invariant()
+    def both_agree(self) -> None:
+        block = self.block
+        assert [state.value for state in block.states] == [one["state"] for one in self.naive]
+        assert [block.claims.get(n) for n in range(SHARDS)] == [one["by"] for one in self.naive]
+        fails = [block.failures[n].attempts if n in block.failures else 0 for n in range(SHARDS)]
+        assert fails == [one["fails"] for one in self.naive]
+        assert block.is_final == all(one["state"] in ("done", "violation") for one in self.naive)
+        assert sum(block.counts) == SHARDS
+        assert {n for n, _ in block.violations()} == {
+            n for n, one in enumerate(self.naive) if one["state"] == "violation"
+        }
+        assert block_of(json.loads(json.dumps(block_json(block)))) == block
+
+
+def test_beside_a_naive_one() -> None:
+    run_state_machine_as_test(
+        BesideANaiveOne, settings=settings(max_examples=200, stateful_step_count=60, deadline=None)
+    )
+
+
+def test_a_shard_that_always_fails_ends_with_its_reason_and_stops_no_other() -> None:
+    block, now = Block.new(2), 0.0
+    for attempt in range(MOST_ATTEMPTS):
+        found = take(block, Claim("w", "s", f"t{attempt}", now), lambda number: number == 0)
+        assert found is not None
+        after = end(found[0], 0, f"t{attempt}", Outcome.FAILED, "no such symbol" * 100, now=now)
+        assert after is not None
+        block, now = after, now + RETRY_S[-1]
+    assert block.states == (ShardState.VIOLATION, ShardState.QUEUED)
+    ((number, failed),) = block.violations()
+    assert (number, failed.attempts, len(failed.why)) == (0, 5, 500)
+    found = take(block, Claim("w", "s", "t", now), lambda _: True)
+    assert found is not None
+    assert found[1] == 1
+
+
+def test_counts_add_up() -> None:
+    assert sum_of([]) == Counts(0, 0, 0, 0)
+    assert sum_of([Block.new(3).counts, Block((ShardState.DONE,)).counts]) == Counts(3, 0, 1, 0)

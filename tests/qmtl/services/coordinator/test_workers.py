@@ -1,0 +1,252 @@
+"""Jobs and workers as people run them: the command, etcd, PostgreSQL and a simulated exchange."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+import qmtl
+from qmtl.foundation.times import MINUTE, to_ns
+from qmtl.runtime.testing import SimulatedExchange
+from qmtl.runtime.testing.exchange.server import KLINES
+from qmtl.runtime.testing.polygon import SimulatedPolygon
+from tests.qmtl.etcd import EtcdCluster
+from tests.qmtl.ports import free_port
+from tests.qmtl.served_process import QMTL, ServedProcess
+from tests.qmtl.services.coordinator.conftest import CoordinatorProcess, forget_all
+
+START, END = "2024-01-01", "2024-02-01"
+BARS = 31 * 1440
+SERIES = "ohlcv:binance:BTC/USDT:1m"
+
+
+class Fleet:
+    """A coordinator, a store and an exchange, and any number of commands and workers on them."""
+
+    def __init__(
+        self, folder: Path, coordinator: CoordinatorProcess, store: str, exchange: SimulatedExchange
+    ) -> None:
+        self.folder = folder
+        self.coordinator = coordinator
+        self.store = store
+        self.exchange = exchange
+        self.workers: list[ServedProcess] = []
+        settings = {
+            "store": store,
+            "coordinator_url": coordinator.url,
+            "vendors": [
+                {
+                    "match": "ohlcv:binance:*",
+                    "kind": "ccxt",
+                    "exchange": "binance",
+                    "urls": exchange.url,
+                }
+            ],
+        }
+        (folder / "qmtl.yml").write_text(json.dumps({"seamless": settings}))
+
+    def run(self, *words: object) -> Any:
+        """What the command answers to machines."""
+        command = [QMTL, "--config", self.folder / "qmtl.yml", "--json", *words]
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    def worker(self, *options: object) -> ServedProcess:
+        log = self.folder / f"worker-{len(self.workers)}.log"
+        command = ("--config", self.folder / "qmtl.yml", "-v", "worker", *options)
+        self.workers.append(ServedProcess(log, *command))
+        return self.workers[-1]
+
+    def job(self, job: str) -> Any:
+        return httpx.get(f"{self.coordinator.url}/v1/jobs/{job}").json()
+
+    def ended(self, job: str, seconds: float = 120.0) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (found := self.job(job))["ended"]:
+            assert time.monotonic() < deadline, (found, *(one.reported()[-3_000:] for one in self.workers))
+            time.sleep(0.2)
+        return found
+
+    def present(self) -> int:
+        with qmtl.SeamlessDataProvider(
+            self.store, {}, coordinator=self.coordinator.url, metrics_registry=CollectorRegistry()
+        ) as provider:
+            return provider.coverage(SERIES, START, END).counts["present"]
+
+    def asked_minutes(self) -> Counter[int]:
+        """How often each minute was asked for and answered."""
+        counted: Counter[int] = Counter()
+        for request in self.exchange.requests:
+            if request.path != KLINES or request.status != 200:
+                continue
+            first = int(request.parameters["startTime"]) // 60_000
+            behind = first + int(request.parameters.get("limit", 500))
+            counted.update(range(max(first, to_ns(START) // MINUTE), min(behind, to_ns(END) // MINUTE)))
+        return counted
+
+
+@pytest.fixture
+def fleet(
+    serve: Callable[..., CoordinatorProcess],
+    etcd: EtcdCluster,
+    postgres_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Fleet]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("QMTL_SEAMLESS_COORDINATOR_URL", raising=False)
+    forget_all(etcd)
+    coordinator = serve(etcd)
+    with SimulatedExchange() as exchange:
+        made = Fleet(tmp_path, coordinator, postgres_url, exchange)
+        yield made
+        for worker in made.workers:
+            if worker.process.stdout and not worker.process.stdout.closed:
+                worker.end()
+    coordinator.end()
+
+
+def test_two_workers_fill_a_job_and_ask_for_each_bar_once(fleet: Fleet) -> None:
+    queued = fleet.run("backfill", SERIES, START, END, "--detach")
+    assert (queued["shards"], queued["queued"], fleet.present()) == (5, 5, 0)
+    port = free_port()
+    workers = [fleet.worker("--slots", 1), fleet.worker("--slots", 1, "--metrics-port", port)]
+    ended = fleet.ended(queued["job"])
+    assert (ended["ended"], ended["done"], ended["violated"]) == ("completed", 5, [])
+    assert fleet.present() == BARS
+    asked = fleet.asked_minutes()
+    assert len(asked) == BARS
+    # Pages may overlap by one bar, which proves that nothing lies between; nothing is asked by both.
+    assert sum(count - 1 for count in asked.values()) < BARS * 0.05
+    metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    assert "worker_shards_total" in metrics
+    assert "seamless_rows_committed_total" in metrics
+    (shown,) = [one for one in fleet.run("jobs") if one["job"] == queued["job"]]
+    assert shown["done"] == 5
+    assert {one["state"] for one in fleet.run("leases")} == {"completed"}
+    for worker in workers:
+        assert "Traceback" not in worker.reported()
+        assert worker.end() == 0
+
+
+def test_what_a_killed_worker_was_at_another_completes(fleet: Fleet) -> None:
+    queued = fleet.run("backfill", SERIES, START, END, "--detach")
+    killed = fleet.worker("--slots", 1)
+    deadline = time.monotonic() + 60
+    while fleet.exchange.count() < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.end(signal.SIGKILL)
+    stored = fleet.present()
+    answered = sum(fleet.asked_minutes().values())
+    fleet.worker("--slots", 1)
+    ended = fleet.ended(queued["job"])
+    assert (ended["ended"], ended["done"], ended["violations"]) == ("completed", 5, 0)
+    assert fleet.present() == BARS
+    again = sum(fleet.asked_minutes().values()) - BARS
+    assert again <= answered - stored + BARS * 0.05, "only what was not committed is asked for again"
+    assert "job.expired" in fleet.coordinator.reported()
+
+
+def test_a_worker_that_is_asked_to_leave_ends_what_it_is_at(fleet: Fleet) -> None:
+    queued = fleet.run("backfill", SERIES, START, END, "--detach")
+    leaving = fleet.worker("--slots", 1)
+    deadline = time.monotonic() + 60
+    while fleet.exchange.count() < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert leaving.end(signal.SIGTERM) == 0
+    left = fleet.job(queued["job"])
+    assert (left["claimed"], left["violations"]) == (0, 0)
+    assert left["done"] + left["queued"] == 5
+    assert left["queued"] > 0, "it took nothing more"
+    assert "job.expired" not in fleet.coordinator.reported()
+    assert "job.failed" not in fleet.coordinator.reported()
+
+
+def test_a_poisoned_series_becomes_a_violation_and_stops_nobody(fleet: Fleet) -> None:
+    poisoned = "ohlcv:binance:NOT/THERE:1m"
+    queued = fleet.run("backfill", poisoned, SERIES, "2024-01-01", "2024-01-02", "--detach")
+    assert queued["shards"] == 2
+    fleet.worker("--slots", 1)
+    ended = fleet.ended(queued["job"])
+    assert (ended["ended"], ended["done"], ended["violations"]) == ("completed", 1, 1)
+    (violation,) = ended["violated"]
+    assert poisoned in violation["lease_key"]
+    assert "has no symbol 'NOT/THERE'" in violation["why"]
+    (shown,) = fleet.run("jobs")
+    assert shown["violated"] == ended["violated"]
+    steps = fleet.run("leases", "--history", "2024-01-01")
+    of_the_other = [one["event"] for one in steps if SERIES in one["lease_key"]]
+    assert of_the_other == ["granted", "completed"]
+
+
+def test_an_idle_worker_asks_once_a_second_at_most(fleet: Fleet) -> None:
+    worker = fleet.worker()
+
+    def takes() -> float:
+        text = httpx.get(f"{fleet.coordinator.url}/metrics").text
+        found = re.findall(r'service_requests_total\{[^}]*route="/v1/[^}]*\} (\S+)', text)
+        return sum(map(float, found))
+
+    deadline = time.monotonic() + 60
+    while not (before := takes()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    began = time.monotonic()
+    time.sleep(6)
+    passed = time.monotonic() - began
+    assert takes() - before <= passed + 1
+    assert worker.end() == 0
+
+
+def test_two_workers_of_two_machines_keep_to_one_budget(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The venue allows two requests a second; each worker has its own file, as on a machine of its own."""
+    series, per_second = "ohlcv:polygon:AAPL:1m", 2.0
+    with SimulatedPolygon(page_rows=1_000) as venue:
+        settings = json.loads((fleet.folder / "qmtl.yml").read_text())
+        settings["seamless"]["vendors"] = [
+            {"match": "ohlcv:polygon:*", "kind": "polygon", "url": venue.url, "per_minute": 60 * per_second}
+        ]
+        (fleet.folder / "qmtl.yml").write_text(json.dumps(settings))
+        monkeypatch.setenv("POLYGON_API_KEY", venue.key)
+        queued = fleet.run("backfill", series, "2024-01-01", "2024-03-01", "--detach")
+        arrived: list[float] = []
+        is_over = threading.Event()
+
+        def watch() -> None:
+            while not is_over.wait(0.01):
+                arrived.extend([time.monotonic()] * (len(venue.calls) - len(arrived)))
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        try:
+            for number in range(2):
+                monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / f"machine-{number}"))
+                fleet.worker("--slots", 2)
+            assert fleet.ended(queued["job"])["violations"] == 0
+        finally:
+            is_over.set()
+            watching.join()
+    assert len(arrived) >= 16
+    text = httpx.get(f"{fleet.coordinator.url}/metrics").text
+    assert 'route="/v1/rates/take"' in text
+    assert arrived[-1] - arrived[0] >= (len(arrived) - 1) / per_second - 1.0
+    # A second's requests may arrive together where this machine is busy.
+    for begin in arrived:
+        assert sum(begin <= at <= begin + 5.0 for at in arrived) <= 1 + 5.0 * per_second + per_second
