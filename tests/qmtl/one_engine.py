@@ -89,11 +89,13 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "stories/test_refused_rows.py",
         }
     ),
-    "vendors and feeds; the store is where their bars go": frozenset(
+    "vendors, feeds and workers; the store is where their bars go": frozenset(
         {
             "runtime/io/vendors/test_polygon.py",
             "runtime/sdk/test_fetch_executor.py",
             "runtime/sdk/test_progress.py",
+            "runtime/sdk/test_watchdog.py",
+            "runtime/sdk/test_worker.py",
             "stories/test_dead_feed.py",
             "stories/test_hung_vendors.py",
             "stories/test_leaving.py",
