@@ -107,10 +107,21 @@ def altered_columns(connection: Connection) -> Iterator[str]:
 
 def lost_indexes(connection: Connection) -> Iterator[str]:
     """In sentences, with the statement that makes each again. Without them answers are slow."""
+    for index in _lost(connection):
+        yield f"an index of the table {index.table} is gone; its owner makes it again: {index.statement}"
+
+
+def make_lost_indexes(connection: Connection) -> None:
+    """Make again what is gone. It is for the owner, and fails where keys have doubled meanwhile."""
+    for index in list(_lost(connection)):
+        connection.execute(index.statement)
+
+
+def _lost(connection: Connection) -> Iterator[_Index]:
     _, wanted = _layout()
     rows = connection.execute(_INDEXES).fetchall()
     found = {(table, tuple(columns)): is_unique for table, is_unique, columns in rows}
     for index in wanted:
         is_unique = found.get((index.table, index.columns))
         if is_unique is None or (index.is_unique and not is_unique):
-            yield f"an index of the table {index.table} is gone; its owner makes it again: {index.statement}"
+            yield index

@@ -9,7 +9,7 @@ from psycopg import errors
 
 from qmtl.foundation.series import SeriesId
 from qmtl.runtime.io.sql.dialect import Connection, Dialect
-from qmtl.runtime.io.sql.postgres.alterations import altered_columns, lost_indexes
+from qmtl.runtime.io.sql.postgres.alterations import altered_columns, lost_indexes, make_lost_indexes
 from qmtl.runtime.io.sql.postgres.layout import TABLES
 
 
@@ -36,6 +36,7 @@ def _inspected(connection: Connection) -> Iterator[str]:
 
 
 def _rebuild(connection: Connection) -> None:
+    make_lost_indexes(connection)
     for table in TABLES:
         connection.execute(f"REINDEX TABLE {table}")
 

@@ -124,6 +124,9 @@ def test_verify_names_an_index_that_is_gone_and_what_makes_it_again(
     assert store.read(SERIES, ALL).count == 3_003
     owner.execute(statement)
     assert store.verify().is_sound
+    owner.execute(change)
+    assert store.verify(repair=True).problems == ()
+    assert store.verify().is_sound
 
 
 def test_an_index_of_another_name_will_do(owner: psycopg.Connection[Any], store: PostgresStore) -> None:
