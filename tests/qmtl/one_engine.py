@@ -27,6 +27,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
     ),
     "a server, its connections, its roles and its clock, which only PostgreSQL has": frozenset(
         {
+            "runtime/io/sql/postgres/test_alterations.py",
             "runtime/io/sql/postgres/test_backups.py",
             "runtime/io/sql/postgres/test_bloat.py",
             "runtime/io/sql/postgres/test_budgets.py",
@@ -48,6 +49,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "runtime/io/sql/postgres/test_server_clock.py",
             "runtime/io/sql/postgres/test_sets.py",
             "runtime/io/sql/postgres/test_timeline.py",
+            "runtime/io/sql/postgres/test_together.py",
             "runtime/io/sql/postgres/test_wiring.py",
         }
     ),
@@ -104,7 +106,10 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "runtime/io/test_judged.py",
             "runtime/sdk/test_archive_seen.py",
             "runtime/sdk/test_from_world.py",
+            "runtime/sdk/test_look_ahead.py",
             "runtime/sdk/test_result_builder.py",
+            "runtime/sdk/test_run_parts.py",
+            "runtime/sdk/test_run_report.py",
             "runtime/sdk/test_schema_enforcer.py",
             "runtime/sdk/test_series_profile.py",
             "stories/test_kernel.py",

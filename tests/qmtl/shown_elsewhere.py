@@ -31,6 +31,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/known_history",
         }
     ),
+    "runtime/sdk/test_watchdog.py": frozenset({"runtime/replay/budget"}),
     "stories/test_strategies.py": frozenset(
         {
             "runtime/sdk/bound_inputs",

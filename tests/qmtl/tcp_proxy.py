@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from typing import Literal, TypeAlias
 
 # To the server, or to the client.
@@ -30,7 +31,10 @@ class TcpProxy:
         self._flows.set()
         self._marked_only = False
         self._marked: set[int] = set()
-        self._open: list[socket.socket] = []
+        # Of each connection its ends; and those that have ended in one direction.
+        self._open: dict[int, list[socket.socket]] = {}
+        self._ended: set[int] = set()
+        self._lock = threading.Lock()
         self._closed = False
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -49,35 +53,36 @@ class TcpProxy:
 
     def cut(self) -> None:
         """End all connections there are; new ones are taken."""
-        for one in list(self._open):
-            _end(one)
+        with self._lock:
+            for ends in self._open.values():
+                _end(*ends)
 
     def close(self) -> None:
         """End all connections."""
         self._closed = True
         self.resume()
-        for one in (self._listener, *self._open):
-            _end(one)
+        _end(self._listener)
+        self._threads[0].join(30)
+        self.cut()
         for thread in self._threads:
             thread.join(30)
-        for one in (self._listener, *self._open):
-            one.close()
+        self._listener.close()
 
     def _accept(self) -> None:
-        while not self._closed:
+        for number in count():
             try:
                 client, _ = self._listener.accept()
             except OSError:
                 return  # closed
-            number = len(self._open)
-            self._open.append(client)
             server = self._connected()
-            if server is None:
-                _end(client)
+            if server is None or self._closed:
+                client.close()
                 continue
-            self._open.append(server)
             for one in (client, server):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._lock:
+                self._open[number] = [client, server]
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
             directions: tuple[Direction, Direction] = ("up", "down")
             for direction, ends in zip(directions, ((client, server), (server, client)), strict=True):
                 thread = threading.Thread(target=self._forward, args=(number, direction, *ends), daemon=True)
@@ -106,10 +111,17 @@ class TcpProxy:
                 target.sendall(piece if arrives is None else piece[:arrives])
                 if arrives is not None:
                     break
-        _end(source)
-        _end(target)
+        with self._lock:
+            _end(source, target)
+            if number in self._ended:  # the other direction as well
+                self._ended.remove(number)
+                for one in self._open.pop(number):
+                    one.close()
+            else:
+                self._ended.add(number)
 
 
-def _end(one: socket.socket) -> None:
-    with suppress(OSError):  # it has ended already
-        one.shutdown(socket.SHUT_RDWR)
+def _end(*ends: socket.socket) -> None:
+    for one in ends:
+        with suppress(OSError):  # it has ended already
+            one.shutdown(socket.SHUT_RDWR)

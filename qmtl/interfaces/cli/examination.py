@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from platformdirs import user_state_dir
 
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from qmtl.foundation.settings import Settings
     from qmtl.foundation.store_address import StoreAddress
     from qmtl.runtime.io.sql.upkeep import KeptStore
+    from qmtl.runtime.io.sql.verify import Verification
 
 # Extras that users need; the others are for the people who write this package.
 EXTRAS = ("ccxt", "testing", "demo")
 LITTLE_ROOM = 1 << 30
 # Stores up to this size are read as a whole; a second or so.
 QUICK = 256 << 20
+# So many damaged ranges and problems are named.
+_NAMED = 3
 # A clock before this instant was never set (2024-01-01).
 NEVER_SET = 1_704_067_200 * SECOND
 
@@ -231,6 +234,9 @@ def _on_a_server(session: Session, address: StoreAddress) -> Iterator[Check]:
             )
             assert isinstance(opened, PostgresStore)
             yield from server_checks(opened.server())
+            known = opened.glance()
+            if not known.is_sound:
+                yield _sound(known)._replace(fix="qmtl store verify")
             if opened.read_only:
                 cure = "name the primary server, and a user with the right to write"
                 yield Check("store", "warn", "it can be read, but not written", cure)
@@ -291,14 +297,23 @@ def _room(path: Path) -> Check:
     return Check("disk", "ok", f"{size(free)} free beside the store")
 
 
-def _sound(found: Any) -> Check:
+def _sound(found: Verification) -> Check:
     if found.is_sound:
         return Check("store", "ok", f"{counted(found.chunks, 'chunk')} read, all sound")
     return Check(
         "store",
         "fail",
         f"{counted(len(found.damage), 'damaged part')}, "
-        f"{counted(len(found.problems), 'problem')} of the file, "
-        f"{counted(len(found.lost), 'range')} lost to earlier damage",
+        f"{counted(len(found.problems), 'problem')} of the store, "
+        f"{counted(len(found.lost), 'range')} lost to earlier damage: {_named(found)}",
         "qmtl store verify --repair" if found.damage or found.problems else "qmtl store verify",
     )
+
+
+def _named(found: Verification) -> str:
+    """The first of what is damaged or lost."""
+    damaged = [f"{one.series} {one.span}" for one in found.damage]
+    lost = [f"{one.series} {one.span}" for one in found.lost]
+    named = [*dict.fromkeys(damaged + lost), *found.problems]
+    more = f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return f"{'; '.join(named[:_NAMED])}{more}"

@@ -155,6 +155,7 @@ def import_bars(
             "no series is named",
             next_step="add --series ohlcv:VENUE:SYMBOL:TIMEFRAME, or --look to look at the file",
         )
+    settings = session.settings()  # an error in them, or in the address of the store, is none of the file
     reads = True  # what fails once the file has been read is not about how it is read
     with Bars() as bars:
 
@@ -165,7 +166,7 @@ def import_bars(
 
         try:
             result = import_file(
-                session.settings(),
+                settings,
                 file,
                 series,
                 calendar=calendar,

@@ -39,6 +39,9 @@ def submit(
         str | None, typer.Option(metavar="WHEN", help="Read bars as they were stored then; ask nobody.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random numbers that the strategy draws.")] = 0,
+    budget: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="What the strategy may take for one moment.")
+    ] = None,
     proof: Annotated[
         Path | None, typer.Option(parser=as_path, metavar="FILE", help="Write the proof there, as JSON.")
     ] = None,
@@ -83,6 +86,7 @@ def submit(
                 knowledge=knowledge,
                 as_of=instant(as_of),
                 seed=seed,
+                budget=budget,
             )
     except StrategyError as error:
         if error.alone:

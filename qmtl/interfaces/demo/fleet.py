@@ -1,4 +1,4 @@
-"""Act five: a coordinator, and two workers of which one is killed in the middle of its backfill."""
+"""Act six: a coordinator, and two workers of which one is killed in the middle of its backfill."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MONTHS = Span(to_ns("2023-01-01"), to_ns("2023-03-01"))
 
 def fleet(stage: Stage, folder: Path, exchange: SimulatedExchange, budget: RateBudget) -> None:
     """Let the second worker complete what the first has begun."""
-    stage.act("Act five: a fleet, of which one worker is killed")
+    stage.act("Act six: a fleet, of which one worker is killed")
     store = folder / "bars"
     with _coordinator(store, folder / "coordinator.log") as url:
         stage.say(f"  qmtl --store {store} serve coordinator --embedded serves {url}")

@@ -13,7 +13,7 @@ from qmtl.runtime.io.vendors.ccxt import CcxtVendor
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 
 # Seconds after which others may have its shards, once it is not heard of any more.
-TTL_S = 5
+TTL_S = 8
 
 
 def main(store: str, exchange: str, coordinator: str, series: str, start: str, end: str) -> None:

@@ -47,8 +47,8 @@ def run_demo(store: Path | None = None) -> None:
             stage.picture(answer.coverage)
         schema_change(stage, folder)
         messy_file(stage, folder)
-        fleet(stage, folder, exchange, budget)
         world(stage, folder)
+        fleet(stage, folder, exchange, budget)
         _next(stage, folder / "bars")
     if stage.failed:
         raise DemoFailed(f"{stage.failed} of the demo's claims did not hold")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ from qmtl.runtime.replay.tape import Tape
 from qmtl.runtime.replay.windows import Function, values
 
 Objects = np.ndarray[tuple[int], np.dtype[np.object_]]
+
+# Of one type, or of objects where values may be missing.
+Column = np.ndarray[tuple[int], np.dtype[Any]]
 
 Counterpart = Callable[["Reader", SeriesId], SeriesId | None]
 
@@ -107,7 +111,7 @@ def events(
     start: int,
 ) -> Events:
     """The bars of the newest stretch that open at or after `start`, once all nodes have a value."""
-    columns: list[list[Objects]] = []
+    columns: list[list[Column]] = []
     times: list[Int64Array] = []
     for series, tape in tapes.items():
         owners = [counterpart(reader, series) for reader in readers]
@@ -122,8 +126,8 @@ def events(
             [place >= 0 for one, place in zip(known, places, strict=True) if one is not _NOTHING], axis=0
         )
         shown = shown[complete]
-        row: list[Objects] = [np.full(len(shown), series, dtype=object)]
-        row += [_objects(column.gather(shown).to_list()) for column in _bar_columns(tape)]
+        row: list[Column] = [np.full(len(shown), series, dtype=object)]
+        row += [_column(column)[shown] for column in _bar_columns(tape)]
         for reader, one, place in zip(readers, known, places, strict=True):
             row += [
                 np.full(len(shown), None) if one is _NOTHING else one.values[name][place[complete]]
@@ -132,9 +136,11 @@ def events(
         columns.append(row)
         times.append(tape.known[shown])
     every = np.concatenate(times)
-    order = np.argsort(every, kind="stable")
+    # One series alone is in order.
+    order = slice(None) if len(times) == 1 else np.argsort(every, kind="stable")
     merged = [np.concatenate(parts)[order].tolist() for parts in zip(*columns, strict=True)]
-    bars = map(Bar._make, zip(*merged[: len(Bar._fields)], strict=True))
+    # What `Bar._make` does, without a call of Python for each bar.
+    bars = map(partial(tuple.__new__, Bar), zip(*merged[: len(Bar._fields)], strict=True))
     found = merged[len(Bar._fields) :]
     return Events(every[order].tolist(), bars, zip(*found, strict=True) if found else repeat(()))
 
@@ -142,6 +148,11 @@ def events(
 def _bar_columns(tape: Tape) -> list[pl.Series]:
     """In the order of the fields of a `Bar`, but for its series."""
     return [tape.rows["ts"].cast(pl.Int64), pl.Series(tape.closed), *(tape.rows[name] for name in VALUES)]
+
+
+def _column(values: pl.Series) -> Column:
+    """As an array that knows its type, where nothing is missing: it becomes a list in half the time."""
+    return _objects(values.to_list()) if values.null_count() else values.to_numpy()
 
 
 def _objects(values: Iterable[Any]) -> Objects:

@@ -140,7 +140,8 @@ class Portfolio:
             heapq.heappush(self._due, (opening[0], number, order, opening[1]))
 
     def _on_its_way(self, series: SeriesId) -> float:
-        return math.fsum(order.units for order in self.open_orders if order.series == series)
+        every = [*(order for _, _, order, _ in self._due), *(order for _, order in self._waiting)]
+        return math.fsum(order.units for order in every if order.series == series)
 
     def _fill(self, order: Order, ts: int, price: float) -> None:
         series, model = order.series, self._model

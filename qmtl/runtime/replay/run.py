@@ -17,6 +17,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Int64Array
 from qmtl.foundation.times import LATEST, iso
 from qmtl.runtime.replay.bars import Bar, Gap, Revision
+from qmtl.runtime.replay.budget import OverBudget
 from qmtl.runtime.replay.changes import Change, KnownGap, revision_of, row_of
 from qmtl.runtime.replay.equity import Closes, Marks, marks
 from qmtl.runtime.replay.events import Events, Reader, events
@@ -147,8 +148,13 @@ class Run:
                 self._strategy.on_revision(revision, self.portfolio)
             except QmtlError:
                 raise  # it says what to do
-            except Exception as cause:  # whatever a user's strategy raises is its own failure, and is named
-                raise self._failed("on_revision", change.ts, cause) from cause
+            except (Exception, OverBudget) as cause:  # as of bars
+                raise self._failed("on_revision", change.series, change.ts, cause) from cause
+
+    @property
+    def now(self) -> int:
+        """The moment at which the strategy is (int ns UTC)."""
+        return self._market.now
 
     @property
     def outcome(self) -> Outcome:
@@ -192,7 +198,7 @@ class Run:
             self._deliver_gaps(until)
         except QmtlError:
             raise  # it says what to do
-        except Exception as cause:  # whatever a user's strategy raises is its own failure, and is named
+        except (Exception, OverBudget) as cause:  # whatever a user's strategy raises is its own failure
             raise self._failed_at(bar, cause) from cause
 
     def _deliver_gaps(self, until: int) -> None:
@@ -204,17 +210,17 @@ class Run:
                 self._strategy.on_gap(gap, self.portfolio)
             except QmtlError:
                 raise  # it says what to do
-            except Exception as cause:  # as of bars
-                raise self._failed("on_gap", gap.span.start, cause) from cause
+            except (Exception, OverBudget) as cause:  # as of bars
+                raise self._failed("on_gap", gap.series, gap.span.start, cause) from cause
 
-    def _failed(self, where: str, ts: int, cause: Exception) -> StrategyError:
+    def _failed(self, where: str, series: SeriesId, ts: int, cause: BaseException) -> StrategyError:
         return StrategyError(
             f"{type(self._strategy).__name__}.{where} raised {type(cause).__name__}: {cause}",
-            why=f"at {iso(self._market.now)}, told of the bar that opens at {iso(ts)}",
+            why=f"at {iso(self._market.now)}, told of the bar of {series} that opens at {iso(ts)}",
             bar_ts=ts,
         )
 
-    def _failed_at(self, bar: Bar | None, cause: Exception) -> StrategyError:
+    def _failed_at(self, bar: Bar | None, cause: BaseException) -> StrategyError:
         assert bar is not None, "only a bar that is delivered calls a strategy"
         nodes = {name: self._strategy.__dict__.get(name) for name in self._names}
         values = ", ".join(f"{name} {value!r}" for name, value in nodes.items())

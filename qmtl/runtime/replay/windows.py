@@ -18,6 +18,7 @@ from qmtl.foundation.errors import InvalidRequestError, QmtlError, StrategyError
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.spelling import near
 from qmtl.foundation.times import iso
+from qmtl.runtime.replay.budget import OverBudget
 
 Function = Callable[[pl.DataFrame], Any]
 
@@ -73,7 +74,10 @@ def _of_function(name: str, function: Function, rows: pl.DataFrame, width: int, 
             found.append(function(rows.slice(end - width, width)))
         except QmtlError:
             raise  # it says what to do
-        except Exception as cause:  # whatever a user's function raises is its own failure, and is named
+        except (
+            Exception,
+            OverBudget,
+        ) as cause:  # whatever a user's function raises is its own failure, and is named
             ts = int(stamps(rows)[end - 1])
             raise StrategyError(
                 f"node {name!r} raised {type(cause).__name__}: {cause}",

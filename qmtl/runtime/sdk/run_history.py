@@ -141,7 +141,7 @@ def completed(source: Source, span: Span) -> History:
         elif any(holes.values()):
             errors.append(_missing(series, states[series.text], holes, "bars of the run are missing"))
     if errors:
-        raise first_of(errors)
+        raise first_of(errors if source.as_of is None else [_of_then(error) for error in errors])
     as_of = source.provider.store.newest()[1] if source.as_of is None else source.as_of
     return History(source, as_of, grids, earlier, gaps)
 
@@ -246,6 +246,12 @@ def _filled(source: Source, series: Sequence[SeriesId], span: Span) -> dict[str,
 
 def _holes(states: BarStates, span: Span) -> dict[str, Coverage]:
     return {why: getattr(states, why).clip(span) for why in ("unknown", "absent")}
+
+
+def _of_then(error: MissingDataError) -> MissingDataError:
+    """What is stored now does not help a run that is pinned to a commit."""
+    error.next_step = "leave out `as_of=` to read what is stored now, or begin later"
+    return error
 
 
 def _missing(

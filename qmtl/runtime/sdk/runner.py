@@ -15,6 +15,7 @@ from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import iso, to_ns
 from qmtl.foundation.words import counted
 from qmtl.runtime.replay.bars import Unclean
+from qmtl.runtime.replay.budget import OverBudget
 from qmtl.runtime.replay.events import Reader
 from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.run import Run
@@ -28,6 +29,7 @@ from qmtl.runtime.sdk.run_history import Source, Stretch, completed, end_of, sou
 from qmtl.runtime.sdk.run_parts import AsKnown, AsOf
 from qmtl.runtime.sdk.run_result import RunResult
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, nodes_of
+from qmtl.runtime.sdk.watchdog import Calls, check_budget, watched
 from qmtl.runtime.worlds.loading import load_world
 from qmtl.runtime.worlds.world import World
 
@@ -57,6 +59,7 @@ class Runner:
         as_of: Any = None,
         fills: FillModel | None = None,
         seed: int = 0,
+        budget: float | None = None,
     ) -> RunResult:
         """Run a strategy over the bars that open within `[start, end)`.
 
@@ -75,6 +78,9 @@ class Runner:
             missing is asked for first, and the newest commit after that is taken.
         fills: how orders are filled; left out, at the next open, without fees, from a cash of 100,000.
         seed: of `strategy.random`.
+        budget: seconds that the strategy may take for one moment, a function of a node for one window, and
+            all expressions for the rows that are read at once (200,000). Once they are over, up to twice as
+            long, the run ends with a `StrategyError`.
 
         All of history, and of the bars before `start` that windows and warm-up need, is read at one commit,
         which the proof names. Raises what a fetch raises, `MissingDataError` also where there are too few
@@ -82,11 +88,12 @@ class Runner:
         """
         _refuse("mode", mode, _MODES)
         _refuse("knowledge", knowledge, _KNOWLEDGE)
+        check_budget(budget)
         model = FillModel() if fills is None else fills
         pinned = None if as_of is None else to_ns(as_of, name="as_of")
         return _submitted(
             strategy, world, data_preset, history_provider, start=start, end=end, as_of=pinned, model=model,
-            seed=seed, knowledge=knowledge,
+            seed=seed, knowledge=knowledge, budget=budget,
         )  # fmt: skip
 
     @staticmethod
@@ -128,6 +135,7 @@ def _submitted(
     model: FillModel,
     seed: int,
     knowledge: str,
+    budget: float | None = None,
 ) -> RunResult:
     with submitting(), ExitStack() as stack:
         made = _made(strategy)
@@ -144,7 +152,7 @@ def _submitted(
         found = sources(inputs, as_of)
         span = _range(start, end, found)
         made.__dict__["random"] = np.random.default_rng(seed)
-        return _played(made, inputs, found, span, model, seed, knowledge)
+        return _played(made, inputs, found, span, model, seed, knowledge, budget)
 
 
 def _played(
@@ -155,15 +163,17 @@ def _played(
     model: FillModel,
     seed: int,
     knowledge: str,
+    budget: float | None,
 ) -> RunResult:
     histories = [completed(source, span) for source in found]
     by_series = {series: grid for history in histories for series, grid in history.grids.items()}
     # In the order of inputs, whichever provider they come from: it decides on ties.
     grids = {series: by_series[series] for one in inputs for series in one.series}
     given = (AsKnown if knowledge == "as_known" else AsOf)(histories, span)
+    calls = Calls()
     run = Run(
         strategy,
-        [Reader(one.name, one.series, one.window, one.nodes) for one in inputs],
+        [Reader(one.name, one.series, one.window, calls.counted(one.nodes)) for one in inputs],
         grids,
         model,
         start=span.start,
@@ -177,7 +187,7 @@ def _played(
     try:
         with running():
             for part, until, stretch in given.parts():
-                with playing(folders):
+                with watched(budget, lambda: (run.now, calls.count)), playing(folders):
                     run.play(part, until)
                 read += read_ranges(stretch)
                 unclean += _with_findings(stretch)
@@ -193,6 +203,13 @@ def _played(
                 f"`{name}={value}`" for name, value in error.alone.items()
             )
         raise
+    except OverBudget as late:
+        raise StrategyError(
+            f"{type(strategy).__name__} took longer than {budget:g} s",
+            why=f"bars were prepared, or delivered, after {iso(run.now)}",
+            next_step="give more as `budget=`, or windows that are shorter",
+            bar_ts=run.now,
+        ) from late
     finally:
         del strategy.__dict__["_run"]
     known = KnownBars(given.name, given.counts, given.digest)

@@ -355,8 +355,9 @@ def test_a_pinned_run_asks_no_vendor(store: Path) -> None:
         Runner.submit(Hold, history_provider=history, start=START, end=END)
         asked = len(vendor.calls)
         assert asked
-        with pytest.raises(MissingDataError, match="60 bars unknown"):
+        with pytest.raises(MissingDataError, match="60 bars unknown") as caught:
             Runner.submit(Hold, history_provider=history, start=START, end=END, as_of=before)
+        assert "leave out `as_of=` to read what is stored now" in str(caught.value)
         assert len(vendor.calls) == asked
 
 

@@ -10,6 +10,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.runtime.conformance.acceptance import Accepted
 from qmtl.runtime.io.sql.commits import damaged_list, enter_series, series_number
 from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.sql.stored_texts import read_text
 
 
 def append(connection: Connection, series: SeriesId, report: Mapping[str, Any], now: int) -> int:
@@ -41,7 +42,7 @@ def baseline(connection: Connection, series: SeriesId) -> dict[str, Any] | None:
         " ORDER BY number DESC LIMIT 1",
         (series_number(connection, series),),
     ).fetchone()
-    return None if found is None else json.loads(found[0])
+    return None if found is None else _whole(found[0], True)
 
 
 def listed(connection: Connection, series: SeriesId | None) -> list[dict[str, Any]]:
@@ -63,8 +64,7 @@ def listed(connection: Connection, series: SeriesId | None) -> list[dict[str, An
 def _whole(report: str, is_sound: bool) -> dict[str, Any]:
     if not is_sound:
         raise damaged_list("the archive of reports")
-    whole: dict[str, Any] = json.loads(report)
-    return whole
+    return read_text(report, "a report of the archive", dict)
 
 
 def accept(connection: Connection, series: SeriesId, accepted: Iterable[Accepted], now: int) -> int:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from qmtl.foundation.errors import StoreCorruptError, StoreError
+from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import EARLIEST, LATEST, iso
@@ -23,6 +23,18 @@ class SeriesEntry(NamedTuple):
 
     number: int
     hot: int
+
+
+def series_named(node: str) -> SeriesId:
+    """The series of an entry. Raises `StoreCorruptError` for what names none: the list was edited."""
+    try:
+        return SeriesId.parse(node)
+    except InvalidRequestError as error:
+        raise StoreCorruptError(
+            f"the list of series has {node!r}, which names none",
+            why=error.what,
+            next_step="change it back, or bring the store back from a backup",
+        ) from error
 
 
 def series_number(connection: Connection, series: SeriesId) -> int | None:
@@ -64,7 +76,7 @@ def certainly_new(connection: Connection, names: Sequence[SeriesId]) -> set[Seri
         f"WITH wanted AS ({listed}) SELECT node FROM wanted JOIN series ON node = name",
         (json.dumps([[series.text] for series in names]),),
     ).fetchall()
-    new = set(names) - {SeriesId.parse(node) for (node,) in known}
+    new = set(names) - {series_named(node) for (node,) in known}
     return set() if new and connection.dialect.may_hide(connection, new) else new
 
 
@@ -184,7 +196,7 @@ def changes(connection: Connection, since: int) -> list[Change]:
         " WHERE tx.id > ? AND kind <> 'compact' ORDER BY tx.id",
         (since,),
     ).fetchall()
-    found = [Change(tx, SeriesId.parse(node), Span(start, end)) for tx, node, start, end in rows]
+    found = [Change(tx, series_named(node), Span(start, end)) for tx, node, start, end in rows]
     (first,) = connection.execute("SELECT min(id) FROM tx").fetchone()
     if first is None or since >= first - 1:
         return found
@@ -194,4 +206,4 @@ def changes(connection: Connection, since: int) -> list[Change]:
 def whole_series(connection: Connection, tx: int) -> list[Change]:
     """Changes of all that there is."""
     nodes = connection.execute("SELECT node FROM series ORDER BY id").fetchall()
-    return [Change(tx, SeriesId.parse(node), Span(EARLIEST, LATEST)) for (node,) in nodes]
+    return [Change(tx, series_named(node), Span(EARLIEST, LATEST)) for (node,) in nodes]

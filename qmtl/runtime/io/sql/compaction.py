@@ -12,7 +12,7 @@ from qmtl.foundation.clock import Clock
 from qmtl.foundation.errors import StoreCorruptError, StoreError
 from qmtl.foundation.series import SeriesId
 from qmtl.runtime.io.sql.codec import checksum_of
-from qmtl.runtime.io.sql.commits import horizon_of, newest, newest_at, series_number
+from qmtl.runtime.io.sql.commits import horizon_of, newest, newest_at, series_named, series_number
 from qmtl.runtime.io.sql.database import Database, committing
 from qmtl.runtime.io.sql.dialect import LIVE, Connection
 from qmtl.runtime.io.sql.pins import PINNED
@@ -81,7 +81,7 @@ def compact(database: Database, clock: Clock, retention: int | None, progress: P
 def _work(database: Database) -> list[tuple[SeriesId, Window]]:
     with database.reading() as connection:
         names = [
-            SeriesId.parse(node) for (node,) in connection.execute("SELECT node FROM series ORDER BY node")
+            series_named(node) for (node,) in connection.execute("SELECT node FROM series ORDER BY node")
         ]
     found: list[tuple[SeriesId, Window]] = []
     for series in names:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.runtime.io.sql.dialect import LIVE, Connection
+from qmtl.runtime.io.sql.stored_texts import read_text
 
 
 def encoded(facts: SeriesFacts) -> str:
@@ -15,7 +17,10 @@ def encoded(facts: SeriesFacts) -> str:
 
 def decoded(text: str) -> SeriesFacts:
     """Format 1 kept the defaults beside what was declared, and so does not tell them apart."""
-    kept = json.loads(text)
+    return read_text(text, "what is declared of the series", _meaning)
+
+
+def _meaning(kept: dict[str, Any]) -> SeriesFacts:
     if "said" in kept:
         return SeriesFacts.from_mapping(kept["said"])
     defaults = {"calendar": None, "anchor": "clock", "allow_nonpositive": False, "has_volume": True}

@@ -8,6 +8,7 @@ from qmtl.foundation.schema.governance.decisions import Decision, Observation
 from qmtl.foundation.times import HOUR
 from qmtl.runtime.io.sql.commits import damaged_list
 from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.sql.stored_texts import read_text
 
 
 def decide(connection: Connection, subject: str, decision: Decision) -> None:
@@ -27,7 +28,10 @@ def decisions(connection: Connection, subject: str) -> tuple[Decision, ...]:
     ).fetchall()
     if not all(is_sound for *_, is_sound in found):
         raise damaged_list("the list of decisions on schemas")
-    return tuple(Decision(**json.loads(text)) for text, _ in found)
+    return tuple(
+        read_text(text, f"a decision on the schema {subject!r}", lambda said: Decision(**said))
+        for text, _ in found
+    )
 
 
 def observe(connection: Connection, subject: str, observation: Observation) -> None:

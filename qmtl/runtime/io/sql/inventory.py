@@ -7,7 +7,7 @@ import polars as pl
 from qmtl.foundation.frames import BAR_SCHEMA, TS
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.sql.commits import damaged_list, horizon_of, newest, series_number
+from qmtl.runtime.io.sql.commits import damaged_list, horizon_of, newest, series_named, series_number
 from qmtl.runtime.io.sql.dialect import LIVE, Connection
 from qmtl.runtime.io.store.values import SeriesInfo, StoreInfo
 
@@ -36,9 +36,7 @@ def list_series(connection: Connection) -> list[SeriesInfo]:
         known = [ts for ts in bounds if ts is not None]
         span = Span(min(known), max(known)) if known else None
         result.append(
-            SeriesInfo(
-                SeriesId.parse(node), rows, span, chunks, hot_rows, size, answers, quarantined, reports
-            )
+            SeriesInfo(series_named(node), rows, span, chunks, hot_rows, size, answers, quarantined, reports)
         )
     return result
 

@@ -13,6 +13,7 @@ from qmtl.foundation.frames import stamps
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.runtime.io.sql import deliveries, retraction
+from qmtl.runtime.io.sql.commits import series_named
 from qmtl.runtime.io.sql.database import Database, committing
 from qmtl.runtime.io.sql.dialect import LIVE, Connection
 from qmtl.runtime.io.sql.index_checks import misplaced
@@ -305,4 +306,4 @@ def reported(connection: Connection) -> list[Lost]:
         'SELECT node, start, "end", why, found_at FROM lost JOIN series ON series.id = lost.series'
         ' WHERE closed IS NULL ORDER BY node, start, "end"'
     )
-    return [Lost(SeriesId.parse(node), Span(start, end), why, at) for node, start, end, why, at in found]
+    return [Lost(series_named(node), Span(start, end), why, at) for node, start, end, why, at in found]

@@ -67,6 +67,13 @@ class KeptStore(SqlStore):
         with self._database.reading() as connection:
             return verification.verify(connection, progress)
 
+    def glance(self) -> Verification:
+        """What `verify` would say without reading a bar; damage that nobody has met yet is not in it."""
+        from qmtl.runtime.io.sql import verify as verification
+
+        with self._database.reading() as connection:
+            return verification.glance(connection)
+
     def lost(self, series: SeriesId) -> list[Lost]:
         """What damage has taken of a series, and what is neither healed nor acknowledged."""
         with self._database.reading(series) as connection:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qmtl.foundation.series import SeriesId
+from qmtl.foundation.errors import StoreCorruptError
 from qmtl.foundation.words import counted
+from qmtl.runtime.io.sql.commits import series_named
 from qmtl.runtime.io.sql.compaction import Progress as Progress
 from qmtl.runtime.io.sql.dialect import LIVE, Connection
 from qmtl.runtime.io.sql.index_checks import look_for_gaps, look_through_history
@@ -58,12 +59,7 @@ def verify(connection: Connection, progress: Progress | None) -> Verification:
     try:
         problems += _overlaps(connection)
         problems += _unsound_lists(connection)
-        views = {
-            number: View(connection, SeriesId.parse(node), number, LIVE)
-            for number, node in connection.execute(
-                f"SELECT id, node FROM series WHERE {dialect.sound['series']}"
-            ).fetchall()
-        }
+        views = _views(connection, problems)
         for parts in (_index, _chunks, _single_rows):
             damage += parts(connection, views, counts, problems, progress)
         lost = reported(connection)
@@ -74,6 +70,25 @@ def verify(connection: Connection, progress: Progress | None) -> Verification:
         problems.append(f"{dialect.name} says: {failure}")
     chunks, hot_rows = counts
     return Verification(chunks, hot_rows, tuple(damage), tuple(dict.fromkeys(problems)), tuple(lost))
+
+
+def glance(connection: Connection) -> Verification:
+    """What is known without reading a bar: what the engine says, and what damage had taken before."""
+    return Verification(
+        0, 0, (), tuple(connection.dialect.inspected(connection)), tuple(reported(connection))
+    )
+
+
+def _views(connection: Connection, problems: list[str]) -> dict[int, View]:
+    views = {}
+    for number, node in connection.execute(
+        f"SELECT id, node FROM series WHERE {connection.dialect.sound['series']}"
+    ).fetchall():
+        try:
+            views[number] = View(connection, series_named(node), number, LIVE)
+        except StoreCorruptError as error:
+            problems.append(f"{error.what}: {error.why}")
+    return views
 
 
 _LISTS = {

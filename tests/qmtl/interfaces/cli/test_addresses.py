@@ -57,3 +57,14 @@ def test_stores_and_settings(
     assert result.exit_code in (2, 7), result.output
     assert "questdb://host:9000/x is not served" in " ".join(result.output.split())
     assert sorted(path.name for path in cli.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("address", ["postgresql://u:p@[x/bars", "postgresql://h/bars?schem"])
+def test_an_import_to_an_address_that_is_none_does_not_look_at_its_file(
+    cli: CommandLine, address: str
+) -> None:
+    Path("bars.csv").write_text("ts,open,high,low,close,volume\n2024-01-02,2,3,1,2,10\n")
+    result = CliRunner().invoke(app, ["--store", address, *IMPORT])
+    assert result.exit_code == 2, result.output
+    assert "the address of the store cannot be used" in result.output
+    assert "a look at" not in result.output

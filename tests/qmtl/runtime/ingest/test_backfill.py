@@ -734,7 +734,7 @@ class Endings(LocalLeases):
 
 def test_what_others_had_committed_is_complete_as_of_their_commit(place: Place) -> None:
     place.run(place.fill(ScriptedVendor(), hours(0, 2)))
-    place.leases = endings = Endings(place.store.path / "claims")
+    place.leases = endings = Endings(place.store.folder / "claims")
     vendor = ScriptedVendor()
     place.run(place.fill(vendor, hours(0, 2)))  # read before the others had committed
     assert vendor.calls == []
@@ -744,14 +744,14 @@ def test_what_others_had_committed_is_complete_as_of_their_commit(place: Place) 
 
 
 def test_a_shard_of_which_the_vendor_left_bars_out_is_not_completed(place: Place) -> None:
-    place.leases = endings = Endings(place.store.path / "claims")
+    place.leases = endings = Endings(place.store.folder / "claims")
     border = (SHARD + 1) * WIDTH
     vendor = ScriptedVendor(page_rows=60, faults={1: Stop()})
     place.run(place.fill(vendor, Span(border - HOUR, border + HOUR)))
     assert list(endings.completed) == [SHARD]
     assert list(endings.failed) == [SHARD + 1]
     assert "60 bars" in endings.failed[SHARD + 1]
-    assert list((place.store.path / "claims").iterdir()) == []
+    assert list((place.store.folder / "claims").iterdir()) == []
 
 
 class SecondBatchFails(LocalLeases):

@@ -28,6 +28,7 @@ from qmtl import (
     Span,
     StoreError,
     Strategy,
+    StrategyError,
     StreamInput,
     node,
 )
@@ -319,6 +320,22 @@ def test_a_bar_that_was_healed_late_is_invisible_until_then() -> None:
     counts = result.proof.known.counts
     assert (counts.committed, counts.assumed) == (3, 0)
     assert "3 by commit, 0 assumed" in repr(result.proof)
+
+
+def test_an_error_of_on_revision_names_the_bar_that_changed() -> None:
+    store = MemoryStore(clock=(clock := FakeClock(T0)))
+    followed(store, clock)
+
+    class Fails(Single):
+        def on_revision(self, revision: Revision, portfolio: Portfolio) -> None:
+            raise KeyError("here")
+
+    with pytest.raises(StrategyError, match=r"Fails\.on_revision raised KeyError: 'here'") as caught:
+        submit(store, clock, Fails())
+    assert caught.value.bar_ts == T0 + 20 * MINUTE
+    assert f"at 2024-03-01T00:30:00Z, told of the bar of {A} that opens at 2024-03-01T00:20:00Z" in str(
+        caught.value
+    )
 
 
 def test_history_that_was_stored_afterwards_is_assumed() -> None:

@@ -12,7 +12,7 @@ from qmtl.runtime.ingest.backfill_result import Progress
 from qmtl.runtime.testing.vendors import ScriptedVendor
 
 SERIES = "ohlcv:test:BTC/USDT:1m"
-TTL_S = 4
+TTL_S = 8
 
 
 def main(store: str, url: str, start: str, end: str) -> None:

@@ -20,9 +20,10 @@ from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
 from qmtl.runtime.io.sql.formats import older
 from qmtl.runtime.io.sql.postgres import recognition, timeline
+from qmtl.runtime.io.sql.postgres.alterations import altered_columns
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.dialect import POSTGRES
-from qmtl.runtime.io.sql.postgres.failures import is_full, meaning
+from qmtl.runtime.io.sql.postgres.failures import damaged_layout, is_full, meaning
 from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, TABLES, quoted
 from qmtl.runtime.io.sql.postgres.notice import CommitNotice
 from qmtl.runtime.io.sql.postgres.opening import opened
@@ -394,6 +395,18 @@ class PostgresDatabase:
             raise
         except psycopg.Error as failure:
             raise meaning(failure, self.address, series, span) from failure
+        except (TypeError, ValueError) as failure:
+            # Columns that somebody has altered since the store was opened give values of other types.
+            if altered := self._altered():
+                raise damaged_layout(self.address, altered) from failure
+            raise
+
+    def _altered(self) -> list[str]:
+        try:
+            with self._pool.use() as connection:
+                return list(altered_columns(connection))
+        except (psycopg.Error, StoreError):
+            return []  # it cannot be asked now: what has failed is told as it is
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from psycopg import errors
 
 from qmtl.foundation.series import SeriesId
 from qmtl.runtime.io.sql.dialect import Connection, Dialect
+from qmtl.runtime.io.sql.postgres.alterations import altered_columns, lost_indexes
 from qmtl.runtime.io.sql.postgres.layout import TABLES
 
 
@@ -27,6 +28,11 @@ def is_damage(failure: Exception) -> bool:
 
 def _may_hide(connection: Connection, names: Collection[SeriesId]) -> bool:
     return False  # a damaged page is an error
+
+
+def _inspected(connection: Connection) -> Iterator[str]:
+    yield from altered_columns(connection)
+    yield from lost_indexes(connection)
 
 
 def _rebuild(connection: Connection) -> None:
@@ -50,7 +56,7 @@ POSTGRES = Dialect(
     from_float=_unchanged,
     to_float=_unchanged,
     name="PostgreSQL",
-    inspected=lambda connection: (),
+    inspected=_inspected,
     is_damage=is_damage,
     may_hide=_may_hide,
     rebuild=_rebuild,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import psycopg
 from psycopg import errors
 
@@ -38,6 +40,14 @@ def unreachable(failure: psycopg.Error, address: StoreAddress) -> StoreError:
     return kind(what, path=address.shown, why=f"PostgreSQL says: {text}", next_step=next_step)
 
 
+def damaged_layout(address: StoreAddress, altered: Sequence[str]) -> StoreCorruptError:
+    """Somebody has altered the tables."""
+    more = f", and {len(altered) - 3} more" if len(altered) > 3 else ""
+    return StoreCorruptError(
+        _ALTERED[0], path=address.shown, why=f"{'; '.join(altered[:3])}{more}", next_step=_ALTERED[1]
+    )
+
+
 class NoConnectionLeftError(StoreError):
     """The server, or this user of it, has as many connections as it may have."""
 
@@ -50,6 +60,10 @@ def pooled(address: StoreAddress, why: str) -> StoreError:
 _POOLED = (
     "a pooler between here and the database does not keep the settings of a session",
     "connect to the server itself; a process keeps no more than a few connections",
+)
+_ALTERED = (
+    "the layout of the store is damaged",
+    "a table of the store was changed or dropped: change it back, or bring the database back from a backup",
 )
 _NONE_LEFT = "the database has no connection left"
 _OR_FEWER = "or let fewer programs connect"
@@ -80,7 +94,15 @@ _REFUSALS = (
         ("the database refuses the login", "let the server accept this user and machine (pg_hba.conf)"),
     ),
     ("does not exist", ("there is no such database", "create it (createdb), or name another one")),
-    ("starting up", ("the database is starting", "repeat in a moment")),
+    (
+        "Hot standby mode is disabled",
+        ("the server is a replica that answers nobody", "set hot_standby = on there, or name another server"),
+    ),
+    # While it repairs itself after a crash it says any of these (SQLSTATE 57P03).
+    *(
+        (words, ("the database is starting", "repeat in a moment"))
+        for words in ("starting up", "in recovery mode", "accepting connections")
+    ),
     ("shutting down", ("the database is shutting down", "repeat once it runs again")),
     ("invalid", ("the address of the store cannot be used", "correct the address")),
 )
@@ -117,12 +139,14 @@ _MEANINGS: tuple[
         ),
     ),
     (
-        (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName),
         (
-            StoreCorruptError,
-            "the layout of the store is damaged",
-            "a table of the store was changed or dropped: bring the database back from a backup",
+            *(errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName),
+            # What statements, and plans of them that are kept, meet where a column has another type.
+            *(errors.UndefinedFunction, errors.DatatypeMismatch, errors.FeatureNotSupported),
+            # There is no key any more that a row could be in conflict with.
+            errors.InvalidColumnReference,
         ),
+        (StoreCorruptError, *_ALTERED),
     ),
     (
         errors.InsufficientPrivilege,

@@ -101,6 +101,11 @@ def quoted(name: str) -> str:
     return '"{}"'.format(name.replace('"', '""'))
 
 
+def made_by() -> str:
+    """The statements that make the tables and indexes."""
+    return _TABLES
+
+
 def statements() -> str:
     """What lays an empty schema out, inside a transaction."""
     return (

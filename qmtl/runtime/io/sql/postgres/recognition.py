@@ -8,7 +8,9 @@ from qmtl.foundation.errors import StoreCorruptError, StoreError
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.formats import refuse_newer
 from qmtl.runtime.io.sql.postgres import timeline
+from qmtl.runtime.io.sql.postgres.alterations import altered_columns
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
+from qmtl.runtime.io.sql.postgres.failures import damaged_layout
 from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, quoted, statements
 from qmtl.runtime.io.sql.postgres.rights import Right, lacking
 
@@ -66,6 +68,8 @@ def recognise(connection: PostgresConnection, address: StoreAddress) -> Found:
     refuse_newer(version, FORMAT, address.shown)
     if version < FORMAT:
         return Found(version, refuses)  # whatever tables it has
+    if altered := list(altered_columns(connection)):
+        raise damaged_layout(address, altered)
     if lacks := lacking(connection, Right.reader):
         raise _unreadable(connection, address, lacks)
     if not refuses and (lacks := lacking(connection, Right.writer)):

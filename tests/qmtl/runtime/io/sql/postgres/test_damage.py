@@ -13,11 +13,13 @@ import polars as pl
 import psycopg
 import pytest
 
-from qmtl.foundation.errors import StoreError
+from qmtl.foundation.errors import StoreCorruptError, StoreError
+from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.timeline import Coverage
 from qmtl.runtime.io.sql.postgres.rights import Right
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.io.store.values import Write
+from qmtl.runtime.testing.store_model import STEP
 from qmtl.runtime.testing.store_suites.bars import OTHER, SERIES, minutes, some_bars
 from qmtl.runtime.testing.store_suites.flags import RULES, some_judged
 from tests.qmtl.postgres import PostgresServer
@@ -104,6 +106,61 @@ def test_commits_that_somebody_took_away_are_named(store: PostgresStore, stateme
     assert store.verify().is_sound
     change(store, statement)
     assert any(says in problem for problem in store.verify().problems)
+
+
+EDITED = """
+UPDATE hot SET ts = ts + 60000000000 WHERE ts = {single}
+UPDATE hot SET series = 2 WHERE ts = {single}
+UPDATE chunk SET first_ts = first_ts + 60000000000 WHERE id = 2
+UPDATE chunk SET series = 2 WHERE id = 2
+UPDATE chunk SET tx_to = 2 WHERE id = 2
+DELETE FROM answer WHERE series = 1 AND tx_from = 1
+UPDATE answer SET tx_from = 99 WHERE series = 1 AND tx_from = 1
+UPDATE tx SET committed_at = 0 WHERE id = 2
+DELETE FROM series WHERE id = 2
+UPDATE series SET versions = 9 WHERE id = 2
+UPDATE series SET node = node || 'x' WHERE id = 2
+"""
+UNNOTICED = """
+UPDATE series SET node = 'ohlcv:another:NAME:1m' WHERE id = 2
+UPDATE answer SET start = start + 60000000000 WHERE series = 1 AND tx_from = 1
+UPDATE answer SET said = 'absent' WHERE series = 1 AND tx_from = 1
+UPDATE answer SET source = 'another' WHERE series = 1 AND tx_from = 1
+UPDATE facts SET facts = '{{}}' WHERE series = 1
+UPDATE pin SET tx = 1, as_of = (SELECT committed_at FROM tx WHERE id = 1)
+UPDATE report SET report = '{{}}'
+UPDATE fence SET token = token + 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_found"),
+    [
+        *((one, True) for one in EDITED.strip().splitlines()),
+        *((one, False) for one in UNNOTICED.strip().splitlines()),
+    ],
+)
+def test_which_edits_of_rows_verify_finds(store: PostgresStore, statement: str, is_found: bool) -> None:
+    """As the page on operations says: rows beside bars have no checksums of ours on a server."""
+    store.commit(SERIES, Write("v", 1, some_bars(ROWS, 1)))
+    store.commit(OTHER, WRITE)
+    store.declare(SERIES, SeriesFacts(calendar="XNYS"))
+    store.pin("paper")
+    store.archive_report(SERIES, {"errors": 0})
+    store.open_fence(SERIES, [0], "a claim")
+    assert store.verify().is_sound
+    change(store, statement.format(single=ROWS * STEP))
+    assert store.verify().is_sound is not is_found
+
+
+def test_a_list_with_a_name_of_nobody_is_damaged(store: PostgresStore) -> None:
+    change(store, "UPDATE series SET node = 'nobody'")
+    (problem,) = (one for one in store.verify().problems if "nobody" in one)
+    assert problem.startswith("the list of series has 'nobody', which names none")
+    for use in (store.list_series, store.info, store.compact):
+        with pytest.raises(StoreCorruptError, match="which names none") as refused:
+            use()
+        assert refused.value.next_step
 
 
 def test_single_rows_are_kept_whatever_the_server_takes_a_backslash_for(

@@ -13,8 +13,10 @@ import pytest
 
 from qmtl.foundation.errors import StoreCorruptError, StoreError, StoreLockedError
 from qmtl.foundation.series import SeriesId
+from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Coverage
 from qmtl.runtime.io.sql.postgres import opening, recognition
+from qmtl.runtime.io.sql.postgres.failures import unreachable
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
@@ -234,3 +236,27 @@ def test_thousands_of_series_at_once(postgres_url: str) -> None:
         assert panel.frame.height == 6 * MANY
         assert store.info().series == MANY
         assert store.verify().is_sound
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "the database system is starting up",
+        "the database system is in recovery mode",
+        "the database system is not yet accepting connections",
+        "the database system is not accepting connections",
+    ],
+)
+def test_a_server_that_repairs_itself_has_one_name_and_one_advice(words: str) -> None:
+    failure = psycopg.OperationalError(
+        f'connection to server at "db.desk", port 5432 failed: FATAL:  {words}'
+    )
+    told = unreachable(failure, StoreAddress.parse("postgresql://db.desk/bars"))
+    assert (told.what, told.next_step) == ("the database is starting", "repeat in a moment")
+    assert words in (told.why or "")
+
+
+def test_a_replica_that_answers_nobody_is_not_waited_for() -> None:
+    words = "the database system is not accepting connections\nDETAIL:  Hot standby mode is disabled."
+    told = unreachable(psycopg.OperationalError(words), StoreAddress.parse("postgresql://db.desk/bars"))
+    assert told.what == "the server is a replica that answers nobody"

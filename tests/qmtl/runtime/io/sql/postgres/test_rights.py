@@ -96,6 +96,7 @@ READS: dict[str, Callable[[PostgresStore], Any]] = {
     "verify": lambda store: store.verify().chunks,
     "pins": lambda store: store.pins(),
     "lost": lambda store: store.lost(SERIES),
+    "glance": lambda store: (store.glance().problems, store.glance().lost),
     "newest": lambda store: store.newest(),
     "reports": lambda store: store.reports(),
     "newest_report": lambda store: store.newest_report(SERIES),

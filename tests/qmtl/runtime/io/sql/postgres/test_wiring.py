@@ -123,6 +123,31 @@ def test_the_doctor_says_what_it_finds(
     assert (outcome, "the database cannot be reached" in detail) == ("fail", True)
 
 
+def test_the_doctor_names_what_was_lost_and_what_is_gone(
+    folder: Path, postgres_url: str, postgres_server: PostgresServer
+) -> None:
+    def found() -> list[tuple[str, str, str]]:
+        result = run("--store", postgres_url, "--json", "doctor")
+        checks = json.loads(result.stdout)
+        return [(c["outcome"], c["detail"], c["fix"]) for c in checks if c["subject"] == "store"]
+
+    series = SeriesId.parse(SERIES)
+    with PostgresStore(postgres_url) as store:
+        store.commit(series, Write("v", 1, some_bars(0, 1_000)))
+    assert [outcome for outcome, _, _ in found()] == ["ok"]
+    with psycopg.connect(postgres_server.url(), autocommit=True) as owner:
+        owner.execute(f"SET search_path = {postgres_url.partition('schema=')[2]}")
+        owner.execute("UPDATE blob SET data = 'spoilt'")
+        with PostgresStore(postgres_url) as store:
+            (damage,) = store.verify(repair=True).damage
+        _, (outcome, detail, fix) = found()
+        assert (outcome, fix) == ("fail", "qmtl store verify")
+        assert f"1 range lost to earlier damage: {series} {damage.span}" in detail
+        owner.execute("DROP INDEX chunk_order")
+        _, (_, detail, _) = found()
+        assert "CREATE INDEX chunk_order ON chunk" in detail
+
+
 def test_what_is_done_to_files_is_refused(folder: Path, secured_url: str) -> None:
     PostgresStore(secured_url).close()
     refused = run("--store", secured_url, "demo")
