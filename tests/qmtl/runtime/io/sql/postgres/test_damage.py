@@ -114,9 +114,12 @@ UPDATE hot SET series = 2 WHERE ts = {single}
 UPDATE chunk SET first_ts = first_ts + 60000000000 WHERE id = 2
 UPDATE chunk SET series = 2 WHERE id = 2
 UPDATE chunk SET tx_to = 2 WHERE id = 2
+UPDATE chunk SET rows = -1 WHERE id = 2
+UPDATE chunk SET rows = 2147483647 WHERE id = 2
 DELETE FROM answer WHERE series = 1 AND tx_from = 1
 UPDATE answer SET tx_from = 99 WHERE series = 1 AND tx_from = 1
 UPDATE tx SET committed_at = 0 WHERE id = 2
+UPDATE tx SET "end" = start - 1 WHERE id = 2
 DELETE FROM series WHERE id = 2
 UPDATE series SET versions = 9 WHERE id = 2
 UPDATE series SET node = node || 'x' WHERE id = 2
@@ -151,6 +154,15 @@ def test_which_edits_of_rows_verify_finds(store: PostgresStore, statement: str, 
     assert store.verify().is_sound
     change(store, statement.format(single=ROWS * STEP))
     assert store.verify().is_sound is not is_found
+
+
+@pytest.mark.parametrize("rows", [-1, 0, 2**31 - 1])
+def test_an_entry_that_names_no_number_of_rows_is_damage(store: PostgresStore, rows: int) -> None:
+    change(store, f"UPDATE chunk SET rows = {rows} WHERE id = 2")
+    snapshot = store.read(SERIES, ALL)
+    assert snapshot.damaged
+    assert 0 < snapshot.frame.height < ROWS
+    check_healed(store)
 
 
 def test_a_list_with_a_name_of_nobody_is_damaged(store: PostgresStore) -> None:
@@ -237,6 +249,16 @@ def test_flags_on_a_damaged_page_are_found_again(store: PostgresStore) -> None:
     assert found[SERIES].flags is not None
     assert found[OTHER].flags is None
     assert found[OTHER].frame.height == 10
+
+
+@pytest.mark.parametrize("edit", ["start = reach_end + 1", '"end" = start - 1', "reach_end = -1"])
+def test_flags_of_no_range_are_found_again(store: PostgresStore, edit: str) -> None:
+    store.keep_flags([some_judged(store)])
+    assert store.read(SERIES, minutes(20, 30), flags_by=RULES).flags is not None
+    change(store, f"UPDATE kept_flags SET {edit} WHERE stretch = 0")
+    found = store.read(SERIES, minutes(20, 30), flags_by=RULES)
+    assert found.flags is None
+    assert found.frame.height == 10
 
 
 @pytest.fixture
