@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -92,7 +93,7 @@ def _look(
     from rich.console import Group
     from rich.live import Live
 
-    with Live(console=session.console(), auto_refresh=False) as live:
+    with suppress(KeyboardInterrupt), Live(console=session.console(), auto_refresh=False) as live:
         while True:
             live.update(Group(*table(ask())), refresh=True)
             time.sleep(WATCH_S)

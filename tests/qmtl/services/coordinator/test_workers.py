@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -192,6 +194,22 @@ def test_a_poisoned_series_becomes_a_violation_and_stops_nobody(fleet: Fleet) ->
     steps = fleet.run("leases", "--history", "2024-01-01")
     of_the_other = [one["event"] for one in steps if SERIES in one["lease_key"]]
     assert of_the_other == ["granted", "completed"]
+
+
+def test_jobs_are_watched_until_somebody_has_seen_enough(fleet: Fleet) -> None:
+    queued = fleet.run("backfill", SERIES, START, END, "--detach")
+    command = [*map(str, (QMTL, "--config", fleet.folder / "qmtl.yml", "jobs", "--watch"))]
+    shown, at = pty.openpty()
+    with subprocess.Popen(command, stdin=at, stdout=at, stderr=at) as watching:
+        os.close(at)
+        text = b""
+        while text.count(queued["job"].encode()) < 2:
+            text += os.read(shown, 65_536)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(30) == 0
+    os.close(shown)
+    assert b"interrupted" not in text
+    assert fleet.run("jobs", "--cancel", queued["job"])["ended"] == "cancelled"
 
 
 def test_an_idle_worker_asks_once_a_second_at_most(fleet: Fleet) -> None:
