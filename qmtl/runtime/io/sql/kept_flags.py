@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 from qmtl.foundation.series import SeriesId
@@ -17,7 +18,7 @@ from qmtl.runtime.conformance.kept_flags import (
     stretch_number,
     to_bytes,
 )
-from qmtl.runtime.io.sql.commits import changes, newest, series_number
+from qmtl.runtime.io.sql.commits import changes, newest, series_entries, series_number
 from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
 from qmtl.runtime.io.store.values import Judged
 
@@ -80,12 +81,34 @@ def listed(connection: Connection, series: SeriesId) -> list[tuple[bytes, KeptFl
 
 def keep(connection: Connection, judged: Iterable[Judged]) -> None:
     """Keep flags that no commit has made void since they were found. Inside a transaction that writes."""
-    for series, entries in _still_valid(connection, list(judged)).items():
-        number = series_number(connection, series)
-        if number is None:
-            continue
-        for rules, kept in entries:
-            _put(connection, series, number, rules, kept)
+    valid = _still_valid(connection, list(judged))
+    entries = zip(valid, series_entries(connection, list(valid)), strict=True)
+    numbers = {series: entry.number for series, entry in entries if entry is not None}
+    new: dict[_Key, list[KeptFlags]] = defaultdict(list)
+    for series, number in numbers.items():
+        for rules, kept in valid[series]:
+            stretch = stretch_number(kept.span.start, series.timeframe.step)
+            new[_Key(number, stretch, rules)].append(kept)
+    where = "WHERE series = ? AND stretch = ? AND rules = ?"
+    each = connection.each(
+        f"SELECT {_COLUMNS}, {connection.dialect.sound['kept_flags']} FROM kept_flags {where}", list(new)
+    )
+    known = {key: row for key, rows in zip(new, each, strict=True) if (row := next(iter(rows), None))}
+    connection.queue(f"DELETE FROM kept_flags {where}", list(known))
+    sound = {key: _kept(row) for key, row in known.items() if row[-1]}
+    put = {key: reduce(merged, parts, sound.get(key, parts[0])) for key, parts in new.items()}
+    connection.queue(
+        connection.dialect.insert_flags,
+        [(*key, *kept.span, *kept.reach, to_bytes(kept.flags)) for key, kept in put.items()],
+    )
+
+
+class _Key(NamedTuple):
+    """The row id of a series, the number of a stretch, and the rules."""
+
+    number: int
+    stretch: int
+    rules: bytes
 
 
 def make_void(connection: Connection, touched: Iterable[tuple[int, Span]]) -> None:
@@ -110,18 +133,6 @@ def _still_valid(
         if not any(one.tx > seen and one.series == series and kept.rests_on(one.span) for one in commits):
             valid[series].append((rules, kept))
     return valid
-
-
-def _put(connection: Connection, series: SeriesId, number: int, rules: bytes, kept: KeptFlags) -> None:
-    key = (number, stretch_number(kept.span.start, series.timeframe.step), rules)
-    where = "WHERE series = ? AND stretch = ? AND rules = ?"
-    known = connection.execute(
-        f"SELECT {_COLUMNS}, {connection.dialect.sound['kept_flags']} FROM kept_flags {where}", key
-    ).fetchone()
-    if known is not None:
-        kept = merged(_kept(known), kept) if known[-1] else kept
-        connection.execute(f"DELETE FROM kept_flags {where}", key)
-    connection.execute(connection.dialect.insert_flags, (*key, *kept.span, *kept.reach, to_bytes(kept.flags)))
 
 
 def _kept(row: tuple[Any, ...]) -> KeptFlags:

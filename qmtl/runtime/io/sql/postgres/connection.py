@@ -20,11 +20,9 @@ from qmtl.runtime.io.sql.postgres.cancelling import order_to_cancel, send
 from qmtl.runtime.io.sql.postgres.dialect import POSTGRES, is_damage
 from qmtl.runtime.io.sql.postgres.placeholders import translated
 from qmtl.runtime.io.sql.postgres.sets import Asked, changed_by_each, found_by_each
-from qmtl.runtime.io.sql.postgres.together import made_together
+from qmtl.runtime.io.sql.postgres.together import Found, Statements
 from qmtl.runtime.io.store.waiting import current
 
-# A statement that was seen so often is prepared by the server; so many of them are.
-_PREPARED_AFTER, _PREPARED = 2, 500
 # Values that one statement takes: each is in memory several times.
 _AT_ONCE = 4096
 # Statements that wait for the next one: some bring a packed chunk.
@@ -39,9 +37,10 @@ class PostgresConnection:
     """Used by one thread at a time. Outside a transaction each statement is one of its own."""
 
     def __init__(self, raw: psycopg.Connection[Any]) -> None:
-        raw.prepare_threshold, raw.prepared_max = _PREPARED_AFTER, _PREPARED
+        raw.prepare_threshold = None  # statements that are worth it are prepared by ours
         _keep_types(raw.adapters)
         self.raw = raw
+        self._statements = Statements(raw)
         # Whether it has been used before, and whether nobody waited any longer for what it was used for.
         self.is_kept = self.is_cut_off = False
         # The timeline of the server, see `timeline.py`, and what that says of the commits that it has.
@@ -53,9 +52,7 @@ class PostgresConnection:
         self.tells = ""
         # What goes to the server with the next statement, and answers to questions that nobody has asked yet.
         self._queued: list[Asked] = []
-        self._foreseen: dict[tuple[str, tuple[Any, ...]], psycopg.Cursor[Any]] = {}
-        # Whether statements that psycopg takes for prepared may not be, and how often that was.
-        self._is_unsure, self._unsure = False, 0
+        self._foreseen: dict[tuple[str, tuple[Any, ...]], Found] = {}
 
     @property
     def dialect(self) -> Dialect:
@@ -68,53 +65,33 @@ class PostgresConnection:
     def execute(self, sql: str, values: Values = ()) -> Cursor:
         if sql == "COMMIT" and self.commits is not None:
             self.commits()
-            return _Counted(self.raw, 0)  # whose connection may be gone by now
+            return Found([], 0, "COMMIT")
         return self._foreseen_answer(sql, values) or self._run(_asked(Question(sql, values)))
 
-    def _run(self, statement: Asked) -> psycopg.Cursor[Any]:
+    def _run(self, statement: Asked) -> Found:
         if not statement.text.startswith(("SELECT", "WITH")):
             self._foreseen.clear()
-        if queued := self._taken():
-            return self._together([*queued, statement])[-1]
-        cursor = self.raw.cursor(binary=True)
-        cursor.execute(statement.text, statement.values or None)
-        return cursor
+        return self._statements.made([*self._taken(), statement])[-1]
 
-    def _foreseen_answer(self, sql: str, values: Values) -> psycopg.Cursor[Any] | None:
+    def _foreseen_answer(self, sql: str, values: Values) -> Found | None:
         """The answer to a question that was foreseen. It is given once."""
         if not self._foreseen:
             return None
         text, given = _asked(Question(sql, values))
         return self._foreseen.pop((text, tuple(given)), None)
 
-    def _together(self, statements: Sequence[Asked]) -> list[psycopg.Cursor[Any]]:
-        try:
-            return made_together(self.raw, statements)
-        except BaseException:
-            self._is_unsure = True
-            raise
-
-    def _roll_back(self) -> None:
-        self.script(b"ROLLBACK")
-        if self._is_unsure:
-            # psycopg notes a statement as prepared before a pipeline has come to it. It forgets all of them
-            # by this, but only if it has not seen the very same words before.
-            self._unsure += 1
-            self.script(b"DEALLOCATE ALL -- %d" % self._unsure)
-            self._is_unsure = False
-
     def _taken(self) -> list[Asked]:
         queued, self._queued = self._queued, []
         return queued
 
-    def executemany(self, sql: str, values: Iterable[Values]) -> _Counted:
-        return _Counted(self.raw, sum(self._run(one).rowcount for one in _changes(sql, values)))
+    def executemany(self, sql: str, values: Iterable[Values]) -> Found:
+        return Found([], sum(self._run(one).rowcount for one in _changes(sql, values)), "")
 
     def queue(self, sql: str, values: Iterable[Values]) -> None:
         self._foreseen.clear()
         self._queued += _changes(sql, values)
         if len(self._queued) > _QUEUED:
-            self._together(self._taken())
+            self._statements.made(self._taken())
 
     def each(self, sql: str, values: Sequence[Values]) -> Iterator[Iterable[Any]]:
         if len(values) < 2:
@@ -169,47 +146,33 @@ class PostgresConnection:
         answer: tuple[Any, ...] = self._begin(statements, foreseen).fetchone() or ()
         return answer
 
-    def _begin(self, statements: Sequence[str], foreseen: Sequence[Question]) -> psycopg.Cursor[Any]:
+    def _begin(self, statements: Sequence[str], foreseen: Sequence[Question]) -> Found:
         """Begin a transaction, and ask questions that somebody will ask; the last of the statements."""
-        if not foreseen:
-            return self._simply("; ".join(statements))
         asked = [_asked(question) for question in foreseen]
         try:
-            *begun, last = self._together([*(Asked(one, []) for one in statements), *asked])
+            found = self._statements.made([*(Asked(one, []) for one in statements), *asked])
         except psycopg.Error as failure:
-            if not is_damage(failure):
+            if not (foreseen and is_damage(failure)):
                 raise
             # Whoever asks the question that met it knows what to do, and may never ask it.
-            self._roll_back()
+            self.script(b"ROLLBACK")
             return self._begin(statements, ())
-        begun.append(last)
-        answers = begun[len(statements) :]
+        answers = found[len(statements) :]
         self._foreseen = {
             (text, tuple(given)): one for (text, given), one in zip(asked, answers, strict=True)
         }
-        return begun[len(statements) - 1]
-
-    def _simply(self, statements: str) -> psycopg.Cursor[Any]:
-        """Statements without values, in one round trip; the last of them."""
-        cursor = psycopg.Cursor(self.raw)
-        cursor.execute(statements.encode())
-        while cursor.nextset():
-            pass
-        return cursor
+        return found[len(statements) - 1]
 
     def commit(self) -> None:
         """Commit. The server answers a COMMIT of a transaction that has failed by undoing it."""
         self._foreseen.clear()
-        ends = [one for one in (self.tells, "COMMIT") if one]
-        if queued := self._taken():
-            cursor = self._together([*queued, *(Asked(one, []) for one in ends)])[-1]
-        else:
-            cursor = self._simply("; ".join(ends))
-        if cursor.statusmessage != "COMMIT":
+        ends = [Asked(one, []) for one in (self.tells, "COMMIT") if one]
+        if self._statements.made([*self._taken(), *ends])[-1].status != "COMMIT":
             raise psycopg.errors.InFailedSqlTransaction("the transaction had failed, and was undone")
 
     def script(self, statements: bytes) -> None:
         """Statements without values, in one round trip."""
+        self._statements.settle()
         psycopg.Cursor(self.raw).execute(statements)
 
     def warned(self, statement: str) -> list[str]:
@@ -229,6 +192,7 @@ class PostgresConnection:
 
     def finish(self) -> bool:
         """End the transaction that is open, if any; whether the connection can be used again."""
+        was_writing = self.commits is not None
         self.now, self.commits, self.tells = None, None, ""
         self._queued, self._foreseen = [], {}
         self.is_kept = True
@@ -236,7 +200,8 @@ class PostgresConnection:
             self.raw.close()
         elif self.raw.info.transaction_status is not TransactionStatus.IDLE and not self.raw.closed:
             try:
-                self._roll_back()
+                # A writer has the lock until the server has answered; a reader keeps nobody waiting.
+                (self._statements.made if was_writing else self._statements.sent)([Asked("ROLLBACK", [])])
             except psycopg.OperationalError:
                 self.raw.close()  # the error that broke it was raised already
         return not self.raw.closed
@@ -268,18 +233,6 @@ def _changes(sql: str, values: Iterable[Values]) -> Iterator[Asked]:
     coming = iter(values)
     while some := list(islice(coming, _AT_ONCE)):
         yield _asked(Question(sql, some[0])) if len(some) == 1 else changed_by_each(sql, some)
-
-
-class _Counted(psycopg.Cursor[Any]):
-    """What a statement did with many values: to how many rows."""
-
-    def __init__(self, raw: psycopg.Connection[Any], count: int) -> None:
-        super().__init__(raw)
-        self._count = count
-
-    @property
-    def rowcount(self) -> int:
-        return self._count
 
 
 class _WholeNumber(Int8BinaryDumper):

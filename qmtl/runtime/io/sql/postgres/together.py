@@ -1,34 +1,184 @@
-"""Statements that need not wait for each other go to the server together: one round trip for all."""
+"""Statements go to the server together: prepared, and in one round trip.
+
+The cursors of psycopg do that as well (`Connection.pipeline`), but send each statement by itself, which takes
+as long as the server does; and after an error they take statements for prepared that are not. What is here
+are libpq's own calls, with psycopg's types and waiting.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.abc import Transformer as Reader
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.generators import fetch_many, pipeline_communicate, send
+from psycopg.pq import ExecStatus, Format, PipelineStatus
+from psycopg.pq.abc import PGresult
 
 from qmtl.runtime.io.sql.postgres.sets import Asked
 
+# So many texts are remembered, and so many statements prepared: each at its second use.
+_REMEMBERED, _PREPARED = 1_000, 500
 
-def made_together(raw: psycopg.Connection[Any], statements: Iterable[Asked]) -> list[psycopg.Cursor[Any]]:
-    """What statements have found or done, made in their order.
 
-    Raises the error of the first that fails; none behind it is made.
-    """
-    cursors: list[psycopg.Cursor[Any]] = []
-    failures: list[psycopg.Error] = []
-    try:
-        with raw.pipeline():
-            try:
-                for text, values in statements:
-                    cursor = raw.cursor(binary=True)
-                    cursor.execute(text, values or None)
-                    cursors.append(cursor)
-            except psycopg.Error as first:
-                # A pipeline that is left by an error logs what else fails as it ends.
-                failures.append(first)
-    except psycopg.Error as last:
-        failures.append(last)
-    if failures:
-        raise failures[0]
-    return cursors
+class Found:
+    """What a statement has found or done. Implements `Cursor`. status: such as `COMMIT`."""
+
+    def __init__(self, rows: list[tuple[Any, ...]], rowcount: int, status: str) -> None:
+        self._rows, self._next = rows, 0
+        self.rowcount, self.status = rowcount, status
+
+    def fetchone(self) -> Any:
+        return next(iter(self.fetchmany(1)), None)
+
+    def fetchall(self) -> list[Any]:
+        return self.fetchmany(len(self._rows))
+
+    def fetchmany(self, size: int = 1) -> list[Any]:
+        first, self._next = self._next, min(len(self._rows), self._next + size)
+        return self._rows[first : self._next]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.fetchall())
+
+    def close(self) -> None:
+        self._rows = []
+
+
+class _Key(NamedTuple):
+    """Statements of one text are different ones where their values have different types."""
+
+    text: str
+    types: tuple[int, ...]
+
+
+class Statements:
+    """Makes statements on one connection, and remembers which of them are prepared."""
+
+    def __init__(self, raw: psycopg.Connection[Any]) -> None:
+        self._raw = raw
+        self._seen: OrderedDict[_Key, None] = OrderedDict()
+        self._names: OrderedDict[_Key, bytes] = OrderedDict()
+        self._count = 0
+        # Of each answer that is still to come, what reads its rows; the statement that it has prepared; or
+        # None for the end of a round.
+        self._coming: list[Reader | _Key | None] = []
+
+    def made(self, statements: Iterable[Asked]) -> list[Found]:
+        """What statements have found or done, made in their order.
+
+        Raises the error of the first that fails; none behind it is made. Where anything else is raised, such
+        as `KeyboardInterrupt`, the connection is closed: nobody knows what is on its way.
+        """
+        pgconn, behind = self._raw.pgconn, len(self._coming)
+        commands = self._commands(statements)
+        with self._or_closed():
+            results = self._raw.wait(pipeline_communicate(pgconn, commands))
+            while len(results) < len(self._coming):
+                results += [one] if (one := self._raw.wait(fetch_many(pgconn))) else []
+            pgconn.exit_pipeline_mode()
+        expected, self._coming = self._coming, []
+        # What was sent without waiting for it has nothing to tell.
+        return self._read(expected[behind:], results[behind:])
+
+    def sent(self, statements: Iterable[Asked]) -> None:
+        """Send statements, and wait for nothing: whether they fail is not told."""
+        commands = self._commands(statements)
+        with self._or_closed():
+            for command in commands:
+                command()
+            self._raw.wait(send(self._raw.pgconn))
+
+    def settle(self) -> None:
+        """Wait for what was sent: only then may psycopg use the connection by itself."""
+        if self._coming:
+            self.made([])
+
+    @contextmanager
+    def _or_closed(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._coming = []
+            with suppress(psycopg.Error):
+                self._raw.close()
+            raise
+
+    def _commands(self, statements: Iterable[Asked]) -> deque[Any]:
+        """What sends the statements, and ends the round."""
+        pgconn = self._raw.pgconn
+        commands: deque[Any] = deque()
+        if pgconn.pipeline_status == PipelineStatus.OFF:
+            with self._or_closed():
+                pgconn.enter_pipeline_mode()
+        for text, values in statements:
+            self._add(commands, text, values)
+        commands.append(pgconn.pipeline_sync)
+        self._coming.append(None)
+        return commands
+
+    def _add(self, commands: deque[Any], text: str, values: Sequence[Any]) -> None:
+        pgconn, transformer = self._raw.pgconn, Transformer(self._raw)
+        given = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
+        types, formats = transformer.types or (), transformer.formats
+        key = _Key(text, tuple(types))
+        name = self._names.get(key)
+        if name is None and key in self._seen:
+            self._count += 1
+            name = self._names[key] = b"qmtl%d" % self._count
+            commands.append(partial(pgconn.send_prepare, name, text.encode(), types))
+            self._coming.append(key)
+        self._remember(key, name)
+        if name is None:
+            commands.append(
+                partial(pgconn.send_query_params, text.encode(), given, types, formats, Format.BINARY)
+            )
+        else:
+            commands.append(partial(pgconn.send_query_prepared, name, given, formats, Format.BINARY))
+        self._coming.append(transformer)
+
+    def _remember(self, key: _Key, name: bytes | None) -> None:
+        known = self._seen if name is None else self._names
+        if name is None:
+            self._seen[key] = None
+        known.move_to_end(key)
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+
+    def _read(
+        self, expected: Sequence[Reader | _Key | None], results: Sequence[Sequence[PGresult]]
+    ) -> list[Found]:
+        found: list[Found] = []
+        failure: psycopg.Error | None = None
+        for what, (result, *_) in zip(expected, results, strict=True):
+            if what is None:
+                continue
+            if result.status not in (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED):
+                found += [] if isinstance(what, _Key) else [_found(what, result)]
+                continue
+            if isinstance(what, _Key):
+                self._names.pop(what, None)
+            failure = failure or psycopg.errors.error_from_result(result)
+        if failure is not None:
+            raise failure
+        self._forget()
+        return found
+
+    def _forget(self) -> None:
+        """Let the server forget what was not used for long."""
+        gone = [self._names.popitem(last=False)[1] for _ in range(len(self._names) - _PREPARED)]
+        if gone:
+            self.made([Asked(f"DEALLOCATE {name.decode()}", []) for name in gone])
+
+
+def _found(transformer: Reader, result: PGresult) -> Found:
+    status = (result.command_status or b"").decode()
+    if result.status != ExecStatus.TUPLES_OK:
+        return Found([], result.command_tuples or 0, status)
+    transformer.set_pgresult(result)
+    return Found(transformer.load_rows(0, result.ntuples, tuple), result.ntuples, status)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -16,14 +16,14 @@ from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Coverage
 from qmtl.runtime.io.sql.dialect import Question
 from qmtl.runtime.io.sql.postgres import connection as connections
+from qmtl.runtime.io.sql.postgres import together
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.opening import opened
+from qmtl.runtime.io.sql.postgres.sets import Asked
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
-from qmtl.runtime.io.sql.postgres.together import made_together
+from qmtl.runtime.io.sql.postgres.together import Found, Statements
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.testing.store_suites.bars import OTHER, SERIES, minutes, some_bars
-from tests.qmtl.postgres import PostgresServer
-from tests.qmtl.tcp_proxy import TcpProxy
 
 ALL = "SELECT id, price FROM kept ORDER BY id"
 DEARER = "SELECT id FROM kept WHERE price > ? ORDER BY id"
@@ -124,7 +124,7 @@ def test_a_lost_connection_is_an_error_and_nothing_is_logged(
     with pytest.raises(psycopg.OperationalError):
         connection.execute(ALL)
     with pytest.raises(psycopg.OperationalError):
-        made_together(connection.raw, [])
+        connection.execute(ALL)
     assert not caplog.records
 
 
@@ -141,24 +141,62 @@ def test_damage_that_only_foresight_met_spoils_nothing(connection: PostgresConne
     assert connection.execute(ALL).fetchall() == [], "the transaction goes on"
 
 
-def test_how_often_a_server_is_waited_for(postgres_url: str, postgres_server: PostgresServer) -> None:
-    """A durable bar waits for its server twice, and a read whose series is known three times."""
-    with PostgresStore(postgres_url) as direct:
+def test_how_often_a_server_is_waited_for(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A durable bar waits for its server twice, and so does a read of a series that is known."""
+    rounds: list[int] = []
+    made = Statements.made
+
+    def counted(statements: Statements, given: Iterable[Asked]) -> list[Found]:
+        listed = list(given)
+        rounds.append(len(listed))
+        return made(statements, listed)
+
+    with PostgresStore(postgres_url) as store:
         for series in (SERIES, OTHER):
-            direct.commit(series, Write("v", 1, some_bars(0, 100), Coverage.of(minutes(0, 100))))
-    turns: list[str] = []
-
-    def note(direction: str, piece: bytes, source: socket.socket) -> None:
-        if turns[-1:] != [direction]:
-            turns.append(direction)
-
-    with closing(TcpProxy(postgres_server.port)) as wire, PostgresStore(wire.url(postgres_url)) as store:
-        for at in range(100, 105):
-            store.commit(SERIES, Write("v", 2, some_bars(at, 1), Coverage.of(minutes(at, at + 1))))
-            store.read(OTHER, minutes(10, 90))
-        wire.passes = note
-        store.commit(SERIES, Write("v", 2, some_bars(105, 1), Coverage.of(minutes(105, 106))))
-        assert turns.count("up") == 2
-        turns.clear()
+            store.commit(series, Write("v", 1, some_bars(0, 100), Coverage.of(minutes(0, 100))))
+        store.read(OTHER, minutes(10, 90))
+        monkeypatch.setattr(Statements, "made", counted)
+        store.commit(SERIES, Write("v", 2, some_bars(100, 1), Coverage.of(minutes(100, 101))))
+        assert len(rounds) == 2, "what is known, and what is new"
+        rounds.clear()
         assert store.read(OTHER, minutes(10, 90)).frame.height == 80
-        assert turns.count("up") == 3, "what the index says, the bytes, the end"
+        assert len(rounds) == 2, "what the index says, and the bytes"
+
+
+def test_what_was_sent_without_waiting_ends_before_anything_else(connection: PostgresConnection) -> None:
+    statements = Statements(connection.raw)
+    statements.sent([Asked("INSERT INTO kept VALUES (1, 1)", [])])
+    statements.sent(
+        [Asked("INSERT INTO kept VALUES (1, 2)", []), Asked("INSERT INTO kept VALUES (2, 2)", [])]
+    )
+    (found,) = statements.made([Asked(ALL, [])])
+    assert found.fetchall() == [(1, 1)], "the second failed as a whole, and nobody is told"
+    statements.sent([Asked("DELETE FROM kept", [])])
+    statements.settle()
+    assert connection.raw.execute(ALL).fetchall() == [], "psycopg may use the connection again"
+
+
+def test_a_reader_that_ends_keeps_nothing_open(connection: PostgresConnection) -> None:
+    connection.begin_reading()
+    assert connection.finish()
+    connection.script(b"INSERT INTO kept VALUES (7, 7)")
+    assert connection.execute(ALL).fetchall() == [(7, 7)]
+
+
+def test_statements_that_were_not_used_for_long_are_forgotten(
+    connection: PostgresConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(together, "_PREPARED", 3)
+    monkeypatch.setattr(together, "_REMEMBERED", 5)
+    prepared = "SELECT count(*) FROM pg_prepared_statements"
+    for number in [*range(9), *range(9), *range(4, 9), *range(9)] * 2:
+        for _ in range(3):
+            assert connection.execute(f"SELECT {number}").fetchone() == (number,)
+        assert connection.execute(prepared).fetchone()[0] <= 4
+
+
+def test_rows_are_given_once_and_in_order() -> None:
+    found = Found([(1,), (2,), (3,), (4,)], 4, "SELECT 4")
+    assert (found.fetchone(), found.fetchmany(2), found.fetchall()) == ((1,), [(2,), (3,)], [(4,)])
+    assert (found.fetchone(), found.fetchall(), list(found)) == (None, [], [])
+    assert [row for (row,) in Found([(1,), (2,)], 2, "")] == [1, 2]
