@@ -130,7 +130,7 @@ class Connection(Protocol):
         ...
 
     def queue(self, sql: str, values: Iterable[Values], /) -> None:
-        """As `executemany`, for what nobody asks about: it is done before the next statement, or with it."""
+        """As `executemany`, for what nobody asks about. If it fails, the next statement does."""
         ...
 
     def each(self, sql: str, values: Sequence[Values], /) -> Iterator[Iterable[Any]]:

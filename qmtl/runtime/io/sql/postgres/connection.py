@@ -25,8 +25,6 @@ from qmtl.runtime.io.store.waiting import current
 
 # Values that one statement takes: each is in memory several times.
 _AT_ONCE = 4096
-# Statements that wait for the next one: some bring a packed chunk.
-_QUEUED = 64
 # Damage that is met in a transaction which only reads undoes nothing but the failure itself.
 _READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # How much later than its caller the server gives up a statement by itself.
@@ -50,8 +48,7 @@ class PostgresConnection:
         self.now: int | None = None
         self.commits: Callable[[], None] | None = None
         self.tells = ""
-        # What goes to the server with the next statement, and answers to questions that nobody has asked yet.
-        self._queued: list[Asked] = []
+        # Answers to questions that nobody has asked yet.
         self._foreseen: dict[tuple[str, tuple[Any, ...]], Found] = {}
 
     @property
@@ -71,7 +68,7 @@ class PostgresConnection:
     def _run(self, statement: Asked) -> Found:
         if not statement.text.startswith(("SELECT", "WITH")):
             self._foreseen.clear()
-        return self._statements.made([*self._taken(), statement])[-1]
+        return self._statements.made([statement])[-1]
 
     def _foreseen_answer(self, sql: str, values: Values) -> Found | None:
         """The answer to a question that was foreseen. It is given once."""
@@ -80,18 +77,12 @@ class PostgresConnection:
         text, given = _asked(Question(sql, values))
         return self._foreseen.pop((text, tuple(given)), None)
 
-    def _taken(self) -> list[Asked]:
-        queued, self._queued = self._queued, []
-        return queued
-
     def executemany(self, sql: str, values: Iterable[Values]) -> Found:
         return Found([], sum(self._run(one).rowcount for one in _changes(sql, values)), "")
 
     def queue(self, sql: str, values: Iterable[Values]) -> None:
         self._foreseen.clear()
-        self._queued += _changes(sql, values)
-        if len(self._queued) > _QUEUED:
-            self._statements.made(self._taken())
+        self._statements.sent(_changes(sql, values))
 
     def each(self, sql: str, values: Sequence[Values]) -> Iterator[Iterable[Any]]:
         if len(values) < 2:
@@ -167,7 +158,7 @@ class PostgresConnection:
         """Commit. The server answers a COMMIT of a transaction that has failed by undoing it."""
         self._foreseen.clear()
         ends = [Asked(one, []) for one in (self.tells, "COMMIT") if one]
-        if self._statements.made([*self._taken(), *ends])[-1].status != "COMMIT":
+        if self._statements.made(ends)[-1].status != "COMMIT":
             raise psycopg.errors.InFailedSqlTransaction("the transaction had failed, and was undone")
 
     def script(self, statements: bytes) -> None:
@@ -194,14 +185,20 @@ class PostgresConnection:
         """End the transaction that is open, if any; whether the connection can be used again."""
         was_writing = self.commits is not None
         self.now, self.commits, self.tells = None, None, ""
-        self._queued, self._foreseen = [], {}
+        self._foreseen = {}
         self.is_kept = True
         if self.is_cut_off:
             self.raw.close()
         elif self.raw.info.transaction_status is not TransactionStatus.IDLE and not self.raw.closed:
             try:
                 # A writer has the lock until the server has answered; a reader keeps nobody waiting.
-                (self._statements.made if was_writing else self._statements.sent)([Asked("ROLLBACK", [])])
+                end = [Asked("ROLLBACK", [])]
+                if was_writing:
+                    with suppress(psycopg.Error):  # what nobody asks about any more
+                        self._statements.settle()
+                    self._statements.made(end)
+                else:
+                    self._statements.sent(end, ends=True)
             except psycopg.OperationalError:
                 self.raw.close()  # the error that broke it was raised already
         return not self.raw.closed

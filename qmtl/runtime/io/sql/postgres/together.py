@@ -72,23 +72,28 @@ class Statements:
     def made(self, statements: Iterable[Asked]) -> list[Found]:
         """What statements have found or done, made in their order.
 
-        Raises the error of the first that fails; none behind it is made. Where anything else is raised, such
+        Raises the error of the first that fails, also of those that were sent before; none behind it is
+        made. Where anything else is raised, such
         as `KeyboardInterrupt`, the connection is closed: nobody knows what is on its way.
         """
-        pgconn, behind = self._raw.pgconn, len(self._coming)
-        commands = self._commands(statements)
+        pgconn = self._raw.pgconn
+        given = list(statements)
+        commands = self._commands(given, ends=True)
         with self._or_closed():
             results = self._raw.wait(pipeline_communicate(pgconn, commands))
             while len(results) < len(self._coming):
                 results += [one] if (one := self._raw.wait(fetch_many(pgconn))) else []
             pgconn.exit_pipeline_mode()
         expected, self._coming = self._coming, []
-        # What was sent without waiting for it has nothing to tell.
-        return self._read(expected[behind:], results[behind:])
+        found = self._read(expected, results)
+        return found[len(found) - len(given) :]
 
-    def sent(self, statements: Iterable[Asked]) -> None:
-        """Send statements, and wait for nothing: whether they fail is not told."""
-        commands = self._commands(statements)
+    def sent(self, statements: Iterable[Asked], *, ends: bool = False) -> None:
+        """Send statements, and wait for nothing. Whether they fail is told by the next ones that are `made`.
+
+        ends: whether those that are sent later are made even if one of these has failed.
+        """
+        commands = self._commands(statements, ends=ends)
         with self._or_closed():
             for command in commands:
                 command()
@@ -109,8 +114,8 @@ class Statements:
                 self._raw.close()
             raise
 
-    def _commands(self, statements: Iterable[Asked]) -> deque[Any]:
-        """What sends the statements, and ends the round."""
+    def _commands(self, statements: Iterable[Asked], *, ends: bool) -> deque[Any]:
+        """What sends the statements. ends: and ends the round."""
         pgconn = self._raw.pgconn
         commands: deque[Any] = deque()
         if pgconn.pipeline_status == PipelineStatus.OFF:
@@ -118,8 +123,9 @@ class Statements:
                 pgconn.enter_pipeline_mode()
         for text, values in statements:
             self._add(commands, text, values)
-        commands.append(pgconn.pipeline_sync)
-        self._coming.append(None)
+        if ends:
+            commands.append(pgconn.pipeline_sync)
+            self._coming.append(None)
         return commands
 
     def _add(self, commands: deque[Any], text: str, values: Sequence[Any]) -> None:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Coverage
 from qmtl.runtime.io.sql.dialect import Question
-from qmtl.runtime.io.sql.postgres import connection as connections
 from qmtl.runtime.io.sql.postgres import together
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.opening import opened
@@ -50,20 +49,8 @@ steps = st.lists(
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    steps,
-    st.lists(st.sampled_from([Question(ALL), Question(DEARER, (2,)), Question(DEARER, (3,))])),
-    st.sampled_from([0, 2, 64]),
-)
+@given(steps, st.lists(st.sampled_from([Question(ALL), Question(DEARER, (2,)), Question(DEARER, (3,))])))
 def test_whatever_is_foreseen_and_queued_answers_are_those_of_one_by_one(
-    connection: PostgresConnection, some: list[tuple[str, Any]], foreseen: list[Question], most: int
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connections, "_QUEUED", most)
-        as_one_by_one(connection, some, foreseen)
-
-
-def as_one_by_one(
     connection: PostgresConnection, some: list[tuple[str, Any]], foreseen: list[Question]
 ) -> None:
     connection.execute("DELETE FROM kept")
@@ -165,15 +152,29 @@ def test_how_often_a_server_is_waited_for(postgres_url: str, monkeypatch: pytest
 
 def test_what_was_sent_without_waiting_ends_before_anything_else(connection: PostgresConnection) -> None:
     statements = Statements(connection.raw)
-    statements.sent([Asked("INSERT INTO kept VALUES (1, 1)", [])])
+    statements.sent([Asked("INSERT INTO kept VALUES (1, 1)", [])], ends=True)
     statements.sent(
         [Asked("INSERT INTO kept VALUES (1, 2)", []), Asked("INSERT INTO kept VALUES (2, 2)", [])]
     )
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        statements.made([Asked("INSERT INTO kept VALUES (3, 3)", [])])
     (found,) = statements.made([Asked(ALL, [])])
-    assert found.fetchall() == [(1, 1)], "the second failed as a whole, and nobody is told"
+    assert found.fetchall() == [(1, 1)], "none behind the one that failed was made"
     statements.sent([Asked("DELETE FROM kept", [])])
     statements.settle()
     assert connection.raw.execute(ALL).fetchall() == [], "psycopg may use the connection again"
+
+
+def test_a_writer_that_is_given_up_undoes_what_was_sent_and_what_has_failed(
+    connection: PostgresConnection,
+) -> None:
+    for rows in ([(1, 1)], [(1, 1), (1, 2)]):
+        connection.begin_writing(WRITING)
+        connection.commits = lambda: None
+        for row in rows:
+            connection.queue("INSERT INTO kept (id, price) VALUES (?, ?)", [row])
+        assert connection.finish()
+        assert connection.execute(ALL).fetchall() == []
 
 
 def test_a_reader_that_ends_keeps_nothing_open(connection: PostgresConnection) -> None:
