@@ -61,11 +61,14 @@ def small_ones(writes: Mapping[SeriesId, Write], rows: Mapping[SeriesId, Rows]) 
     ]
 
 
-def appends(connection: Connection, small: Sequence[Small]) -> dict[SeriesId, Append]:
-    """Those of the writes that only append. The others must go their own way, one by one."""
+def appends(connection: Connection, small: Sequence[Small], asked: Questions) -> dict[SeriesId, Append]:
+    """Those of the writes that only append. The others must go their own way, one by one.
+
+    asked: the `questions` about them.
+    """
     return {
         one.series: made
-        for one, before in _before(connection, small)
+        for one, before in _before(connection, small, asked)
         if (made := append(*one, before)) is not None
     }
 
@@ -209,9 +212,8 @@ def _question(dialect: Dialect, sql: str, wanted: Sequence[tuple[Any, ...]]) -> 
     return Question(f"WITH wanted AS ({table}) {sql}", (json.dumps(wanted),))
 
 
-def _before(connection: Connection, writes: Sequence[Small]) -> list[tuple[Small, Before]]:
+def _before(connection: Connection, writes: Sequence[Small], asked: Questions) -> list[tuple[Small, Before]]:
     """What is known of the series that are sound, and have no row where the write has any."""
-    asked = questions(connection.dialect, writes)
     by_name = {one.series.text: one for one in writes}
     known = {
         number: (by_name[node], Before(number, hot, [], {}, None))

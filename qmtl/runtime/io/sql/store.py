@@ -116,7 +116,7 @@ class SqlStore(SqlRecords):
         is_past = as_of is not None
         only = series[0] if len(series) == 1 else None
         foreseen: list[Question] = []
-        if only and not is_past:
+        if only and not is_past and self._database.dialect.is_server:
             dialect, number = self._database.dialect, self._numbers.get(only)
             foreseen = reading.foreseen(dialect, only, number, span, context, flags_by.get(only))
         with self._database.reading(only, span, foreseen=foreseen) as connection:
@@ -249,10 +249,11 @@ class SqlStore(SqlRecords):
         # Where no server is asked, one write is quicker by itself.
         apart = {} if only and not dialect.is_server else writes
         small = appends.small_ones({s: w for s, w in apart.items() if s not in prepared}, rows)
-        foreseen = [one for one in appends.questions(dialect, small) if one is not None]
+        asked = appends.questions(dialect, small)
+        foreseen = [one for one in asked if one is not None]
         try:
             with committing_many(self._database, self._clock.now(), only, foreseen=foreseen) as batch:
-                appending = appends.appends(batch.connection, small)
+                appending = appends.appends(batch.connection, small, asked)
                 if not only:
                     batch.expect([series for series in writes if series not in appending])
                 for series, write in writes.items():

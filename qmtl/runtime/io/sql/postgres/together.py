@@ -73,13 +73,13 @@ class Statements:
         """What statements have found or done, made in their order.
 
         Raises the error of the first that fails, also of those that were sent before; none behind it is
-        made. Where anything else is raised, such
-        as `KeyboardInterrupt`, the connection is closed: nobody knows what is on its way.
+        made. Where anything else is raised, such as `KeyboardInterrupt`, or the error of a value that cannot
+        be sent, the connection is closed: nobody knows what is on its way.
         """
         pgconn = self._raw.pgconn
         given = list(statements)
-        commands = self._commands(given, ends=True)
         with self._or_closed():
+            commands = self._commands(given, ends=True)
             results = self._raw.wait(pipeline_communicate(pgconn, commands))
             while len(results) < len(self._coming):
                 results += [one] if (one := self._raw.wait(fetch_many(pgconn))) else []
@@ -93,9 +93,8 @@ class Statements:
 
         ends: whether those that are sent later are made even if one of these has failed.
         """
-        commands = self._commands(statements, ends=ends)
         with self._or_closed():
-            for command in commands:
+            for command in self._commands(statements, ends=ends):
                 command()
             self._raw.wait(send(self._raw.pgconn))
 
@@ -119,8 +118,7 @@ class Statements:
         pgconn = self._raw.pgconn
         commands: deque[Any] = deque()
         if pgconn.pipeline_status == PipelineStatus.OFF:
-            with self._or_closed():
-                pgconn.enter_pipeline_mode()
+            pgconn.enter_pipeline_mode()
         for text, values in statements:
             self._add(commands, text, values)
         if ends:
@@ -139,20 +137,18 @@ class Statements:
             name = self._names[key] = b"qmtl%d" % self._count
             commands.append(partial(pgconn.send_prepare, name, text.encode(), types))
             self._coming.append(key)
-        self._remember(key, name)
         if name is None:
+            self._remember(key)
             commands.append(
                 partial(pgconn.send_query_params, text.encode(), given, types, formats, Format.BINARY)
             )
         else:
+            self._names.move_to_end(key)
             commands.append(partial(pgconn.send_query_prepared, name, given, formats, Format.BINARY))
         self._coming.append(transformer)
 
-    def _remember(self, key: _Key, name: bytes | None) -> None:
-        known = self._seen if name is None else self._names
-        if name is None:
-            self._seen[key] = None
-        known.move_to_end(key)
+    def _remember(self, key: _Key) -> None:
+        self._seen[key] = None
         if len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
 

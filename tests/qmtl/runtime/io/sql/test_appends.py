@@ -157,7 +157,8 @@ def appended_of(store: KeptStore, given: Mapping[SeriesId, Write]) -> set[Series
     """Which of the writes go together."""
     rows = {series: store._checked(series, write, None) for series, write in given.items()}
     with store._database.reading() as connection:
-        return set(appends.appends(connection, appends.small_ones(given, rows)))
+        small = appends.small_ones(given, rows)
+        return set(appends.appends(connection, small, appends.questions(connection.dialect, small)))
 
 
 def test_what_meets_nothing_goes_together_and_the_rest_its_own_way(pair: Pair) -> None:

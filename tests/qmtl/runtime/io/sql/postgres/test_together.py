@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any
@@ -99,6 +100,15 @@ def test_a_connection_is_as_good_as_new_after_a_failure(connection: PostgresConn
             connection.begin_reading(questions)
             assert [connection.execute(*one).fetchone() for one in questions] == [(n,) for n in range(6)]
             connection.finish()
+
+
+def test_a_value_that_cannot_be_sent_leaves_nobody_waiting(connection: PostgresConnection) -> None:
+    too_large = Asked("SELECT $1", [2**70])
+    with pytest.raises(struct.error):
+        connection.begin_writing(WRITING, [Question(ALL), Question("SELECT ?", too_large.values)])
+    assert connection.is_broken, "what was to go before it is not waited for"
+    with pytest.raises(psycopg.OperationalError):
+        connection.execute(ALL)
 
 
 def test_a_lost_connection_is_an_error_and_nothing_is_logged(
