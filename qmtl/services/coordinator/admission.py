@@ -32,8 +32,10 @@ async def admit(etcd: Etcd, *, shard_steps: int = SHARD_STEPS) -> None:
             next_step="give the members of one cluster",
         )
     ours = {"format": FORMAT, "shard_steps": shard_steps}
+    # In this order: what another coordinator, begun at the same moment, writes in between is not foreign.
+    others = await etcd.page("", most=1)
     marked = dict(await etcd.page("format", most=1))
-    if "format" not in marked and (others := await etcd.page("", most=1)):
+    if others and "format" not in marked:
         raise _foreign(f"there is {PREFIX + others[0][0]!r}, and no {PREFIX + 'format'!r}")
     outcome = await etcd.commit({"format": 0}, {"format": Put(json.dumps(ours).encode())})
     if isinstance(outcome, Conflict):

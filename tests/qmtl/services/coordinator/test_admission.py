@@ -17,7 +17,7 @@ import pytest
 from qmtl.foundation.errors import CoordinatorUnavailableError, InvalidRequestError
 from qmtl.services.coordinator.admission import admit
 from qmtl.services.coordinator.etcd import PREFIX, Etcd
-from qmtl.services.coordinator.key_values import Put
+from qmtl.services.coordinator.key_values import Entry, Put
 from tests.qmtl.etcd import EtcdCluster
 from tests.qmtl.ports import free_port
 from tests.qmtl.served_process import QMTL
@@ -55,6 +55,33 @@ def test_keys_of_somebody_else(empty: EtcdCluster) -> None:
     with pytest.raises(InvalidRequestError, match="belong to somebody else") as refused:
         admitted(*empty.urls, before=lambda etcd: etcd.commit({}, {"config": Put(b"theirs")}))
     assert f"{PREFIX}config" in (refused.value.why or "")
+
+
+@pytest.mark.parametrize("questions", [1, 2])
+def test_another_coordinator_begins_at_the_same_moment(empty: EtcdCluster, questions: int) -> None:
+    """It marks the keys, and writes its first, behind one of the questions that this one asks."""
+
+    class Slow(Etcd):
+        asked = 0
+
+        async def page(self, prefix: str, *, after: str = "", most: int) -> list[tuple[str, Entry]]:
+            answer = await super().page(prefix, after=after, most=most)
+            self.asked += 1
+            if self.asked == questions:
+                other = Etcd(empty.urls)
+                await admit(other)
+                await other.commit({}, {"a session": Put(b"its own")})
+                await other.close()
+            return answer
+
+    async def run() -> None:
+        etcd = Slow(empty.urls)
+        try:
+            await admit(etcd)
+        finally:
+            await etcd.close()
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("marker", [b"v2", b"[1]", b'{"format": 1}'])

@@ -127,8 +127,8 @@ class Fleet:
             self.workers.append(Part(orders.name, command, folder, env, reads_clock=True))
         for part in (*self.coordinators, self.exchange):
             part.start()
-        for port in ports:
-            _wait_for(port)
+        for part, port in zip(self.coordinators, ports, strict=True):
+            _wait_for(part, port)
         for part in self.workers:
             part.start()
 
@@ -236,15 +236,19 @@ def _serve(port: int, etcd: EtcdCluster) -> list[str]:
     return ["-v", "serve", "coordinator", "--port", str(port), "--etcd", ",".join(etcd.urls)]
 
 
-def _wait_for(port: int) -> None:
+def _wait_for(coordinator: Part, port: int) -> None:
+    """Until it is ready; one that ended, because etcd was slow to answer it, is started again."""
     deadline = time.monotonic() + 60
     while True:
         try:
             httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).raise_for_status()
             return
-        except httpx.HTTPError:
+        except httpx.HTTPError as cause:
             if time.monotonic() > deadline:
-                raise
+                raise RuntimeError(
+                    f"{coordinator.name} did not begin: {coordinator.log()[-3000:]}"
+                ) from cause
+            coordinator.start()
             time.sleep(0.1)
 
 
