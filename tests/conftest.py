@@ -47,6 +47,7 @@ MARKS = {
         "qmtl/foundation/schema/governance/test_audit.py",
         "qmtl/foundation/schema/governance/test_audit_file.py",
         "qmtl/interfaces",
+        "qmtl/runtime/sdk/isolation",
         "qmtl/stories/command_line",
         "scripts",
     ),

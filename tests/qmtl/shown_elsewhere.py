@@ -31,6 +31,12 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/known_history",
         }
     ),
+    "runtime/sdk/isolation/test_process.py": frozenset(
+        {
+            "runtime/sdk/isolation/child",
+            "runtime/sdk/isolation/strategy_side",
+        }
+    ),
     "runtime/sdk/test_watchdog.py": frozenset({"runtime/replay/budget"}),
     "stories/test_strategies.py": frozenset(
         {
