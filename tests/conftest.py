@@ -40,6 +40,7 @@ MARKS = {
         "qmtl/runtime/io/test_stores_agree.py",
         "qmtl/runtime/sdk/test_progress.py",
         "qmtl/stories",
+        "qmtl/test_contract_page.py",
         "qmtl/test_imports.py",
     ),
     # Starts processes, kills some of them, or mounts a disk.
