@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qmtl.foundation.leases import Lease, LeaseKey, LeaseState, ShardProgress, Violation
-from qmtl.foundation.timeline import Coverage
+from qmtl.foundation.timeline import Coverage, Span
 
 # A record stays small however scattered its cells are. Of completed cells a part is remembered then, so that
 # fewer claims are answered `Done`, and none wrongly.
@@ -70,7 +70,7 @@ def record_of(key: LeaseKey, facts: dict[str, Any]) -> ShardRecord:
     progress, violation = facts.get("progress"), facts.get("violation")
     lease = Lease(
         key,
-        Coverage(tuple(span) for span in facts["cells"]),
+        Coverage.of(*(Span(*span) for span in facts["cells"])),
         LeaseState(facts["state"]),
         facts["attempts"],
         facts["claim"],
