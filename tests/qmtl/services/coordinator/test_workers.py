@@ -121,6 +121,36 @@ def fleet(
     coordinator.end()
 
 
+WORLD = """\
+world:
+  id: majors
+  data:
+    definitions:
+      - {preset: desk.hours, series: "ohlcv:binance:{symbol}:1h", calendar: 24x7}
+    presets:
+      - id: majors
+        preset: desk.hours
+        universe: {symbols: [BTC/USDT, ETH/USDT]}
+        window: {min_history: 30d}
+"""
+
+
+def test_a_world_is_applied_by_workers(fleet: Fleet) -> None:
+    path = fleet.folder / "world.yml"
+    path.write_text(WORLD)
+    queued = fleet.run("world", "apply", path, "--detach")
+    assert queued["shards"] in (2, 4), "a month of hours lies in one shard, or across the border of two"
+    worker = fleet.worker()
+    ended = fleet.ended(queued["job"])
+    assert (ended["ended"], ended["done"], ended["violated"]) == ("completed", queued["shards"], [])
+    plan = fleet.run("world", "plan", path)
+    # An hour may have closed since.
+    assert sum(preset["to_fetch"] for preset in plan["presets"]) <= 2
+    rest = fleet.run("world", "apply", path, "--detach")
+    assert rest is None or rest["shards"] <= 2
+    assert worker.end() == 0
+
+
 def test_two_workers_fill_a_job_and_ask_for_each_bar_once(fleet: Fleet) -> None:
     queued = fleet.run("backfill", SERIES, START, END, "--detach")
     assert (queued["shards"], queued["queued"], fleet.present()) == (5, 5, 0)
