@@ -33,6 +33,7 @@ ROOMS = (
     "runtime/sdk",
     "runtime/worlds",
     "services/coordinator",
+    "services/coordinator/member",
     "services/http",
     "services/registry",
     "services/registry/routes",
