@@ -48,6 +48,7 @@ MARKS = {
         "qmtl/foundation/schema/governance/test_audit_file.py",
         "qmtl/interfaces",
         "qmtl/stories/command_line",
+        "operations",
         "scripts",
     ),
     # Talks to a server that the test starts.
@@ -59,6 +60,7 @@ MARKS = {
         "qmtl/runtime/io/vendors/test_polygon.py",
         "qmtl/runtime/testing/test_exchange.py",
         "qmtl/runtime/testing/test_polygon.py",
+        "operations/test_fleet_script.py",
         "qmtl/services",
     ),
 }

@@ -54,10 +54,10 @@ def add(
     coordinator remove' the old one first.
     """
     from qmtl.services.coordinator.member import group
-    from qmtl.services.coordinator.member.plan import as_text, parsed
+    from qmtl.services.coordinator.member.plan import as_text, named_url
 
     session = session_of(ctx)
-    ((name, url),) = parsed(member, "NAME=URL").items()
+    name, url = named_url(member, "MEMBER")
     cluster = as_text(group.add(_url(etcd), name, url))
     command = f"qmtl serve coordinator --member {name}={url} --initial-cluster {cluster} --join"
     session.show(f"{name} is awaited; on its machine, with an empty --data-dir:", "", f"  {command}")

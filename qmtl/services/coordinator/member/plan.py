@@ -50,9 +50,7 @@ def member(
 
     Raises `InvalidRequestError`.
     """
-    (name, url), *more = parsed(named, "--member").items()
-    if more:
-        raise _refused("--member", "it names more than one: the others belong into --initial-cluster")
+    name, url = named_url(named, "--member")
     group = {name: url} if initial_cluster is None else parsed(initial_cluster, "--initial-cluster")
     if group.get(name) != url:
         stands = f"{name} is {group[name]} there" if name in group else f"{name} is not among them"
@@ -60,6 +58,14 @@ def member(
     if joins and len(group) == 1:
         raise _refused("--initial-cluster", "--join is given, and no other member to join")
     return Member(name, group, folder, client_port, joins)
+
+
+def named_url(text: str, option: str) -> tuple[str, str]:
+    """Of one member. Raises `InvalidRequestError`."""
+    found, *more = parsed(text, option).items()
+    if more:
+        raise _refused(option, "it names more than one member")
+    return found
 
 
 def parsed(text: str, option: str) -> dict[str, str]:

@@ -257,6 +257,7 @@ def test_members_join_leave_and_are_replaced(three: list[Machine], new: Callable
         "has not come yet"
         in command("add", "e=http://127.0.0.1:9", "--etcd", a.etcd_url, code=2)["error"]["message"]
     )
+    assert "cannot be used" in refused("add", "e=http://h:1,f=http://h:2", "--etcd", a.etcd_url)
     d.start(added["initial_cluster"], "--join")
     d.wait()
     assert state(d, "other", 100) == "held"
