@@ -427,6 +427,11 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/results_many",
         }
     ),
+    "runtime/sdk/test_universe_runs.py": frozenset(
+        {
+            "runtime/sdk/universe_tasks",
+        }
+    ),
     "runtime/sdk/test_wiring.py": frozenset(
         {
             "runtime/sdk/fetch_context",
