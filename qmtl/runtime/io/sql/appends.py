@@ -32,6 +32,7 @@ class Before(NamedTuple):
     """What the store has of a series where a small write goes: no row, but these coverage records.
 
     hot: how many single rows it has elsewhere. facts: as they are kept; None if nothing is declared.
+    is_last: whether it is known that neither rows nor records lie behind the write.
     """
 
     number: int
@@ -39,16 +40,23 @@ class Before(NamedTuple):
     records: list[CoverageRecord]
     fences: dict[int, Fence]
     facts: str | None
+    is_last: bool = False
 
 
 class Append(NamedTuple):
-    """What a write adds to the tables, and which coverage records it ends. touched: the range of both."""
+    """What a write adds to the tables, and which coverage records it ends.
+
+    number: the row id of the series. covered: from the first to the last instant that the write covers;
+    empty if there is none. touched: the range of its rows as well.
+    """
 
     number: int
+    before: Before
     rows: Rows
     retired: list[CoverageRecord]
     added: list[CoverageRecord]
     delivered_at: Mapping[int, int]
+    covered: Span
     touched: Span
 
 
@@ -79,21 +87,25 @@ def append(series: SeriesId, write: Write, rows: Rows, before: Before) -> Append
         return None
     if write.declared != NOTHING_DECLARED and not _is_known(before.facts, write.declared):
         return None
-    if transaction.counts_hot(series, rows) and before.hot + rows.size > transaction.MANY_HOT:
+    size = rows.size
+    if transaction.counts_hot(series, rows) and before.hot + size > transaction.MANY_HOT:
         return None
-    after = coverage_records.overlay(before.records, write) if write.covered else []
-    old, new = set(before.records), set(after)
-    if not rows.size and old == new:
+    covered = write.covered.hull
+    old = before.records
+    after = coverage_records.overlay(old, write) if covered.end > covered.start else []
+    if not size and set(old) == set(after):
         return None
-    reach = list(write.covered.spans)
-    if rows.size:
+    reach = [] if covered.is_empty else [covered]
+    if size:
         reach.append(Span(int(rows.ts[0]), int(rows.ts[-1]) + series.timeframe.step))
     return Append(
         before.number,
+        before,
         rows,
-        [record for record in before.records if record not in new],
+        [record for record in old if record not in after],
         [record for record in after if record not in old],
         write.delivered_at,
+        covered,
         hull(reach),
     )
 
@@ -167,6 +179,9 @@ class Questions(NamedTuple):
     facts: Question | None
 
 
+NOTHING_ASKED = Questions(None, None, None, None)
+
+
 def questions(dialect: Dialect, writes: Sequence[Small]) -> Questions:
     """Questions of the series by their names, so that none has to wait for another."""
     sound = dialect.sound
@@ -175,14 +190,15 @@ def questions(dialect: Dialect, writes: Sequence[Small]) -> Questions:
     return Questions(
         _question(
             dialect,
-            f"SELECT id, node, hot, {sound['series']} AND NOT EXISTS"
+            f"SELECT id, node, hot, {_IS_LAST if dialect.is_server else 'NULL'},"
+            f" {sound['series']} AND NOT EXISTS"
             f" (SELECT 1 FROM chunk WHERE chunk.series = series.id AND chunk.tx_to = {LIVE}"
             " AND last_ts >= low) AND NOT EXISTS"
             f" (SELECT 1 FROM hot WHERE hot.series = series.id AND hot.tx_to = {LIVE}"
             " AND ts BETWEEN low AND high)"
             f" AND id NOT IN (SELECT lost.series FROM lost WHERE lost.tx_to = {LIVE})"
             " FROM wanted JOIN series ON node = name",
-            [(name, *_ends(rows)) for name, _, rows in listed],
+            [(name, *_ends(rows), write.covered.hull.end) for name, write, rows in listed],
         ),
         _question(
             dialect,
@@ -204,11 +220,19 @@ def questions(dialect: Dialect, writes: Sequence[Small]) -> Questions:
     )
 
 
+# Whether nothing lies behind `high` and `stop`. Only who writes by it without asking wants to know.
+_IS_LAST = (
+    f"NOT EXISTS (SELECT 1 FROM hot WHERE hot.series = series.id AND hot.tx_to = {LIVE} AND ts > high)"
+    " AND NOT EXISTS (SELECT 1 FROM answer WHERE answer.series = series.id"
+    f' AND answer.tx_to = {LIVE} AND answer."end" > stop)'
+)
+
+
 def _question(dialect: Dialect, sql: str, wanted: Sequence[tuple[Any, ...]]) -> Question | None:
-    """A question that sees `wanted` as a table of `name`, `low` and `high`."""
+    """A question that sees `wanted` as a table of `name`, `low`, `high` and, if there are more, `stop`."""
     if not wanted:
         return None
-    table = dialect.listed("?", ("text:name", "low", "high"))
+    table = dialect.listed("?", ("text:name", "low", "high", "stop")[: len(wanted[0])])
     return Question(f"WITH wanted AS ({table}) {sql}", (json.dumps(wanted),))
 
 
@@ -216,8 +240,8 @@ def _before(connection: Connection, writes: Sequence[Small], asked: Questions) -
     """What is known of the series that are sound, and have no row where the write has any."""
     by_name = {one.series.text: one for one in writes}
     known = {
-        number: (by_name[node], Before(number, hot, [], {}, None))
-        for number, node, hot, is_free in _found(connection, asked.free)
+        number: (by_name[node], Before(number, hot, [], {}, None, bool(is_last)))
+        for number, node, hot, is_last, is_free in _found(connection, asked.free)
         if is_free
     }
     unsound: set[int] = set()

@@ -33,6 +33,7 @@ from qmtl.runtime.io.sql.assembling import Cancelled
 from qmtl.runtime.io.sql.beside_bars import SqlRecords
 from qmtl.runtime.io.sql.database import Database, committing, committing_many
 from qmtl.runtime.io.sql.dialect import LIVE, Connection, Question
+from qmtl.runtime.io.sql.presumed import Presumptions
 from qmtl.runtime.io.sql.transaction import Transaction
 from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.store.damage import Damage, corrupt
@@ -74,6 +75,8 @@ class SqlStore(SqlRecords):
         super().__init__(database, clock)
         # Series whose index this process has looked through for what damage has hidden, now or in the past.
         self._looked_through: set[tuple[SeriesId, bool]] = set()
+        # Where a server is asked: what need not be asked again before the next write.
+        self._presumptions = Presumptions()
         # The row ids of series at their last read.
         self._numbers: dict[SeriesId, int | None] = {}
 
@@ -249,18 +252,23 @@ class SqlStore(SqlRecords):
         # Where no server is asked, one write is quicker by itself.
         apart = {} if only and not dialect.is_server else writes
         small = appends.small_ones({s: w for s, w in apart.items() if s not in prepared}, rows)
-        asked = appends.questions(dialect, small)
+        presumed = self._presumptions.append_all(small) if len(small) == len(writes) else None
+        asked = appends.NOTHING_ASKED if presumed is not None else appends.questions(dialect, small)
         foreseen = [one for one in asked if one is not None]
         try:
             with committing_many(self._database, self._clock.now(), only, foreseen=foreseen) as batch:
-                appending = appends.appends(batch.connection, small, asked)
+                before = batch.newest
+                if presumed is not None and before == presumed.newest:
+                    appending = presumed.made
+                else:
+                    asked = appends.questions(dialect, small) if presumed is not None else asked
+                    appending = appends.appends(batch.connection, small, asked)
                 if not only:
                     batch.expect([series for series in writes if series not in appending])
+                nothing = NOTHING_REPLACED.clone()
                 for series, write in writes.items():
                     if (made := appending.get(series)) is not None:
-                        done[series] = Commit(
-                            *batch.append(made), made.rows.size, 0, NOTHING_REPLACED.clone()
-                        )
+                        done[series] = Commit(*batch.append(made), made.rows.size, 0, nothing)
                         continue
                     transaction = batch.begin(series)
                     change = prepared.get(series)
@@ -271,6 +279,10 @@ class SqlStore(SqlRecords):
                     done[series] = _applied(transaction, write, change)
         except _OvertakenError:
             return None
+        if dialect.is_server and len(appending) == len(writes):
+            self._presumptions.follow(appending, before, batch.newest)
+        elif dialect.is_server:
+            self._presumptions.forget()
         return done
 
     def retract(self, series: SeriesId, span: Span, *, reason: str) -> Retraction:

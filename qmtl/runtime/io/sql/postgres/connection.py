@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,6 +40,8 @@ class PostgresConnection:
         _keep_types(raw.adapters)
         self.raw = raw
         self._statements = Statements(raw)
+        # The number of the session at the server: a lost connection does not know it any more.
+        self.session = raw.info.backend_pid
         # Whether it has been used before, and whether nobody waited any longer for what it was used for.
         self.is_kept = self.is_cut_off = False
         # The timeline of the server, see `timeline.py`, and what that says of the commits that it has.
@@ -58,6 +61,18 @@ class PostgresConnection:
     @property
     def is_broken(self) -> bool:
         return self.raw.closed
+
+    def is_silent(self) -> bool:
+        """Whether all is answered, and the server has said nothing since: such as that the session ends."""
+        try:
+            self._statements.settle()
+        except psycopg.Error:
+            return False
+        return not select.select([self.raw.pgconn.socket], [], [], 0)[0]
+
+    def together(self, questions: Sequence[Question]) -> list[Any]:
+        """Make statements as a transaction of their own, in one trip; the rows of the last one."""
+        return self._statements.made([_asked(question) for question in questions])[-1].fetchall()
 
     def execute(self, sql: str, values: Values = ()) -> Cursor:
         if sql == "COMMIT" and self.commits is not None:

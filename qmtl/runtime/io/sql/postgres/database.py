@@ -19,7 +19,7 @@ from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
 from qmtl.runtime.io.sql.formats import older
-from qmtl.runtime.io.sql.postgres import recognition, timeline
+from qmtl.runtime.io.sql.postgres import at_once, recognition, timeline
 from qmtl.runtime.io.sql.postgres.alterations import altered_columns
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.dialect import POSTGRES
@@ -28,8 +28,10 @@ from qmtl.runtime.io.sql.postgres.layout import APPLICATION_ID, FORMAT, TABLES, 
 from qmtl.runtime.io.sql.postgres.notice import CommitNotice
 from qmtl.runtime.io.sql.postgres.opening import opened
 from qmtl.runtime.io.sql.postgres.pool import Pool
+from qmtl.runtime.io.sql.presumed import Presumed
 from qmtl.runtime.io.sql.transaction import writer
 from qmtl.runtime.io.store.contract import ReadAbandonedError
+from qmtl.runtime.io.store.point_in_time import following
 from qmtl.runtime.io.store.values import Point
 from qmtl.runtime.io.store.waiting import watched
 
@@ -39,6 +41,11 @@ _CONNECTIONS = 8
 _STANDSTILL_S = 60
 # How long a commit whose connection was lost is looked for, while the server may be starting again.
 _SEARCH_S, _SEARCH_EVERY_S = 30.0, 0.2
+# The timeout first: the lock is asked for by what it answers.
+_LOCK_WITHIN = (
+    "WITH limited AS MATERIALIZED (SELECT set_config('lock_timeout', '{wait}', true))"
+    " SELECT pg_advisory_xact_lock({lock}) FROM limited"
+)
 _NOT_DURABLE = ", set_config('synchronous_commit', 'off', true)"
 _STARTED = "pg_postmaster_start_time()::text"
 # A number that rises with each commit, report and acceptance: their newest numbers, added up.
@@ -70,7 +77,7 @@ class PostgresDatabase:
         # Stores in schemas of one database have a lock each.
         self._lock = f"{APPLICATION_ID}, {zlib.crc32(address.schema.encode()) - 2**31}"
         # Of two schemas that share a channel, for it is cut at 63 bytes, each hears of the other as well.
-        self._channel = quoted(f"qmtl {address.schema}")
+        self._channel = f"qmtl {address.schema}".encode()[:63].decode(errors="ignore")
         self._closed = False
         self._why_read_only = "it was opened read-only"
         # That of the newest commits, and how often connections were made to a server on another one.
@@ -81,7 +88,7 @@ class PostgresDatabase:
         if max_staleness > 0:
             self.notice = CommitNotice(
                 self._opened,
-                channel=self._channel,
+                channel=quoted(self._channel),
                 question=_VERSION,
                 max_staleness=max_staleness,
             )
@@ -119,12 +126,16 @@ class PostgresDatabase:
 
     def _go_on(self, connection: PostgresConnection) -> None:
         """Where the server is on another timeline than the store, note that before anything is written."""
-        if connection.timeline in (None, self._timeline) or self._timeline is None:
+        if not self._has_moved(connection):
             return
+        assert connection.timeline is not None  # or it would be in recovery
         _, now, *_ = connection.begin_writing(self._beginning(self._lock_timeout_s, is_durable=True))
         timeline.go_on(connection, now, connection.timeline)
         connection.commit()
         self._timeline = connection.timeline
+
+    def _has_moved(self, connection: PostgresConnection) -> bool:
+        return connection.timeline not in (None, self._timeline) and self._timeline is not None
 
     def _look_behind(self, connection: PostgresConnection) -> None:
         """Find out whether commits behind the newest one may be missing here."""
@@ -195,7 +206,7 @@ class PostgresDatabase:
                 raise self._locked(wait_s)
             connection.now = now if self._has_clock else None
             connection.commits = partial(self._commit, connection, self._is_kept, *marks)
-            connection.tells = f"NOTIFY {self._channel}" if is_durable else ""
+            connection.tells = f"NOTIFY {quoted(self._channel)}" if is_durable else ""
 
         with self.translated(series), self._begun(begin) as connection:
             try:
@@ -211,7 +222,7 @@ class PostgresDatabase:
             takes = f"pg_advisory_xact_lock({self._lock}) IS NOT NULL"
         return [
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-            f"SELECT set_config('lock_timeout', '{max(1, round(wait_s * 1000))}', true),"
+            f"SELECT set_config('lock_timeout', '{_milliseconds(wait_s)}', true),"
             f" set_config('idle_in_transaction_session_timeout', '{_STANDSTILL_S}s', true)"
             f"{'' if is_durable else _NOT_DURABLE}",
             f"WITH locked AS MATERIALIZED (SELECT {takes} AS is_mine)"
@@ -256,10 +267,39 @@ class PostgresDatabase:
 
     # Commits
 
+    def append(self, series: SeriesId, presumed: Presumed, now: int) -> Point | None:
+        """Commit a write in one trip; None, and nothing is written, unless all is as presumed.
+
+        Also where the server refuses: whoever writes it in another way hears why. now: its time, unless the
+        server has a clock.
+        """
+        self.refuse_unwritable(series)
+        time = None if self._has_clock else following(presumed.newest, now).as_of
+        write = at_once.question(series, presumed, time, self._channel, _CLOCK)
+        lock = Question(_LOCK_WITHIN.format(lock=self._lock, wait=_milliseconds(self._lock_timeout_s)))
+        with self.translated(series), self._pool.use() as connection:
+            if self._has_moved(connection) or not connection.is_silent():
+                return None
+            try:
+                found = connection.together([lock, write])
+            except psycopg.errors.LockNotAvailable as failure:
+                raise self._locked(self._lock_timeout_s) from failure
+            except psycopg.Error as failure:
+                if not connection.is_broken:
+                    return None
+                found = []
+                looks = partial(at_once.is_there, asked=write, session=connection.session, found=found)
+                if not self._found(looks, (), failure):
+                    raise self._not_kept() from failure
+            finally:
+                if self.notice is not None:
+                    self.notice.committed()
+        return Point(presumed.newest.tx + 1, found[0][0]) if found else None
+
     def commit(self, connection: Connection, newest: Point) -> None:
         """Make a commit durable."""
         assert isinstance(connection, PostgresConnection)
-        connection.tells = f"NOTIFY {self._channel}, '{newest.tx}'"
+        connection.tells = f"NOTIFY {quoted(self._channel)}, '{newest.tx}'"
         self._commit(connection, self._is_listed, newest)
 
     def _commit(self, connection: PostgresConnection, is_kept: Callable[..., bool], *marks: Any) -> None:
@@ -270,12 +310,15 @@ class PostgresDatabase:
             if not connection.is_broken:
                 raise
             if not self._found(is_kept, marks, failure):
-                raise StoreError(
-                    "the connection to the database was lost while a commit was made",
-                    path=self.address.shown,
-                    why="the store was asked again, and does not have it",
-                    next_step="repeat: nothing of it was kept",
-                ) from failure
+                raise self._not_kept() from failure
+
+    def _not_kept(self) -> StoreError:
+        return StoreError(
+            "the connection to the database was lost while a commit was made",
+            path=self.address.shown,
+            why="the store was asked again, and does not have it",
+            next_step="repeat: nothing of it was kept",
+        )
 
     def _found(self, is_kept: Callable[..., bool], marks: Sequence[Any], failure: psycopg.Error) -> bool:
         """Whether a commit is there. The lock comes first: who gets it knows that the commit has ended."""
@@ -419,6 +462,10 @@ def _abandoned(connection: PostgresConnection) -> Iterator[None]:
         if not connection.is_cut_off:
             raise
         raise ReadAbandonedError("a read was abandoned", why="nobody waits for it any more") from failure
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
 
 
 def _discard(answer: object) -> None:

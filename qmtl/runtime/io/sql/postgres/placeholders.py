@@ -21,7 +21,7 @@ class Statement(NamedTuple):
 
     def ordered(self, values: Values) -> Sequence[Any]:
         """The values as `$1`, `$2` and so on."""
-        if isinstance(values, Mapping):
+        if not isinstance(values, tuple) and isinstance(values, Mapping):  # the first is quickly said
             return [values[name] for name in self.names]
         return values
 

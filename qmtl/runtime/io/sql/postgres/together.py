@@ -7,16 +7,15 @@ are libpq's own calls, with psycopg's types and waiting.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.abc import Transformer as Reader
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.generators import fetch_many, pipeline_communicate, send
+from psycopg.generators import fetch_many, send
 from psycopg.pq import ExecStatus, Format, PipelineStatus
 from psycopg.pq.abc import PGresult
 
@@ -79,8 +78,8 @@ class Statements:
         pgconn = self._raw.pgconn
         given = list(statements)
         with self._or_closed():
-            commands = self._commands(given, ends=True)
-            results = self._raw.wait(pipeline_communicate(pgconn, commands))
+            self._send(given, ends=True)
+            results: list[list[PGresult]] = []
             while len(results) < len(self._coming):
                 results += [one] if (one := self._raw.wait(fetch_many(pgconn))) else []
             pgconn.exit_pipeline_mode()
@@ -94,9 +93,7 @@ class Statements:
         ends: whether those that are sent later are made even if one of these has failed.
         """
         with self._or_closed():
-            for command in self._commands(statements, ends=ends):
-                command()
-            self._raw.wait(send(self._raw.pgconn))
+            self._send(statements, ends=ends)
 
     def settle(self) -> None:
         """Wait for what was sent: only then may psycopg use the connection by itself."""
@@ -113,20 +110,20 @@ class Statements:
                 self._raw.close()
             raise
 
-    def _commands(self, statements: Iterable[Asked], *, ends: bool) -> deque[Any]:
-        """What sends the statements. ends: and ends the round."""
+    def _send(self, statements: Iterable[Asked], *, ends: bool) -> None:
+        """Send statements as one piece. ends: and end the round."""
         pgconn = self._raw.pgconn
-        commands: deque[Any] = deque()
         if pgconn.pipeline_status == PipelineStatus.OFF:
             pgconn.enter_pipeline_mode()
         for text, values in statements:
-            self._add(commands, text, values)
+            self._add(text, values)
         if ends:
-            commands.append(pgconn.pipeline_sync)
+            pgconn.pipeline_sync()
             self._coming.append(None)
-        return commands
+        if pgconn.flush():  # more than the network takes at once
+            self._raw.wait(send(pgconn))
 
-    def _add(self, commands: deque[Any], text: str, values: Sequence[Any]) -> None:
+    def _add(self, text: str, values: Sequence[Any]) -> None:
         pgconn, transformer = self._raw.pgconn, Transformer(self._raw)
         given = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
         types, formats = transformer.types or (), transformer.formats
@@ -135,16 +132,14 @@ class Statements:
         if name is None and key in self._seen:
             self._count += 1
             name = self._names[key] = b"qmtl%d" % self._count
-            commands.append(partial(pgconn.send_prepare, name, text.encode(), types))
+            pgconn.send_prepare(name, text.encode(), types)
             self._coming.append(key)
         if name is None:
             self._remember(key)
-            commands.append(
-                partial(pgconn.send_query_params, text.encode(), given, types, formats, Format.BINARY)
-            )
+            pgconn.send_query_params(text.encode(), given, types, formats, Format.BINARY)
         else:
             self._names.move_to_end(key)
-            commands.append(partial(pgconn.send_query_prepared, name, given, formats, Format.BINARY))
+            pgconn.send_query_prepared(name, given, formats, Format.BINARY)
         self._coming.append(transformer)
 
     def _remember(self, key: _Key) -> None:

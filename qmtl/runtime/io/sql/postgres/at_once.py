@@ -1,0 +1,120 @@
+"""A bar at the end of a series as one trip to the server, which looks itself whether all is as presumed."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from qmtl.foundation.series import SeriesId
+from qmtl.runtime.io.sql.appends import Append
+from qmtl.runtime.io.sql.dialect import LIVE, Connection, Question
+from qmtl.runtime.io.sql.presumed import Presumed
+from qmtl.runtime.io.sql.single_rows import pack_single
+from qmtl.runtime.io.sql.transaction import writer
+
+
+def is_one_bar(made: Append) -> bool:
+    """Whether a write is that, with no more than one coverage record that it ends, adds or makes longer."""
+    few = (made.retired, made.added, made.delivered_at)
+    return made.rows.size == 1 and all(len(some) <= 1 for some in few)
+
+
+def question(series: SeriesId, presumed: Presumed, now: int | None, channel: str, clock: str) -> Question:
+    """What writes one bar, and answers with the time of the commit; with nothing if it was not as presumed.
+
+    now: the time of the commit, unless it is that of the server. channel: where others hear of it.
+    """
+    newest, made = presumed.newest, presumed.made[series]
+    values: dict[str, Any] = {
+        "newest": newest.tx,
+        "newest_at": newest.as_of,
+        "tx": newest.tx + 1,
+        "now": now,
+        "series": made.number,
+        "node": series.text,
+        "writer": writer(),
+        "start": made.touched.start,
+        "stop": made.touched.end,
+        "ts": int(made.rows.ts[0]),
+        "data": pack_single(made.rows, made.number, newest.tx + 1)[0],
+        "channel": channel,
+    }
+    if not made.covered.is_empty:
+        values |= {"low": made.covered.start, "high": made.covered.end, "touching": len(made.before.records)}
+    for old in made.retired:
+        values |= {"old_start": old.start, "old_end": old.end}
+    for new in made.added:
+        values |= {f"new_{name}": value for name, value in new._asdict().items()}
+    for at in made.delivered_at.values():
+        values["delivered_at"] = at
+    return Question(_statement(frozenset(values), clock), values)
+
+
+@lru_cache(maxsize=32)
+def _statement(given: frozenset[str], clock: str) -> str:
+    live = f"series = :series AND tx_to = {LIVE}"
+    free = [
+        "id = :newest AND committed_at = :newest_at",
+        "EXISTS (SELECT FROM series WHERE id = :series AND node = :node)",
+        f"NOT EXISTS (SELECT FROM chunk WHERE {live} AND last_ts >= :ts)",
+        f"NOT EXISTS (SELECT FROM hot WHERE {live} AND ts = :ts)",
+        f"NOT EXISTS (SELECT FROM lost WHERE {live})",
+    ]
+    answers, versions = int("new_start" in given) - int("old_start" in given), 1 + int("new_start" in given)
+    parts = [
+        'made AS (INSERT INTO tx (id, committed_at, kind, writer, series, start, "end")'
+        f" SELECT :tx, greatest(:newest_at + 1, coalesce(:now::bigint, {clock})), 'write', :writer, :series,"
+        " :start, :stop FROM free RETURNING id, committed_at)",
+        "bar AS (INSERT INTO hot (series, tx_to, ts, tx_from, over, data)"
+        f" SELECT :series, {LIVE}, :ts, :tx, 0, :data FROM made)",
+        f"counted AS (UPDATE series SET hot = hot + 1, answers = answers + {answers},"
+        f" versions = versions + {versions} FROM made WHERE series.id = :series)",
+        "void AS (DELETE FROM kept_flags USING made"
+        " WHERE series = :series AND reach_end > :start AND reach_start < :stop)",
+    ]
+    if "touching" in given:
+        free.append(
+            f'(SELECT count(*) FROM answer WHERE {live} AND "end" >= :low AND start <= :high) = :touching'
+        )
+    if "old_start" in given:
+        free.append(f'EXISTS (SELECT FROM answer WHERE {live} AND "end" = :old_end AND start = :old_start)')
+        parts.append(
+            "ended AS (UPDATE answer SET tx_to = :tx FROM made"
+            f' WHERE {live} AND answer."end" = :old_end AND answer.start = :old_start)'
+        )
+    if "new_start" in given:
+        parts.append(
+            'began AS (INSERT INTO answer (series, tx_to, "end", start, tx_from, said, source, checked_at,'
+            f" expires_at) SELECT :series, {LIVE}, :new_end, :new_start, :tx, :new_outcome, :new_source,"
+            " :new_checked_at, :new_expires_at::bigint FROM made)"
+        )
+    if "delivered_at" in given:
+        parts.append(
+            "came AS (INSERT INTO delivery (series, tx_to, ts, tx_from, delivered_at)"
+            f" SELECT :series, {LIVE}, :ts, :tx, :delivered_at FROM made)"
+        )
+    newest = "(SELECT id, committed_at FROM tx ORDER BY id DESC LIMIT 1) AS newest"
+    return (
+        f"WITH free AS (SELECT FROM {newest} WHERE {' AND '.join(free)}), {', '.join(parts)}"
+        " SELECT committed_at, pg_notify(:channel, id::text)::text FROM made"
+    )
+
+
+def is_there(connection: Connection, *, asked: Question, session: int, found: list[Any]) -> bool:
+    """Whether the commit was made: what it wrote is there, and was written by this process.
+
+    With others locked out, so that nothing is added later by the session that it was sent by: that is ended
+    first. found: gets what the question would have answered.
+    """
+    connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ? AND usename = current_user"
+        " AND application_name = current_setting('application_name')",
+        (session,),
+    )
+    found += connection.execute(
+        "SELECT committed_at FROM tx JOIN hot ON hot.series = tx.series AND hot.tx_from = tx.id"
+        " WHERE tx.id = :tx AND writer = :writer AND tx.series = :series AND start = :start"
+        ' AND "end" = :stop AND ts = :ts AND data = :data',
+        asked.values,
+    ).fetchall()
+    return bool(found)

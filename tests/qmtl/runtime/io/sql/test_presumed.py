@@ -1,0 +1,196 @@
+"""What a store presumes between its commits is what a store would find that asks before each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Coverage, Span
+from qmtl.runtime.io.sql.appends import Append, Before, Small, append
+from qmtl.runtime.io.sql.presumed import Presumptions
+from qmtl.runtime.io.sql.transaction import MANY_HOT
+from qmtl.runtime.io.store.rows import from_frame
+from qmtl.runtime.io.store.values import CoverageRecord, Point, Write
+from qmtl.runtime.testing.store_suites.bars import STEP, minutes, some_bars
+
+NEW = Before(1, 0, [], {}, None, is_last=True)
+NAMES = [SeriesId.parse(f"ohlcv:presumed:S{number}:1m") for number in range(2)]
+
+
+def bar(at: int, *, source: str = "feed", first: int | None = None, **more: object) -> Write:
+    """A bar that covers the cells from `first` on, else its own."""
+    cells = Coverage.of(minutes(at if first is None else first, at + 1))
+    return Write(source, 40, some_bars(at, 1), cells, **more)  # type: ignore[arg-type]  # fields by name
+
+
+def small(write: Write, series: SeriesId = NAMES[0]) -> Small:
+    return Small(series, write, from_frame(write.frame, series))
+
+
+def appended(one: Small, before: Before) -> Append:
+    made = append(*one, before)
+    assert made is not None
+    return made
+
+
+def follow_two(presumptions: Presumptions, before: Before = NEW) -> None:
+    """Two commits in a row, after which the third is presumed."""
+    for number in range(2):
+        made = appended(small(bar(number)), before)
+        presumptions.follow({NAMES[0]: made}, Point(number, number), Point(number + 1, number + 1))
+        before = before._replace(hot=before.hot + 1, records=made.added)
+
+
+def test_nothing_is_presumed_until_two_commits_came_one_after_the_other() -> None:
+    presumptions = Presumptions()
+    third = small(bar(2))
+    made = {NAMES[0]: appended(small(bar(0)), NEW)}
+    assert presumptions.append(third) is None
+    presumptions.follow(made, Point(6, 60), Point(7, 70))
+    assert presumptions.append(third) is None
+    presumptions.follow(made, Point(8, 80), Point(9, 90))
+    assert presumptions.append(third) is None, "somebody made commit 8"
+    presumptions.follow(made, Point(9, 90), Point(10, 100))
+    for found in (presumptions.append(third), presumptions.append_all([third])):
+        assert found is not None
+        assert found.newest == (10, 100)
+
+
+def test_what_was_left_is_extended_and_other_series_are_not_known() -> None:
+    presumptions = Presumptions()
+    follow_two(presumptions)
+    third = small(bar(2))
+    found = presumptions.append(third)
+    assert found is not None
+    made = found.made[NAMES[0]]
+    (old,), (new,) = made.retired, made.added
+    assert (old.start, old.end) == (0, 2 * STEP)
+    assert (new.start, new.end) == (0, 3 * STEP)
+    assert (made.number, made.before.hot) == (1, 2)
+    assert made.covered == made.touched == Span(2 * STEP, 3 * STEP)
+    assert presumptions.append(small(bar(2), NAMES[1])) is None
+    assert presumptions.append_all([third, small(bar(2), NAMES[1])]) is None
+    assert presumptions.append_all([]) is None
+    presumptions.forget()
+    assert presumptions.append(third) is None
+
+
+def test_fences_facts_and_what_changes_nothing_are_asked_for() -> None:
+    presumptions = Presumptions()
+    follow_two(presumptions)
+    declared = bar(2, declared=SeriesFacts(calendar="24x7"))
+    for write in (bar(2, fences={0: 1}), declared, Write("feed", 40)):
+        assert presumptions.append(small(write)) is None
+        assert presumptions.append_all([small(write)]) is None
+
+
+def test_only_what_lies_behind_all_else_goes_without_a_look_at_its_place() -> None:
+    presumptions = Presumptions()
+    unknown = Before(1, 0, [], {}, None, is_last=False)
+    follow_two(presumptions, unknown)
+    assert presumptions.append(small(bar(2))) is not None
+    assert presumptions.append_all([small(bar(2))]) is None, "nobody has looked what lies behind"
+    presumptions.forget()
+    follow_two(presumptions)
+    for write in (bar(5), bar(2), Write("feed", 40, answered=Coverage.of(minutes(1, 3)))):
+        assert presumptions.append_all([small(write)]) is not None
+    for write in (bar(1), bar(2, first=0), Write("feed", 40, some_bars(2, 1))):
+        assert presumptions.append_all([small(write)]) is None
+
+
+def test_rows_are_counted_so_that_they_are_folded_in_time() -> None:
+    presumptions, before = Presumptions(), Before(1, MANY_HOT - 1, [], {}, None, True)
+    for number, at in enumerate((61, 62)):
+        made = appended(small(bar(at)), before)
+        presumptions.follow({NAMES[0]: made}, Point(number, number), Point(number + 1, number + 1))
+        before = before._replace(hot=before.hot + 1)
+    assert presumptions.append(small(bar(128))) is None, "one in 64 counts them"
+    assert presumptions.append(small(bar(129))) is not None
+
+
+class Model:
+    """A store that keeps all rows and records of two series, and looks through them before each write."""
+
+    def __init__(self) -> None:
+        self.newest = Point(0, 0)
+        self.stamps: dict[SeriesId, set[int]] = {name: set() for name in NAMES}
+        self.records: dict[SeriesId, list[CoverageRecord]] = {name: [] for name in NAMES}
+
+    def touching(self, one: Small) -> list[CoverageRecord]:
+        start, end = one.write.covered.hull
+        return [record for record in self.records[one.series] if record.end >= start and record.start <= end]
+
+    def is_free(self, one: Small) -> bool:
+        return not self.stamps[one.series] & set(one.rows.ts.tolist())
+
+    def append(self, one: Small) -> Append | None:
+        """What the write adds; None if a row lies in its way."""
+        end = one.write.covered.hull.end
+        is_last = max(self.stamps[one.series], default=-1) <= one.rows.ts[-1] and all(
+            record.end <= end for record in self.records[one.series]
+        )
+        before = Before(NAMES.index(one.series) + 1, 0, self.touching(one), {}, None, bool(is_last))
+        return append(*one, before) if self.is_free(one) else None
+
+    def keep(self, made: Mapping[SeriesId, Append]) -> tuple[Point, Point]:
+        """The commits before and after it."""
+        before = self.newest
+        for series, one in made.items():
+            self.stamps[series] |= set(one.rows.ts.tolist())
+            kept = [record for record in self.records[series] if record not in one.retired]
+            self.records[series] = sorted([*kept, *one.added])
+            self.newest = Point(self.newest.tx + 1, self.newest.as_of + 1)
+        return before, self.newest
+
+
+def same(one: Append, other: Append) -> bool:
+    return (sorted(one.retired), one.added, one.touched) == (
+        sorted(other.retired),
+        other.added,
+        other.touched,
+    )
+
+
+# Where bars go, relative to the last one; how far back they cover; by which source.
+places = st.tuples(st.sampled_from([1, 1, 1, 2, 4, -1, -3]), st.integers(0, 2), st.sampled_from("aab"))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["first", "second", "both", "other"]), places), max_size=40))
+@settings(max_examples=300, deadline=None)
+def test_what_is_presumed_is_what_a_look_would_find(
+    drawn: list[tuple[str, tuple[int, int, str]]],
+) -> None:
+    presumptions, model, at = Presumptions(), Model(), 10
+    for who, (ahead, back, source) in drawn:
+        at = max(0, at + ahead)
+        write = bar(at, source=source, first=max(0, at - back))
+        names = {"both": NAMES, "second": NAMES[1:]}.get(who, NAMES[:1])
+        given_now = [small(write, name) for name in names]
+        looked = {one.series: model.append(one) for one in given_now}
+        # What was presumed is followed, as a store does; else what was found.
+        followed: dict[SeriesId, Append] | None = None
+        if (together := presumptions.append_all(given_now)) is not None and together.newest == model.newest:
+            for series, made in together.made.items():
+                truth = looked[series]
+                assert truth is not None
+                assert same(made, truth)
+            followed = together.made
+        single = presumptions.append(given_now[0])
+        if single is not None and single.newest == model.newest and model.is_free(given_now[0]):
+            made, truth = single.made[names[0]], looked[names[0]]
+            # As the server compares: by how many there are.
+            if len(made.before.records) == len(model.touching(given_now[0])):
+                assert truth is not None
+                assert same(made, truth)
+                followed = single.made if len(names) == 1 else followed
+        appended_all = {series: one for series, one in looked.items() if one is not None}
+        if len(appended_all) < len(looked):
+            presumptions.forget()
+            continue
+        before, after = model.keep(appended_all)
+        if who != "other":
+            presumptions.follow(followed or appended_all, before, after)
