@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError
-from qmtl.foundation.local_paths import folder_path, names_server
+from qmtl.foundation.local_paths import folder_path, names_questdb, names_server
 from qmtl.foundation.times import SECOND
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.sql.sqlite.layout import DATABASE
@@ -18,9 +19,12 @@ from qmtl.runtime.io.store.contract import Store
 
 if TYPE_CHECKING:
     from qmtl.foundation.store_address import StoreAddress
+    from qmtl.runtime.io.questdb.store import QuestDBStore
     from qmtl.runtime.io.sql.postgres.store import PostgresStore
 
 # What tells a store from other objects.
+# How long a write waits for other writers of the catalog.
+_CATALOG_LOCK_S = 30.0
 _VERBS = ("read", "commit", "changed_since", "list_series")
 
 
@@ -37,6 +41,8 @@ def opened_store(
     `ChangeLog`; a folder tells of each commit at once all the same. Raises `InvalidRequestError` for an
     address of a scheme that is not served, and for what is neither a path nor a store.
     """
+    if isinstance(store, str) and names_questdb(store):
+        return questdb_store(store, clock=clock, retention=retention)
     if isinstance(store, str) and names_server(store):
         from qmtl.foundation.store_address import StoreAddress
 
@@ -93,6 +99,34 @@ def postgres_store(
     return PostgresStore(
         address, clock=own, retention=_ns(retention), read_only=read_only, max_staleness=max_staleness
     )
+
+
+def questdb_store(
+    address: str,
+    *,
+    clock: Clock | None = None,
+    retention: float | None = None,
+    read_only: bool = False,
+) -> QuestDBStore:
+    """The store of an address such as questdb://host:9000?catalog=FOLDER. retention: in seconds, as above."""
+    from qmtl.runtime.io.questdb.address import QuestDBAddress
+    from qmtl.runtime.io.questdb.rows import QuestDBRows
+    from qmtl.runtime.io.questdb.server import QuestDBServer
+    from qmtl.runtime.io.questdb.store import QuestDBStore
+    from qmtl.runtime.io.questdb.table import BarTable
+    from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
+
+    where = QuestDBAddress.parse(address)
+    if find_spec("questdb") is None:
+        raise MissingDependencyError("questdb", extra="questdb")
+    rows = QuestDBRows(BarTable(QuestDBServer(where)))
+    folder = folder_path(where.catalog, "a catalog").expanduser()
+    catalog = StoreDirectory(folder, read_only=read_only, lock_timeout_s=_CATALOG_LOCK_S, elsewhere=rows)
+    try:
+        return QuestDBStore(catalog, rows, clock=clock or SystemClock(), retention=_ns(retention))
+    except BaseException:
+        catalog.close()
+        raise
 
 
 def place_of(store: str | PathLike[str] | StoreAddress) -> Path | StoreAddress:
