@@ -18,6 +18,8 @@ from qmtl.runtime.io.sql.sqlite.layout import DATABASE
 from qmtl.runtime.io.store.contract import Store
 
 if TYPE_CHECKING:
+    from qmtl.foundation.questdb_address import QuestDBAddress
+    from qmtl.foundation.server_addresses import ServerAddress
     from qmtl.foundation.store_address import StoreAddress
     from qmtl.runtime.io.questdb.store import QuestDBStore
     from qmtl.runtime.io.sql.postgres.store import PostgresStore
@@ -29,7 +31,7 @@ _VERBS = ("read", "commit", "changed_since", "list_series")
 
 
 def opened_store(
-    store: str | PathLike[str] | StoreAddress | Store,
+    store: str | PathLike[str] | ServerAddress | Store,
     *,
     clock: Clock,
     retention: float | None,
@@ -41,12 +43,10 @@ def opened_store(
     `ChangeLog`; a folder tells of each commit at once all the same. Raises `InvalidRequestError` for an
     address of a scheme that is not served, and for what is neither a path nor a store.
     """
-    if isinstance(store, str) and names_questdb(store):
-        return questdb_store(store, clock=clock, retention=retention)
-    if isinstance(store, str) and names_server(store):
-        from qmtl.foundation.store_address import StoreAddress
+    if isinstance(store, str) and (names_server(store) or names_questdb(store)):
+        from qmtl.foundation.server_addresses import server_named
 
-        store = StoreAddress.parse(store)
+        store = server_named(store) or store
     if isinstance(store, type):
         raise InvalidRequestError(
             f"store= is the class {store.__name__}, not a store", next_step=f"make one: {store.__name__}(...)"
@@ -56,6 +56,10 @@ def opened_store(
 
         if isinstance(store, StoreAddress):
             return postgres_store(store, clock=clock, retention=retention, max_staleness=max_staleness)
+        from qmtl.foundation.questdb_address import QuestDBAddress
+
+        if isinstance(store, QuestDBAddress):
+            return questdb_store(store, clock=clock, retention=retention)
         if lacking := [verb for verb in _VERBS if not callable(getattr(store, verb, None))]:
             raise InvalidRequestError(
                 f"store= is {type(store).__name__}, not a folder or a store",
@@ -102,26 +106,27 @@ def postgres_store(
 
 
 def questdb_store(
-    address: str,
+    address: str | QuestDBAddress,
     *,
     clock: Clock | None = None,
     retention: float | None = None,
     read_only: bool = False,
 ) -> QuestDBStore:
     """The store of an address such as questdb://host:9000?catalog=FOLDER. retention: in seconds, as above."""
-    from qmtl.runtime.io.questdb.address import QuestDBAddress
+    from qmtl.foundation.questdb_address import QuestDBAddress
     from qmtl.runtime.io.questdb.rows import QuestDBRows
     from qmtl.runtime.io.questdb.server import QuestDBServer
     from qmtl.runtime.io.questdb.store import QuestDBStore
     from qmtl.runtime.io.questdb.table import BarTable
     from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
 
-    where = QuestDBAddress.parse(address)
+    where = QuestDBAddress.parse(address) if isinstance(address, str) else address
     if find_spec("questdb") is None:
         raise MissingDependencyError("questdb", extra="questdb")
     rows = QuestDBRows(BarTable(QuestDBServer(where)))
-    folder = folder_path(where.catalog, "a catalog").expanduser()
-    catalog = StoreDirectory(folder, read_only=read_only, lock_timeout_s=_CATALOG_LOCK_S, elsewhere=rows)
+    catalog = StoreDirectory(
+        where.folder, read_only=read_only, lock_timeout_s=_CATALOG_LOCK_S, elsewhere=rows
+    )
     try:
         return QuestDBStore(catalog, rows, clock=clock or SystemClock(), retention=_ns(retention))
     except BaseException:
@@ -129,8 +134,16 @@ def questdb_store(
         raise
 
 
-def place_of(store: str | PathLike[str] | StoreAddress) -> Path | StoreAddress:
-    """The folder or the address that a store is named by."""
+def place_of(store: str | PathLike[str] | ServerAddress, what: str) -> Path | StoreAddress:
+    """The folder or the address that a store is named by, for `what` stores in QuestDB cannot do yet."""
+    from qmtl.foundation.questdb_address import QuestDBAddress
+
+    if isinstance(store, QuestDBAddress) or (isinstance(store, str) and names_questdb(store)):
+        raise InvalidRequestError(
+            f"{what} is not built yet for stores whose rows lie in QuestDB",
+            why="its bars are no part of its catalog",
+            next_step="read the bars, and write them to another store",
+        )
     from qmtl.foundation.store_address import StoreAddress
 
     if isinstance(store, StoreAddress):
@@ -140,13 +153,17 @@ def place_of(store: str | PathLike[str] | StoreAddress) -> Path | StoreAddress:
     return folder_path(store, "a store").expanduser()
 
 
-def is_store(place: Path | StoreAddress) -> bool:
+def is_store(place: Path | ServerAddress) -> bool:
     """Whether a store was ever made in a folder, or at an address."""
-    if not isinstance(place, Path):
-        with needs_psycopg():
-            from qmtl.runtime.io.sql.postgres import store as postgres
-        return postgres.is_store(place)
-    return (place / DATABASE).exists()
+    if isinstance(place, Path):
+        return (place / DATABASE).exists()
+    from qmtl.foundation.questdb_address import QuestDBAddress
+
+    if isinstance(place, QuestDBAddress):
+        return (place.folder / DATABASE).exists()
+    with needs_psycopg():
+        from qmtl.runtime.io.sql.postgres import store as postgres
+    return postgres.is_store(place)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from qmtl.foundation.errors import StoreError
-from qmtl.runtime.io.questdb.address import QuestDBAddress
+from qmtl.foundation.questdb_address import QuestDBAddress
 from qmtl.runtime.io.store.rows import Rows
 
 # How long an answer may take, and how long an export waits for others to end.

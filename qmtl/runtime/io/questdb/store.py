@@ -10,6 +10,7 @@ from qmtl.foundation.facts import NOTHING_DECLARED, agreed
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import iso
 from qmtl.runtime.io.questdb.rows import QuestDBRows
+from qmtl.runtime.io.questdb.state import QuestDBState, state_of
 from qmtl.runtime.io.sql import fences
 from qmtl.runtime.io.sql.database import Database
 from qmtl.runtime.io.sql.upkeep import KeptStore
@@ -34,6 +35,15 @@ class QuestDBStore(KeptStore):
         with catalog.reading() as connection:
             is_new = connection.execute("SELECT 1 FROM chunk LIMIT 1").fetchone() is None
         rows.table.claim(catalog.store_id, is_new=is_new, read_only=catalog.read_only)
+
+    def server(self) -> QuestDBState:
+        """What the server is, and how far it is."""
+        return state_of(self._rows.table)
+
+    @property
+    def table(self) -> str:
+        """The name of the table of bars."""
+        return self._rows.table.name
 
     def close(self) -> None:
         self._rows.table.server.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.runtime.io.questdb.address import QuestDBAddress
+from qmtl.foundation.questdb_address import QuestDBAddress
 
 
 def test_an_address_names_server_catalog_and_tables() -> None:
@@ -13,6 +13,7 @@ def test_an_address_names_server_catalog_and_tables() -> None:
     assert found == QuestDBAddress("db.desk", 9001, "me", "p@ss:w/rd", "/var/bars", "desk_2")
     assert found.shown == "questdb://me@db.desk:9001?catalog=/var/bars&name=desk_2"
     assert "p@ss" not in f"{found!r} {found} {found.redacted('it was p@ss:w/rd')}"
+    assert found.redacted("questdb://me:p%40ss%3Aw%2Frd@db") == "questdb://me:...@db"
     assert QuestDBAddress.parse(found.shown) == QuestDBAddress(
         "db.desk", 9001, "me", "", "/var/bars", "desk_2"
     )

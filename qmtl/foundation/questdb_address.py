@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.local_paths import names_questdb
+from qmtl.foundation.local_paths import folder_path, names_questdb
 
 DEFAULT_PORT = 9000
 DEFAULT_NAME = "qmtl"
@@ -30,6 +31,8 @@ class QuestDBAddress:
     password: str = field(repr=False)
     catalog: str
     name: str
+    # The password, as it may be written.
+    secrets: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.shown
@@ -43,7 +46,18 @@ class QuestDBAddress:
 
     def redacted(self, text: str) -> str:
         """A text of the server or of its client without the password."""
-        return text.replace(self.password, "...") if self.password else text
+        for secret in self.secrets:
+            text = text.replace(secret, "...")
+        return text
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the catalog."""
+        return folder_path(self.catalog, "a catalog").expanduser()
+
+    def within(self, folder: Path) -> QuestDBAddress:
+        """The same with a relative catalog counted from a folder."""
+        return replace(self, catalog=str(folder / self.folder))
 
     @classmethod
     def parse(cls, text: str) -> QuestDBAddress:
@@ -76,7 +90,8 @@ class QuestDBAddress:
         if re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name) is None:
             raise _refused(f"the name {name!r} is not one of small letters, digits and _")
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
-        return cls(host, port, user, password, catalog, name)
+        secrets = sorted({part for part in (password, parts.password) if part}, key=len, reverse=True)
+        return cls(host, port, user, password, catalog, name, tuple(secrets))
 
 
 def _refused(why: str) -> InvalidRequestError:
