@@ -7,10 +7,10 @@ from itertools import islice
 from secrets import randbits
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
 
 from qmtl.foundation.errors import StoreError
-from qmtl.foundation.frames import TS, VALUES
+from qmtl.foundation.frames import VALUES
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import iso
 from qmtl.runtime.io.questdb.table import BarTable
@@ -90,42 +90,42 @@ class QuestDBRows:
         low = max(0, min(chunk.first_ts for _, chunk in chunks))
         high = max(chunk.last_ts for _, chunk in chunks)
         try:
-            frame = self.table.server.export(
+            found = self.table.server.export(
                 f"SELECT ts, tx, {', '.join(VALUES)} FROM {self.table.name} WHERE series IN ({names})"
                 f" AND ts BETWEEN {low} AND {high} AND tx IN ({numbers})"
             )
         except StoreError:
             self.table.check()  # whether it is the table says more than what became of the statement
             raise
-        if dict(frame.schema) != _FRAME:
+        columns = dict(zip(found.schema.names, found.schema.types, strict=True))
+        if columns != _COLUMNS:
             self.table.check()
             raise StoreError(
                 "QuestDB gives columns of other types than its table has",
                 path=self.table.server.address.shown,
-                why=f"{dict(frame.schema)}, not {_FRAME}",
+                why=f"{columns}, not {_COLUMNS}",
                 next_step="use a version of the server that the documentation names",
             )
-        return _by_number(frame, [chunk.id for _, chunk in chunks])
+        return _by_number(found, [chunk.id for _, chunk in chunks])
 
 
-_FRAME = {"ts": TS, "tx": pl.Int64(), **dict.fromkeys(VALUES, pl.Float64())}
+_COLUMNS = {"ts": pa.timestamp("ns", tz="UTC"), "tx": pa.int64(), **dict.fromkeys(VALUES, pa.float64())}
 
 
-def _by_number(frame: pl.DataFrame, numbers: Sequence[int]) -> list[Rows]:
+def _by_number(found: pa.Table, numbers: Sequence[int]) -> list[Rows]:
     """The rows of each number, in order of time."""
-    stamps = frame["ts"].to_physical().to_numpy()
-    values = [frame[name].fill_null(float("nan")).to_numpy() for name in VALUES]
-    rows, tx = Rows(stamps, *values), frame["tx"].to_numpy()
+    values = [found[name].to_numpy() for name in VALUES]  # a missing one is NaN
+    rows, tx = Rows(found["ts"].cast(pa.int64()).to_numpy(), *values), found["tx"].to_numpy()
     order = np.argsort(tx, kind="stable")
     ends = np.searchsorted(tx[order], np.array([[number, number + 1] for number in numbers]))
-    found = []
+    parts = []
     for first, last in ends.tolist():
         places = order[first:last]
         if last > first and places[-1] - places[0] == last - first - 1:  # they follow one another
-            found.append(rows.cut(int(places[0]), int(places[-1]) + 1))
+            parts.append(rows.cut(int(places[0]), int(places[-1]) + 1))
         else:
-            found.append(rows.pick(places))
-    return found
+            parts.append(rows.pick(places))
+    return parts
 
 
 def _rows_of(chunk: Packed) -> Rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import threading
@@ -15,7 +14,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from qmtl.foundation.errors import StoreError
 from qmtl.foundation.questdb_address import QuestDBAddress
@@ -50,8 +50,8 @@ class QuestDBServer:
             raise self._broken(failure) from failure
         return found
 
-    def export(self, sql: str) -> pl.DataFrame:
-        """What a query finds, as a frame; large answers come so in a tenth of the time."""
+    def export(self, sql: str) -> pa.Table:
+        """What a query finds, as a table of Arrow; large answers come so in a tenth of the time."""
         given = {"query": sql, "fmt": "parquet", "compression_codec": "lz4_raw"}
         deadline = time.monotonic() + _BUSY_S
         with self._turn():
@@ -62,8 +62,9 @@ class QuestDBServer:
         if status != 200:
             raise self._refusal(status, body)
         try:
-            return pl.read_parquet(io.BytesIO(body))
-        except pl.exceptions.PolarsError as failure:
+            # Not by polars, whose threads hang in a process that was forked.
+            return pq.ParquetFile(pa.BufferReader(body)).read(use_threads=False)
+        except (pa.ArrowException, OSError) as failure:
             raise self._broken(failure) from failure
 
     def send(self, table: str, series: str, numbers: list[int], chunks: list[Rows]) -> None:

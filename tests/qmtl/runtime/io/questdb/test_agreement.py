@@ -40,7 +40,7 @@ class QuestDBStores(Stores):
 
 
 QuestDBStores.TestCase.settings = settings(
-    max_examples=10,
+    max_examples=6,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

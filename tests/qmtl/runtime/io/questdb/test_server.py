@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -98,3 +99,29 @@ def test_more_readers_than_the_server_takes_wait_for_their_turn(used_url: str, o
         reader.join(60)
     assert len(found) == len(readers)
     assert all(frame.equals(some_bars(0, 64)) for frame in found)
+
+
+def _fill(store: QuestDBStore, first: int) -> None:
+    """In a process of its own: every second page of eight bars."""
+    for page in range(5):
+        store.commit(SERIES, write(some_bars((2 * page + first) * 8, 8)))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_processes_that_were_forked_write_the_same_series(used_url: str, opened: Opened) -> None:
+    store = opened(used_url)
+    store.commit(SERIES, write(some_bars(0, 8)))  # so that the parent has connections
+    assert store.read(SERIES, minutes(0, 8)).frame.height == 8
+    forked = multiprocessing.get_context("fork")
+    children = [forked.Process(target=_fill, args=(store, first)) for first in (0, 1)]
+    for child in children:
+        child.start()
+    _fill(store, 10)
+    for child in children:
+        child.join(60)
+        assert child.exitcode == 0
+    assert_frame_equal(store.read(SERIES, minutes(0, 80)).frame, some_bars(0, 80))
+    assert_frame_equal(
+        store.read(SERIES, minutes(80, 160)).frame,
+        pl.concat([some_bars((2 * page + 10) * 8, 8) for page in range(5)]),
+    )

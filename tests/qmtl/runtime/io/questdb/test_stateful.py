@@ -53,7 +53,7 @@ class QuestDBMachine(StoreMachine):
 
 
 QuestDBMachine.TestCase.settings = settings(
-    max_examples=10,
+    max_examples=6,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
