@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -15,7 +17,9 @@ from qmtl.runtime.io.questdb import rows as rows_module
 from qmtl.runtime.io.questdb.store import QuestDBStore
 from qmtl.runtime.io.sql import codec
 from qmtl.runtime.io.store.rows import from_frame
+from qmtl.runtime.sdk.stores import questdb_store
 from qmtl.runtime.testing.store_suites.bars import SERIES, minutes, some_bars, write
+from tests.qmtl.questdb import QuestDBServer
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
@@ -140,3 +144,29 @@ def test_many_chunks_are_read_in_several_statements(
     store = opened(used_url)
     store.commit(SERIES, write(some_bars(0, 90)))
     assert_frame_equal(all_of(store), some_bars(0, 90))
+
+
+def test_an_older_catalog_that_is_brought_back_knows_what_it_knew(
+    used_url: str, questdb_server: QuestDBServer, opened: Opened, tmp_path: Path
+) -> None:
+    """What was written since is nobody's, and what is written from then on does not meet it."""
+    with questdb_store(used_url) as store:
+        store.commit(SERIES, write(some_bars(0, 20)))
+        table = store.table
+    shutil.copytree(tmp_path / "copied", tmp_path / "backup")
+    with questdb_store(used_url) as store:
+        store.commit(SERIES, write(some_bars(0, 30, price=900.0)))
+    restored = opened(questdb_server.url(tmp_path / "backup", table.removesuffix("_bars")))
+    assert_frame_equal(all_of(restored), some_bars(0, 20))
+    assert restored.verify().is_sound
+    restored.commit(SERIES, write(some_bars(20, 10)))
+    assert_frame_equal(all_of(restored), some_bars(0, 30))
+
+
+def test_rows_years_apart_fall_into_place(used_url: str, opened: Opened) -> None:
+    store = opened(used_url)
+    year = 525_600
+    for first in (3 * year, year, 2 * year, 0):
+        store.commit(SERIES, write(some_bars(first, 8)))
+    expected = pl.concat([some_bars(number * year, 8) for number in range(4)])
+    assert_frame_equal(store.read(SERIES, minutes(0, 4 * year)).frame, expected)
