@@ -15,7 +15,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import iso
 from qmtl.runtime.io.questdb.table import BarTable
 from qmtl.runtime.io.sql.chunks import Chunk
-from qmtl.runtime.io.sql.codec import DamagedError, Packed, decode, pack_plain
+from qmtl.runtime.io.sql.codec import DamagedError, Packed, decode, plain_bytes
 from qmtl.runtime.io.store.rows import Rows, allocate
 
 # Chunks that are sent, and asked for, at a time: what is in memory twice is bounded, and so is a statement.
@@ -74,7 +74,7 @@ class QuestDBRows:
             self.table.settle()
             found = self._read(chunks)
         return [
-            pack_plain(rows).blob if rows.size else DamagedError("its rows are gone from QuestDB")
+            plain_bytes(rows) if rows.size else DamagedError("its rows are gone from QuestDB")
             for rows in found
         ]
 

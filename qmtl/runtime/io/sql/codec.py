@@ -87,15 +87,20 @@ def pack_many(pieces: Sequence[Rows]) -> list[Packed]:
 
 
 def pack_plain(rows: Rows) -> Packed:
-    """Rows (at least one) column after column, as they are: the same rows always give the same bytes."""
+    """Rows (at least one) as a chunk of `plain_bytes`."""
+    blob = plain_bytes(rows)
+    return Packed(int(rows.ts[0]), int(rows.ts[-1]), rows.size, PLAIN, checksum_of(blob), blob)
+
+
+def plain_bytes(rows: Rows) -> bytes:
+    """Column after column, as they are: the same rows (at least one) always give the same bytes."""
     flags = _VOLUME_NULLS if np.isnan(rows.volume).any() else 0
     if flags:  # all missing volumes alike, whichever NaN they were
         rows = rows._replace(volume=np.where(np.isnan(rows.volume), np.nan, rows.volume))
     bounds = int(rows.ts[0]), int(rows.ts[-1])
     columns = [np.ascontiguousarray(column).tobytes() for column in rows]
     head = [_HEADER.pack(PLAIN, flags, rows.size, *bounds), _SIZES.pack(*map(len, columns))]
-    blob = b"".join([*head, *columns])
-    return Packed(*bounds, rows.size, PLAIN, checksum_of(blob), blob)
+    return b"".join([*head, *columns])
 
 
 def _come_back(blobs: Sequence[bytes], pieces: Sequence[Rows]) -> list[bool]:
