@@ -13,7 +13,7 @@ from qmtl.runtime.io.sql.copying import Progress, StoreCopy, Target, copy
 from qmtl.runtime.io.sql.database import Database
 from qmtl.runtime.io.sql.sqlite import copy_target as folders
 from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
-from qmtl.runtime.sdk.stores import is_store, needs_psycopg, place_of
+from qmtl.runtime.sdk.stores import is_store, needs_psycopg, place_on_sql
 
 # How long the store that is copied may be locked by others, as it is opened.
 _LOCK_S = 30.0
@@ -37,7 +37,7 @@ def copy_store(
     copy, or anything at the target; `StoreCorruptError` for a damaged store; `StoreError` where there is no
     room, no server, or no right to write.
     """
-    origin, place = place_of(source, "`store copy`"), place_of(target, "`store copy`")
+    origin, place = place_on_sql(source, "`store copy`"), place_on_sql(target, "`store copy`")
     with closing(_opened(origin)) as database, _target(place, origin) as made:
         return copy(database, made, progress or _unseen)
 
@@ -55,7 +55,7 @@ def restore_store(
     takes its place, with its roles; until then nothing of it has changed. Raises `StoreLockedError` while
     anybody has it open, and `InvalidRequestError` where it is in the way and may not go.
     """
-    origin, place = place_of(source, "`store restore`"), place_of(target, "`store restore`")
+    origin, place = place_on_sql(source, "`store restore`"), place_on_sql(target, "`store restore`")
     assert not isinstance(place, Path)
     with closing(_opened(origin)) as database, needs_psycopg():
         from qmtl.runtime.io.sql.postgres import copy_target as schemas

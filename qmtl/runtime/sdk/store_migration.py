@@ -11,7 +11,7 @@ from qmtl.foundation.server_addresses import ServerAddress
 from qmtl.runtime.io.sql.formats import Migration, nothing_to_migrate
 from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
 from qmtl.runtime.io.sql.sqlite.layout import FORMAT
-from qmtl.runtime.sdk.stores import is_store, needs_psycopg, place_of
+from qmtl.runtime.sdk.stores import is_store, needs_psycopg, place_on_sql
 
 # How long others may take to leave the store, in seconds.
 _PATIENCE_S = 5.0
@@ -24,7 +24,7 @@ def migrate_store(store: str | PathLike[str] | ServerAddress) -> Migration:
     but a backup. Raises `InvalidRequestError` where there is no store, `StoreLockedError` while anybody has
     it open, and `StoreError` for a newer format or without the right to change it.
     """
-    place = place_of(store, "`store migrate`")
+    place = place_on_sql(store, "`store migrate`")
     if not isinstance(place, Path):
         with needs_psycopg():
             from qmtl.runtime.io.sql.postgres.migration import migrate

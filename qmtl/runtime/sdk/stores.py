@@ -134,23 +134,29 @@ def questdb_store(
         raise
 
 
-def place_of(store: str | PathLike[str] | ServerAddress, what: str) -> Path | StoreAddress:
-    """The folder or the address that a store is named by, for `what` stores in QuestDB cannot do yet."""
+def place_of(store: str | PathLike[str] | ServerAddress) -> Path | ServerAddress:
+    """The folder or the address that a store is named by."""
+    from qmtl.foundation.server_addresses import ServerAddress, server_named
+
+    if isinstance(store, ServerAddress):
+        return store
+    if isinstance(store, str) and (address := server_named(store)) is not None:
+        return address
+    return folder_path(store, "a store").expanduser()
+
+
+def place_on_sql(store: str | PathLike[str] | ServerAddress, what: str) -> Path | StoreAddress:
+    """As `place_of`, for `what` is not built yet where rows lie in QuestDB. Raises `InvalidRequestError`."""
     from qmtl.foundation.questdb_address import QuestDBAddress
 
-    if isinstance(store, QuestDBAddress) or (isinstance(store, str) and names_questdb(store)):
+    place = place_of(store)
+    if isinstance(place, QuestDBAddress):
         raise InvalidRequestError(
             f"{what} is not built yet for stores whose rows lie in QuestDB",
             why="its bars are no part of its catalog",
             next_step="read the bars, and write them to another store",
         )
-    from qmtl.foundation.store_address import StoreAddress
-
-    if isinstance(store, StoreAddress):
-        return store
-    if isinstance(store, str) and names_server(store):
-        return StoreAddress.parse(store)
-    return folder_path(store, "a store").expanduser()
+    return place
 
 
 def is_store(place: Path | ServerAddress) -> bool:

@@ -1,5 +1,6 @@
 """A store whose rows lie in QuestDB keeps every promise of a store."""
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,15 @@ from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError, 
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.runtime.io.questdb.store import QuestDBStore
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.sdk import recipe as recipes
 from qmtl.runtime.sdk import stores
+from qmtl.runtime.sdk.recipe import Recipe
 from qmtl.runtime.sdk.stores import questdb_store
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.store_suite import StoreSuite
 from qmtl.runtime.testing.store_suites.bars import SERIES, minutes, some_bars, write
 from qmtl.runtime.testing.vendors import ScriptedVendor
+from tests.qmtl.questdb import QuestDBServer
 
 
 class TestQuestDBStore(StoreSuite):
@@ -84,3 +88,21 @@ def test_the_extra_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pyt
         questdb_store(f"questdb://localhost?catalog={tmp_path / 'catalog'}")
     assert missing.value.next_step == "pip install 'qmtl[questdb]'"
     assert not (tmp_path / "catalog").exists()
+
+
+def test_tasks_of_an_executor_open_it_by_its_address(
+    questdb_server: QuestDBServer, used_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = used_url.rpartition("name=")[2]
+    monkeypatch.chdir(tmp_path)  # a relative catalog is found from anywhere
+    with SeamlessDataProvider(questdb_server.url(Path("copied"), name)) as provider:
+        provider.store.commit(SERIES, write(some_bars(0, 600)))
+        recipe = Recipe.of(provider._parts, provider._made_of)
+        sent = pickle.dumps(recipe)
+    monkeypatch.chdir("/")
+    monkeypatch.setattr(recipes, "_HERE", {})
+    made = pickle.loads(sent).made()
+    try:
+        assert made.store.read(SERIES, minutes(0, 600)).frame.height == 600
+    finally:
+        made.life.close()
