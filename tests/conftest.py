@@ -32,6 +32,7 @@ MARKS = {
         "qmtl/foundation/test_schedules.py",
         "qmtl/interfaces/demo/test_two_machines.py",
         "qmtl/runtime/io/bar_files",
+        "qmtl/runtime/io/questdb",
         "qmtl/runtime/io/sql/postgres",
         "qmtl/runtime/io/sql/sqlite",
         "qmtl/runtime/io/sql/test_crash.py",
@@ -57,6 +58,7 @@ MARKS = {
     "service": (
         "qmtl/foundation/schema/registry/rest",
         "qmtl/interfaces/demo/test_two_machines.py",
+        "qmtl/runtime/io/questdb",
         "qmtl/runtime/io/sql/postgres",
         "qmtl/runtime/io/vendors/test_ccxt.py",
         "qmtl/runtime/io/vendors/test_polygon.py",

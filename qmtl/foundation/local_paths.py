@@ -24,6 +24,11 @@ def names_server(text: str) -> bool:
     return re.match(r"(postgresql|postgres):", text, re.IGNORECASE) is not None
 
 
+def names_questdb(text: str) -> bool:
+    """Whether a text is meant as the address of a store whose rows lie in QuestDB, see `QuestDBAddress`."""
+    return re.match(r"questdb:", text, re.IGNORECASE) is not None
+
+
 def local_path(path: str | os.PathLike[str], what: str) -> Path:
     """The path, unless it is an address of another kind, which is refused.
 

@@ -25,11 +25,12 @@ from pydantic import (
 
 from qmtl.foundation.config_text import ConfigText, Place
 from qmtl.foundation.facts import Anchor, SeriesFacts
-from qmtl.foundation.local_paths import folder_path, names_server
+from qmtl.foundation.local_paths import folder_path
 from qmtl.foundation.model_errors import fields_of, model_error
+from qmtl.foundation.questdb_address import QuestDBAddress
 from qmtl.foundation.sections import Seconds, Section, Text, text_of
+from qmtl.foundation.server_addresses import ServerAddress, server_named
 from qmtl.foundation.sla import SLAPolicy
-from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.vendor_settings import CcxtSettings as CcxtSettings
 from qmtl.foundation.vendor_settings import FilesSettings as FilesSettings
 from qmtl.foundation.vendor_settings import PythonSettings as PythonSettings
@@ -90,13 +91,13 @@ Folder = Annotated[Path, BeforeValidator(_folder), AfterValidator(Path.expanduse
 
 
 def _server_or(value: object, folder: ValidatorFunctionWrapHandler) -> object:
-    if isinstance(value, str) and names_server(value):
-        return StoreAddress.parse(value)
-    return value if isinstance(value, StoreAddress) else folder(value)
+    if isinstance(value, str) and (address := server_named(value)) is not None:
+        return address
+    return value if isinstance(value, ServerAddress) else folder(value)
 
 
 if TYPE_CHECKING:
-    StorePlace: TypeAlias = Path | StoreAddress
+    StorePlace: TypeAlias = Path | ServerAddress
 else:
     StorePlace = Annotated[Folder, WrapValidator(_server_or)]
 
@@ -124,9 +125,9 @@ def _default_store() -> Path:
 class SeamlessSettings(Section):
     """The section `seamless`.
 
-    store: the folder of the store, or its address on a server, such as postgresql://user@host/database. `~`
-        is the home folder. A relative path in a file starts at the folder of that file, as the paths of
-        `files` vendors do.
+    store: the folder of the store, or its address on a server, such as postgresql://user@host/database or
+        questdb://host:9000?catalog=FOLDER. `~` is the home folder. A relative path in a file starts at the
+        folder of that file, as the paths of `files` vendors do.
     cache_bytes: bound of the range cache in bytes. settle, absent_expiry: seconds after which a bar without a
         row counts as answered, and after which an absence is queried again. retention: seconds for which old
         versions are kept; None is for ever. max_staleness: seconds in which an answer from the cache may
@@ -259,8 +260,11 @@ def _resolve_paths(settings: Settings, text: ConfigText, folder: Path) -> Settin
     """Relative paths of the file start at its folder; those of variables where the process runs."""
     seamless = settings.seamless
     store = seamless.store
-    if isinstance(store, Path) and not text.is_from_variable(("seamless", "store")):
-        store = folder / store
+    if not text.is_from_variable(("seamless", "store")):
+        if isinstance(store, QuestDBAddress):
+            store = store.within(folder)
+        elif isinstance(store, Path):
+            store = folder / store
     vendors = seamless.vendors
     if not text.is_from_variable(("seamless", "vendors")):
         vendors = tuple(with_paths_of(one, folder) for one in vendors)

@@ -20,6 +20,7 @@ from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.clock import FakeClock
 from tests.qmtl.etcd import OLDEST, EtcdCluster, etcd_program
 from tests.qmtl.postgres import PostgresServer, newest_programs
+from tests.qmtl.questdb import QuestDBServer, questdb_jar
 
 
 @pytest.fixture
@@ -126,6 +127,26 @@ def new_schema(postgres_server: PostgresServer) -> Iterator[Callable[[], str]]:
 def postgres_url(new_schema: Callable[[], str]) -> str:
     """The address of a store that does not exist yet."""
     return new_schema()
+
+
+@pytest.fixture(scope="session")
+def questdb_server() -> Iterator[QuestDBServer]:
+    """One server for all tests of a process. Where it was not fetched, they are skipped."""
+    jar = questdb_jar()
+    if jar is None or importlib.util.find_spec("questdb") is None:
+        lacking = "QuestDB (scripts/get_questdb.sh, and Java 17)" if jar is None else "client questdb"
+        if os.environ.get("QMTL_TEST_REQUIRE", "") in ("all", "questdb"):
+            pytest.fail(f"there is no {lacking}")
+        pytest.skip(f"there is no {lacking}")
+    server = QuestDBServer(jar)
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def questdb_url(questdb_server: QuestDBServer, tmp_path: Path) -> str:
+    """The address of a store that does not exist yet."""
+    return questdb_server.url(tmp_path / "catalog", f"test_{uuid4().hex}")
 
 
 def _etcd(version: str | None = None) -> Path:

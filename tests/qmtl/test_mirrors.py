@@ -24,6 +24,7 @@ ROOMS = (
     "runtime/io",
     "runtime/io/bar_files",
     "runtime/io/bar_files/look",
+    "runtime/io/questdb",
     "runtime/io/sql",
     "runtime/io/sql/postgres",
     "runtime/io/sql/sqlite",

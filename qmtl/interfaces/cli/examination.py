@@ -26,6 +26,7 @@ from qmtl.interfaces.cli.store import size
 from qmtl.interfaces.cli.vendor_checks import vendors
 
 if TYPE_CHECKING:
+    from qmtl.foundation.questdb_address import QuestDBAddress
     from qmtl.foundation.settings import Settings
     from qmtl.foundation.store_address import StoreAddress
     from qmtl.runtime.io.sql.upkeep import KeptStore
@@ -171,6 +172,11 @@ def _settings_file(session: Session) -> str:
 def store(session: Session, settings: Settings) -> Iterator[Check]:
     """Whether the store can be read and written, has room, and is sound."""
     place = settings.seamless.store
+    from qmtl.foundation.questdb_address import QuestDBAddress
+
+    if isinstance(place, QuestDBAddress):
+        yield from _in_questdb(session, place)
+        return
     if not isinstance(place, Path):
         yield from _on_a_server(session, place)
         return
@@ -240,6 +246,36 @@ def _on_a_server(session: Session, address: StoreAddress) -> Iterator[Check]:
             if opened.read_only:
                 cure = "name the primary server, and a user with the right to write"
                 yield Check("store", "warn", "it can be read, but not written", cure)
+            yield from _declared(opened)
+    except QmtlError as error:
+        why = f"{error.what}: {error.why}" if error.why else error.what
+        yield Check("store", "fail", f"{address}: {why}", error.next_step or "check the address")
+
+
+def _in_questdb(session: Session, address: QuestDBAddress) -> Iterator[Check]:
+    """Whether the store can be read and written, and what of its server is to be known."""
+    from qmtl.interfaces.cli.questdb_checks import questdb_checks
+    from qmtl.runtime.sdk.stores import is_store
+
+    try:
+        if not is_store(address):
+            yield Check("store", "ok", f"{address} has no catalog yet; the first fetch or import makes it")
+            return
+        from qmtl.runtime.io.questdb.store import QuestDBStore
+
+        with session.open_store() as opened:
+            assert isinstance(opened, QuestDBStore)
+            info = opened.info()
+            holds = f"{info.series:,} series, {counted(info.rows, 'row')}"
+            yield Check("store", "ok", f"{address}: format {info.format}, {holds}")
+            yield from questdb_checks(opened.server(), opened.table)
+            known = opened.glance()
+            if not known.is_sound:
+                yield _sound(known)._replace(fix="qmtl store verify")
+            if opened.read_only:
+                cure = f"chmod -R u+rwX {address.folder}"
+                yield Check("store", "warn", "it can be read, but its catalog cannot be written", cure)
+            yield _room(address.folder)
             yield from _declared(opened)
     except QmtlError as error:
         why = f"{error.what}: {error.why}" if error.why else error.what

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from qmtl.foundation.words import counted
+from qmtl.interfaces.cli import questdb_checks, server_checks
 from qmtl.interfaces.cli.session import JsonToo, Session, session_of
 from qmtl.interfaces.cli.store import size
 
 if TYPE_CHECKING:
+    from qmtl.runtime.io.questdb.state import QuestDBState
     from qmtl.runtime.io.sql.postgres.server import ServerState
     from qmtl.runtime.io.sql.upkeep import KeptStore
     from qmtl.runtime.io.store.values import SeriesInfo
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 def info(ctx: typer.Context, json: JsonToo = False) -> None:
     """What it holds: series, rows, sizes, commits."""
     from qmtl.foundation.times import iso
-    from qmtl.interfaces.cli.server_checks import facts_of
     from qmtl.interfaces.cli.showing import facts_text
     from qmtl.interfaces.cli.tables import Rows
 
@@ -45,7 +46,7 @@ def info(ctx: typer.Context, json: JsonToo = False) -> None:
     if whole.lost:
         lines.append(("damage", f"{counted(whole.lost, 'range')} lost; 'qmtl store verify' names them"))
     if server is not None:
-        lines += facts_of(server)
+        lines += _facts_of(server)
     session.show(facts_text(lines))
     if series:
         columns = ("series", "rows", "first", "last", "chunks", "bytes", "quarantined", "reports")
@@ -55,14 +56,26 @@ def info(ctx: typer.Context, json: JsonToo = False) -> None:
     session.emit({**asdict(whole), **times, **known, "series": series})
 
 
-def _server_of(session: Session, store: KeptStore) -> ServerState | None:
+def _server_of(session: Session, store: KeptStore) -> ServerState | QuestDBState | None:
     """What the server of a store is; None for a folder, for which psycopg is not loaded."""
     if isinstance(session.settings().seamless.store, Path):
         return None
+    from qmtl.runtime.io.questdb.store import QuestDBStore
+
+    if isinstance(store, QuestDBStore):
+        return store.server()
     from qmtl.runtime.io.sql.postgres.store import PostgresStore
 
     assert isinstance(store, PostgresStore)
     return store.server()
+
+
+def _facts_of(server: ServerState | QuestDBState) -> list[tuple[str, str]]:
+    from qmtl.runtime.io.questdb.state import QuestDBState
+
+    if isinstance(server, QuestDBState):
+        return questdb_checks.facts_of(server)
+    return server_checks.facts_of(server)
 
 
 def _series_json(one: SeriesInfo) -> dict[str, Any]:

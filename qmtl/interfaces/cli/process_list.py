@@ -39,10 +39,13 @@ def without_password(word: str) -> str:
     if not sign:
         return word
     from qmtl.foundation.errors import InvalidRequestError
-    from qmtl.foundation.store_address import StoreAddress
+    from qmtl.foundation.server_addresses import server_named
 
     scheme = before.rpartition("=")[2]
     try:
-        return StoreAddress.parse(f"{scheme}://{rest}").redacted(word)
-    except InvalidRequestError:  # of another kind, or none: whoever wanted to use it says so
-        return f"{before}://..." if "@" in rest else word
+        address = server_named(f"{scheme}://{rest}")
+    except InvalidRequestError:  # whoever wanted to use it says so
+        address = None
+    if address is not None:
+        return address.redacted(word)
+    return f"{before}://..." if "@" in rest else word

@@ -20,8 +20,8 @@ from qmtl.interfaces.cli.arguments import as_path
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from qmtl.foundation.server_addresses import ServerAddress
     from qmtl.foundation.settings import Settings
-    from qmtl.foundation.store_address import StoreAddress
     from qmtl.runtime.io.sql.postgres.store import PostgresStore
     from qmtl.runtime.io.sql.upkeep import KeptStore
     from qmtl.runtime.sdk.provider import SeamlessDataProvider
@@ -59,11 +59,11 @@ class Session:
             from qmtl.foundation.settings import Settings
 
             settings = Settings.load(self.config)
-        from qmtl.foundation.store_address import StoreAddress
+        from qmtl.foundation.server_addresses import server_named
 
         if self.store is None:
             return settings
-        store = StoreAddress.parse(self.store) if isinstance(self.store, str) else self.store
+        store = server_named(self.store) if isinstance(self.store, str) else self.store
         seamless = settings.seamless.model_copy(update={"store": store})
         return settings.model_copy(update={"seamless": seamless})
 
@@ -90,11 +90,14 @@ class Session:
         self, *, make: bool = False, read_only: bool = False, lost_commits_ok: bool = False
     ) -> KeptStore:
         """The store alone. Without `make`, a store that is not there is an error, not a new one."""
-        from qmtl.runtime.sdk.stores import embedded_store, postgres_store
+        from qmtl.foundation.questdb_address import QuestDBAddress
+        from qmtl.runtime.sdk.stores import embedded_store, postgres_store, questdb_store
 
         seamless = self.settings().seamless
         if not make:
             _must_exist(seamless.store)
+        if isinstance(seamless.store, QuestDBAddress):
+            return questdb_store(seamless.store, read_only=read_only, retention=seamless.retention)
         if not isinstance(seamless.store, Path):
             return postgres_store(seamless.store, read_only=read_only, retention=seamless.retention)
         return embedded_store(
@@ -107,13 +110,15 @@ class Session:
     def server_store(self, what: str) -> PostgresStore:
         """The store on a server, for what only a server has. Raises `InvalidRequestError` for a folder."""
         from qmtl.foundation.errors import InvalidRequestError
+        from qmtl.foundation.store_address import StoreAddress
         from qmtl.runtime.sdk.stores import postgres_store
 
         store = self.settings().seamless.store
-        if isinstance(store, Path):
+        if not isinstance(store, StoreAddress):
+            what_it_is = "a folder" if isinstance(store, Path) else "one with rows in QuestDB"
             raise InvalidRequestError(
-                f"{what} is of stores on a server",
-                why=f"this one is a folder: {store}",
+                f"{what} is of stores on PostgreSQL",
+                why=f"this one is {what_it_is}: {store}",
                 next_step="use the rights of its files, such as chmod",
             )
         _must_exist(store)
@@ -202,12 +207,12 @@ def _without_plugins() -> Iterator[None]:
 
 def place(store: str) -> Path | str:
     """What `--store` names: a folder, or a text that is meant as the address of a server."""
-    from qmtl.foundation.local_paths import names_server
+    from qmtl.foundation.local_paths import names_questdb, names_server
 
-    return store if names_server(store) else as_path(store)
+    return store if names_server(store) or names_questdb(store) else as_path(store)
 
 
-def _must_exist(store: Path | StoreAddress) -> None:
+def _must_exist(store: Path | ServerAddress) -> None:
     from qmtl.foundation.errors import StoreError
     from qmtl.runtime.sdk.stores import is_store
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_check
 
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.facts import SeriesFacts
-from qmtl.foundation.local_paths import folder_path, names_server
+from qmtl.foundation.local_paths import folder_path
 from qmtl.foundation.schema.governance.decisions import GovernanceRecords, ValidationMode
 from qmtl.foundation.schema.registry.memory_storage import MemoryStorage
 from qmtl.foundation.schema.registry.records import RegistryRecords
-from qmtl.foundation.store_address import StoreAddress
+from qmtl.foundation.server_addresses import ServerAddress, server_named
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.ingest.settlement import SettlementPolicy
 from qmtl.runtime.io.store.contract import Store
@@ -49,7 +49,7 @@ class ImportsItself(Protocol):
     def import_parts(self) -> ImportParts: ...
 
 
-Into: TypeAlias = "ImportsItself | Store | str | Path | StoreAddress | Settings"
+Into: TypeAlias = "ImportsItself | Store | str | Path | ServerAddress | Settings"
 
 
 class Given(NamedTuple):
@@ -85,11 +85,11 @@ def opened_target(into: Into, given: Given) -> Iterator[Target]:
         yield _of_provider(into, given)
         return
     with ExitStack() as stack:
-        if isinstance(into, str) and names_server(into):
-            into = StoreAddress.parse(into)
+        if isinstance(into, str):
+            into = server_named(into) or into
         if isinstance(into, str | Path):
             into = folder_path(into, "a store").expanduser()
-        if isinstance(into, Path | StoreAddress):
+        if isinstance(into, Path | ServerAddress):
             yield _of_place(into, given, stack)
             return
         from qmtl.foundation.settings import Settings  # its models take a while to load
@@ -144,7 +144,7 @@ def _of_settings(settings: Settings, given: Given, stack: ExitStack) -> Target:
 
 
 def _of_place(
-    place: Path | StoreAddress,
+    place: Path | ServerAddress,
     given: Given,
     stack: ExitStack,
     *,

@@ -15,9 +15,11 @@ from typing import Any
 
 from qmtl.foundation.clock import SystemClock
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.local_paths import names_server
+from qmtl.foundation.local_paths import names_questdb, names_server
 from qmtl.foundation.observability.metrics import Unread
 from qmtl.foundation.pickled import pickled
+from qmtl.foundation.questdb_address import QuestDBAddress
+from qmtl.foundation.server_addresses import ServerAddress
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.sdk.stores import is_store, place_of
@@ -82,7 +84,7 @@ class Recipe:
     def made(self) -> ProviderParts:
         """A provider of its own; no store is made where there is none."""
         place = self.options["store"]
-        is_shared = not isinstance(place, str) or names_server(place)
+        is_shared = names_server(place) if isinstance(place, str) else isinstance(place, StoreAddress)
         if not is_shared and _machine() != self._machine:
             raise _without_store(place, "it is a folder of another machine")
         if not is_store(place_of(place)):
@@ -95,7 +97,7 @@ class Recipe:
         return parts
 
 
-def _without_store(place: str | StoreAddress, why: str) -> InvalidRequestError:
+def _without_store(place: str | ServerAddress, why: str) -> InvalidRequestError:
     return InvalidRequestError(
         f"a worker does not have the store of its caller, {place_of(place)}",
         why=why,
@@ -188,8 +190,12 @@ def _place(named: Any, store: Store) -> Any:
     """Where the store is, for another process; None for one that only this process can have."""
     if isinstance(named, StoreAddress) or (isinstance(named, str) and names_server(named)):
         return named
+    if isinstance(named, str) and names_questdb(named):
+        named = place_of(named)
+    if isinstance(named, QuestDBAddress):  # its catalog is a folder of this machine
+        return named.within(Path.cwd())
     # What a store on a server says of its place lacks the password.
-    if store.folder is None or names_server(store.location):
+    if store.folder is None or names_server(store.location) or names_questdb(store.location):
         return None
     return os.path.abspath(store.location)
 

@@ -7,20 +7,21 @@ from os import PathLike
 from pathlib import Path
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.server_addresses import ServerAddress
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.copying import Progress, StoreCopy, Target, copy
 from qmtl.runtime.io.sql.database import Database
 from qmtl.runtime.io.sql.sqlite import copy_target as folders
 from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
-from qmtl.runtime.sdk.stores import is_store, needs_psycopg, place_of
+from qmtl.runtime.sdk.stores import is_store, needs_psycopg, place_on_sql
 
 # How long the store that is copied may be locked by others, as it is opened.
 _LOCK_S = 30.0
 
 
 def copy_store(
-    source: str | PathLike[str] | StoreAddress,
-    target: str | PathLike[str] | StoreAddress,
+    source: str | PathLike[str] | ServerAddress,
+    target: str | PathLike[str] | ServerAddress,
     *,
     progress: Progress | None = None,
 ) -> StoreCopy:
@@ -36,14 +37,14 @@ def copy_store(
     copy, or anything at the target; `StoreCorruptError` for a damaged store; `StoreError` where there is no
     room, no server, or no right to write.
     """
-    origin, place = place_of(source), place_of(target)
+    origin, place = place_on_sql(source, "`store copy`"), place_on_sql(target, "`store copy`")
     with closing(_opened(origin)) as database, _target(place, origin) as made:
         return copy(database, made, progress or _unseen)
 
 
 def restore_store(
-    source: str | PathLike[str] | StoreAddress,
-    target: StoreAddress,
+    source: str | PathLike[str] | ServerAddress,
+    target: ServerAddress,
     *,
     replace: bool = False,
     progress: Progress | None = None,
@@ -54,12 +55,13 @@ def restore_store(
     takes its place, with its roles; until then nothing of it has changed. Raises `StoreLockedError` while
     anybody has it open, and `InvalidRequestError` where it is in the way and may not go.
     """
-    origin = place_of(source)
+    origin, place = place_on_sql(source, "`store restore`"), place_on_sql(target, "`store restore`")
+    assert not isinstance(place, Path)
     with closing(_opened(origin)) as database, needs_psycopg():
         from qmtl.runtime.io.sql.postgres import copy_target as schemas
 
         from_address = origin if isinstance(origin, StoreAddress) else None
-        with schemas.copy_target(target, from_address, replace=replace) as made:
+        with schemas.copy_target(place, from_address, replace=replace) as made:
             return copy(database, made, progress or _unseen)
 
 

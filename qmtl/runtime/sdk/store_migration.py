@@ -7,24 +7,24 @@ from os import PathLike
 from pathlib import Path
 
 from qmtl.foundation.errors import StoreError
-from qmtl.foundation.store_address import StoreAddress
+from qmtl.foundation.server_addresses import ServerAddress
 from qmtl.runtime.io.sql.formats import Migration, nothing_to_migrate
 from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
 from qmtl.runtime.io.sql.sqlite.layout import FORMAT
-from qmtl.runtime.sdk.stores import is_store, needs_psycopg, place_of
+from qmtl.runtime.sdk.stores import is_store, needs_psycopg, place_on_sql
 
 # How long others may take to leave the store, in seconds.
 _PATIENCE_S = 5.0
 
 
-def migrate_store(store: str | PathLike[str] | StoreAddress) -> Migration:
+def migrate_store(store: str | PathLike[str] | ServerAddress) -> Migration:
     """Let the store of a folder or an address have the format of today, in one transaction.
 
     Where it has that already, nothing is done. Ended early, it is what it was before. There is no way back
     but a backup. Raises `InvalidRequestError` where there is no store, `StoreLockedError` while anybody has
     it open, and `StoreError` for a newer format or without the right to change it.
     """
-    place = place_of(store)
+    place = place_on_sql(store, "`store migrate`")
     if not isinstance(place, Path):
         with needs_psycopg():
             from qmtl.runtime.io.sql.postgres.migration import migrate

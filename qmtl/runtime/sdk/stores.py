@@ -4,28 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError
-from qmtl.foundation.local_paths import folder_path, names_server
+from qmtl.foundation.local_paths import folder_path, names_questdb, names_server
 from qmtl.foundation.times import SECOND
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.sql.sqlite.layout import DATABASE
 from qmtl.runtime.io.store.contract import Store
 
 if TYPE_CHECKING:
+    from qmtl.foundation.questdb_address import QuestDBAddress
+    from qmtl.foundation.server_addresses import ServerAddress
     from qmtl.foundation.store_address import StoreAddress
+    from qmtl.runtime.io.questdb.store import QuestDBStore
     from qmtl.runtime.io.sql.postgres.store import PostgresStore
 
 # What tells a store from other objects.
+# How long a write waits for other writers of the catalog.
+_CATALOG_LOCK_S = 30.0
 _VERBS = ("read", "commit", "changed_since", "list_series")
 
 
 def opened_store(
-    store: str | PathLike[str] | StoreAddress | Store,
+    store: str | PathLike[str] | ServerAddress | Store,
     *,
     clock: Clock,
     retention: float | None,
@@ -37,10 +43,10 @@ def opened_store(
     `ChangeLog`; a folder tells of each commit at once all the same. Raises `InvalidRequestError` for an
     address of a scheme that is not served, and for what is neither a path nor a store.
     """
-    if isinstance(store, str) and names_server(store):
-        from qmtl.foundation.store_address import StoreAddress
+    if isinstance(store, str) and (names_server(store) or names_questdb(store)):
+        from qmtl.foundation.server_addresses import server_named
 
-        store = StoreAddress.parse(store)
+        store = server_named(store) or store
     if isinstance(store, type):
         raise InvalidRequestError(
             f"store= is the class {store.__name__}, not a store", next_step=f"make one: {store.__name__}(...)"
@@ -50,6 +56,10 @@ def opened_store(
 
         if isinstance(store, StoreAddress):
             return postgres_store(store, clock=clock, retention=retention, max_staleness=max_staleness)
+        from qmtl.foundation.questdb_address import QuestDBAddress
+
+        if isinstance(store, QuestDBAddress):
+            return questdb_store(store, clock=clock, retention=retention)
         if lacking := [verb for verb in _VERBS if not callable(getattr(store, verb, None))]:
             raise InvalidRequestError(
                 f"store= is {type(store).__name__}, not a folder or a store",
@@ -95,24 +105,71 @@ def postgres_store(
     )
 
 
-def place_of(store: str | PathLike[str] | StoreAddress) -> Path | StoreAddress:
-    """The folder or the address that a store is named by."""
-    from qmtl.foundation.store_address import StoreAddress
+def questdb_store(
+    address: str | QuestDBAddress,
+    *,
+    clock: Clock | None = None,
+    retention: float | None = None,
+    read_only: bool = False,
+) -> QuestDBStore:
+    """The store of an address such as questdb://host:9000?catalog=FOLDER. retention: in seconds, as above."""
+    from qmtl.foundation.questdb_address import QuestDBAddress
+    from qmtl.runtime.io.questdb.rows import QuestDBRows
+    from qmtl.runtime.io.questdb.server import QuestDBServer
+    from qmtl.runtime.io.questdb.store import QuestDBStore
+    from qmtl.runtime.io.questdb.table import BarTable
+    from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
 
-    if isinstance(store, StoreAddress):
+    where = QuestDBAddress.parse(address) if isinstance(address, str) else address
+    if find_spec("questdb") is None:
+        raise MissingDependencyError("questdb", extra="questdb")
+    rows = QuestDBRows(BarTable(QuestDBServer(where)))
+    catalog = StoreDirectory(
+        where.folder, read_only=read_only, lock_timeout_s=_CATALOG_LOCK_S, elsewhere=rows
+    )
+    try:
+        return QuestDBStore(catalog, rows, clock=clock or SystemClock(), retention=_ns(retention))
+    except BaseException:
+        catalog.close()
+        raise
+
+
+def place_of(store: str | PathLike[str] | ServerAddress) -> Path | ServerAddress:
+    """The folder or the address that a store is named by."""
+    from qmtl.foundation.server_addresses import ServerAddress, server_named
+
+    if isinstance(store, ServerAddress):
         return store
-    if isinstance(store, str) and names_server(store):
-        return StoreAddress.parse(store)
+    if isinstance(store, str) and (address := server_named(store)) is not None:
+        return address
     return folder_path(store, "a store").expanduser()
 
 
-def is_store(place: Path | StoreAddress) -> bool:
+def place_on_sql(store: str | PathLike[str] | ServerAddress, what: str) -> Path | StoreAddress:
+    """As `place_of`, for `what` is not built yet where rows lie in QuestDB. Raises `InvalidRequestError`."""
+    from qmtl.foundation.questdb_address import QuestDBAddress
+
+    place = place_of(store)
+    if isinstance(place, QuestDBAddress):
+        raise InvalidRequestError(
+            f"{what} is not built yet for stores whose rows lie in QuestDB",
+            why="its bars are no part of its catalog",
+            next_step="read the bars, and write them to another store",
+        )
+    return place
+
+
+def is_store(place: Path | ServerAddress) -> bool:
     """Whether a store was ever made in a folder, or at an address."""
-    if not isinstance(place, Path):
-        with needs_psycopg():
-            from qmtl.runtime.io.sql.postgres import store as postgres
-        return postgres.is_store(place)
-    return (place / DATABASE).exists()
+    if isinstance(place, Path):
+        return (place / DATABASE).exists()
+    from qmtl.foundation.questdb_address import QuestDBAddress
+
+    if isinstance(place, QuestDBAddress):
+        return (place.folder / DATABASE).exists()
+    with needs_psycopg():
+        from qmtl.runtime.io.sql.postgres import store as postgres
+    return postgres.is_store(place)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from qmtl.services.registry.sqlite import SqliteStorage
 
 ADDRESSES = (
     "s3://bucket/bars",
-    "questdb://host:9000",
+    "kdb://host:9000",
     "mysql://me:secret@host/db",
     "file:///data",
     "gs:/b",

@@ -12,8 +12,9 @@ import polars as pl
 
 from qmtl.foundation.parallel import in_parallel
 from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.codec import DamagedError, Packed, Part, part_between, unpack_parts
-from qmtl.runtime.io.sql.view import Chunk, View
+from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.sql.views import (
     chunks_of,
     nearest,

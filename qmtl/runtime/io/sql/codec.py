@@ -1,7 +1,7 @@
 """How rows become the bytes of a chunk, and how damage to those bytes is seen.
 
 Chunks are written as pages (see `paged`). Those of older stores hold each column as one piece, by pcodec; and
-a chunk that pcodec does not return bit by bit is kept by zstd.
+a chunk that pcodec does not return bit by bit is kept by zstd. Rows that lie elsewhere come back plain.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from qmtl.runtime.io.store.rows import Rows, allocate
 PCODEC = 1
 ZSTD = 2
 PAGED = 3
+PLAIN = 4
+_CODECS = (PCODEC, ZSTD, PAGED, PLAIN)
 
 _HEADER = struct.Struct("<BBIqq")
 _SIZES = struct.Struct("<6I")
@@ -82,6 +84,23 @@ def pack_many(pieces: Sequence[Rows]) -> list[Packed]:
         bounds = int(piece.ts[0]), int(piece.ts[-1])
         result.append(Packed(*bounds, piece.size, codec, blake3(kept).digest(), kept))
     return result
+
+
+def pack_plain(rows: Rows) -> Packed:
+    """Rows (at least one) as a chunk of `plain_bytes`."""
+    blob = plain_bytes(rows)
+    return Packed(int(rows.ts[0]), int(rows.ts[-1]), rows.size, PLAIN, checksum_of(blob), blob)
+
+
+def plain_bytes(rows: Rows) -> bytes:
+    """Column after column, as they are: the same rows (at least one) always give the same bytes."""
+    flags = _VOLUME_NULLS if np.isnan(rows.volume).any() else 0
+    if flags:  # all missing volumes alike, whichever NaN they were
+        rows = rows._replace(volume=np.where(np.isnan(rows.volume), np.nan, rows.volume))
+    bounds = int(rows.ts[0]), int(rows.ts[-1])
+    columns = [np.ascontiguousarray(column).tobytes() for column in rows]
+    head = [_HEADER.pack(PLAIN, flags, rows.size, *bounds), _SIZES.pack(*map(len, columns))]
+    return b"".join([*head, *columns])
 
 
 def _come_back(blobs: Sequence[bytes], pieces: Sequence[Rows]) -> list[bool]:
@@ -232,7 +251,7 @@ def header_of(blob: bytes) -> tuple[int, int] | None:
     if len(blob) < _HEADER.size:
         return None
     codec, _, rows, first, last = _HEADER.unpack_from(blob)
-    return (first, last) if codec in (PCODEC, ZSTD, PAGED) and rows and first <= last else None
+    return (first, last) if codec in _CODECS and rows and first <= last else None
 
 
 def decode(blob: bytes, target: Rows) -> bool:
@@ -258,7 +277,7 @@ class Opened(NamedTuple):
 def _open(blob: bytes, part: Part) -> Opened:
     try:
         codec, flags, rows, _, _ = _HEADER.unpack_from(blob)
-        if codec not in (PCODEC, ZSTD, PAGED):
+        if codec not in _CODECS:
             raise ValueError(f"codec {codec} is not known")
         pages = part.pages
         if codec != PAGED and part[:2] != (0, rows):
@@ -297,6 +316,8 @@ def _decode_columns(blob: bytes, target: Rows) -> None:
             progress = standalone.simple_decompress_into(piece, column)
             if progress.n_processed != len(column) or not progress.finished:
                 raise ValueError(f"a column holds other than {counted(len(column), 'row')}")
+        elif codec == PLAIN:
+            column[:] = np.frombuffer(piece, dtype=column.dtype)
         else:
             if zstandard.frame_content_size(piece) != column.nbytes:  # before it is believed and allocated
                 raise ValueError(f"a column holds other than {column.nbytes} bytes")

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from qmtl.foundation.series import SeriesId
+from qmtl.runtime.io.sql.chunks import RowsElsewhere
 
 # The end of what still holds: versions are valid at commit T if tx_from <= T < tx_to.
 LIVE = 2**63 - 1
@@ -118,6 +119,11 @@ class Connection(Protocol):
     @property
     def missing_behind(self) -> str:
         """Why commits behind the newest one may be missing here that somebody was told of; "" if none can."""
+        ...
+
+    @property
+    def elsewhere(self) -> RowsElsewhere | None:
+        """Where the bars of chunks lie; None where that is this database."""
         ...
 
     def execute(self, sql: str, values: Values = ..., /) -> Cursor: ...

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.dialect import ALL_VERSIONS, COUNTS, LIVE
 from qmtl.runtime.io.sql.single_rows import place_of
 from qmtl.runtime.io.sql.vanished_rows import covered_bars
-from qmtl.runtime.io.sql.view import Chunk, View
+from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.sql.views import asked
 
 # Stamp and first commit of a single row, or None where its bytes are damaged too.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -10,10 +10,11 @@ import numpy as np
 
 from qmtl.foundation.parallel import in_parallel
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.sql.codec import Packed, pack_many
+from qmtl.runtime.io.sql.chunks import Chunk
+from qmtl.runtime.io.sql.codec import Packed, pack_many, pack_plain
 from qmtl.runtime.io.sql.dialect import LIVE
 from qmtl.runtime.io.sql.rewrite_plan import Window, around, rechunk, rewrite_plan
-from qmtl.runtime.io.sql.view import Chunk, View
+from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.store.damage import Damage
 from qmtl.runtime.io.store.difference import Comparison, Difference, all_new
 from qmtl.runtime.io.store.rows import NO_ROWS, Rows, find, overlay
@@ -33,7 +34,10 @@ class DamagedWindowError(Exception):
 
 
 class Plan(NamedTuple):
-    """Physical changes of rows, worked out at commit `seen`, in the range `touched`."""
+    """Physical changes of rows, worked out at commit `seen`, in the range `touched`.
+
+    numbers: those of the packed chunks that lie elsewhere already; none where the catalog is to keep them.
+    """
 
     seen: int
     touched: Span | None
@@ -41,6 +45,7 @@ class Plan(NamedTuple):
     packed: list[Packed]
     hot: Rows
     over: list[bool]
+    numbers: Sequence[int] = ()
 
     @property
     def reach(self) -> Span:
@@ -102,8 +107,19 @@ def rewrite(view: View, made: list[Window], fresh: Rows, *, seen: int) -> Plan:
         return Plan(seen, None, [], [], NO_ROWS, [])
     touched = Span(made[0].low, made[-1].high + 1)
     pieces = (piece for window in made for piece in rechunk(view, window, fresh))
-    packed = in_parallel(pack_many, _batches(pieces), worth_it=2)
-    return Plan(seen, touched, made, list(chain.from_iterable(packed)), NO_ROWS, [])
+    packed, numbers = packed_at(view, pieces)
+    return Plan(seen, touched, made, packed, NO_ROWS, [], numbers)
+
+
+def packed_at(view: View, pieces: Iterable[Rows]) -> tuple[list[Packed], Sequence[int]]:
+    """Pieces as chunks, and their numbers where they were written elsewhere."""
+    elsewhere = view.connection.elsewhere
+    if elsewhere is None:
+        return list(chain.from_iterable(in_parallel(pack_many, _batches(iter(pieces)), worth_it=2))), ()
+    plain = [pack_plain(piece) for piece in pieces]
+    if view.damage or not plain:  # such a plan is given up
+        return plain, ()
+    return plain, elsewhere.write(view.series, plain)
 
 
 def _batches(pieces: Iterator[Rows]) -> Iterator[list[Rows]]:

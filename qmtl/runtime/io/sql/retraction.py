@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.runtime.io.sql import deliveries
-from qmtl.runtime.io.sql.codec import pack
-from qmtl.runtime.io.sql.plans import DamagedWindowError, Plan
+from qmtl.runtime.io.sql.plans import DamagedWindowError, Plan, packed_at
 from qmtl.runtime.io.sql.rewrite_plan import Window
 from qmtl.runtime.io.sql.transaction import Transaction
 from qmtl.runtime.io.sql.view import View
@@ -63,5 +62,5 @@ def _plan(view: View, span: Span, *, seen: int) -> tuple[Plan, int]:
         overlay(stored.between(*ends), view.hot(*ends)) for ends in ((first, low - 1), (high + 1, last))
     ]
     window = Window(tuple(chunks), first, last)
-    packed = [pack(rows) for rows in beside if rows.size]
-    return Plan(seen, Span(first, last + 1), [window], packed, NO_ROWS, []), gone
+    packed, numbers = packed_at(view, (rows for rows in beside if rows.size))
+    return Plan(seen, Span(first, last + 1), [window], packed, NO_ROWS, [], numbers), gone

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from qmtl.foundation.timeline import Int64Array
-from qmtl.runtime.io.sql.view import Chunk, View
+from qmtl.runtime.io.sql.chunks import Chunk
+from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.store.rows import NO_ROWS, Rows, join, overlay
 
 FULL = 8_192

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Self
 
 import polars as pl
@@ -400,7 +401,15 @@ class _OvertakenError(Exception):
 def _change_under_lock(transaction: Transaction, rows: Rows) -> plans.Change:
     difference, over = plans.compare(transaction.view, rows)
     fold = transaction.too_many_hot(difference.fresh)
-    made = plans.plan(transaction.view, difference.fresh, over, seen=transaction.before.tx, fold=fold)
+    plan = partial(plans.plan, transaction.view, difference.fresh, over, seen=transaction.before.tx)
+    try:
+        made = plan(fold=fold)
+    except StoreError as failure:
+        if not fold or difference.fresh.size >= plans.FEW:
+            raise
+        # Rows may lie elsewhere, and cannot be written there now: a few more single ones do no harm.
+        _log.warning("single rows stay what they are for now: %s", failure)
+        made = plan(fold=False)
     return plans.Change(difference, made, [])
 
 

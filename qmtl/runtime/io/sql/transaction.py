@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from itertools import count
 
 from qmtl.foundation.facts import NOTHING_DECLARED, SeriesFacts, agreed
 from qmtl.foundation.frames import VALUES
@@ -132,11 +133,12 @@ class Transaction:
             )
             self._more[0] -= len(window.chunks)
             self._more[1] -= hot.rowcount
-        first = next_chunk(self.connection) if made.packed else 0
-        for number, packed in enumerate(made.packed, first):
+        first = next_chunk(self.connection) if made.packed and not made.numbers else 0
+        for number, packed in zip(made.numbers or count(first), made.packed, strict=False):
             row = (number, self.number, *packed[:5], self.tx, LIVE, len(packed.blob))
             queue(self.connection.dialect.insert_chunk, [row])
-            queue("INSERT INTO blob (chunk, data) VALUES (?, ?)", [(number, packed.blob)])
+            if not made.numbers:
+                queue("INSERT INTO blob (chunk, data) VALUES (?, ?)", [(number, packed.blob)])
         self._more[0] += len(made.packed)
         self._more[3] += len(made.packed) + made.hot.size
         if made.hot.size:

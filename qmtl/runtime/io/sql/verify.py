@@ -9,13 +9,14 @@ import numpy as np
 
 from qmtl.foundation.errors import StoreCorruptError
 from qmtl.foundation.words import counted
+from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.commits import series_named
 from qmtl.runtime.io.sql.compaction import Progress as Progress
 from qmtl.runtime.io.sql.dialect import LIVE, Connection
 from qmtl.runtime.io.sql.index_checks import look_for_gaps, look_through_history
 from qmtl.runtime.io.sql.repair import Lost, reported
 from qmtl.runtime.io.sql.single_rows import Stored, unpack_single
-from qmtl.runtime.io.sql.view import Chunk, View
+from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.store.damage import Damage
 
 

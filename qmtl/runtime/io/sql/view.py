@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 from qmtl.foundation.times import EARLIEST, LATEST
+from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.codec import (
     DamagedError,
     Packed,
@@ -36,17 +37,6 @@ BETWEEN = "AND ts BETWEEN :low AND :high ORDER BY ts"
 _LATELY = 4
 
 
-class Chunk(NamedTuple):
-    """What the index says of a chunk; both stamps are those of rows."""
-
-    id: int
-    first_ts: int
-    last_ts: int
-    rows: int
-    codec: int
-    checksum: bytes
-
-
 def chunks_between(dialect: Dialect) -> str:
     """The query of chunks with rows possibly in `:low <= ts <= :high`, and of others behind it."""
     end = " AND first_ts <= :high" if dialect.is_server else ""
@@ -59,10 +49,14 @@ def question(sql: str, number: int | None, tx: int, **values: int) -> Question:
     return Question(sql.replace("@at", at), {**values, "series": number or -1, "tx": tx, "live": LIVE})
 
 
-def bytes_of_each(connection: Connection, chunks: Sequence[int]) -> list[bytes | DamagedError]:
-    """Chunks as they lie in the file, each by its number, or why it cannot be had."""
+def bytes_of_each(
+    connection: Connection, chunks: Sequence[tuple[SeriesId, Chunk]]
+) -> list[bytes | DamagedError]:
+    """The bytes of chunks, or why they cannot be had."""
+    if connection.elsewhere is not None:
+        return connection.elsewhere.read(chunks)
     try:
-        found = connection.each("SELECT data FROM blob WHERE chunk = ?", [(chunk,) for chunk in chunks])
+        found = connection.each("SELECT data FROM blob WHERE chunk = ?", [(chunk.id,) for _, chunk in chunks])
         return [_whole(next(iter(rows), None)) for rows in found]
     except Exception as failure:  # of the engine: only its dialect can name those that tell of damage
         # An engine itself meets damage where it hits the links between the pages of one blob.
@@ -158,8 +152,8 @@ class View:
         return chunks
 
     def bytes_of(self, chunk: Chunk) -> bytes | DamagedError:
-        """A chunk as it lies in the file, or why it cannot be had."""
-        (found,) = bytes_of_each(self.connection, [chunk.id])
+        """The bytes of a chunk, or why they cannot be had."""
+        (found,) = bytes_of_each(self.connection, [(self.series, chunk)])
         return found
 
     def packed(self, chunk: Chunk) -> Packed | DamagedError:
@@ -177,7 +171,8 @@ class View:
         """One more damage: of an entry of the index, whose fields are not to be believed."""
         if any(damage.chunk == chunk.id for damage in self.damage):
             return
-        blob = self.bytes_of(chunk)
+        # Elsewhere the whole series is searched, for the stamps are not to be believed either.
+        blob = self.bytes_of(chunk._replace(first_ts=EARLIEST, last_ts=LATEST))
         claimed: tuple[Any, ...] = (chunk.first_ts, chunk.last_ts)
         stamps = [stamp for stamp in claimed if isinstance(stamp, int)]
         if isinstance(blob, bytes) and (bounds := header_of(blob)) is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.codec import DamagedError, Packed
 from qmtl.runtime.io.sql.commits import series_entries
 from qmtl.runtime.io.sql.dialect import LIVE, Connection
@@ -15,7 +16,6 @@ from qmtl.runtime.io.sql.view import (
     BEFORE,
     BETWEEN,
     SINGLES,
-    Chunk,
     View,
     bytes_of_each,
     chunks_between,
@@ -72,7 +72,8 @@ def packed_of(chunks: Sequence[tuple[View, Chunk]]) -> list[Packed | DamagedErro
     """Chunks with their bytes, or why these cannot be had."""
     if not chunks:
         return []
-    blobs = bytes_of_each(chunks[0][0].connection, [chunk.id for _, chunk in chunks])
+    wanted = [(view.series, chunk) for view, chunk in chunks]
+    blobs = bytes_of_each(chunks[0][0].connection, wanted)
     return [packed(chunk, blob) for (_, chunk), blob in zip(chunks, blobs, strict=True)]
 
 

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.frames import BAR_SCHEMA, VALUES, bars, stamps
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.runtime.io.store.contract import ReadAbandonedError, Store
@@ -25,7 +26,12 @@ from qmtl.runtime.testing.store_suites.bars import (
 
 
 class BarReaderSuite:
-    """Inherit it, and give a fixture `store` that is an empty, writable store."""
+    """Inherit it, and give a fixture `store` that is an empty, writable store.
+
+    has_times_before_1970: whether the store keeps bars of them. One that does not must refuse them.
+    """
+
+    has_times_before_1970 = True
 
     def test_an_empty_store_knows_nothing(self, store: Store) -> None:
         snapshot = store.read(SERIES, minutes(0, 10))
@@ -38,12 +44,23 @@ class BarReaderSuite:
 
     @pytest.mark.parametrize("count", [1, 2, 511, 512, 513, 8_191, 8_193, 20_000])
     def test_rows_come_back_as_they_went_in(self, store: Store, count: int) -> None:
-        frame = some_bars(-5, count)
+        first = -5 if self.has_times_before_1970 else 0
+        frame = some_bars(first, count)
         commit = store.commit(SERIES, write(frame))
         assert (commit.added, commit.unchanged, commit.replaced.height) == (count, 0, 0)
-        snapshot = store.read(SERIES, minutes(-5, count))
+        snapshot = store.read(SERIES, minutes(first, count))
         assert_frame_equal(snapshot.frame, frame, check_exact=True)
         assert (snapshot.tx, snapshot.as_of) == (commit.tx, commit.as_of)
+
+    def test_bars_before_1970_are_kept_or_refused(self, store: Store) -> None:
+        frame = some_bars(-1, 2)
+        if self.has_times_before_1970:
+            store.commit(SERIES, write(frame))
+        else:
+            with pytest.raises(InvalidRequestError, match="1970"):
+                store.commit(SERIES, write(frame))
+        found = store.read(SERIES, minutes(-1, 2)).frame
+        assert_frame_equal(found, frame if self.has_times_before_1970 else frame.clear())
 
     def test_a_span_is_half_open(self, store: Store) -> None:
         store.commit(SERIES, write(some_bars(0, 10)))

@@ -50,12 +50,12 @@ def test_stores_and_settings(
     Path("bars.csv").write_text("ts,open,high,low,close,volume\n2024-01-02,2,3,1,2,10\n")
     before = sorted(path.name for path in cli.folder.iterdir())
     if how.startswith("--"):
-        result = CliRunner().invoke(app, [how, "questdb://host:9000/x", *words])
+        result = CliRunner().invoke(app, [how, "kdb://host:9000/x", *words])
     else:
-        monkeypatch.setenv(how, "questdb://host:9000/x")
+        monkeypatch.setenv(how, "kdb://host:9000/x")
         result = CliRunner().invoke(app, list(words))
     assert result.exit_code in (2, 7), result.output
-    assert "questdb://host:9000/x is not served" in " ".join(result.output.split())
+    assert "kdb://host:9000/x is not served" in " ".join(result.output.split())
     assert sorted(path.name for path in cli.folder.iterdir()) == before
 
 

@@ -59,6 +59,10 @@ class PostgresConnection:
         return POSTGRES
 
     @property
+    def elsewhere(self) -> None:
+        return None  # a schema keeps its own rows
+
+    @property
     def is_broken(self) -> bool:
         return self.raw.closed
 

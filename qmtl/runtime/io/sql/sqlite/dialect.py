@@ -9,6 +9,7 @@ from typing import Any
 from zlib import crc32
 
 from qmtl.foundation.series import SeriesId
+from qmtl.runtime.io.sql.chunks import RowsElsewhere
 from qmtl.runtime.io.sql.dialect import LIVE, Connection, Dialect, Values
 
 
@@ -24,6 +25,7 @@ class SqliteConnection(sqlite3.Connection):
         super().__init__(*args, **options)
         # Whether the rows that it writes get their checksums, see `proofs`.
         self.proves = False
+        self.elsewhere: RowsElsewhere | None = None
         # The rows of the list of series up to this id are sound, and each is found by its name.
         self.series_sound_to = 0
         # SQLite has no checksums of its own.

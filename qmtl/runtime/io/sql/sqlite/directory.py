@@ -14,6 +14,7 @@ from urllib.parse import quote
 from qmtl.foundation.errors import QmtlError, StoreCorruptError, StoreError, StoreLockedError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.sql.chunks import RowsElsewhere
 from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
 from qmtl.runtime.io.sql.formats import older
 from qmtl.runtime.io.sql.sqlite.connections import Connections
@@ -25,9 +26,11 @@ from qmtl.runtime.io.sql.sqlite.layout import (
     LOCK,
     LOG,
     PAGE_BYTES,
+    ROWS_ELSEWHERE,
     bring_up_to_date,
     create,
     format_of,
+    has_rows_elsewhere,
     read_as_today,
     shard_steps,
     store_id,
@@ -60,8 +63,13 @@ class StoreDirectory:
         lock_timeout_s: float,
         lost_commits_ok: bool = False,
         migrates: bool = False,
+        elsewhere: RowsElsewhere | None = None,
     ) -> None:
-        """migrates: let a store of an older format become one of today's, if nobody else has it open."""
+        """migrates: let a store of an older format become one of today's, if nobody else has it open.
+
+        elsewhere: where the bars of its chunks lie; a folder that has begun without cannot go on with it, nor
+            the other way round.
+        """
         self.folder = Path(os.path.abspath(folder))
         self.read_only = read_only
         self._lock_timeout_s = lock_timeout_s
@@ -71,6 +79,7 @@ class StoreDirectory:
         self._making_writable = threading.Lock()
         self.shard_steps, self._store_id = SHARD_STEPS, ""
         self._lost_commits_ok, self._migrates = lost_commits_ok, migrates
+        self._elsewhere = elsewhere
         self.format_before = 0
         self._use = self._enter()
         self.lock = CommitLock(self.folder / LOCK, timeout_s=lock_timeout_s)
@@ -144,9 +153,35 @@ class StoreDirectory:
                     raise older(found, FORMAT, self.folder)
                 self._lay_out(connection)
             self.shard_steps, self._store_id = shard_steps(connection), store_id(connection)
+            self._settle_rows(connection)
         if found and self._newest is None and not self.read_only:
             with suppress(StoreLockedError):  # who has the lock commits, and notes that
                 self.note_newest()
+
+    def _settle_rows(self, connection: SqliteConnection) -> None:
+        """Refuse a folder whose rows lie elsewhere than it was opened for; a new one notes where they do."""
+        is_catalog = has_rows_elsewhere(connection)
+        if self._elsewhere is None and is_catalog and not self._migrates:
+            raise StoreError(
+                "the folder is the catalog of a store whose rows lie elsewhere",
+                path=self.folder,
+                why="without them its bars would be taken for lost",
+                next_step="open it as questdb://host:9000?catalog=FOLDER",
+            )
+        if self._elsewhere is None or is_catalog:
+            return
+        if connection.execute("SELECT 1 FROM tx LIMIT 1").fetchone() is not None:
+            raise StoreError(
+                "the folder is a store of its own, and cannot be the catalog of another",
+                path=self.folder,
+                why="it has commits whose rows lie in it",
+                next_step="name a new folder as the catalog",
+            )
+        with self.writing() as writer:
+            writer.execute(
+                "INSERT INTO setting (name, value) VALUES (?, 1) ON CONFLICT DO NOTHING", (ROWS_ELSEWHERE,)
+            )
+            writer.execute("COMMIT")
 
     @property
     def location(self) -> str:
@@ -265,7 +300,7 @@ class StoreDirectory:
         return connection
 
     def _open(self, uri: str) -> SqliteConnection:
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             uri,
             uri=True,
             timeout=self._lock_timeout_s,
@@ -273,6 +308,8 @@ class StoreDirectory:
             check_same_thread=False,
             factory=SqliteConnection,
         )
+        connection.elsewhere = self._elsewhere
+        return connection
 
     def _closing(self) -> AbstractContextManager[None]:
         # Without the lock's file no store was ever laid out here, and nothing is to be left behind.

@@ -83,7 +83,7 @@ def as_zstd(rows: Rows) -> Packed:
     return of_one_piece(rows, codec.ZSTD, [zstandard.compress(column.tobytes()) for column in rows])
 
 
-CODECS = {pack: codec.PAGED, as_pcodec: codec.PCODEC, as_zstd: codec.ZSTD}
+CODECS = {pack: codec.PAGED, as_pcodec: codec.PCODEC, as_zstd: codec.ZSTD, codec.pack_plain: codec.PLAIN}
 packers: st.SearchStrategy[Callable[[Rows], Packed]] = st.sampled_from(list(CODECS))
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.rewrite_plan import FULL, SMALL, loose, rewrite_plan
-from qmtl.runtime.io.sql.view import Chunk
 
 
 def chunk(number: int, first: int, last: int, rows: int = FULL) -> Chunk:

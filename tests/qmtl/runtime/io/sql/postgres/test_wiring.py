@@ -241,8 +241,8 @@ def test_a_folder_does_not_load_psycopg(tmp_path: Path) -> None:
 
 
 def test_other_addresses_are_refused_as_before(folder: Path) -> None:
-    with pytest.raises(InvalidRequestError, match="questdb://host is not served"):
-        opened_store("questdb://host", clock=SystemClock(), retention=None)
+    with pytest.raises(InvalidRequestError, match="kdb://host is not served"):
+        opened_store("kdb://host", clock=SystemClock(), retention=None)
     with pytest.raises(InvalidRequestError, match="cannot be used"):
         opened_store("postgresql:bars", clock=SystemClock(), retention=None)
     assert [path.name for path in folder.iterdir()] == ["bars.csv"]

@@ -1,0 +1,51 @@
+"""What people are told of the QuestDB of a store, and what of it the doctor warns of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from qmtl.foundation.words import counted
+from qmtl.interfaces.cli.check import Check
+from qmtl.interfaces.cli.store import size
+
+if TYPE_CHECKING:
+    from qmtl.runtime.io.questdb.state import QuestDBState
+
+_MAY_LOSE = "a loss of power may take the newest rows"
+
+
+def facts_of(state: QuestDBState) -> list[tuple[str, str]]:
+    """Lines of `store info`."""
+    waits = "the server waits for the disk" if state.waits_for_disk else _MAY_LOSE
+    return [
+        ("server", f"QuestDB {state.version}, {_progress(state)}"),
+        ("durability", f"cairo.commit.mode {state.commit_mode}: {waits}"),
+        ("table", f"{counted(state.rows, 'row')} of all versions, {size(state.bytes)}"),
+    ]
+
+
+def _progress(state: QuestDBState) -> str:
+    if state.suspended_why is not None:
+        return f"its table is suspended: {state.suspended_why}"
+    if state.behind:
+        return f"{counted(state.behind, 'transaction')} behind"
+    return "all that it has taken can be read"
+
+
+def questdb_checks(state: QuestDBState, table: str) -> Iterator[Check]:
+    """What the doctor says of it."""
+    said = f"QuestDB {state.version}, {_progress(state)}"
+    if state.suspended_why is not None:
+        yield Check("server", "fail", said, f"remove the cause, then: ALTER TABLE {table} RESUME WAL")
+    elif state.behind:
+        yield Check("server", "warn", said, "wait, and repeat")
+    else:
+        yield Check("server", "ok", said)
+    if not state.waits_for_disk:
+        yield Check(
+            "server",
+            "warn",
+            f"cairo.commit.mode is {state.commit_mode}: {_MAY_LOSE}; they would be asked for again",
+            "cairo.commit.mode=sync in server.conf, and restart it",
+        )

@@ -1,0 +1,48 @@
+"""What the QuestDB of a store is: how durable what it takes is, and how far it is with it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from qmtl.runtime.io.questdb.table import BarTable
+
+
+@dataclass(frozen=True)
+class QuestDBState:
+    """A server, and the table of bars in it.
+
+    commit_mode: of `cairo.commit.mode`; only with "sync" the server waits for the disk. rows: of the table,
+    of all versions and of writes that were never completed. behind: transactions that it has taken, and not
+    shown yet. suspended_why: why it shows no more of them; None if it does.
+    """
+
+    version: str
+    commit_mode: str
+    rows: int
+    bytes: int
+    behind: int
+    suspended_why: str | None
+
+    @property
+    def waits_for_disk(self) -> bool:
+        return self.commit_mode == "sync"
+
+
+def state_of(table: BarTable) -> QuestDBState:
+    """Asked anew. Raises `StoreError` where the server does not answer, or the table is gone."""
+    ask = table.server.query
+    (build,) = ask("SELECT build()")[0]
+    named = re.search(r"QuestDB (\S+?),", build)
+    mode = ask("SELECT value FROM (SHOW PARAMETERS) WHERE property_path = 'cairo.commit.mode'")
+    size = ask(f"SELECT rowCount, diskSize FROM table_storage() WHERE tableName = '{table.name}'")
+    now = table.progress()
+    rows, used = size[0] if size else (0, 0)
+    return QuestDBState(
+        version=named[1] if named else str(build),
+        commit_mode=str(mode[0][0]).lower() if mode else "unknown",
+        rows=int(rows),
+        bytes=int(used),
+        behind=now.written - now.applied,
+        suspended_why=(now.why or "it gives no reason") if now.is_suspended else None,
+    )

@@ -1,0 +1,80 @@
+"""A store whose chunks of bars lie in QuestDB, with a catalog of all else that has transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qmtl.foundation.clock import Clock
+from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.facts import NOTHING_DECLARED, agreed
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.times import iso
+from qmtl.runtime.io.questdb.rows import QuestDBRows
+from qmtl.runtime.io.questdb.state import QuestDBState, state_of
+from qmtl.runtime.io.sql import fences
+from qmtl.runtime.io.sql.database import Database
+from qmtl.runtime.io.sql.upkeep import KeptStore
+from qmtl.runtime.io.sql.view import View
+from qmtl.runtime.io.store.rows import Rows
+from qmtl.runtime.io.store.values import Commit, Write
+
+
+class QuestDBStore(KeptStore):
+    """A `Store` whose `catalog` was opened with `rows` as the place of its chunks.
+
+    A write is checked against the fences, its chunks are written to QuestDB and read back, and only then does
+    the catalog name them, in a transaction that checks the fences once more. So whatever ends in between
+    leaves rows that nobody is shown.
+    """
+
+    def __init__(
+        self, catalog: Database, rows: QuestDBRows, *, clock: Clock, retention: int | None = None
+    ) -> None:
+        super().__init__(catalog, clock, retention)
+        self._rows = rows
+        with catalog.reading() as connection:
+            is_new = connection.execute("SELECT 1 FROM chunk LIMIT 1").fetchone() is None
+        rows.table.claim(catalog.store_id, is_new=is_new, read_only=catalog.read_only)
+
+    def server(self) -> QuestDBState:
+        """What the server is, and how far it is."""
+        return state_of(self._rows.table)
+
+    @property
+    def table(self) -> str:
+        """The name of the table of bars."""
+        return self._rows.table.name
+
+    def close(self) -> None:
+        self._rows.table.server.close()
+        super().close()
+
+    @property
+    def location(self) -> str:
+        return self._rows.table.server.address.shown
+
+    def _commit(
+        self, writes: Mapping[SeriesId, Write], rows: Mapping[SeriesId, Rows]
+    ) -> dict[SeriesId, Commit]:
+        for series, part in rows.items():
+            if part.size and part.ts[0] < 0:
+                raise InvalidRequestError(
+                    f"a bar of {iso(int(part.ts[0]))} cannot be stored",
+                    series=series,
+                    why="QuestDB has no times before 1970",
+                    next_step="keep such bars in a store of another kind, a folder or PostgreSQL",
+                )
+        with self._database.reading() as connection:
+            for series, write in writes.items():
+                _refuse(self._view(connection, series), write)
+        return super()._commit(writes, rows)
+
+    def __repr__(self) -> str:
+        return f"QuestDBStore({self.location!r}{', read_only=True' if self.read_only else ''})"
+
+
+def _refuse(view: View, write: Write) -> None:
+    """Refuse before a row is written what the catalog would refuse, see `Transaction.apply`."""
+    fences.refuse_stale(view.connection, view.series, view.number or -1, write.fences)
+    if write.declared != NOTHING_DECLARED:
+        agreed(view.series, [("the store", view.facts()), (f"what {write.source} brings", write.declared)])

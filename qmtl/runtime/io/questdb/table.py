@@ -1,0 +1,174 @@
+"""The tables of a store in QuestDB: whose they are, whether they are as we made them, how far they are."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreError
+from qmtl.foundation.frames import VALUES
+from qmtl.runtime.io.questdb.server import QuestDBServer, StatementError
+
+# How long rows that the server has taken may stay invisible before that is an error.
+_VISIBLE_S = 60.0
+# Name and type of each column, and whether it is part of the key.
+_COLUMNS = {
+    "series": ("SYMBOL", True),
+    "tx": ("LONG", True),
+    **dict.fromkeys(VALUES, ("DOUBLE", False)),
+    "ts": ("TIMESTAMP_NS", True),
+}
+
+
+class Progress(NamedTuple):
+    """How far the server is with what was written to a table: visible up to `applied` of `written`."""
+
+    is_suspended: bool
+    applied: int
+    written: int
+    why: str
+
+
+class BarTable:
+    """`NAME_bars`, and beside it `NAME_store`, whose only row says which catalog both belong to."""
+
+    def __init__(self, server: QuestDBServer) -> None:
+        self.server = server
+        self.name = f"{server.address.name}_bars"
+        self._owner = f"{server.address.name}_store"
+
+    @property
+    def statement(self) -> str:
+        """What makes the table."""
+        columns = ", ".join(
+            f"{name} {'SYMBOL CAPACITY 4096' if kind == 'SYMBOL' else kind}"
+            for name, (kind, _) in _COLUMNS.items()
+        )
+        return (
+            f"CREATE TABLE IF NOT EXISTS {self.name} ({columns}) TIMESTAMP(ts) PARTITION BY MONTH WAL"
+            " DEDUP UPSERT KEYS(ts, series, tx)"
+        )
+
+    def claim(self, store_id: str, *, is_new: bool, read_only: bool) -> None:
+        """Make the tables for a new store; and refuse those of another one, or altered ones.
+
+        is_new: whether the catalog has never named a row. Raises `InvalidRequestError` for tables of another
+        catalog, `StoreCorruptError` where those of this one are gone or altered.
+        """
+        if is_new and not read_only:
+            self._make(store_id)
+        owner = self._read_owner()
+        if owner is not None and owner != store_id:
+            raise InvalidRequestError(
+                f"the table {self.name} belongs to another catalog",
+                why=f"it has the rows of store {owner}, and this catalog is store {store_id}",
+                next_step="name the catalog that it belongs to, or other tables by &name=...",
+            )
+        if owner is None:
+            raise self._gone(f"the table {self._owner}, which says whose they are, is missing")
+        self.check()
+
+    def _make(self, store_id: str) -> None:
+        if self._read_owner() is None and self._columns():
+            raise InvalidRequestError(
+                f"the table {self.name} is of no store",
+                why=f"there is no table {self._owner} beside it",
+                next_step="name other tables by &name=...",
+            )
+        try:
+            # One statement, so that of two catalogs at the same moment only one gets the name.
+            self.server.query(
+                f"CREATE TABLE {self._owner} AS (SELECT '{store_id}' AS store_id FROM long_sequence(1))"
+            )
+        except StatementError:
+            if self._read_owner() is None:
+                raise
+        if self._read_owner() == store_id:
+            self.server.query(self.statement)
+
+    def _read_owner(self) -> str | None:
+        try:
+            found = self.server.query(f"SELECT store_id FROM {self._owner}")
+        except StatementError as failure:
+            if "table does not exist" in (failure.why or ""):
+                return None
+            raise
+        return str(found[0][0]) if found else None
+
+    def _columns(self) -> dict[str, tuple[str, bool]]:
+        """The columns that there are; none where there is no table."""
+        try:
+            found = self.server.query(f"SELECT \"column\", type, upsertKey FROM table_columns('{self.name}')")
+        except StatementError as failure:
+            if "table does not exist" in (failure.why or ""):
+                return {}
+            raise
+        return {str(name): (str(kind), bool(key)) for name, kind, key in found}
+
+    def check(self) -> None:
+        """Raise `StoreCorruptError` where the table is gone, or other than we made it."""
+        found = self._columns()
+        if not found:
+            raise self._gone(f"the table {self.name} is missing")
+        wrong = [
+            f"{name} is {_words(found.get(name))}, and was made as {_words(made)}"
+            for name, made in _COLUMNS.items()
+            if found.get(name) != made
+        ]
+        if wrong:
+            raise StoreCorruptError(
+                f"the table {self.name} was altered",
+                path=self.server.address.shown,
+                why="; ".join(wrong[:3]),
+                next_step="change it back, or bring it back from a backup of the server",
+            )
+
+    def _gone(self, why: str) -> StoreCorruptError:
+        return StoreCorruptError(
+            "the rows of the store are gone from QuestDB",
+            path=self.server.address.shown,
+            why=why,
+            next_step="bring the tables back from a backup of the server; or, to go on without these rows, "
+            f"make them anew: {self.statement}; then `verify(repair=True)`: its bars are asked for again",
+        )
+
+    def progress(self) -> Progress:
+        """How far the server is."""
+        found = self.server.query(
+            "SELECT suspended, writerTxn, sequencerTxn, errorTag, errorMessage FROM wal_tables()"
+            f" WHERE name = '{self.name}'"
+        )
+        if not found:
+            raise self._gone(f"the table {self.name} is missing")
+        suspended, applied, written, *why = found[0]
+        return Progress(bool(suspended), int(applied), int(written), " ".join(part for part in why if part))
+
+    def settle(self) -> None:
+        """Wait until all that was written by now can be read. Raises `StoreError` if that takes too long."""
+        goal = self.progress().written
+        deadline, pause = time.monotonic() + _VISIBLE_S, 0.001
+        while (now := self.progress()).applied < goal:
+            if now.is_suspended:
+                raise StoreError(
+                    f"QuestDB has suspended the table {self.name}",
+                    path=self.server.address.shown,
+                    why=f"{now.why or 'it gives no reason'}; {now.written - now.applied} transactions wait",
+                    next_step="remove the cause, such as a full disk, then:"
+                    f" ALTER TABLE {self.name} RESUME WAL",
+                )
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    "QuestDB does not show what it has taken",
+                    path=self.server.address.shown,
+                    why=f"after {_VISIBLE_S:.0f} s it is at transaction {now.applied} of {goal}",
+                    next_step="look into the log of the server, and repeat once wal_tables() shows no lag",
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+
+
+def _words(column: tuple[str, bool] | None) -> str:
+    if column is None:
+        return "missing"
+    kind, is_key = column
+    return f"{kind} in the key" if is_key else kind

@@ -1,0 +1,42 @@
+"""What the index says of a chunk, and the system where its bars lie if that is not the catalog itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from qmtl.foundation.series import SeriesId
+from qmtl.runtime.io.sql.codec import DamagedError, Packed
+
+
+class Chunk(NamedTuple):
+    """What the index says of a chunk; both stamps are those of rows."""
+
+    id: int
+    first_ts: int
+    last_ts: int
+    rows: int
+    codec: int
+    checksum: bytes
+
+
+class RowsElsewhere(Protocol):
+    """The bars of chunks, in a system that the catalog shares no transaction with.
+
+    Each chunk lies there under a number that is never used again, so that a writer can only add to what
+    others have written: rows under a number that the catalog does not name are nobody's.
+    """
+
+    def write(self, series: SeriesId, chunks: Sequence[Packed]) -> list[int]:
+        """Write chunks of `pack_plain`, and read them back until all of them are there; their numbers.
+
+        Raises `StoreError` where that cannot be done. What was written by then stays without a name.
+        """
+        ...
+
+    def read(self, chunks: Sequence[tuple[SeriesId, Chunk]]) -> list[bytes | DamagedError]:
+        """Each chunk as the bytes of `pack_plain`, whatever the rows are, or why there are none.
+
+        Raises `StoreError` where nobody can say what is there: that is no damage.
+        """
+        ...

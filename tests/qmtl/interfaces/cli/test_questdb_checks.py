@@ -1,0 +1,111 @@
+"""What the commands say of a store with rows in QuestDB, and what the doctor warns of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from typer.testing import Result
+
+from qmtl.foundation.settings import Settings
+from qmtl.interfaces.cli.questdb_checks import facts_of, questdb_checks
+from qmtl.runtime.io.questdb.state import QuestDBState
+from qmtl.runtime.testing.store_suites.bars import some_bars
+from tests.qmtl.command_line import CommandLine
+from tests.qmtl.questdb import PASSWORD, QuestDBServer
+
+GOOD = QuestDBState("9.3.4", "sync", 600, 4_096, 0, None)
+SERIES = "ohlcv:mine:BTC/USDT:1m"
+
+
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [
+        (GOOD, [("ok", "QuestDB 9.3.4, all that it has taken can be read")]),
+        (replace(GOOD, behind=3), [("warn", "QuestDB 9.3.4, 3 transactions behind")]),
+        (
+            replace(GOOD, behind=3, suspended_why="disk full"),
+            [("fail", "QuestDB 9.3.4, its table is suspended: disk full")],
+        ),
+    ],
+)
+def test_what_the_doctor_says_of_a_server(state: QuestDBState, found: list[tuple[str, str]]) -> None:
+    assert [(check.outcome, check.detail) for check in questdb_checks(state, "desk_bars")] == found
+
+
+def test_a_server_that_does_not_wait_for_the_disk_is_warned_of() -> None:
+    first, second = questdb_checks(replace(GOOD, commit_mode="nosync"), "desk_bars")
+    assert (first.outcome, second.outcome) == ("ok", "warn")
+    assert "a loss of power may take the newest rows" in second.detail
+    assert "cairo.commit.mode=sync" in second.fix
+    assert dict(facts_of(GOOD))["durability"] == "cairo.commit.mode sync: the server waits for the disk"
+
+
+@pytest.fixture
+def url(questdb_server: QuestDBServer, tmp_path: Path) -> str:
+    """The address of a store that does not exist yet."""
+    return questdb_server.url(tmp_path / "catalog", f"cli_{uuid4().hex}")
+
+
+@pytest.fixture
+def run(cli: CommandLine, url: str) -> Callable[..., Result]:
+    """Runs a command on it."""
+    return lambda *words: cli.run(*words, before=("--store", url))
+
+
+def test_a_store_is_filled_looked_at_and_tidied_by_commands(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    file = tmp_path / "bars.csv"
+    some_bars(0, 600).write_csv(file)
+    assert "no catalog yet" in run("doctor").output
+    imported = run("import", file, "--series", SERIES)
+    assert imported.exit_code == 0, imported.output
+    told = run("store", "info").output
+    assert "QuestDB 9.3.4, all that it has taken can be read" in told
+    assert "cairo.commit.mode nosync: a loss of power may take the newest rows" in told
+    assert "600 rows of all versions" in told
+    examined = run("doctor").output
+    assert "cairo.commit.mode is nosync" in examined
+    for words in (
+        ("store", "verify"),
+        ("store", "compact"),
+        ("coverage", SERIES, "1970-01-01", "1970-01-02"),
+    ):
+        done = run(*words)
+        assert done.exit_code == 0, done.output
+        told += done.output
+    assert PASSWORD not in told + examined + imported.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("store", "backup", "copy"),
+        ("store", "restore", "copy"),
+        ("store", "copy", "URL", "copy"),
+        ("store", "migrate"),
+        ("store", "grant", "reader", "me"),
+    ],
+)
+def test_what_is_not_built_yet_says_so(
+    run: Callable[..., Result], url: str, tmp_path: Path, words: tuple[Any, ...]
+) -> None:
+    file = tmp_path / "bars.csv"
+    some_bars(0, 2).write_csv(file)
+    assert run("import", file, "--series", SERIES).exit_code == 0
+    given = {"URL": url, "copy": tmp_path / "copy"}
+    refused = run(*words[:2], *(given.get(word, word) for word in words[2:]))
+    assert refused.exit_code != 0
+    assert "QuestDB" in refused.output
+    assert PASSWORD not in refused.output
+
+
+def test_a_relative_catalog_in_a_file_starts_at_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "qmtl.yml").write_text("seamless:\n  store: questdb://localhost?catalog=bars\n")
+    store = Settings.load(tmp_path / "qmtl.yml").seamless.store
+    assert str(store) == f"questdb://localhost:9000?catalog={tmp_path / 'bars'}&name=qmtl"

@@ -1,0 +1,96 @@
+"""A real QuestDB server for tests: one jar, its data in a temporary folder, on free ports of the loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import quote
+
+from tests.qmtl.ports import free_port
+
+VERSION = "9.3.4"
+# Whoever asks has to give them. The signs are those of addresses and of the client's settings.
+USER, PASSWORD = "qmtl", "s3cret;pass@word"
+
+
+def questdb_jar() -> Path | None:
+    """The jar that scripts/get_questdb.sh has fetched."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jar = cache / "qmtl-tests" / f"questdb-{VERSION}.jar"
+    return jar if jar.exists() and shutil.which("java") else None
+
+
+class QuestDBServer:
+    """One server, for one user."""
+
+    def __init__(self, jar: Path) -> None:
+        self._jar = jar
+        self.folder = Path(tempfile.mkdtemp(prefix="qmtl-questdb-"))
+        (self.folder / "root").mkdir()
+        self.port = free_port()
+        self.start()
+
+    def url(self, catalog: Path, name: str, *, password: str = PASSWORD) -> str:
+        """The address of a store on this server."""
+        return (
+            f"questdb://{USER}:{quote(password, safe='')}@127.0.0.1:{self.port}?catalog={catalog}&name={name}"
+        )
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        of_tests = {
+            "telemetry.enabled": "false",
+            "dev.mode.enabled": "true",  # so that tests may suspend tables
+            "http.bind.to": f"127.0.0.1:{self.port}",
+            "http.min.enabled": "false",
+            "pg.enabled": "false",
+            "line.tcp.enabled": "false",
+            "shared.worker.count": "2",
+            "http.user": USER,
+            "http.password": PASSWORD,
+        }
+        environment = {f"QDB_{name.upper().replace('.', '_')}": value for name, value in of_tests.items()}
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *("java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+                    *("-p", self._jar, "-m", "io.questdb/io.questdb.ServerMain", "-d", self.folder / "root"),
+                ],
+                env={**os.environ, **environment},
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 90
+        while not self._answers():
+            ended, late = self.process.poll(), time.monotonic() > deadline
+            if ended is not None or late:
+                raise RuntimeError(f"QuestDB did not start: {(self.folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/ping")
+            return connection.getresponse().status < 500
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def kill(self) -> None:
+        """End it as kill -9 does."""
+        self.process.kill()
+        self.process.wait(30)
+
+    def remove(self) -> None:
+        """End it, and delete its data."""
+        if self.process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,41 @@
+"""What tests of stores with rows in QuestDB share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from qmtl.runtime.io.questdb.store import QuestDBStore
+from qmtl.runtime.sdk.stores import questdb_store
+from tests.qmtl.questdb import QuestDBServer
+
+
+@pytest.fixture(scope="session")
+def used_tables(questdb_server: QuestDBServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An empty catalog, and the name of its tables."""
+    folder, name = tmp_path_factory.mktemp("questdb") / "catalog", f"used_{uuid4().hex}"
+    questdb_store(questdb_server.url(folder, name)).close()
+    return folder, name
+
+
+@pytest.fixture
+def used_url(questdb_server: QuestDBServer, used_tables: tuple[Path, str], tmp_path: Path) -> str:
+    """The address of an empty store, in whose tables are the rows of all tests before: none is ever shown.
+
+    It is a copy of one catalog, so that only the first makes tables, which takes a quarter of a second.
+    """
+    folder, name = used_tables
+    shutil.copytree(folder, tmp_path / "copied")
+    return questdb_server.url(tmp_path / "copied", name)
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., QuestDBStore]]:
+    """Opens the store of an address, and closes it after the test."""
+    with ExitStack() as stack:
+        yield lambda url, **options: stack.enter_context(questdb_store(url, **options))
