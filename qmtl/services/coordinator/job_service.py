@@ -18,8 +18,9 @@ from qmtl.runtime.coordination.job_plans import JobPlan, JobShard, WantedRange
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
 from qmtl.services.coordinator.job_store import Header, JobStore, StoredBlock, pieces
 from qmtl.services.coordinator.json_entries import contended
-from qmtl.services.coordinator.key_values import Conflict, KeyValues
-from qmtl.services.coordinator.sessions import Sessions, SessionStatus
+from qmtl.services.coordinator.key_values import Committed, Conflict, KeyValues, UnknownLifetimeError
+from qmtl.services.coordinator.last_takes import LastTakes
+from qmtl.services.coordinator.sessions import SESSIONS, Sessions, SessionStatus
 
 # A job is written by one commit, of which etcd takes 1.5 MB.
 MOST_SHARDS, MOST_BYTES = 200_000, 1_000_000
@@ -49,13 +50,17 @@ class Taken(NamedTuple):
 
 
 class Take(NamedTuple):
-    """What a worker asks for. take_id: the same if it asks again. venues: a pattern, such as `binance*`."""
+    """What a worker asks for. take_id: the same if it asks again. venues: a pattern, such as `binance*`.
+
+    turn: how many shards it was given before, if it says so. Then a request that comes late takes nothing.
+    """
 
     worker: str
     take_id: str
     store: str
     venues: str
     ttl_s: int
+    turn: int | None = None
 
 
 class ListedShard(NamedTuple):
@@ -89,6 +94,7 @@ class JobService:
         self._sessions = sessions
         self._on_event = on_event
         self._store = JobStore(keys, clock)
+        self._takes = LastTakes(keys)
         # Workers that ask here at one time would only contend for the same block.
         self._taking = asyncio.Lock()
 
@@ -168,19 +174,21 @@ class JobService:
                 if not isinstance(found, Conflict):
                     return found, status
                 self._sessions.correct(found.current)
+                self._takes.correct(found.current)
         raise contended(self._keys, _TRIES)
 
     async def _take(self, asked: Take, session: str) -> Taken | Conflict | None:
+        given = self._takes.of(asked.worker)
+        if given is not None and given["take_id"] == asked.take_id:
+            return await self._given_again(asked, given)
+        if given is not None and None not in (asked.turn, given["turn"]) and asked.turn <= given["turn"]:
+            return None  # it has been answered since, and has asked for another
         claim = Claim(asked.worker, session, asked.take_id, self._now())
         for header in await self._store.open():
             plan = await self._store.plan(header) if header.facts["store"] == asked.store else None
             if plan is None:
                 continue
             blocks = await self._store.blocks(header)
-            for number, block, _ in blocks:
-                before = job_blocks.taken_by(block, asked.worker, asked.take_id)
-                if before is not None:
-                    return _shard(header, plan, block, number * BLOCK + before)
             for stored in blocks:
                 may = _of_venues(plan, stored, asked.venues)
                 if may is None:
@@ -188,15 +196,42 @@ class JobService:
                 found = job_blocks.take(stored.block, claim, may)
                 if found is None:
                     continue
-                expected = self._sessions.expected(asked.worker)
-                if conflict := await self._store.store(header, stored, found[0], expected):
-                    return conflict
                 taken = _shard(header, plan, found[0], stored.number * BLOCK + found[1])
+                outcome = await self._store_taken(asked, session, header, stored, found[0], taken)
+                if isinstance(outcome, Conflict):
+                    return outcome
                 self._tell("taken", taken, worker=asked.worker)
                 return taken
             if not blocks:
                 await self._completed(header)
         return None
+
+    async def _store_taken(
+        self, asked: Take, session: str, header: Header, before: StoredBlock, block: Block, taken: Taken
+    ) -> Committed | Conflict:
+        expected = {**self._sessions.expected(asked.worker), **self._takes.expected(asked.worker)}
+        given = {"take_id": asked.take_id, "turn": asked.turn, "job": taken.job, "number": taken.number}
+        more = self._takes.change(asked.worker, given, session=session)
+        try:
+            outcome = await self._store.store(header, before, block, expected, more)
+        except UnknownLifetimeError:
+            self._takes.forget(asked.worker)
+            return Conflict({SESSIONS + asked.worker: None})
+        if isinstance(outcome, Committed):
+            self._takes.wrote(more, outcome.revision)
+        return outcome
+
+    async def _given_again(self, asked: Take, given: Mapping[str, Any]) -> Taken | Conflict | None:
+        """What this request was given before; None if that has ended."""
+        header = await self._open(given["job"])
+        plan = None if header is None else await self._store.plan(header)
+        if header is not None and plan is not None:
+            block = (await self._store.block(header, given["number"] // BLOCK)).block
+            claim = block.claims.get(given["number"] % BLOCK)
+            if claim is not None and (claim.worker, claim.take_id) == (asked.worker, asked.take_id):
+                return _shard(header, plan, block, given["number"])
+        # It is a guess that it was given anything: a session that has ended takes that with it.
+        return await self._takes.checked(asked.worker)
 
     async def end(self, job: str, number: int, take_id: str, outcome: Outcome, why: str) -> bool:
         """An attempt ends; whether it was this one's to end."""
@@ -212,7 +247,7 @@ class JobService:
                 return False
             if after == stored.block:
                 return True  # it was heard before
-            if await self._store.store(header, stored, after, {}):
+            if isinstance(await self._store.store(header, stored, after, {}, {}), Conflict):
                 continue
             taken = _shard(header, plan, after, number)
             for name, facts in _ended(stored.block, after, within, outcome.value):
@@ -237,7 +272,7 @@ class JobService:
             after = job_blocks.expire(before, session, now=self._now())
             if after == before:
                 return
-            if not await self._store.store(header, stored, after, {}):
+            if isinstance(await self._store.store(header, stored, after, {}, {}), Committed):
                 for within in sorted(before.claims.keys() - after.claims.keys()):
                     taken = _shard(header, plan, after, stored.number * BLOCK + within)
                     for name, facts in _ended(before, after, within, "expired"):

@@ -136,15 +136,22 @@ class JobStore:
         return sum_of([*self._final.get(header.job, ()), *(one.block.counts for one in blocks)])
 
     async def store(
-        self, header: Header, before: StoredBlock, block: Block, expected: Mapping[str, int]
-    ) -> Conflict | None:
-        """Store a block, if it is as before, and the job open; else nothing. expected: what else is."""
+        self,
+        header: Header,
+        before: StoredBlock,
+        block: Block,
+        expected: Mapping[str, int],
+        more: Mapping[str, Put | None],
+    ) -> Committed | Conflict:
+        """Store a block, if it is as before, and the job open; else nothing.
+
+        expected: what else has to be as it was. more: is stored beside it. Raises `UnknownLifetimeError`.
+        """
         key = f"{_BLOCKS}{header.job}/{before.number:05}"
-        outcome = await self._keys.commit(
+        return await self._keys.commit(
             {key: before.revision, _QUEUE + header.job: header.revision, **expected},
-            {key: Put(as_json(block_json(block)))},
+            {key: Put(as_json(block_json(block))), **more},
         )
-        return outcome if isinstance(outcome, Conflict) else None
 
     async def close(self, header: Header, how: str) -> Counts | None:
         """The job ends as `how`, with these counts; None if it is not as it was."""
