@@ -14,7 +14,8 @@ from qmtl.foundation.times import MINUTE
 from qmtl.runtime.coordination.job_blocks import BLOCK, MOST_ATTEMPTS, Outcome
 from qmtl.runtime.coordination.job_plans import JobPlan, JobShard, WantedRange
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
-from qmtl.services.coordinator.job_service import MOST_SHARDS, Job, JobEvent, JobService, Take, Taken
+from qmtl.services.coordinator.job_events import JobEvent
+from qmtl.services.coordinator.job_service import MOST_SHARDS, Job, JobService, Take, Taken
 from qmtl.services.coordinator.lease_service import LeaseService
 from tests.qmtl.services.coordinator.memory_keys import MemoryKeys
 
@@ -41,7 +42,7 @@ class Coordinator:
         self.events: list[JobEvent] = []
         clock = KeysClock(keys)
         self.leases = LeaseService(keys, clock)
-        self.jobs = JobService(keys, clock, self.leases.sessions, self.events.append)
+        self.jobs = JobService(keys, clock, self.leases.sessions, self.leases.history, self.events.append)
 
     def queue(self, job: str, *ranges: WantedRange, store: str = "store") -> Job:
         return asyncio.run(self.jobs.queue(job, store, "somebody", ranges))
