@@ -462,7 +462,10 @@ SHOWN_BY: dict[str, frozenset[str]] = {
         }
     ),
     "services/coordinator/test_job_routes.py": frozenset({"services/coordinator/job_answers"}),
-    "services/coordinator/test_job_service.py": frozenset({"services/coordinator/job_store"}),
+    "services/coordinator/test_job_model.py": frozenset({"services/coordinator/last_takes"}),
+    "services/coordinator/test_job_service.py": frozenset(
+        {"services/coordinator/job_events", "services/coordinator/job_store"}
+    ),
     "services/coordinator/test_lease_model.py": frozenset(
         {
             "services/coordinator/guesses",

@@ -134,7 +134,7 @@ def _steps_table(found: list[Any]) -> list[Any]:
         (
             one["at"][:23],
             one["event"],
-            *_place(one["lease_key"]),
+            *(_place(one["lease_key"]) if one["lease_key"] else (f"job {one['job']}", "")),
             *(_lease_cell(one, name) for name in columns),
         )
         for one in found

@@ -76,13 +76,15 @@ class CoordinatorClient:
     # -- for workers ------------------------------------------------------------------------------------
 
     async def take(
-        self, worker: str, take_id: str, *, store_id: str, venues: str, ttl_s: int
+        self, worker: str, take_id: str, *, turn: int, store_id: str, venues: str, ttl_s: int
     ) -> tuple[TakenShard | None, float]:
         """The next shard, held in the session of this worker; or None, and seconds until one may ask again.
 
-        Who has not had an answer asks again under the same id, and is given the same shard.
+        Who has not had an answer asks again under the same id, and is given the same shard. turn: how many it
+        was given before; so a request that comes late, after the next one, takes nothing.
         """
-        body = {"worker": worker, "take_id": take_id, "store": store_id, "venues": venues, "ttl_s": ttl_s}
+        body = {"worker": worker, "take_id": take_id, "turn": turn, "store": store_id}
+        body |= {"venues": venues, "ttl_s": ttl_s}
         found = await self._http.ask("POST", "/v1/jobs/take", body)
         taken, wait_s = found["taken"], found["retry_after_ms"] / 1000
         if taken is None:

@@ -38,7 +38,8 @@ class DistributedBackfillCoordinator:
     token: a bearer token, where the coordinator asks for one. ttl_s: seconds after which others may have the
     leases of a worker that is not heard of; it is heard of three times as often.
     on_expired, on_failed, on_violation: called from now on with each lease, of any worker, whose holder was
-    not heard of in time, whose work has failed, or that was given up after too many attempts. They are called
+    not heard of in time, whose work has failed, or that was given up after too many attempts; and with each
+    shard of a job of which the same is to be said. They are called
     in the thread of this object, which asks the coordinator every two seconds then, and must not block. What
     they raise is logged.
 
@@ -69,7 +70,11 @@ class DistributedBackfillCoordinator:
         # Both are touched on that loop alone.
         self._leases = WorkerLeases()
         self._living: asyncio.Task[None] | None = None
-        hooks = {"expired": on_expired, "failed": on_failed, "abandoned": on_violation}
+        hooks = {
+            **dict.fromkeys(("expired", "job.expired"), on_expired),
+            **dict.fromkeys(("failed", "job.failed"), on_failed),
+            **dict.fromkeys(("abandoned", "job.violation"), on_violation),
+        }
         wanted = {event: hook for event, hook in hooks.items() if hook is not None}
         self._following = self._loop.submit(follow(self._http, wanted)) if wanted else None
 

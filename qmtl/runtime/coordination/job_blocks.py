@@ -89,12 +89,6 @@ class Block:
         )
 
 
-def taken_by(block: Block, worker: str, take_id: str) -> int | None:
-    """The shard that this request was given before: its answer was lost."""
-    mine = (number for number, claim in block.claims.items() if claim[::2] == (worker, take_id))
-    return next(mine, None)
-
-
 def take(block: Block, claim: Claim, may: Callable[[int], bool]) -> tuple[Block, int] | None:
     """Claim the first shard that is queued, whose pause is over, and that `may` be taken."""
     for number, state in enumerate(block.states):

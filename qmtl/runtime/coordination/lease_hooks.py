@@ -21,7 +21,11 @@ _PAGE = 500
 
 
 class LeaseStep(NamedTuple):
-    """A step in the life of a lease, of any worker. attempts: up to now. at: ns, by a coordinator's clock."""
+    """A step in the life of a lease, or of a shard of a job, of any worker.
+
+    attempts: up to now. at: ns, by a coordinator's clock. job: of a step of a job, whose events are
+    `job.expired`, `job.failed`, `job.violation`.
+    """
 
     event: str
     lease_key: str
@@ -29,6 +33,7 @@ class LeaseStep(NamedTuple):
     attempts: int
     why: str | None
     at: int
+    job: str | None = None
 
 
 Hook = Callable[[LeaseStep], None]
@@ -54,14 +59,14 @@ class News:
             if step["id"] not in self._seen:
                 self._seen[step["id"]] = at
                 facts = (step["lease_key"], step["holder"], step["attempts"], step["why"])
-                found.append(LeaseStep(step["event"], *facts, at))
+                found.append(LeaseStep(step["event"], *facts, at, step.get("job")))
         first = self.from_time
         self._seen = {one: at for one, at in self._seen.items() if at >= first}
         return found
 
 
 async def follow(http: CoordinatorHttp, hooks: Mapping[str, Hook]) -> None:
-    """Call the hook of each event from now on, until cancelled. hooks: by the name of the event."""
+    """Call the hook of each event from now on, until cancelled. hooks: by the names of events."""
     news: News | None = None
     is_away = False
     while True:

@@ -54,7 +54,7 @@ class Worker:
         self._drain_s = drain_s
         self._ttl_s = leases.ttl_s
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix="qmtl-worker")
-        self._take_id = uuid.uuid4().hex
+        self._take_id, self._turn = uuid.uuid4().hex, 0
         self._failures = 0
         self._leaves = False
         self._is_away = False
@@ -107,6 +107,7 @@ class Worker:
             found = await self._client.take(
                 self.name,
                 self._take_id,
+                turn=self._turn,
                 store_id=self._provider.store.store_id,
                 venues=self._venues,
                 ttl_s=self._ttl_s,
@@ -118,7 +119,7 @@ class Worker:
             return None, _ASK_AGAIN_S
         self._is_away = False
         if found[0] is not None:
-            self._take_id = uuid.uuid4().hex
+            self._take_id, self._turn = uuid.uuid4().hex, self._turn + 1
         return found
 
     async def _fill(self, taken: TakenShard) -> None:

@@ -75,12 +75,15 @@ class LeasesAnswer(BaseModel):
 
 
 class StepAnswer(BaseModel):
-    """event: granted, completed, failed, expired, requeued, abandoned. The other facts are from then on."""
+    """event: granted, completed, failed, expired, requeued, abandoned; or of a job, and of its shards,
+    job.queued, job.taken, job.failed, ... The other facts are from then on. job: of the steps of jobs.
+    """
 
     id: str
     at: str
     event: str
-    lease_key: str
+    job: str | None
+    lease_key: str | None
     holder: str | None
     claim_id: str | None
     attempts: int

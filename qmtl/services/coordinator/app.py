@@ -22,8 +22,9 @@ from qmtl.runtime.coordination.lease_keeping import Transition
 from qmtl.runtime.coordination.local_leases import LocalLeases
 from qmtl.services.coordinator.embedded import EmbeddedLeases
 from qmtl.services.coordinator.etcd import Etcd
+from qmtl.services.coordinator.job_events import JobEvent
 from qmtl.services.coordinator.job_routes import job_routes
-from qmtl.services.coordinator.job_service import JobEvent, JobService
+from qmtl.services.coordinator.job_service import JobService
 from qmtl.services.coordinator.lease_service import LeaseService
 from qmtl.services.coordinator.memory_keys import MemoryKeys
 from qmtl.services.coordinator.rate_routes import rate_routes
@@ -56,7 +57,7 @@ def make_app(
         if isinstance(keys, MemoryKeys) and stores is not None
         else LeaseService(keys, clock, partial(told, metrics))
     )
-    jobs = JobService(keys, clock, service.sessions, partial(told_of_job, metrics))
+    jobs = JobService(keys, clock, service.sessions, service.history, partial(told_of_job, metrics))
 
     async def sweep() -> None:
         await service.sweep(jobs.expire)

@@ -196,7 +196,10 @@ class JobBody(_Body):
 
 
 class TakeBody(_Body):
-    """`venues`: a pattern, such as `binance*`. `take_id`: made by the worker; the same if it asks again."""
+    """`venues`: a pattern, such as `binance*`. `take_id`: made by the worker; the same if it asks again.
+
+    `turn`: how many shards it was given before. With it, a request that comes late takes nothing.
+    """
 
     worker: Name
     take_id: ClaimId
@@ -204,8 +207,10 @@ class TakeBody(_Body):
     venues: Name = "*"
     ttl_s: Annotated[StrictInt, Field(ge=LEAST_TTL, le=MOST_TTL)]
 
+    turn: Annotated[StrictInt, Field(ge=0, lt=2**53)] | None = None
+
     def asked(self) -> Take:
-        return Take(self.worker, self.take_id, self.store, self.venues, self.ttl_s)
+        return Take(self.worker, self.take_id, self.store, self.venues, self.ttl_s, self.turn)
 
 
 class EndBody(_Body):

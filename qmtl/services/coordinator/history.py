@@ -1,10 +1,10 @@
-"""The audit trail: each step in the life of a lease, kept for a day and listed in the order of time."""
+"""The audit trail: each step of leases and jobs, kept for a day and listed in the order of time."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qmtl.foundation.clock import Clock
@@ -26,27 +26,16 @@ class History:
     def __init__(self, keys: KeyValues, clock: Clock, lifetimes: SharedLifetimes) -> None:
         self._keys = keys
         self._clock = clock
-        self._lifetimes = lifetimes
+        self.lifetimes = lifetimes
 
-    async def entry(self, transitions: Sequence[Transition]) -> dict[str, Put | None]:
+    async def entry(self, steps: Sequence[Mapping[str, Any]]) -> dict[str, Put | None]:
         """What a commit of these steps stores beside them."""
-        if not transitions:
+        if not steps:
             return {}
         now = self._clock.now()
-        steps = [
-            {
-                "event": type(event).__name__.lower(),
-                "lease_key": str(lease.key),
-                "holder": lease.holder,
-                "claim_id": lease.claim_id,
-                "attempts": lease.attempts,
-                "why": lease.why,
-            }
-            for event, lease in transitions
-        ]
-        value = as_json({"at": now, "steps": steps})
+        value = as_json({"at": now, "steps": list(steps)})
         key = f"{_HISTORY}{now:020}-{os.urandom(4).hex()}"
-        return {key: Put(value, await self._lifetimes.of(KEPT_S))}
+        return {key: Put(value, await self.lifetimes.of(KEPT_S))}
 
     async def page(self, *, after: str, most: int) -> tuple[list[dict[str, Any]], str | None]:
         """The steps of up to `most` entries behind the id `after`; and where the next page begins, if any.
@@ -58,7 +47,7 @@ class History:
         for key, entry in found:
             name, facts = key.removeprefix(_HISTORY), json.loads(entry.value)
             steps += [
-                {"id": f"{name}.{number}", "at": iso(facts["at"]), **step}
+                {"id": f"{name}.{number}", "at": iso(facts["at"]), "job": None, **step}
                 for number, step in enumerate(facts["steps"])
             ]
         return steps, found[-1][0].removeprefix(_HISTORY) if len(found) == most else None
@@ -66,6 +55,18 @@ class History:
     def now(self) -> str:
         """By the clock that dates the steps that are stored here."""
         return iso(self._clock.now())
+
+
+def lease_step(transition: Transition) -> dict[str, Any]:
+    event, lease = transition
+    return {
+        "event": type(event).__name__.lower(),
+        "lease_key": str(lease.key),
+        "holder": lease.holder,
+        "claim_id": lease.claim_id,
+        "attempts": lease.attempts,
+        "why": lease.why,
+    }
 
 
 def id_at(ns: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -16,10 +16,13 @@ from qmtl.runtime.coordination import job_blocks
 from qmtl.runtime.coordination.job_blocks import BLOCK, Block, Claim, Counts, Failures, Outcome, ShardState
 from qmtl.runtime.coordination.job_plans import JobPlan, JobShard, WantedRange
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
+from qmtl.services.coordinator.history import History
+from qmtl.services.coordinator.job_events import JobEvent, ended
 from qmtl.services.coordinator.job_store import Header, JobStore, StoredBlock, pieces
 from qmtl.services.coordinator.json_entries import contended
-from qmtl.services.coordinator.key_values import Conflict, KeyValues
-from qmtl.services.coordinator.sessions import Sessions, SessionStatus
+from qmtl.services.coordinator.key_values import Committed, Conflict, KeyValues, Put, UnknownLifetimeError
+from qmtl.services.coordinator.last_takes import LastTakes
+from qmtl.services.coordinator.sessions import SESSIONS, Sessions, SessionStatus
 
 # A job is written by one commit, of which etcd takes 1.5 MB.
 MOST_SHARDS, MOST_BYTES = 200_000, 1_000_000
@@ -49,13 +52,17 @@ class Taken(NamedTuple):
 
 
 class Take(NamedTuple):
-    """What a worker asks for. take_id: the same if it asks again. venues: a pattern, such as `binance*`."""
+    """What a worker asks for. take_id: the same if it asks again. venues: a pattern, such as `binance*`.
+
+    turn: how many shards it was given before, if it says so. Then a request that comes late takes nothing.
+    """
 
     worker: str
     take_id: str
     store: str
     venues: str
     ttl_s: int
+    turn: int | None = None
 
 
 class ListedShard(NamedTuple):
@@ -66,14 +73,6 @@ class ListedShard(NamedTuple):
     failures: Failures | None
 
 
-class JobEvent(NamedTuple):
-    """For logs and counts. name: queued, completed, cancelled of a job; taken, done, ... of a shard."""
-
-    name: str
-    job: str
-    facts: Mapping[str, Any]
-
-
 class JobService:
     """Many may serve one database. `on_event` hears of every step that was committed here."""
 
@@ -82,13 +81,16 @@ class JobService:
         keys: KeyValues,
         clock: Clock,
         sessions: Sessions,
+        history: History,
         on_event: Callable[[JobEvent], None] = lambda _: None,
     ) -> None:
         self._keys = keys
         self._clock = clock
         self._sessions = sessions
         self._on_event = on_event
-        self._store = JobStore(keys, clock)
+        self._history = history
+        self._store = JobStore(keys, clock, history.lifetimes)
+        self._takes = LastTakes(keys)
         # Workers that ask here at one time would only contend for the same block.
         self._taking = asyncio.Lock()
 
@@ -104,14 +106,25 @@ class JobService:
                 next_step="queue it as several jobs",
             )
         facts = {"store": store, "by": by, "at": self._now(), "shards": len(plan), "ranges": len(ranges)}
-        if await self._store.add(job, facts, stored):
-            self._on_event(JobEvent("queued", job, {"shards": len(plan), "by": by}))
+        queued = JobEvent("queued", job, {"shards": len(plan), "by": by})
+        if await self._added(job, facts, stored, queued):
+            self._on_event(queued)
             return Job(Header(job, facts, 0), Counts(len(plan), 0, 0, 0))
         found = await self.job(job)
         same = ("store", "by", "shards", "ranges")
         if found is None or any(found.header.facts[name] != facts[name] for name in same):
             raise InvalidRequestError(f"there is another job {job}", next_step="give this one another id")
         return found
+
+    async def _added(
+        self, job: str, facts: Mapping[str, Any], ranges: Sequence[bytes], queued: JobEvent
+    ) -> bool:
+        for _ in range(_TRIES):
+            try:
+                return await self._store.add(job, facts, ranges, await self._trail(queued))
+            except UnknownLifetimeError:
+                self._history.lifetimes.forget()
+        raise contended(self._keys, _TRIES)
 
     async def jobs(self) -> list[Job]:
         """Those that are open, and those that ended lately; the oldest first."""
@@ -153,8 +166,9 @@ class JobService:
             header = await self._open(job)
             if header is None:
                 return await self.job(job)
-            if await self._store.close(header, "cancelled"):
-                self._on_event(JobEvent("cancelled", job, {}))
+            cancelled, counts = JobEvent("cancelled", job, {}), await self._store.counts(header)
+            if await self._store.close(header, "cancelled", counts, await self._trail(cancelled)):
+                self._on_event(cancelled)
         raise contended(self._keys, _TRIES)
 
     # -- what workers ask -------------------------------------------------------------------------------
@@ -168,19 +182,21 @@ class JobService:
                 if not isinstance(found, Conflict):
                     return found, status
                 self._sessions.correct(found.current)
+                self._takes.correct(found.current)
         raise contended(self._keys, _TRIES)
 
     async def _take(self, asked: Take, session: str) -> Taken | Conflict | None:
+        given = self._takes.of(asked.worker)
+        if given is not None and given["take_id"] == asked.take_id:
+            return await self._given_again(asked, given)
+        if given is not None and None not in (asked.turn, given["turn"]) and asked.turn <= given["turn"]:
+            return None  # it has been answered since, and has asked for another
         claim = Claim(asked.worker, session, asked.take_id, self._now())
         for header in await self._store.open():
             plan = await self._store.plan(header) if header.facts["store"] == asked.store else None
             if plan is None:
                 continue
             blocks = await self._store.blocks(header)
-            for number, block, _ in blocks:
-                before = job_blocks.taken_by(block, asked.worker, asked.take_id)
-                if before is not None:
-                    return _shard(header, plan, block, number * BLOCK + before)
             for stored in blocks:
                 may = _of_venues(plan, stored, asked.venues)
                 if may is None:
@@ -188,15 +204,52 @@ class JobService:
                 found = job_blocks.take(stored.block, claim, may)
                 if found is None:
                     continue
-                expected = self._sessions.expected(asked.worker)
-                if conflict := await self._store.store(header, stored, found[0], expected):
-                    return conflict
                 taken = _shard(header, plan, found[0], stored.number * BLOCK + found[1])
-                self._tell("taken", taken, worker=asked.worker)
+                event = _event("taken", taken, worker=asked.worker)
+                outcome = await self._store_taken(asked, session, header, stored, found[0], taken, event)
+                if isinstance(outcome, Conflict):
+                    return outcome
+                self._on_event(event)
                 return taken
             if not blocks:
                 await self._completed(header)
         return None
+
+    async def _store_taken(
+        self,
+        asked: Take,
+        session: str,
+        header: Header,
+        before: StoredBlock,
+        block: Block,
+        taken: Taken,
+        event: JobEvent,
+    ) -> Committed | Conflict:
+        expected = {**self._sessions.expected(asked.worker), **self._takes.expected(asked.worker)}
+        given = {"take_id": asked.take_id, "turn": asked.turn, "job": taken.job, "number": taken.number}
+        change = self._takes.change(asked.worker, given, session=session)
+        try:
+            more = {**change, **await self._trail(event)}
+            outcome = await self._store.store(header, before, block, expected, more)
+        except UnknownLifetimeError:  # of its session, or of the trail
+            self._takes.forget(asked.worker)
+            self._history.lifetimes.forget()
+            return Conflict({SESSIONS + asked.worker: None})
+        if isinstance(outcome, Committed):
+            self._takes.wrote(change, outcome.revision)
+        return outcome
+
+    async def _given_again(self, asked: Take, given: Mapping[str, Any]) -> Taken | Conflict | None:
+        """What this request was given before; None if that has ended."""
+        header = await self._open(given["job"])
+        plan = None if header is None else await self._store.plan(header)
+        if header is not None and plan is not None:
+            block = (await self._store.block(header, given["number"] // BLOCK)).block
+            claim = block.claims.get(given["number"] % BLOCK)
+            if claim is not None and (claim.worker, claim.take_id) == (asked.worker, asked.take_id):
+                return _shard(header, plan, block, given["number"])
+        # It is a guess that it was given anything: a session that has ended takes that with it.
+        return await self._takes.checked(asked.worker)
 
     async def end(self, job: str, number: int, take_id: str, outcome: Outcome, why: str) -> bool:
         """An attempt ends; whether it was this one's to end."""
@@ -212,11 +265,12 @@ class JobService:
                 return False
             if after == stored.block:
                 return True  # it was heard before
-            if await self._store.store(header, stored, after, {}):
-                continue
             taken = _shard(header, plan, after, number)
-            for name, facts in _ended(stored.block, after, within, outcome.value):
-                self._tell(name, taken, **facts)
+            told = [
+                _event(name, taken, **facts) for name, facts in ended(stored.block, after, within, outcome)
+            ]
+            if not await self._stored(header, stored, after, told):
+                continue
             if after.is_final and not await self._store.blocks(header):
                 await self._completed(header)
             return True
@@ -237,23 +291,43 @@ class JobService:
             after = job_blocks.expire(before, session, now=self._now())
             if after == before:
                 return
-            if not await self._store.store(header, stored, after, {}):
-                for within in sorted(before.claims.keys() - after.claims.keys()):
-                    taken = _shard(header, plan, after, stored.number * BLOCK + within)
-                    for name, facts in _ended(before, after, within, "expired"):
-                        self._tell(name, taken, **facts)
+            told = [
+                _event(name, _shard(header, plan, after, stored.number * BLOCK + within), **facts)
+                for within in sorted(before.claims.keys() - after.claims.keys())
+                for name, facts in ended(before, after, within, "expired")
+            ]
+            if await self._stored(header, stored, after, told):
                 return
             stored = await self._store.block(header, stored.number)
+
+    async def _stored(
+        self, header: Header, before: StoredBlock, block: Block, told: Sequence[JobEvent]
+    ) -> bool:
+        """Whether the block was as before, and is stored, with what is told of it."""
+        try:
+            outcome = await self._store.store(header, before, block, {}, await self._trail(*told))
+        except UnknownLifetimeError:
+            self._history.lifetimes.forget()
+            return False
+        if isinstance(outcome, Conflict):
+            return False
+        for event in told:
+            self._on_event(event)
+        return True
+
+    async def _trail(self, *events: JobEvent) -> dict[str, Put | None]:
+        return await self._history.entry([event.step for event in events])
 
     async def tidy(self) -> None:
         """Take away what is left over of jobs that have ended."""
         await self._store.tidy()
 
     async def _completed(self, header: Header) -> None:
-        counts = await self._store.close(header, "completed")
-        if counts is not None:
-            facts = {"shards": header.facts["shards"], "violations": counts.violations}
-            self._on_event(JobEvent("completed", header.job, facts))
+        counts = await self._store.counts(header)
+        facts = {"shards": header.facts["shards"], "violations": counts.violations}
+        completed = JobEvent("completed", header.job, facts)
+        if await self._store.close(header, "completed", counts, await self._trail(completed)):
+            self._on_event(completed)
 
     async def _open(self, job: str) -> Header | None:
         return next((one for one in await self._store.open() if one.job == job), None)
@@ -261,29 +335,16 @@ class JobService:
     def _now(self) -> float:
         return self._clock.now() / SECOND
 
-    def _tell(self, name: str, taken: Taken, **facts: Any) -> None:
-        known = {"lease_key": taken.lease_key, "attempts": taken.attempts}
-        self._on_event(JobEvent(name, taken.job, {**known, **facts}))
+
+def _event(name: str, taken: Taken, **facts: Any) -> JobEvent:
+    known = {"lease_key": taken.lease_key, "attempts": taken.attempts}
+    return JobEvent(name, taken.job, {**known, **facts})
 
 
 def _shard(header: Header, plan: JobPlan, block: Block, number: int) -> Taken:
     failures = block.failures.get(number % BLOCK)
     attempts = 0 if failures is None else failures.attempts
     return Taken(header.job, header.facts["store"], number, plan[number], attempts)
-
-
-def _ended(before: Block, after: Block, within: int, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What there is to say of an attempt that has ended: the events, and their facts."""
-    failures = after.failures.get(within)
-    yield (
-        name,
-        {
-            "worker": before.claims[within].worker,
-            "why": failures.why if failures is not None and name != "released" else None,
-        },
-    )
-    if after.states[within] is ShardState.VIOLATION and failures is not None:
-        yield "violation", {"why": failures.why}
 
 
 def _of_venues(plan: JobPlan, stored: StoredBlock, pattern: str) -> Callable[[int], bool] | None:

@@ -57,19 +57,24 @@ class StoredBlock(NamedTuple):
 class JobStore:
     """Many may serve one database."""
 
-    def __init__(self, keys: KeyValues, clock: Clock) -> None:
+    def __init__(self, keys: KeyValues, clock: Clock, lifetimes: SharedLifetimes) -> None:
         self._keys = keys
         self._clock = clock
-        self._lifetimes = SharedLifetimes(keys, clock)
+        self._lifetimes = lifetimes
         self._plans: dict[str, JobPlan] = {}
         # Of each job the counts of its first blocks that are final, and so stay as they are.
         self._final: dict[str, list[Counts]] = {}
 
-    async def add(self, job: str, facts: Mapping[str, Any], ranges: Sequence[bytes]) -> bool:
-        """Whether it was added: there was none of that id. ranges: as `pieces` makes them."""
+    async def add(
+        self, job: str, facts: Mapping[str, Any], ranges: Sequence[bytes], more: Mapping[str, Put | None]
+    ) -> bool:
+        """Whether it was added: there was none of that id. ranges: as `pieces` makes them.
+
+        more: is stored beside it. Raises `UnknownLifetimeError`.
+        """
         changes: dict[str, Put | None] = {_QUEUE + job: Put(as_json(facts))}
         changes |= {f"{_RANGES}{job}/{number:05}": Put(piece) for number, piece in enumerate(ranges)}
-        outcome = await self._keys.commit({_QUEUE + job: 0, _ENDED + job: 0}, changes)
+        outcome = await self._keys.commit({_QUEUE + job: 0, _ENDED + job: 0}, {**changes, **more})
         return isinstance(outcome, Committed)
 
     async def open(self) -> list[Header]:
@@ -136,19 +141,28 @@ class JobStore:
         return sum_of([*self._final.get(header.job, ()), *(one.block.counts for one in blocks)])
 
     async def store(
-        self, header: Header, before: StoredBlock, block: Block, expected: Mapping[str, int]
-    ) -> Conflict | None:
-        """Store a block, if it is as before, and the job open; else nothing. expected: what else is."""
-        key = f"{_BLOCKS}{header.job}/{before.number:05}"
-        outcome = await self._keys.commit(
-            {key: before.revision, _QUEUE + header.job: header.revision, **expected},
-            {key: Put(as_json(block_json(block)))},
-        )
-        return outcome if isinstance(outcome, Conflict) else None
+        self,
+        header: Header,
+        before: StoredBlock,
+        block: Block,
+        expected: Mapping[str, int],
+        more: Mapping[str, Put | None],
+    ) -> Committed | Conflict:
+        """Store a block, if it is as before, and the job open; else nothing.
 
-    async def close(self, header: Header, how: str) -> Counts | None:
-        """The job ends as `how`, with these counts; None if it is not as it was."""
-        counts, violations = await self.counts(header), await self.violations(header)
+        expected: what else has to be as it was. more: is stored beside it. Raises `UnknownLifetimeError`.
+        """
+        key = f"{_BLOCKS}{header.job}/{before.number:05}"
+        return await self._keys.commit(
+            {key: before.revision, _QUEUE + header.job: header.revision, **expected},
+            {key: Put(as_json(block_json(block))), **more},
+        )
+
+    async def close(
+        self, header: Header, how: str, counts: Counts, more: Mapping[str, Put | None]
+    ) -> Counts | None:
+        """The job ends as `how`, with these counts; None if it is not as it was. more: stored beside it."""
+        violations = await self.violations(header)
         facts = {
             **header.facts,
             "ended": how,
@@ -164,6 +178,7 @@ class JobStore:
                     _QUEUE + header.job: None,
                     _ENDED + header.job: Put(as_json(facts), lifetime),
                     _LEFTOVERS + header.job: Put(b"{}"),
+                    **more,
                 },
             )
         except UnknownLifetimeError:

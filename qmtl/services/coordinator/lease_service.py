@@ -30,7 +30,7 @@ from qmtl.runtime.coordination.lease_keeping import (
 from qmtl.runtime.coordination.lease_records import COMPLETED_S, ShardRecord, record_json, record_of
 from qmtl.runtime.coordination.shard_leases import Claimed, ShardRequest
 from qmtl.services.coordinator.guesses import Guesses
-from qmtl.services.coordinator.history import History
+from qmtl.services.coordinator.history import History, lease_step
 from qmtl.services.coordinator.json_entries import all_of, as_json, contended
 from qmtl.services.coordinator.key_values import Conflict, KeyValues, Put, UnknownLifetimeError
 from qmtl.services.coordinator.sessions import SESSIONS, Session, Sessions, SessionStatus
@@ -230,7 +230,7 @@ class LeaseService:
                 changes = await self._changes(decision)
                 if ends is not None and not decision.lost and ends not in ended:
                     changes[ENDED + ends] = Put(b"{}", await self._lifetimes.of(COMPLETED_S))
-                trail = await self.history.entry(decision.transitions)
+                trail = await self.history.entry([lease_step(one) for one in decision.transitions])
                 outcome = await self._keys.commit(expected, changes | trail)
             except UnknownLifetimeError:
                 self._lifetimes.forget()

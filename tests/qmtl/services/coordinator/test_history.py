@@ -30,7 +30,7 @@ def steps(http: httpx.Client, worker: str, **query: object) -> list[tuple[str, i
     found: list[tuple[str, int]] = []
     page = http.get("/v1/history", params=query).json()
     while True:
-        mine = [one for one in page["steps"] if one["lease_key"].startswith(worker)]
+        mine = [one for one in page["steps"] if (one["lease_key"] or "").startswith(worker)]
         found += [(one["event"], one["attempts"]) for one in mine]
         if page["next"] is None:
             return found
@@ -119,7 +119,13 @@ def test_hooks_hear_of_each_lease_that_ends_badly_once(
             for number in range(5):
                 claimed(http, "w", 0, claim_id=f"w-{number}")
                 fail(http, "w", f"w-{number}")
-            while not (heard["expired"] and heard["violation"] and len(heard["failed"]) >= 5):
+            wanted = [{"series": SERIES, "start": "1970-01-01", "end": "1970-01-02"}]
+            http.post("/v1/jobs", json={"job": "j", "store": "of-a-job", "by": "b", "ranges": wanted})
+            take = {"worker": "w2", "take_id": "t", "store": "of-a-job", "ttl_s": 60}
+            assert http.post("/v1/jobs/take", json=take).json()["taken"] is not None
+            end = {"number": 0, "take_id": "t", "outcome": "failed", "why": "no vendor"}
+            http.post("/v1/jobs/j/end", json=end).raise_for_status()
+            while not (heard["expired"] and heard["violation"] and len(heard["failed"]) >= 6):
                 assert time.monotonic() < deadline, heard
                 time.sleep(0.1)
             time.sleep(5)  # what was told is asked for again, and not told again
@@ -127,7 +133,10 @@ def test_hooks_hear_of_each_lease_that_ends_badly_once(
             hooked.close()
     assert [step.lease_key for step in heard["expired"]] == [key_of("dead")]
     assert heard["expired"][0].why == "dead was not heard of in time"
-    assert [step.attempts for step in heard["failed"]] == [1, 2, 3, 4, 5]
+    assert [step.attempts for step in heard["failed"] if step.job is None] == [1, 2, 3, 4, 5]
+    (of_a_job,) = [step for step in heard["failed"] if step.job is not None]
+    assert (of_a_job.event, of_a_job.job, of_a_job.holder) == ("job.failed", "j", "w2")
+    assert (of_a_job.lease_key.partition("/")[0], of_a_job.why) == ("of-a-job", "no vendor")
     assert [(step.lease_key, step.attempts, step.why) for step in heard["violation"]] == [
         (key_of("w"), 5, "the venue is down")
     ]

@@ -14,7 +14,8 @@ from qmtl.foundation.times import MINUTE
 from qmtl.runtime.coordination.job_blocks import BLOCK, MOST_ATTEMPTS, Outcome
 from qmtl.runtime.coordination.job_plans import JobPlan, JobShard, WantedRange
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
-from qmtl.services.coordinator.job_service import MOST_SHARDS, Job, JobEvent, JobService, Take, Taken
+from qmtl.services.coordinator.job_events import JobEvent
+from qmtl.services.coordinator.job_service import MOST_SHARDS, Job, JobService, Take, Taken
 from qmtl.services.coordinator.lease_service import LeaseService
 from tests.qmtl.services.coordinator.memory_keys import MemoryKeys
 
@@ -41,13 +42,15 @@ class Coordinator:
         self.events: list[JobEvent] = []
         clock = KeysClock(keys)
         self.leases = LeaseService(keys, clock)
-        self.jobs = JobService(keys, clock, self.leases.sessions, self.events.append)
+        self.jobs = JobService(keys, clock, self.leases.sessions, self.leases.history, self.events.append)
 
     def queue(self, job: str, *ranges: WantedRange, store: str = "store") -> Job:
         return asyncio.run(self.jobs.queue(job, store, "somebody", ranges))
 
-    def take(self, worker: str, take_id: str, venues: str = "*", store: str = "store") -> Taken | None:
-        return asyncio.run(self.jobs.take(Take(worker, take_id, store, venues, TTL_S)))[0]
+    def take(
+        self, worker: str, take_id: str, venues: str = "*", store: str = "store", turn: int | None = None
+    ) -> Taken | None:
+        return asyncio.run(self.jobs.take(Take(worker, take_id, store, venues, TTL_S, turn)))[0]
 
     def end(self, taken: Taken, take_id: str, outcome: Outcome = Outcome.DONE, why: str = "") -> bool:
         return asyncio.run(self.jobs.end(taken.job, taken.number, take_id, outcome, why))
@@ -125,6 +128,26 @@ def test_a_take_that_is_asked_again_is_given_the_same_shard(keys: MemoryKeys) ->
     assert first is not None
     assert other is not None
     assert (first.number, other.number) == (0, 1)
+
+
+def test_a_take_that_comes_again_or_late_takes_nothing_more(keys: MemoryKeys) -> None:
+    one, two = Coordinator(keys), Coordinator(keys)
+    one.queue("b", wanted(3))
+    first = one.take("w", "t", turn=0)
+    one.queue("a", wanted(3))  # goes before the other by its id
+    assert two.take("w", "t", turn=0) == first, "although a job before that one has shards"
+    assert first is not None
+    assert one.end(first, "t")
+    assert two.take("w", "t", turn=0) is None, "it has ended"
+    second = two.take("w", "u", turn=1)
+    assert second is not None
+    assert (first.job, second.job) == ("b", "a")
+    assert one.take("w", "t", turn=0) is None, "the worker has asked for another since"
+    assert one.take("w", "u", turn=1) == second
+    keys.pass_time(TTL_S + 1)
+    two.sweep()
+    assert one.take("w", "v", turn=2) is not None, "in another session"
+    assert (one.job("a").counts.claimed, one.job("b").counts) == (1, (2, 0, 1, 0))
 
 
 def test_workers_take_of_their_store_and_venues_alone(coordinator: Coordinator) -> None:

@@ -244,8 +244,17 @@ def test_a_poisoned_series_becomes_a_violation_and_stops_nobody(fleet: Fleet) ->
     (shown,) = fleet.run("jobs")
     assert shown["violated"] == ended["violated"]
     steps = fleet.run("leases", "--history", "2024-01-01")
-    of_the_other = [one["event"] for one in steps if SERIES in one["lease_key"]]
-    assert of_the_other == ["granted", "completed"]
+    of_the_other = [one["event"] for one in steps if SERIES in (one["lease_key"] or "")]
+    assert of_the_other == ["job.taken", "granted", "completed", "job.done"]
+    assert {one["job"] for one in steps if one["event"].startswith("job.")} == {queued["job"]}
+    assert [one["event"] for one in steps if one["lease_key"] is None] == ["job.queued", "job.completed"]
+    (given_up,) = [one for one in steps if one["event"] == "job.violation"]
+    assert (given_up["attempts"], given_up["why"]) == (5, violation["why"])
+    table = subprocess.run(
+        [*map(str, (QMTL, "--config", fleet.folder / "qmtl.yml", "leases", "--history", "2024-01-01"))],
+        capture_output=True, text=True, check=True, timeout=120,
+    ).stdout  # fmt: skip
+    assert f"job {queued['job']}" in table
 
 
 def test_jobs_are_watched_until_somebody_has_seen_enough(fleet: Fleet) -> None:
