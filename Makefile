@@ -68,8 +68,8 @@ services: $(READY)  ## what the integration tests need beside Python
 	@scripts/build_etcd.sh 3.6.16 3.7.3 && echo "etcd is built; tests start it themselves." || \
 		echo "For the tests of the coordinator: Go (https://go.dev), then make services. Without it they are skipped."
 
-lock:  ## pin every dependency again, with hashes
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 \
+lock:  ## pin every dependency again, with hashes; but for ray, which is large and has an environment of its own
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
 		--no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.lock
 
 wheel: $(READY)  ## build the wheel into dist/

@@ -33,6 +33,7 @@ NAMES = {
         "replay",
         "reports",
         "retract",
+        "revalidate",
         "schema",
         "serve",
         "store",
