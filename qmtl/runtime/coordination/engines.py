@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import re
 from collections.abc import Iterator
@@ -86,8 +87,9 @@ def _dask(text: str) -> Iterator[Executor]:
 @contextmanager
 def _ray(text: str) -> Iterator[Executor]:
     ray = needed_ray()
+    logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of each step of connecting
     try:
-        context = ray.init(address=text, log_to_driver=False)
+        context = ray.init(address=text)
     except (ConnectionError, TimeoutError) as error:
         raise _nobody(
             text, error, "start one with 'ray start --head --ray-client-server-port=10001'"

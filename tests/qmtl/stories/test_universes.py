@@ -1,7 +1,7 @@
 """Workers of an engine are killed in the middle of a universe: same report, and no stored bar asked again.
 
-Ray is large, and not in the environment of this repository: `make soak` makes one of its own, and runs
-`.venv-ray/bin/python -m pytest tests/qmtl/stories/test_universes.py -k ray` there.
+Ray is large, and not in the environment of this repository: `make ray`, a part of `make soak`, makes one of
+its own, and runs `.venv-ray/bin/python -m pytest tests/qmtl/stories/test_universes.py -k ray` there.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def dask_cluster(folder: Path) -> Iterator[tuple[str, int]]:
 @contextlib.contextmanager
 def ray(folder: Path) -> Iterator[tuple[Executor, Kill]]:
     if importlib.util.find_spec("ray") is None:
-        pytest.skip("ray has an environment of its own: make soak, or see the first lines of this file")
+        pytest.skip("ray has an environment of its own: make ray")
     from qmtl.runtime.coordination.ray_executor import RayExecutor, needed_ray
 
     library = needed_ray()
