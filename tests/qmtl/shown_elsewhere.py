@@ -31,6 +31,12 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/known_history",
         }
     ),
+    "runtime/sdk/isolation/test_process.py": frozenset(
+        {
+            "runtime/sdk/isolation/child",
+            "runtime/sdk/isolation/strategy_side",
+        }
+    ),
     "runtime/sdk/test_watchdog.py": frozenset({"runtime/replay/budget"}),
     "stories/test_strategies.py": frozenset(
         {
@@ -439,6 +445,15 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     "runtime/sdk/test_wiring.py": frozenset(
         {
             "runtime/sdk/fetch_context",
+        }
+    ),
+    "services/coordinator/member/test_child.py": frozenset({"services/coordinator/member/dies_with_parent"}),
+    "services/coordinator/member/test_group.py": frozenset(
+        {
+            "interfaces/cli/coordinator",
+            "services/coordinator/member/gateway",
+            "services/coordinator/member/serving",
+            "services/coordinator/member/snapshots",
         }
     ),
     "services/coordinator/test_client.py": frozenset(

@@ -202,7 +202,8 @@ class EngineRun(Generic[Task, Result]):
 
     def _all_lost(self, rest: Iterator[Task], gone: Lost) -> Iterator[tuple[Task, Lost]]:
         """The engine takes no more work: what is under way, what waits, and what was never asked for."""
-        for sent in self._under_way.values():
+        under_way, self._under_way = self._under_way, {}  # there is nobody left who could cancel it
+        for sent in under_way.values():
             yield sent.task, gone
         for task, _ in (*self._again, *self._suspects):
             yield task, gone
