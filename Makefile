@@ -7,7 +7,7 @@ READY := .venv/.ready
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-postgres test quick bench cross-check soak chaos docs services lock wheel format clean
+.PHONY: help setup demo demo-postgres test quick bench cross-check soak chaos ray docs services lock wheel format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,9 +54,18 @@ soak: $(READY)  ## the crash tests, 1,000 rounds; 100,000 commits on PostgreSQL;
 	QMTL_TEST_CRASH_ROUNDS=1000 QMTL_TEST_IMPORT_ROWS=10000000 QMTL_TEST_GROWTH=full QMTL_TEST_BLOAT_COMMITS=100000 \
 		QMTL_TEST_SERIES=10000 $(BIN)/python -m pytest -n auto -rs tests -k "crash or soak or thousands"
 
+	$(MAKE) ray
 	$(MAKE) cross-check
 	$(MAKE) chaos QMTL_TEST_CHAOS_FAULTS=1000
 	QMTL_TEST_ETCD=$${XDG_CACHE_HOME:-$$HOME/.cache}/qmtl-tests/etcd-3.6.16 $(MAKE) chaos QMTL_TEST_CHAOS_FAULTS=100
+
+ray: .venv-ray/.ready  ## a worker of a Ray cluster is killed; in an environment of its own, since Ray is large
+	.venv-ray/bin/python -m pytest -rs tests/qmtl/stories/test_universes.py -k "ray"
+
+.venv-ray/.ready: pyproject.toml $(READY)
+	@test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	@$(BIN)/uv pip install --quiet --python .venv-ray/bin/python -c requirements.lock --editable '.[ray,ccxt,postgres,services,testing]' psutil
+	@touch $@
 
 QMTL_TEST_CHAOS_FAULTS ?= 75
 chaos: $(READY)  ## a fleet whose parts are killed, stopped and cut off for two minutes; the seed is printed, and replays it
@@ -74,8 +83,8 @@ services: $(READY)  ## what the integration tests need beside Python
 	@scripts/build_etcd.sh 3.6.16 3.7.3 && echo "etcd is built; tests start it themselves." || \
 		echo "For the tests of the coordinator: Go (https://go.dev), then make services. Without it they are skipped."
 
-lock:  ## pin every dependency again, with hashes
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 \
+lock:  ## pin every dependency again, with hashes; but for ray, which is large and has an environment of its own
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
 		--no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.lock
 
 wheel: $(READY)  ## build the wheel into dist/
@@ -86,4 +95,4 @@ format: $(READY)  ## let ruff format and fix what it can
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove what the targets made
-	rm -rf .venv dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-ray dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -16,6 +16,7 @@ NAMES = (
     "panel",
     "conformance",
     "conformance_illiquid",
+    "revalidate",
     "spans",
     "bulk_write",
     "upsert",

@@ -121,6 +121,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     from qmtl.runtime.coordination.distributed import (
         DistributedBackfillCoordinator as DistributedBackfillCoordinator,
     )
+    from qmtl.runtime.coordination.ray_executor import RayExecutor as RayExecutor
     from qmtl.runtime.io.vendors.base import (
         LiveFeed as LiveFeed,
     )
@@ -219,6 +220,7 @@ _HOMES = {
     "qmtl.runtime.conformance.report": ("ConformanceReport",),
     "qmtl.runtime.conformance.universe": ("UniverseReport",),
     "qmtl.runtime.coordination.distributed": ("DistributedBackfillCoordinator",),
+    "qmtl.runtime.coordination.ray_executor": ("RayExecutor",),
     "qmtl.runtime.io.vendors.ccxt": ("CcxtVendor",),
     "qmtl.runtime.io.vendors.files": ("FilesVendor",),
     "qmtl.runtime.io.vendors.polygon": ("PolygonVendor",),

@@ -257,6 +257,16 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/bar_files/stamps",
         }
     ),
+    "runtime/coordination/test_engines.py": frozenset(
+        {
+            "runtime/coordination/ray_executor",
+        }
+    ),
+    "stories/test_universes.py": frozenset(
+        {
+            "interfaces/cli/revalidate",
+        }
+    ),
     "runtime/io/bar_files/look/test_more_sources.py": frozenset(
         {
             "runtime/io/bar_files/columns",

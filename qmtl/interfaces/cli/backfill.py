@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qmtl.interfaces.cli.guard import DEFECT, error_json, report_error
+from qmtl.interfaces.cli.guard import error_json, report_error
 from qmtl.interfaces.cli.session import JsonToo, instant, session_of
+from qmtl.interfaces.cli.universe_output import ORDER, On, over_universe
 
 if TYPE_CHECKING:
     from qmtl.foundation.errors import QmtlError
@@ -28,14 +29,17 @@ def backfill(
         bool,
         typer.Option("--detach", help="Queue it for workers ('qmtl worker'), and wait for nothing."),
     ] = False,
+    on: On = None,
     json: JsonToo = False,
 ) -> None:
     """Ask vendors for what is missing in [START, END).
 
     Ctrl-C ends it at any time; what was committed stays, and the next run resumes from there. A
     series that fails does not stop the others; the exit code is the first that applies of 5, 7, 3, 6, 4, 2.
+    With --on an engine does the work, what is stored is judged as well, and SERIES may be patterns.
     """
     from qmtl.foundation.clock import SystemClock
+    from qmtl.foundation.errors import InvalidRequestError
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.states import STATES
     from qmtl.interfaces.cli.progress import Bars
@@ -44,6 +48,15 @@ def backfill(
     from qmtl.runtime.io.coverage_scan import refused
 
     session = session_of(ctx)
+    if on is not None:
+        if detach:
+            raise InvalidRequestError(
+                "--detach and --on do not go together",
+                why="workers do what is queued, and an engine what is asked for now",
+                next_step="give one of them",
+            )
+        over_universe(session, "backfill", series, start, end, on, partial_ok=partial_ok)
+        return
     if detach:
         from qmtl.interfaces.cli.detach import detach_backfill
 
@@ -84,11 +97,7 @@ def backfill(
         }
     )
     if codes:
-        raise typer.Exit(min(codes, key=_ORDER.index))
-
-
-# Errors of several series: the exit code of the first in the order in which a fetch of one raises them.
-_ORDER = (DEFECT, 5, 7, 3, 6, 4, 2)
+        raise typer.Exit(min(codes, key=ORDER.index))
 
 
 def _holes(name: str, states: BarStates, refused_bars: Refused, now: int) -> QmtlError | None:

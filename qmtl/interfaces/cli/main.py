@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "fetch": "fetch.fetch",
     "coverage": "coverage.coverage",
     "backfill": "backfill.backfill",
+    "revalidate": "revalidate.revalidate",
     "worker": "worker.worker",
     "jobs": "jobs.jobs",
     "leases": "jobs.leases",

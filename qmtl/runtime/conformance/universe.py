@@ -289,7 +289,10 @@ class UniverseReport:
 
 def described(one: SeriesRollup) -> str:
     """What is wrong with a series, in a line; empty where nothing is."""
-    parts = [f"{failure.kind}: {failure.what}" for failure in sorted(one.failures)]
+    parts = [
+        f"{failure.kind}: {failure.what}{f' ({failure.why})' if failure.why else ''}"
+        for failure in sorted(one.failures)
+    ]
     errors, warnings = one.raising("error"), one.raising("warning")
     parts += [counted(errors, "error")] if errors else []
     parts += [counted(warnings, "warning")] if warnings else []

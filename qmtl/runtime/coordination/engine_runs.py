@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from typing import Generic, NamedTuple, TypeVar
 
+from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError, QmtlError
 from qmtl.foundation.observability.log import backfill_log
 
@@ -35,6 +36,9 @@ _ALONE = 2
 _AT_ONCE = 32
 # See `loop_thread`: a wait without an end would never notice Ctrl-C.
 _INTERRUPTIBLE_S = 0.1
+# After so long without an end of a task, see whether the engine takes tasks at all: Dask's futures wait for
+# ever for a scheduler that is gone.
+_ASK_AFTER_S = 20.0
 # What goes wrong before a task has begun, on the way to its worker, and would with each of them.
 _UNSENDABLE = (pickle.PickleError, TypeError, AttributeError, ImportError)
 
@@ -69,6 +73,7 @@ class EngineRun(Generic[Task, Result]):
         *,
         split: Callable[[Task], Iterable[Task]],
         unsendable: Callable[[], InvalidRequestError | None] = lambda: None,
+        clock: Clock | None = None,
     ) -> None:
         if not isinstance(executor, Executor):
             raise InvalidRequestError(
@@ -77,6 +82,7 @@ class EngineRun(Generic[Task, Result]):
             )
         self._engine = executor
         self._own: ProcessPoolExecutor | None = None
+        self._clock = clock or SystemClock()
         self._work = work
         self._split = split
         self._unsendable = unsendable
@@ -92,15 +98,20 @@ class EngineRun(Generic[Task, Result]):
         cancelled, as far as it has not begun.
         """
         rest = iter(tasks)
+        ended_at = self._clock.monotonic()
         try:
             while True:
                 gone = self._submit(rest)
+                if gone is None and self._clock.monotonic() > ended_at + _ASK_AFTER_S:
+                    ended_at, gone = self._clock.monotonic(), self._asked()
                 if gone is not None:
                     yield from self._all_lost(rest, gone)
                     return
                 if not self._under_way:
                     return
                 done, _ = wait(self._under_way, timeout=_INTERRUPTIBLE_S, return_when=FIRST_COMPLETED)
+                if done:
+                    ended_at = self._clock.monotonic()
                 for future in done:
                     yield from self._ended(self._under_way.pop(future), future)
         finally:
@@ -149,6 +160,16 @@ class EngineRun(Generic[Task, Result]):
         self._under_way[future] = sent
         return None
 
+    def _asked(self) -> Lost | None:
+        """Why the engine takes no tasks, if it takes none."""
+        try:
+            self._engine.submit(abs, 0).cancel()
+        except BrokenExecutor:
+            return None  # the futures of what is under way say so, too
+        except Exception as error:  # noqa: BLE001 - each engine has errors of its own for being gone
+            return Lost(type(error).__name__, str(error))
+        return None
+
     def _ended(self, sent: _Sent[Task], future: Future[Result]) -> Iterator[tuple[Task, Result | Lost]]:
         try:
             result = future.result()
@@ -181,7 +202,8 @@ class EngineRun(Generic[Task, Result]):
 
     def _all_lost(self, rest: Iterator[Task], gone: Lost) -> Iterator[tuple[Task, Lost]]:
         """The engine takes no more work: what is under way, what waits, and what was never asked for."""
-        for sent in self._under_way.values():
+        under_way, self._under_way = self._under_way, {}  # there is nobody left who could cancel it
+        for sent in under_way.values():
             yield sent.task, gone
         for task, _ in (*self._again, *self._suspects):
             yield task, gone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
@@ -343,6 +343,8 @@ class SeamlessDataProvider:
         start: Any,
         end: Any = None,
         executor: Executor | None = None,
+        *,
+        on_done: Callable[[UniverseReport], None] | None = None,
     ) -> UniverseReport:
         """Ask vendors for what is missing of any number of series, and judge what is stored then.
 
@@ -351,10 +353,11 @@ class SeamlessDataProvider:
         executor: any `concurrent.futures.Executor`; left out, one group of series is done after the other.
         Its tasks claim what they fill, as `backfill` does, so that doing one again asks for nothing twice.
         What is lost with a worker is done again; after some attempts it is a failure in the report.
+        on_done: called with a report of the series of each task, as tasks end.
 
         Raises `InvalidRequestError` for a range that cannot be used, and where no worker can do a task.
         """
-        return self._over_universe("backfill", series, start, end, executor)
+        return self._over_universe("backfill", series, start, end, executor, on_done)
 
     def revalidate(
         self,
@@ -362,12 +365,14 @@ class SeamlessDataProvider:
         start: Any,
         end: Any = None,
         executor: Executor | None = None,
+        *,
+        on_done: Callable[[UniverseReport], None] | None = None,
     ) -> UniverseReport:
         """Judge again what is stored of any number of series, without what earlier reads have kept.
 
         No vendor is asked. Reports are archived as by a read. For all else see `backfill_many`.
         """
-        return self._over_universe("revalidate", series, start, end, executor)
+        return self._over_universe("revalidate", series, start, end, executor, on_done)
 
     def _over_universe(
         self,
@@ -376,11 +381,12 @@ class SeamlessDataProvider:
         start: Any,
         end: Any,
         executor: Executor | None,
+        on_done: Callable[[UniverseReport], None] | None,
     ) -> UniverseReport:
         from qmtl.runtime.sdk.universe_runs import over_universe
 
         self._fetcher.begin()
-        return over_universe(self._parts, self._made_of, work, series, start, end, executor)
+        return over_universe(self._parts, self._made_of, work, series, start, end, executor, on_done)
 
     # -- correcting -------------------------------------------------------------------------------------
 

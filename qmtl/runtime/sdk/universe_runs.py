@@ -24,8 +24,6 @@ from qmtl.runtime.sdk.wiring import ProviderParts
 _SERIES = {BACKFILL: AT_ONCE, "revalidate": 32}
 _BARS = 500_000
 
-OnDone = Callable[[Rollups], None]
-
 
 def over_universe(
     parts: ProviderParts,
@@ -35,7 +33,7 @@ def over_universe(
     start: Any,
     end: Any,
     executor: Executor | None,
-    on_done: OnDone | None = None,
+    on_done: Callable[[UniverseReport], None] | None = None,
 ) -> UniverseReport:
     """See `SeamlessDataProvider.backfill_many` and `revalidate`. made_of: what the parts were made of."""
     now = parts.clock.now()
@@ -51,7 +49,7 @@ def over_universe(
     for part in _parts(executor, recipe, groups):
         merge_into(found, part)
         if on_done is not None:
-            on_done(part)
+            on_done(UniverseReport(work, span, part))
     return UniverseReport(work, span, found)
 
 

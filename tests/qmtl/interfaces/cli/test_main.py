@@ -34,6 +34,7 @@ NAMES = {
         "replay",
         "reports",
         "retract",
+        "revalidate",
         "schema",
         "serve",
         "store",

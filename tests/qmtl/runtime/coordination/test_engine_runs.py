@@ -19,6 +19,7 @@ import pytest
 
 import qmtl
 from qmtl.runtime.coordination.engine_runs import EngineRun, Lost, process_pool, tasks_at_once
+from qmtl.runtime.testing.clock import FakeClock
 
 Task = tuple[int, ...]
 
@@ -143,6 +144,30 @@ def test_an_engine_that_goes_away_leaves_no_task_without_an_end() -> None:
     lost = [one for one in found.values() if isinstance(one, Lost)]
     assert {one.why for one in lost} == {"the scheduler is gone"}
     assert len(found) - len(lost) >= 8
+
+
+def test_an_engine_that_is_silent_is_asked_whether_it_is_there() -> None:
+    """Futures of Dask wait for ever once their client has lost its scheduler."""
+
+    class Silent(Played):
+        def submit(self, fn: Any, /, *args: Any, **_: Any) -> Future[Any]:
+            if fn is abs:
+                asked.append(clock.monotonic())
+                if len(asked) == 2:
+                    raise OSError("the client is closed")
+            return Future()
+
+    class Quick(FakeClock):
+        def monotonic(self) -> float:
+            self.advance(15)
+            return super().monotonic()
+
+    clock, asked = Quick(), []
+    run = EngineRun(Silent(), sum, split=parts, clock=clock)
+    found = dict(run.results([(1,), (2,)]))
+    lost = Lost("OSError", "the client is closed")
+    assert found == {(1,): lost, (2,): lost}
+    assert len(asked) == 2
 
 
 def test_a_caller_who_leaves_cancels_what_has_not_begun() -> None:
