@@ -12,10 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 from qmtl.foundation.errors import QmtlError
 from qmtl.interfaces.demo.commands import run
+
+# Whatever this machine needs for the world outside.
+_OPENER = build_opener(ProxyHandler({}))
 
 
 class Fleet:
@@ -104,5 +107,5 @@ class Fleet:
 
 
 def _json(request: Request) -> Any:
-    with urlopen(request, timeout=10) as answer:
+    with _OPENER.open(request, timeout=10) as answer:
         return json.load(answer)

@@ -51,11 +51,13 @@ def restore(program: Path, snapshot: Path, plan: Member) -> None:
             why="a restored member begins with nothing but the snapshot",
             next_step="move it away, or name another --data-dir",
         )
+    with snapshot.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     plan.folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=plan.folder.parent, prefix=f"{plan.folder.name}.") as beside:
         part = plan._replace(folder=Path(beside) / "data")
         done = subprocess.run(
-            [program, *restore_words(part, snapshot)], capture_output=True, text=True, check=False
+            [program, *restore_words(part, snapshot, digest)], capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise InvalidRequestError(
