@@ -27,6 +27,8 @@ def take(url: str, target: Path) -> int:
     On any error there is no such file. Raises `InvalidRequestError` where there is one already, and
     `CoordinatorUnavailableError` where not all of it came.
     """
+    if not target.parent.is_dir():
+        raise InvalidRequestError(f"there is no folder {target.parent}", next_step="make it, or name another")
     if target.exists():
         raise InvalidRequestError(f"{target} is there already", next_step="name a file that is not")
     with NamedTemporaryFile(dir=target.parent, prefix=f"{target.name}.", suffix=".part") as part:

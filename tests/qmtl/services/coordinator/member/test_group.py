@@ -387,6 +387,7 @@ def test_an_etcd_that_cannot_run_ends_the_service_with_its_reason(new: Callable[
 
 def test_nobody_answers(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
+    assert "no folder" in refused("snapshot", tmp_path / "none" / "s", "--etcd", url)
     for words in (
         ("members",),
         ("add", "a=http://127.0.0.1:9"),
@@ -397,6 +398,16 @@ def test_nobody_answers(tmp_path: Path) -> None:
         assert "does not answer" in error["message"]
         assert "--client-port" in error["next_step"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_says_what_it_waits_for_and_can_be_stopped(new: Callable[[str], Machine]) -> None:
+    a, b = new("a"), new("b")
+    a.start(cluster_of(a, b))
+    until(lambda: "a waits for a majority of a, b" in a.log.read_text())
+    assert "member.waiting" in a.log.read_text()
+    assert status(a, "/healthz") == 0
+    assert a.send(signal.SIGTERM) == 0
+    assert etcds_of(a) == []
 
 
 def test_what_others_could_reach_is_refused(new: Callable[[str], Machine]) -> None:
