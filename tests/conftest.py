@@ -41,6 +41,7 @@ MARKS = {
         "qmtl/runtime/io/test_stores_agree.py",
         "qmtl/runtime/sdk/test_progress.py",
         "qmtl/stories",
+        "qmtl/test_contract_page.py",
         "qmtl/test_imports.py",
     ),
     # Starts processes, kills some of them, or mounts a disk.
@@ -48,6 +49,7 @@ MARKS = {
         "qmtl/foundation/schema/governance/test_audit.py",
         "qmtl/foundation/schema/governance/test_audit_file.py",
         "qmtl/interfaces",
+        "qmtl/runtime/sdk/isolation",
         "qmtl/stories/command_line",
         "operations",
         "scripts",

@@ -31,6 +31,12 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/known_history",
         }
     ),
+    "runtime/sdk/isolation/test_process.py": frozenset(
+        {
+            "runtime/sdk/isolation/child",
+            "runtime/sdk/isolation/strategy_side",
+        }
+    ),
     "runtime/sdk/test_watchdog.py": frozenset({"runtime/replay/budget"}),
     "stories/test_strategies.py": frozenset(
         {
@@ -419,6 +425,11 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/commit_watch",
             "runtime/sdk/options",
             "runtime/sdk/results_many",
+        }
+    ),
+    "runtime/sdk/test_universe_runs.py": frozenset(
+        {
+            "runtime/sdk/universe_tasks",
         }
     ),
     "runtime/sdk/test_wiring.py": frozenset(

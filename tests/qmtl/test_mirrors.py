@@ -31,6 +31,7 @@ ROOMS = (
     "runtime/planning",
     "runtime/replay",
     "runtime/sdk",
+    "runtime/sdk/isolation",
     "runtime/worlds",
     "services/coordinator",
     "services/coordinator/member",

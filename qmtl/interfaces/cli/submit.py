@@ -42,6 +42,9 @@ def submit(
     budget: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="What the strategy may take for one moment.")
     ] = None,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="Run it in a process that can read no bars itself; Linux.")
+    ] = False,
     proof: Annotated[
         Path | None, typer.Option(parser=as_path, metavar="FILE", help="Write the proof there, as JSON.")
     ] = None,
@@ -66,7 +69,8 @@ def submit(
     for place in (proof, report):
         if place is not None:
             check_place(place)
-    made = strategy_of_file(strategy)
+    # What is isolated is not even loaded here.
+    made = strategy if isolate else strategy_of_file(strategy)
     declared = None if world is None else session.world(world)
     submitted: dict[str, Any] = {
         "strategy": strategy,
@@ -87,6 +91,7 @@ def submit(
                 as_of=instant(as_of),
                 seed=seed,
                 budget=budget,
+                isolate=isolate,
             )
     except StrategyError as error:
         if error.alone:

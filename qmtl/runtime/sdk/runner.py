@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from os import PathLike
 from typing import Any
 
@@ -21,6 +21,7 @@ from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.run import Run
 from qmtl.runtime.sdk.bound_inputs import BoundInput, bound, preset_of
 from qmtl.runtime.sdk.from_world import provider_of_world
+from qmtl.runtime.sdk.isolation.process import IsolatedRun, StrategyProcess, isolated
 from qmtl.runtime.sdk.look_ahead import playing, running, submitting
 from qmtl.runtime.sdk.proof import KnownBars, Proof, ReadRange, proof_of, read_ranges
 from qmtl.runtime.sdk.proof_check import read_proof, refuse_differences
@@ -29,6 +30,7 @@ from qmtl.runtime.sdk.run_history import Source, Stretch, completed, end_of, sou
 from qmtl.runtime.sdk.run_parts import AsKnown, AsOf
 from qmtl.runtime.sdk.run_result import RunResult
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, nodes_of
+from qmtl.runtime.sdk.strategy_files import strategy_of_file
 from qmtl.runtime.sdk.watchdog import Calls, check_budget, watched
 from qmtl.runtime.worlds.loading import load_world
 from qmtl.runtime.worlds.world import World
@@ -47,7 +49,7 @@ class Runner:
 
     @staticmethod
     def submit(
-        strategy: Strategy | type[Strategy],
+        strategy: Strategy | type[Strategy] | str,
         *,
         world: World | str | PathLike[str] | None = None,
         data_preset: str | None = None,
@@ -60,10 +62,11 @@ class Runner:
         fills: FillModel | None = None,
         seed: int = 0,
         budget: float | None = None,
+        isolate: bool = False,
     ) -> RunResult:
         """Run a strategy over the bars that open within `[start, end)`.
 
-        strategy: a subclass of `Strategy`, or an instance of one.
+        strategy: a subclass of `Strategy`, an instance of one, or a file: "cross.py", "cross.py:Cross".
         world: a world file. Its presets say which series inputs have, who serves them, and by which policies.
         data_preset: the preset of inputs that name neither one nor series.
         history_provider: where bars come from, but for inputs that have a provider of their own; left out,
@@ -81,6 +84,9 @@ class Runner:
         budget: seconds that the strategy may take for one moment, a function of a node for one window, and
             all expressions for the rows that are read at once (200,000). Once they are over, up to twice as
             long, the run ends with a `StrategyError`.
+        isolate: run it in a process of its own that can read no file but programs, write none, start no
+            program and open no connection. A strategy of a file is not even loaded in this process. Refused
+            where the system cannot do it: it takes Linux with Landlock.
 
         All of history, and of the bars before `start` that windows and warm-up need, is read at one commit,
         which the proof names. Raises what a fetch raises, `MissingDataError` also where there are too few
@@ -93,13 +99,13 @@ class Runner:
         pinned = None if as_of is None else to_ns(as_of, name="as_of")
         return _submitted(
             strategy, world, data_preset, history_provider, start=start, end=end, as_of=pinned, model=model,
-            seed=seed, knowledge=knowledge, budget=budget,
+            seed=seed, knowledge=knowledge, budget=budget, isolate=isolate,
         )  # fmt: skip
 
     @staticmethod
     def verify(
         proof: Proof | Mapping[str, Any] | str | PathLike[str],
-        strategy: Strategy | type[Strategy],
+        strategy: Strategy | type[Strategy] | str,
         *,
         world: World | str | PathLike[str] | None = None,
         data_preset: str | None = None,
@@ -124,7 +130,7 @@ class Runner:
 
 
 def _submitted(
-    strategy: Strategy | type[Strategy],
+    strategy: Strategy | type[Strategy] | str,
     world: World | str | PathLike[str] | None,
     data_preset: str | None,
     history_provider: SeamlessDataProvider | None,
@@ -136,9 +142,15 @@ def _submitted(
     seed: int,
     knowledge: str,
     budget: float | None = None,
+    isolate: bool = False,
 ) -> RunResult:
     with submitting(), ExitStack() as stack:
-        made = _made(strategy)
+        made, process = stack.enter_context(isolated(strategy)) if isolate else (_loaded(strategy), None)
+        if not inputs_of(made):
+            raise InvalidRequestError(
+                f"{type(made).__name__} has no input",
+                next_step="give its class one: price = qmtl.StreamInput(series)",
+            )
         declared = None if world is None else load_world(world)
         if declared is None and data_preset is not None:
             raise InvalidRequestError(
@@ -152,7 +164,7 @@ def _submitted(
         found = sources(inputs, as_of)
         span = _range(start, end, found)
         made.__dict__["random"] = np.random.default_rng(seed)
-        return _played(made, inputs, found, span, model, seed, knowledge, budget)
+        return _played(made, inputs, found, span, model, seed, knowledge, budget, process)
 
 
 def _played(
@@ -164,31 +176,36 @@ def _played(
     seed: int,
     knowledge: str,
     budget: float | None,
+    process: StrategyProcess | None,
 ) -> RunResult:
     histories = [completed(source, span) for source in found]
     by_series = {series: grid for history in histories for series, grid in history.grids.items()}
     # In the order of inputs, whichever provider they come from: it decides on ties.
     grids = {series: by_series[series] for one in inputs for series in one.series}
     given = (AsKnown if knowledge == "as_known" else AsOf)(histories, span)
+    spare = {series: given.spare(series) for series in grids}
     calls = Calls()
-    run = Run(
-        strategy,
-        [Reader(one.name, one.series, one.window, calls.counted(one.nodes)) for one in inputs],
-        grids,
-        model,
-        start=span.start,
-        spare={series: given.spare(series) for series in grids},
-    )
+    run: Run | IsolatedRun
     read: list[ReadRange] = []
     unclean = [Unclean(gap.series.text, gap.span, gap.why) for history in histories for gap in history.gaps]
     stores = [history.source.provider.store for history in histories]
     folders = [store.folder for store in stores if store.folder is not None]
-    strategy.__dict__["_run"] = run
+    if process is None:
+        readers = [Reader(one.name, one.series, one.window, calls.counted(one.nodes)) for one in inputs]
+        run = Run(strategy, readers, grids, model, start=span.start, spare=spare)
+        strategy.__dict__["_run"] = run
+    else:
+        for folder in folders:
+            process.reach.check_apart(folder)
+        run = process.run(inputs, grids, model, start=span.start, spare=spare, budget=budget, seed=seed)
     try:
-        with running():
+        with running() if process is None else nullcontext():
             for part, until, stretch in given.parts():
-                with watched(budget, lambda: (run.now, calls.count)), playing(folders):
-                    run.play(part, until)
+                if process is None:
+                    with watched(budget, lambda: (run.now, calls.count)), playing(folders):
+                        run.play(part, until)
+                else:
+                    run.play(part, until)  # the other process watches and guards
                 read += read_ranges(stretch)
                 unclean += _with_findings(stretch)
     except StrategyError as error:
@@ -211,10 +228,11 @@ def _played(
             bar_ts=run.now,
         ) from late
     finally:
-        del strategy.__dict__["_run"]
+        strategy.__dict__.pop("_run", None)
     known = KnownBars(given.name, given.counts, given.digest)
-    proof = proof_of(strategy, span, model, seed, read, known, run.outcome)
-    return RunResult(run.outcome, model, proof, sorted(unclean, key=lambda one: (one.span, one.series)))
+    outcome = run.outcome
+    proof = proof_of(strategy, span, model, seed, read, known, outcome)
+    return RunResult(outcome, model, proof, sorted(unclean, key=lambda one: (one.span, one.series)))
 
 
 def _with_findings(stretch: Stretch) -> Iterator[Unclean]:
@@ -226,17 +244,13 @@ def _with_findings(stretch: Stretch) -> Iterator[Unclean]:
             yield Unclean(name, span, f"{one.rule}, {counted(one.raises, 'bar')}")
 
 
-def _made(strategy: Strategy | type[Strategy]) -> Strategy:
-    made = strategy() if isinstance(strategy, type) else strategy
+def _loaded(strategy: Strategy | type[Strategy] | str) -> Strategy:
+    kind = strategy_of_file(strategy) if isinstance(strategy, str) else strategy
+    made = kind() if isinstance(kind, type) else kind
     if not isinstance(made, Strategy):
         raise InvalidRequestError(
             f"{strategy!r} is no strategy",
             next_step="give a subclass of qmtl.Strategy, or an instance of one",
-        )
-    if not inputs_of(made):
-        raise InvalidRequestError(
-            f"{type(made).__name__} has no input",
-            next_step="give its class one: price = qmtl.StreamInput(series)",
         )
     return made
 

@@ -44,8 +44,8 @@ def serve_coordinator(
     see `served_member`. Needs `qmtl[services]`.
     """
     try:
-        import aiohttp  # noqa: F401 - is it there?
-        import fastapi  # noqa: F401
+        import fastapi  # noqa: F401 - is it there?
+        import httptools  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as missing:
         raise MissingDependencyError(str(missing.name), extra="services") from missing

@@ -35,6 +35,7 @@ from qmtl import (
 from qmtl.foundation.times import HOUR, MINUTE, to_ns
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.sdk import run_history
+from qmtl.runtime.sdk.strategy_files import strategy_of_file
 from qmtl.runtime.testing import synthetic_bars
 
 A, B, A_HOURS = "ohlcv:mine:A:1m", "ohlcv:mine:B:1m", "ohlcv:mine:A:1h"
@@ -338,6 +339,40 @@ def test_a_proof_that_does_not_hold_says_what_differs(store: Path) -> None:
             Runner.verify(proof, Changed, history_provider=history)
         same = dataclasses.replace(proof, versions={**proof.versions, "numpy": "0.1"})
         Runner.verify(same, Cross, history_provider=history)
+
+
+HELPED = """\
+import qmtl
+
+def size():
+    return 0.5
+
+class Helped(qmtl.Strategy):
+    price = qmtl.StreamInput("ohlcv:mine:A:1m")
+
+    def on_bar(self, bar, portfolio):
+        portfolio.target(bar.series, size())
+"""
+
+
+def test_a_proof_covers_the_functions_beside_a_strategy(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fill(store, A)
+    file = Path("helped.py")
+    with provider(store) as history:
+        file.write_text(HELPED)
+        proof = submit(strategy_of_file("helped.py"), history_provider=history).proof
+        of_before = {name: value for name, value in proof.to_json().items() if name != "module"}
+        file.write_text(HELPED.replace("return 0.5", "return 1 / 2"))
+        helped = strategy_of_file("helped.py")
+        with pytest.raises(ProofError) as caught:
+            Runner.verify(proof, helped, history_provider=history)
+        [difference] = caught.value.differences
+        assert difference.startswith("module: blake3:")
+        # A proof of a time when the class alone was named is compared by what it names.
+        assert Runner.verify(of_before, helped, history_provider=history).proof.source == proof.source
 
 
 class Changed(Cross):
