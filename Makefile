@@ -7,7 +7,8 @@ READY := .venv/.ready
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-postgres test quick bench cross-check soak chaos ray docs services lock wheel format clean
+.PHONY: help setup demo demo-postgres demo-fleet test quick bench cross-check soak chaos ray docs services lock \
+	wheel format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +30,10 @@ demo: $(READY)  ## real bars are filled, broken, healed and checked in front of 
 
 demo-postgres: $(READY)  ## two machines share a store on PostgreSQL, and one is killed in the middle of a write
 	@$(BIN)/python -m qmtl.interfaces.demo.two_machines
+
+FLEET_ETCD ?= $(firstword $(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/qmtl-tests/etcd-3.7.3) $(shell command -v etcd))
+demo-fleet: $(READY)  ## ten processes fill a range; a worker, a coordinator, the leader of etcd and the database are killed
+	@FLEET_ETCD=$(FLEET_ETCD) $(BIN)/python -m qmtl.interfaces.demo.whole_fleet operations/fleet.sh
 
 test: $(READY)  ## the whole ritual: format, lint, types, layering, tests, docs
 	$(BIN)/ruff format --check .

@@ -31,6 +31,7 @@ MARKS = {
         "qmtl/foundation/schema/compatibility/json_schema/test_random_pairs.py",
         "qmtl/foundation/test_schedules.py",
         "qmtl/interfaces/demo/test_two_machines.py",
+        "qmtl/interfaces/demo/test_whole_fleet.py",
         "qmtl/runtime/io/bar_files",
         "qmtl/runtime/io/questdb",
         "qmtl/runtime/io/sql/postgres",
@@ -58,13 +59,13 @@ MARKS = {
     "service": (
         "qmtl/foundation/schema/registry/rest",
         "qmtl/interfaces/demo/test_two_machines.py",
+        "qmtl/interfaces/demo/test_whole_fleet.py",
         "qmtl/runtime/io/questdb",
         "qmtl/runtime/io/sql/postgres",
         "qmtl/runtime/io/vendors/test_ccxt.py",
         "qmtl/runtime/io/vendors/test_polygon.py",
         "qmtl/runtime/testing/test_exchange.py",
         "qmtl/runtime/testing/test_polygon.py",
-        "operations/test_fleet_script.py",
         "qmtl/services",
     ),
 }

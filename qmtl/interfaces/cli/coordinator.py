@@ -72,13 +72,13 @@ def remove(
 ) -> None:
     """Let a member leave for good, whether it runs or was lost.
 
-    Its etcd ends by itself, and does not come back with the data that it has.
+    Its coordinator ends with that reason, and does not come back with the data that it has.
     """
     from qmtl.services.coordinator.member import group
 
     session = session_of(ctx)
     gone = group.remove(_url(etcd), member)
-    session.show(f"{gone.name or gone.peer_url} is no member any more; end its coordinator, if it runs")
+    session.show(f"{gone.name or gone.peer_url} is no member any more; its coordinator ends, if it runs")
     session.emit({"removed": gone.name, "url": gone.peer_url})
 
 

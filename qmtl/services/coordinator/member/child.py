@@ -19,7 +19,11 @@ from qmtl.services.coordinator.member.restarts import Restarts
 
 # On SIGTERM it hands the lead of the group to another member, which takes a second or two.
 _END_S = 10.0
-_LEVELS = {"warn": "warning", "error": "error", "dpanic": "error", "panic": "error", "fatal": "error"}
+# The levels of its log that complain of something. While another member is away it warns all the time.
+_COMPLAINTS = ("error", "dpanic", "panic", "fatal")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+# A warning of etcd, though it ends with that; and what it says of all that its end breaks off.
+_WHY_IT_ENDS, _OF_ITS_END = "server error", "server is stopping"
 # The log has a time and a level of its own.
 _DROPPED = ("level", "ts", "stacktrace")
 
@@ -94,6 +98,8 @@ def _started(words: Sequence[str]) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
+        # Members are asked directly, whatever this machine needs for the world outside.
+        env={name: value for name, value in os.environ.items() if name.lower() not in _PROXIES},
         # So that Ctrl-C reaches the coordinator alone, which then ends it.
         start_new_session=True,
     )
@@ -104,10 +110,11 @@ def _passed_on(lines: IO[str]) -> str:
     complaint = ""
     for line in lines:
         level, said, facts = _read(line.strip())
-        getattr(coordinator_log, level)("etcd.said", said=said, **({"facts": facts} if facts else {}))
-        if level == "error":
+        log = coordinator_log.warning if level in _COMPLAINTS else coordinator_log.info
+        log("etcd.said", said=said, **({"facts": facts} if facts else {}))
+        if (level in _COMPLAINTS or said == _WHY_IT_ENDS) and facts.get("error") != _OF_ITS_END:
             complaint = f"{said}: {facts['error']}" if "error" in facts else said
-        elif not facts and not complaint:
+        elif not level and not complaint:
             complaint = said  # no logger has written it: a panic, or options that it does not know
     return complaint
 
@@ -116,8 +123,8 @@ def _read(line: str) -> tuple[str, str, dict[str, Any]]:
     """The level, the sentence and the facts of a line of its log."""
     try:
         facts = json.loads(line)
-        level = _LEVELS.get(facts["level"], "info")
+        level = str(facts["level"])
         said = str(facts.pop("msg"))
     except (ValueError, TypeError, KeyError, AttributeError):
-        return "warning", line, {}
+        return "", line, {}
     return level, said, {name: value for name, value in facts.items() if name not in _DROPPED}

@@ -108,9 +108,11 @@ def etcd_words(plan: Member) -> list[str]:
     return [f"--{name}={value}" for name, value in options.items()]
 
 
-def restore_words(plan: Member, snapshot: Path) -> list[str]:
+def restore_words(plan: Member, snapshot: Path, digest: str) -> list[str]:
     """What stands behind `etcdutl` where a snapshot becomes the data of this member.
 
+    digest: of the snapshot. It makes a group of its own, with which members of the lost one, should they come
+    back with what they had, have nothing to do even where names and addresses are the same.
     Its revisions go on far behind those of the group that was lost, so that a coordinator that has seen that
     one takes nothing that it remembers for what is stored now.
     """
@@ -119,7 +121,7 @@ def restore_words(plan: Member, snapshot: Path) -> list[str]:
         "data-dir": str(plan.folder),
         "initial-advertise-peer-urls": plan.peer_url,
         "initial-cluster": as_text(plan.group),
-        "initial-cluster-token": _TOKEN,
+        "initial-cluster-token": f"{_TOKEN}-{digest}",
         "bump-revision": "1000000000",
     }
     words = [f"--{name}={value}" for name, value in options.items()]

@@ -48,7 +48,7 @@ def _fit(name: str, option: str, named: Path | None, ask: str, answer: str) -> P
     if version is None or numbers is None:
         raise InvalidRequestError(
             f"{found} does not tell its version, as {name} does",
-            why=told[:200] or "it says nothing",
+            why=(told.splitlines() or ["it says nothing"])[0][:200],
             next_step=install,
         )
     if (int(numbers[1]), int(numbers[2])) not in _VERSIONS:

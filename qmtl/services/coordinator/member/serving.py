@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,7 +90,7 @@ async def _admitted(
 ) -> None:
     """Return when the group can be served from. Raises `InvalidRequestError` where it must not be."""
     etcd = Etcd([plan.client_url])
-    asked = 0
+    began: float | None = time.monotonic()  # None once it was told
     try:
         while True:
             try:
@@ -97,8 +98,8 @@ async def _admitted(
             except CoordinatorUnavailableError as error:
                 if stopping.is_set():
                     raise _Stopped from error
-                asked += 1
-                if asked == int(_TELL_AFTER_S / _ASK_EVERY_S):
+                if began is not None and time.monotonic() - began > _TELL_AFTER_S:
+                    began = None
                     coordinator_log.warning("member.waiting", error=error.why)
                     why = error.why or error.what
                     waiting(f"{plan.name} waits for a majority of {', '.join(plan.group)}: {why}")

@@ -27,6 +27,8 @@ def take(url: str, target: Path) -> int:
     On any error there is no such file. Raises `InvalidRequestError` where there is one already, and
     `CoordinatorUnavailableError` where not all of it came.
     """
+    if not target.parent.is_dir():
+        raise InvalidRequestError(f"there is no folder {target.parent}", next_step="make it, or name another")
     if target.exists():
         raise InvalidRequestError(f"{target} is there already", next_step="name a file that is not")
     with NamedTemporaryFile(dir=target.parent, prefix=f"{target.name}.", suffix=".part") as part:
@@ -51,11 +53,13 @@ def restore(program: Path, snapshot: Path, plan: Member) -> None:
             why="a restored member begins with nothing but the snapshot",
             next_step="move it away, or name another --data-dir",
         )
+    with snapshot.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     plan.folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=plan.folder.parent, prefix=f"{plan.folder.name}.") as beside:
         part = plan._replace(folder=Path(beside) / "data")
         done = subprocess.run(
-            [program, *restore_words(part, snapshot)], capture_output=True, text=True, check=False
+            [program, *restore_words(part, snapshot, digest)], capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise InvalidRequestError(

@@ -42,10 +42,13 @@ def lives(pid: int) -> bool:
 
 
 def test_what_is_killed_is_started_again_and_ends_with_the_service(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "qmtl.coordinator")
-    said = """echo '{"level":"warn","ts":"t","msg":"slow disk","took":"1s"}' >&2; exec sleep 600"""
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
+    said = (
+        """echo '{"level":"warn","ts":"t","msg":"slow disk'$HTTP_PROXY'","took":"1s"}' >&2; exec sleep 600"""
+    )
     child = EtcdChild(script(tmp_path / "etcd", said), url=URL, on_given_up=lambda: None)
     runs = tmp_path / "etcd.runs"
     try:
@@ -70,13 +73,15 @@ def test_what_never_runs_is_given_up_with_its_last_complaint(
 ) -> None:
     monkeypatch.setattr(restarts, "_FIRST_PAUSE_S", 0.01)
     given_up = threading.Event()
-    said = """echo '{"level":"fatal","msg":"discovery failed","error":"address in use"}' >&2
-    echo '{"level":"info","msg":"closed"}' >&2; exit 1"""
+    said = """echo '{"level":"error","msg":"slow","took":"1s"}' >&2
+    echo '{"level":"warn","msg":"server error","error":"it was removed"}' >&2
+    echo '{"level":"error","msg":"serving failed","error":"server is stopping"}' >&2
+    echo '{"level":"warn","msg":"peer lost","error":"no route"}' >&2; exit 1"""
     child = EtcdChild(script(tmp_path / "etcd", said), url=URL, on_given_up=given_up.set)
     assert given_up.wait(60)
     assert (tmp_path / "etcd.runs").read_text().count("x") == restarts.MOST_SHORT_RUNS
     assert child.failure is not None
-    assert child.failure.why == "discovery failed: address in use"
+    assert child.failure.why == "server error: it was removed"
     assert child.pid is None
     child.close()
 

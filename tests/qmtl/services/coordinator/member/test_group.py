@@ -172,6 +172,11 @@ def leading(machines: list[Machine], ask: Machine) -> Machine:
     return next(one for one in machines if one.name == name)
 
 
+def group_id(machine: Machine) -> str:
+    status = httpx.post(f"{machine.etcd_url}/v3/maintenance/status", json={}, timeout=10)
+    return str(status.json()["header"]["cluster_id"])
+
+
 def cluster_of(*machines: Machine) -> str:
     return ",".join(one.named for one in machines)
 
@@ -264,7 +269,9 @@ def test_members_join_leave_and_are_replaced(three: list[Machine], new: Callable
     # It leaves again.
     once_healthy("remove", "d", "--etcd", a.etcd_url)
     assert [one["name"] for one in command("members", "--etcd", a.etcd_url)] == ["a", "b", "c"]
-    d.send(signal.SIGTERM)
+    assert d.process is not None
+    assert d.process.wait(90) == 7, d.log.read_text()[-3000:]
+    assert "has been permanently removed" in d.log.read_text().rpartition("does not keep running")[2]
     # A machine is lost with its disk; a new one of the same name takes its place.
     c.send(signal.SIGKILL)
     assert "there is a member c" in refused("add", c.named, "--etcd", a.etcd_url)
@@ -324,25 +331,30 @@ def test_a_lost_group_is_restored_and_no_fence_goes_back(
     # What comes after the snapshot is forgotten with the group; the store has it.
     assert fetched(three[1], late) > 0
     tokens = token("before")
+    lost = group_id(three[0])
     for one in three:
         one.send(signal.SIGKILL)
-    machines = [new(name) for name in "xyz"]
+    # On the same machines, so that all names and addresses are as they were.
+    machines = [Machine(tmp_path, one.name) for one in three]
+    for one, old in zip(machines, three, strict=True):
+        one.peer_url, one.client_port, one.port = old.peer_url, old.client_port, old.port
     for one in machines:
         command(
             *("restore", file, "--member", one.named, "--initial-cluster", cluster_of(*machines)),
             *("--data-dir", one.data, "--etcdutl-program", etcdutl),
         )
     again = command(
-        *("restore", file, "--member", "x=http://127.0.0.1:9", "--data-dir", machines[0].data),
+        *("restore", file, "--member", "a=http://127.0.0.1:9", "--data-dir", machines[0].data),
         *("--etcdutl-program", etcdutl),
         code=2,
     )
     assert "is there already" in again["error"]["message"]
-    for one in machines:
+    for one, old in zip(machines, three, strict=True):
         one.start(cluster_of(*machines))
+        old.process = one.process  # which is ended with the module
     for one in machines:
         one.wait()
-    three[:] = machines
+    assert group_id(machines[0]) != lost, "a member of the old group would not be let in"
     assert state(machines[0], "other", 200) == "held", "as the snapshot has it"
     assert [fetched(machines[1], span) for span in (early, late)] == [0, 0]
     assert all(new > old for old, new in zip(tokens, token("after"), strict=True))
@@ -375,6 +387,7 @@ def test_an_etcd_that_cannot_run_ends_the_service_with_its_reason(new: Callable[
 
 def test_nobody_answers(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
+    assert "no folder" in refused("snapshot", tmp_path / "none" / "s", "--etcd", url)
     for words in (
         ("members",),
         ("add", "a=http://127.0.0.1:9"),
@@ -385,6 +398,16 @@ def test_nobody_answers(tmp_path: Path) -> None:
         assert "does not answer" in error["message"]
         assert "--client-port" in error["next_step"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_says_what_it_waits_for_and_can_be_stopped(new: Callable[[str], Machine]) -> None:
+    a, b = new("a"), new("b")
+    a.start(cluster_of(a, b))
+    until(lambda: "a waits for a majority of a, b" in a.log.read_text())
+    assert "member.waiting" in a.log.read_text()
+    assert status(a, "/healthz") == 0
+    assert a.send(signal.SIGTERM) == 0
+    assert etcds_of(a) == []
 
 
 def test_what_others_could_reach_is_refused(new: Callable[[str], Machine]) -> None:

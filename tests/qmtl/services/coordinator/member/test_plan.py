@@ -45,9 +45,10 @@ def test_a_name_listens_everywhere_and_an_address_there_alone(host: str, address
 
 
 def test_what_a_snapshot_is_restored_with() -> None:
-    words = restore_words(planned("b=http://host-b:2380"), Path("s.db"))
+    words = restore_words(planned("b=http://host-b:2380"), Path("s.db"), "abc")
     assert words[:3] == ["snapshot", "restore", "s.db"]
     assert {"--name=b", "--data-dir=/data", "--bump-revision=1000000000", "--mark-compacted"} <= set(words)
+    assert "--initial-cluster-token=qmtl-coordinator-abc" in words
 
 
 @pytest.mark.parametrize(
