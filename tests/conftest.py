@@ -50,6 +50,7 @@ MARKS = {
         "qmtl/interfaces",
         "qmtl/runtime/sdk/isolation",
         "qmtl/stories/command_line",
+        "operations",
         "scripts",
     ),
     # Talks to a server that the test starts.
@@ -61,6 +62,7 @@ MARKS = {
         "qmtl/runtime/io/vendors/test_polygon.py",
         "qmtl/runtime/testing/test_exchange.py",
         "qmtl/runtime/testing/test_polygon.py",
+        "operations/test_fleet_script.py",
         "qmtl/services",
     ),
 }

@@ -427,9 +427,23 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/results_many",
         }
     ),
+    "runtime/sdk/test_universe_runs.py": frozenset(
+        {
+            "runtime/sdk/universe_tasks",
+        }
+    ),
     "runtime/sdk/test_wiring.py": frozenset(
         {
             "runtime/sdk/fetch_context",
+        }
+    ),
+    "services/coordinator/member/test_child.py": frozenset({"services/coordinator/member/dies_with_parent"}),
+    "services/coordinator/member/test_group.py": frozenset(
+        {
+            "interfaces/cli/coordinator",
+            "services/coordinator/member/gateway",
+            "services/coordinator/member/serving",
+            "services/coordinator/member/snapshots",
         }
     ),
     "services/coordinator/test_client.py": frozenset(

@@ -34,6 +34,7 @@ ROOMS = (
     "runtime/sdk/isolation",
     "runtime/worlds",
     "services/coordinator",
+    "services/coordinator/member",
     "services/http",
     "services/registry",
     "services/registry/routes",
