@@ -122,6 +122,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "stories/test_panels.py",
             "stories/test_pickled.py",
             "stories/test_provider_model.py",
+            "stories/test_bad_strategies.py",
             "stories/test_strategies.py",
             "stories/test_walks.py",
         }

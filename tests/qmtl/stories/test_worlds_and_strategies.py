@@ -84,9 +84,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class TestRunnerCLIBuildsAnSDPInstance:
-    """The seed's words name its tests."""
+    """Its name and that of each test are one sentence."""
 
-    def test_from_presets_and_injects_it_into_stream_inputs_when_a_world_is_specified(
+    def test_from_presets_and_data_specs_and_injects_it_into_stream_inputs_when_a_world_is_specified(
         self, desk: Path
     ) -> None:
         result = Runner.submit(Cross, world="world.yml", start=START, end=END)
@@ -96,7 +96,9 @@ class TestRunnerCLIBuildsAnSDPInstance:
         assert {part.schema_id for part in result.proof.read} != {"unknown"}
         assert Path("bars").is_dir(), "the store of the settings"
 
-    def test_from_presets_and_injects_it_when_a_world_is_specified_to_the_cli(self, desk: Path) -> None:
+    def test_from_presets_and_data_specs_and_injects_it_into_stream_inputs_when_a_world_is_specified_to_cli(
+        self, desk: Path
+    ) -> None:
         run = CliRunner().invoke(
             app,
             ["submit", "cross.py", "--world", "world.yml", "--start", "2024-03-02", "--end", "2024-03-04",

@@ -98,6 +98,16 @@ def test_a_plan_says_what_would_be_fetched_and_asks_nobody(opened: Open) -> None
     assert seen == [(1, 2), (2, 2)]
 
 
+def test_a_world_of_ten_thousand_series_is_planned(opened: Open) -> None:
+    symbols = ", ".join(f"S{number}/USDT" for number in range(10_000))
+    provider, world = opened(Limited(), symbols)
+    (one,) = plan_world(provider, world).presets
+    assert len(one.costs) == 10_000
+    assert (one.cost.expected, one.cost.to_fetch) == (1440 * 10_000, 1440 * 10_000)
+    (covered,) = [check for check in one.checks if check.subject == "coverage"]
+    assert "S2/USDT:1m and 9,997 more" in covered.why
+
+
 def test_after_it_was_applied_nothing_is_left_to_fetch(opened: Open) -> None:
     vendor = Limited()
     provider, world = opened(vendor)

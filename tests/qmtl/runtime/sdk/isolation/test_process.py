@@ -335,3 +335,50 @@ def test_a_command_isolates_a_strategy_that_it_does_not_load_itself(desk: Path) 
     here = CliRunner().invoke(app, [*words, "--proof", "here.json"])
     assert here.exit_code == 0, here.output
     assert json.loads(Path("alone.json").read_text()) == json.loads(Path("here.json").read_text())
+
+
+SCRIPT = """\
+import qmtl
+from desk.cross import Packed
+
+class Own(qmtl.Strategy):
+    price = qmtl.StreamInput("ohlcv:mine:A:1h")
+
+    def on_bar(self, bar, portfolio):
+        portfolio.target(bar.series, 0.1)
+
+if __name__ == "__main__":
+    with qmtl.SeamlessDataProvider("bars", vendors={}) as history:
+        for strategy in (Packed, Own):
+            one, two = (
+                qmtl.Runner.submit(
+                    strategy, history_provider=history, start="2024-03-01", end="2024-03-04", isolate=alone
+                )
+                for alone in (True, False)
+            )
+            print(one.proof.strategy, one.proof == two.proof)
+"""
+
+
+def test_the_class_of_a_package_and_that_of_a_script(desk: Path) -> None:
+    Path("desk").mkdir()
+    Path("desk/__init__.py").touch()
+    Path("desk/sizes.py").write_text("SIZE = 0.5\n")
+    packed = CROSS.replace("from sizes", "from .sizes").replace("Cross", "Packed")
+    Path("desk/cross.py").write_text(packed)
+    Path("script.py").write_text(SCRIPT)
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=False)
+    assert done.stdout == "desk.cross:Packed True\n__main__:Own True\n", done.stderr
+
+
+def test_it_ends_when_the_process_that_reads_bars_is_killed(desk: Path) -> None:
+    Path("peeks.py").write_text(PEEKS.format(attempt="while not print('at work', flush=True): pass"))
+    words = ["--store", "bars", "submit", "peeks.py", "--start", "2024-03-01", "--end", "2024-03-04"]
+    program = "from qmtl.interfaces.cli.main import app; app()"
+    command = [sys.executable, "-c", program, *words, "--isolate"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == "at work\n"
+        killed.kill()
+        # What it writes ends: nobody has the other end of this pipe any more.
+        killed.communicate(timeout=30)
