@@ -15,6 +15,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/replay/orders",
             "runtime/replay/portfolio",
             "runtime/replay/tape",
+            "runtime/replay/tape_market",
         }
     ),
     "stories/test_worlds_and_strategies.py": frozenset(

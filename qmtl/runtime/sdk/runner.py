@@ -28,7 +28,7 @@ from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.sdk.run_history import Source, Stretch, completed, end_of, sources
 from qmtl.runtime.sdk.run_parts import AsKnown, AsOf
 from qmtl.runtime.sdk.run_result import RunResult
-from qmtl.runtime.sdk.strategy import Strategy, inputs_of, nodes_of
+from qmtl.runtime.sdk.strategy import Strategy, inputs_of, listens, nodes_of, weights_of
 from qmtl.runtime.sdk.watchdog import Calls, check_budget, watched
 from qmtl.runtime.worlds.loading import load_world
 from qmtl.runtime.worlds.world import World
@@ -178,6 +178,8 @@ def _played(
         model,
         start=span.start,
         spare={series: given.spare(series) for series in grids},
+        weights=weights_of(strategy),
+        listens=listens(strategy),
     )
     read: list[ReadRange] = []
     unclean = [Unclean(gap.series.text, gap.span, gap.why) for history in histories for gap in history.gaps]
