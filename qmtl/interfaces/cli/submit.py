@@ -42,6 +42,10 @@ def submit(
     budget: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="What the strategy may take for one moment.")
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(parser=as_path, metavar="FILE", help="Keep the run there, and go on with it."),
+    ] = None,
     proof: Annotated[
         Path | None, typer.Option(parser=as_path, metavar="FILE", help="Write the proof there, as JSON.")
     ] = None,
@@ -62,7 +66,7 @@ def submit(
     from qmtl.runtime.sdk.strategy_files import strategy_of_file
 
     session = session_of(ctx)
-    check_apart({"--proof": proof, "--report": report, "--world": world})
+    check_apart({"--proof": proof, "--report": report, "--world": world, "--resume": resume})
     for place in (proof, report):
         if place is not None:
             check_place(place)
@@ -87,6 +91,7 @@ def submit(
                 as_of=instant(as_of),
                 seed=seed,
                 budget=budget,
+                resume=resume,
             )
     except StrategyError as error:
         if error.alone:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from numbers import Real
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.series import SeriesId
@@ -112,6 +112,13 @@ class Portfolio:
         """Not filled yet, in the order in which they were given."""
         every = [(number, order) for _, number, order, _ in self._due] + self._waiting
         return [order for _, order in sorted(every, key=lambda one: one[0])]
+
+    def kept(self) -> dict[str, Any]:
+        """What `take_up` goes on with: all but the market and the model."""
+        return {name: value for name, value in vars(self).items() if name not in ("_market", "_model")}
+
+    def take_up(self, kept: Mapping[str, Any]) -> None:
+        vars(self).update(kept)
 
     def fill_due(self, before: int) -> None:
         """Fill what is due before a time."""

@@ -170,6 +170,27 @@ class Run:
         ts, cash, equity = (np.concatenate(parts) for parts in zip(*self._marks, strict=True))
         return Outcome(self._bars, self.portfolio.fills, self.portfolio.open_orders, Marks(ts, cash, equity))
 
+    def kept(self) -> dict[str, Any]:
+        """What `take_up` of another run of the same strategy goes on with, between two stretches."""
+        return {
+            "now": self._market.now,
+            "bars": self._bars,
+            "marks": self._marks,
+            "gaps": self._gaps,
+            "portfolio": self.portfolio.kept(),
+            "tapes": [tape.kept() for tape in self._tapes.values()],
+            "known": [reader.known for reader in self._readers],
+        }
+
+    def take_up(self, kept: Mapping[str, Any]) -> None:
+        self._market.now, self._bars = kept["now"], kept["bars"]
+        self._marks, self._gaps = kept["marks"], kept["gaps"]
+        self.portfolio.take_up(kept["portfolio"])
+        for tape, of in zip(self._tapes.values(), kept["tapes"], strict=True):
+            tape.take_up(of)
+        for reader, known in zip(self._readers, kept["known"], strict=True):
+            reader.known.update(known)
+
     def value(self, node: str, series: SeriesId) -> Any:
         """What a node is worth now for one series of its input, or for the one that belongs to `series`."""
         for reader in self._readers:

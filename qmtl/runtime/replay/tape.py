@@ -63,11 +63,27 @@ class Tape:
         self._ahead_closed, self._ahead_known = self._ahead_closed[count:], self._ahead_known[count:]
         self._index()
 
+    def kept(self) -> tuple[Any, ...]:
+        """What `take_up` goes on with."""
+        ahead = (self._ahead, self._ahead_closed, self._ahead_known)
+        return (self.rows, self.fresh, self.closed, self.known, *ahead)
+
+    def take_up(self, kept: tuple[Any, ...]) -> None:
+        self.rows, self.fresh, self.closed, self.known, *ahead = kept
+        self._ahead, self._ahead_closed, self._ahead_known = ahead
+        if self._ahead.width:
+            self._index_ahead()
+        if self.rows.width:
+            self._index()
+
     def _add(self, rows: pl.DataFrame, known: Int64Array | None) -> None:
         closed = self.grid.ends(stamps(rows))
         self._ahead = pl.concat([part for part in (self._ahead, rows) if part.width], rechunk=True)
         self._ahead_closed = np.concatenate([self._ahead_closed, closed])
         self._ahead_known = np.concatenate([self._ahead_known, closed if known is None else known])
+        self._index_ahead()
+
+    def _index_ahead(self) -> None:
         self._opened = _view(stamps(self._ahead))
         self._opens = _view(self._ahead["open"].to_numpy())
 

@@ -157,24 +157,35 @@ def proof_of(
     """The proof of a run that has ended."""
     kind = type(strategy)
     return Proof(
-        f"{kind.__module__}:{kind.__qualname__}",
-        _source_hash(kind),
+        strategy_name(kind),
+        source_hash(kind),
         span,
         model,
         seed,
         tuple(read),
         known,
         _outcome_hash(outcome),
-        {
-            "python": platform.python_version(),
-            "qmtl": __version__,
-            "polars": pl.__version__,
-            "numpy": np.__version__,
-        },
+        package_versions(),
     )
 
 
-def _source_hash(kind: type) -> str | None:
+def strategy_name(kind: type) -> str:
+    """Its module and its name."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def package_versions() -> dict[str, str]:
+    """Of what works out a run."""
+    return {
+        "python": platform.python_version(),
+        "qmtl": __version__,
+        "polars": pl.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def source_hash(kind: type) -> str | None:
+    """Of the source of a strategy; None where Python has none."""
     try:
         source = inspect.getsource(kind)
     except (OSError, TypeError):  # typed at a prompt, or made by a program

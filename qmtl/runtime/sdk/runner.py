@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from os import PathLike
@@ -26,8 +27,10 @@ from qmtl.runtime.sdk.proof import KnownBars, Proof, ReadRange, proof_of, read_r
 from qmtl.runtime.sdk.proof_check import read_proof, refuse_differences
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.sdk.run_history import Source, Stretch, completed, end_of, sources
+from qmtl.runtime.sdk.run_keeper import RunKeeper
 from qmtl.runtime.sdk.run_parts import AsKnown, AsOf
 from qmtl.runtime.sdk.run_result import RunResult
+from qmtl.runtime.sdk.run_state import Header, StateFile, identity_of
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, listens, nodes_of, weights_of
 from qmtl.runtime.sdk.watchdog import Calls, check_budget, watched
 from qmtl.runtime.worlds.loading import load_world
@@ -60,6 +63,7 @@ class Runner:
         fills: FillModel | None = None,
         seed: int = 0,
         budget: float | None = None,
+        resume: str | PathLike[str] | None = None,
     ) -> RunResult:
         """Run a strategy over the bars that open within `[start, end)`.
 
@@ -81,6 +85,9 @@ class Runner:
         budget: seconds that the strategy may take for one moment, a function of a node for one window, and
             all expressions for the rows that are read at once (200,000). Once they are over, up to twice as
             long, the run ends with a `StrategyError`.
+        resume: a file in which the run is kept: at its start, and after each 20,000 bars if 5 seconds have
+            passed. Where it is there, the run goes on with it, on the same commits and to the same end, and
+            comes to the same proof. Python must be able to pickle what the strategy has in its attributes.
 
         All of history, and of the bars before `start` that windows and warm-up need, is read at one commit,
         which the proof names. Raises what a fetch raises, `MissingDataError` also where there are too few
@@ -93,7 +100,7 @@ class Runner:
         pinned = None if as_of is None else to_ns(as_of, name="as_of")
         return _submitted(
             strategy, world, data_preset, history_provider, start=start, end=end, as_of=pinned, model=model,
-            seed=seed, knowledge=knowledge, budget=budget,
+            seed=seed, knowledge=knowledge, budget=budget, resume=resume,
         )  # fmt: skip
 
     @staticmethod
@@ -136,6 +143,7 @@ def _submitted(
     seed: int,
     knowledge: str,
     budget: float | None = None,
+    resume: str | PathLike[str] | None = None,
 ) -> RunResult:
     with submitting(), ExitStack() as stack:
         made = _made(strategy)
@@ -149,10 +157,18 @@ def _submitted(
         if provider is None and declared and any(one.history_provider is None for one, _ in chosen):
             provider = stack.enter_context(provider_of_world(declared))
         inputs = [bound(one, nodes_of(made), preset, provider) for one, preset in chosen]
+        state = None
+        if resume is not None:
+            submitted = {"start": start, "end": end, "as_of": as_of}
+            times = {name: value and to_ns(value, name=name) for name, value in submitted.items()}
+            state = StateFile(resume, identity_of(made, model, **times, seed=seed, knowledge=knowledge))
+            if state.found is not None:
+                as_of = {SeriesId.parse(name): at for name, at in state.found.as_of.items()}
+                end = state.found.end
         found = sources(inputs, as_of)
         span = _range(start, end, found)
         made.__dict__["random"] = np.random.default_rng(seed)
-        return _played(made, inputs, found, span, model, seed, knowledge, budget)
+        return _played(made, inputs, found, span, model, seed, knowledge, budget, state)
 
 
 def _played(
@@ -164,6 +180,7 @@ def _played(
     seed: int,
     knowledge: str,
     budget: float | None,
+    state: StateFile | None,
 ) -> RunResult:
     histories = [completed(source, span) for source in found]
     by_series = {series: grid for history in histories for series, grid in history.grids.items()}
@@ -185,12 +202,18 @@ def _played(
     unclean = [Unclean(gap.series.text, gap.span, gap.why) for history in histories for gap in history.gaps]
     stores = [history.source.provider.store for history in histories]
     folders = [store.folder for store in stores if store.folder is not None]
+    keeper = None
+    if state is not None:
+        commits = {series.text: history.as_of for history in histories for series in history.grids}
+        keeper = RunKeeper(state, Header(commits, span.end), run, strategy, read, time.monotonic)
     strategy.__dict__["_run"] = run
     try:
         with running():
-            for part, until, stretch in given.parts():
-                with watched(budget, lambda: (run.now, calls.count)), playing(folders):
-                    run.play(part, until)
+            for number, (part, until, stretch) in enumerate(given.parts()):
+                left = [(part, until)] if keeper is None else keeper.pieces(number, part, until)
+                for piece in left:
+                    with watched(budget, lambda: (run.now, calls.count)), playing(folders):
+                        run.play(*piece)
                 read += read_ranges(stretch)
                 unclean += _with_findings(stretch)
     except StrategyError as error:
