@@ -9,13 +9,15 @@ import numpy as np
 from qmtl.foundation.frames import stamps
 from qmtl.runtime.replay.run import Part
 
+_NO_TIMES = np.zeros(0, dtype=np.int64)
+
 
 def pieces(part: Part, until: int, rows: int) -> Iterator[tuple[Part, int]]:
     """The part cut by time, after every `rows` rows, each piece with the time to which it goes.
 
     It is cut at the same times whenever it is cut: a run comes to the same end with pieces as with the whole.
     """
-    every = np.sort(np.concatenate([stamps(frame) for frame in part.rows.values()]))
+    every = np.sort(np.concatenate([_NO_TIMES, *(stamps(frame) for frame in part.rows.values())]))
     edges = [edge for edge in dict.fromkeys(every[rows::rows].tolist()) if edge < until]
     changes, left = list(part.changes), part._replace(changes=())
     for edge in [*edges, until]:

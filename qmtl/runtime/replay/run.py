@@ -191,6 +191,12 @@ class Run:
         for reader, known in zip(self._readers, kept["known"], strict=True):
             reader.known.update(known)
 
+    def drop_ahead(self) -> None:
+        """Forget rows that are read and not known yet, and gaps that are not told: they will come again."""
+        self._gaps.clear()
+        for tape in self._tapes.values():
+            tape.drop_ahead()
+
     def value(self, node: str, series: SeriesId) -> Any:
         """What a node is worth now for one series of its input, or for the one that belongs to `series`."""
         for reader in self._readers:

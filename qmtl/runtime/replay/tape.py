@@ -76,6 +76,11 @@ class Tape:
         if self.rows.width:
             self._index()
 
+    def drop_ahead(self) -> None:
+        """Forget the rows that are not known yet."""
+        self._ahead = self._ahead.clear()
+        self._ahead_closed = self._ahead_known = _NO_TIMES
+
     def _add(self, rows: pl.DataFrame, known: Int64Array | None) -> None:
         closed = self.grid.ends(stamps(rows))
         self._ahead = pl.concat([part for part in (self._ahead, rows) if part.width], rechunk=True)

@@ -23,6 +23,7 @@ from qmtl.runtime.replay.run import Run
 from qmtl.runtime.sdk.bound_inputs import BoundInput, bound, preset_of
 from qmtl.runtime.sdk.from_world import provider_of_world
 from qmtl.runtime.sdk.look_ahead import playing, running, submitting
+from qmtl.runtime.sdk.paper import Paper
 from qmtl.runtime.sdk.proof import KnownBars, Proof, ReadRange, proof_of, read_ranges
 from qmtl.runtime.sdk.proof_check import read_proof, refuse_differences
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
@@ -39,7 +40,7 @@ from qmtl.runtime.worlds.world import World
 # What is there, and what is refused with its reason.
 _MODES = {
     "backtest": None,
-    "paper": "no feed is followed yet; history is all that a run is given",
+    "paper": None,
     "live": "there are no feeds of exchanges yet, and no orders leave this process",
 }
 _KNOWLEDGE = {"as_of": None, "as_known": None}
@@ -72,7 +73,9 @@ class Runner:
         data_preset: the preset of inputs that name neither one nor series.
         history_provider: where bars come from, but for inputs that have a provider of their own; left out,
             the one that the world describes, with the store that qmtl.yml names.
-        mode: "backtest"; other modes are refused.
+        mode: "backtest"; "paper": history up to now, and then each bar as the live feeds of its provider
+            bring it, up to `end`, or until all feeds have ended; nothing is ordered anywhere. "live" is
+            refused.
         knowledge: "as_of": all bars are as one commit has them. "as_known": each comes when it was known, and
             as it was known; what changed later is a `Revision`, when it did. The run ends with what is known
             at `end`.
@@ -98,9 +101,14 @@ class Runner:
         check_budget(budget)
         model = FillModel() if fills is None else fills
         pinned = None if as_of is None else to_ns(as_of, name="as_of")
+        if mode == "paper" and (pinned is not None or knowledge != "as_of"):
+            raise InvalidRequestError(
+                "a run in paper mode is given bars as they come",
+                next_step="leave out `as_of=` and `knowledge=`; a backtest takes them",
+            )
         return _submitted(
             strategy, world, data_preset, history_provider, start=start, end=end, as_of=pinned, model=model,
-            seed=seed, knowledge=knowledge, budget=budget, resume=resume,
+            seed=seed, knowledge=knowledge, budget=budget, resume=resume, mode=mode,
         )  # fmt: skip
 
     @staticmethod
@@ -144,6 +152,7 @@ def _submitted(
     knowledge: str,
     budget: float | None = None,
     resume: str | PathLike[str] | None = None,
+    mode: str = "backtest",
 ) -> RunResult:
     with submitting(), ExitStack() as stack:
         made = _made(strategy)
@@ -159,34 +168,46 @@ def _submitted(
         inputs = [bound(one, nodes_of(made), preset, provider) for one, preset in chosen]
         state = None
         if resume is not None:
-            submitted = {"start": start, "end": end, "as_of": as_of}
-            times = {name: value and to_ns(value, name=name) for name, value in submitted.items()}
-            state = StateFile(resume, identity_of(made, model, **times, seed=seed, knowledge=knowledge))
-            if state.found is not None:
+            times = {"start": start, "end": end, "as_of": as_of}
+            submitted = {name: value and to_ns(value, name=name) for name, value in times.items()}
+            submitted |= {"seed": seed, "knowledge": knowledge, "mode": mode}
+            state = StateFile(resume, identity_of(made, model, **submitted))
+        made.__dict__["random"] = np.random.default_rng(seed)
+        given: AsOf | AsKnown | Paper
+        if mode == "paper":
+            kept = None if state is None else state.state()
+            given = stack.enter_context(
+                Paper(
+                    sources(inputs, None),
+                    to_ns(start, name="start"),
+                    None if end is None else to_ns(end, name="end"),
+                    since=0 if kept is None else kept.place.part,
+                )
+            )
+        else:
+            if state is not None and state.found is not None:
                 as_of = {SeriesId.parse(name): at for name, at in state.found.as_of.items()}
                 end = state.found.end
-        found = sources(inputs, as_of)
-        span = _range(start, end, found)
-        made.__dict__["random"] = np.random.default_rng(seed)
-        return _played(made, inputs, found, span, model, seed, knowledge, budget, state)
+            found = sources(inputs, as_of)
+            span = _range(start, end, found)
+            histories = [completed(source, span) for source in found]
+            given = (AsKnown if knowledge == "as_known" else AsOf)(histories, span)
+        return _played(made, inputs, given, model, seed, budget, state)
 
 
 def _played(
     strategy: Strategy,
     inputs: Sequence[BoundInput],
-    found: Sequence[Source],
-    span: Span,
+    given: AsOf | AsKnown | Paper,
     model: FillModel,
     seed: int,
-    knowledge: str,
     budget: float | None,
     state: StateFile | None,
 ) -> RunResult:
-    histories = [completed(source, span) for source in found]
+    histories, span = given.histories, given.span
     by_series = {series: grid for history in histories for series, grid in history.grids.items()}
     # In the order of inputs, whichever provider they come from: it decides on ties.
     grids = {series: by_series[series] for one in inputs for series in one.series}
-    given = (AsKnown if knowledge == "as_known" else AsOf)(histories, span)
     calls = Calls()
     run = Run(
         strategy,
@@ -199,13 +220,14 @@ def _played(
         listens=listens(strategy),
     )
     read: list[ReadRange] = []
-    unclean = [Unclean(gap.series.text, gap.span, gap.why) for history in histories for gap in history.gaps]
+    unclean: list[Unclean] = []
     stores = [history.source.provider.store for history in histories]
     folders = [store.folder for store in stores if store.folder is not None]
     keeper = None
     if state is not None:
         commits = {series.text: history.as_of for history in histories for series in history.grids}
-        keeper = RunKeeper(state, Header(commits, span.end), run, strategy, read, time.monotonic)
+        header = Header(commits, span.end)
+        keeper = RunKeeper(state, header, run, strategy, read, time.monotonic, isinstance(given, Paper))
     strategy.__dict__["_run"] = run
     try:
         with running():
@@ -238,7 +260,9 @@ def _played(
     finally:
         del strategy.__dict__["_run"]
     known = KnownBars(given.name, given.counts, given.digest)
-    proof = proof_of(strategy, span, model, seed, read, known, run.outcome)
+    gaps = [*given.missed, *(gap for history in histories for gap in history.gaps)]
+    unclean += [Unclean(gap.series.text, gap.span, gap.why) for gap in gaps]
+    proof = proof_of(strategy, given.span, model, seed, read, known, run.outcome)
     return RunResult(run.outcome, model, proof, sorted(unclean, key=lambda one: (one.span, one.series)))
 
 
