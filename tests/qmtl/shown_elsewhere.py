@@ -32,6 +32,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/known_history",
         }
     ),
+    "stories/test_sweeps.py": frozenset({"runtime/sdk/shared_history"}),
     "stories/test_paper.py": frozenset({"runtime/sdk/listening", "runtime/sdk/paper"}),
     "stories/test_resumed.py": frozenset({"runtime/sdk/run_keeper", "runtime/sdk/run_state"}),
     "runtime/sdk/test_watchdog.py": frozenset({"runtime/replay/budget"}),

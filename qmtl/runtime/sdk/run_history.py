@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import polars as pl
 
@@ -19,7 +19,6 @@ from qmtl.runtime.replay.bars import Gap
 from qmtl.runtime.sdk.bound_inputs import BoundInput
 from qmtl.runtime.sdk.panel_size import ROW_BYTES, blocks
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
-from qmtl.runtime.sdk.receipt import Receipt
 
 # Rows that are read at once. The same everywhere: a proof names what was read, stretch by stretch.
 _ROWS_AT_ONCE = 200_000
@@ -78,12 +77,27 @@ class History(NamedTuple):
     gaps: Sequence[Gap]
 
 
+class RangeRead(Protocol):
+    """What a proof names of a range that was read; a `Receipt` has it all."""
+
+    @property
+    def series(self) -> SeriesId: ...
+    @property
+    def span(self) -> Span: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def as_of(self) -> int: ...
+    @property
+    def schema_id(self) -> str: ...
+
+
 class Stretch(NamedTuple):
     """The rows of all series that open before `until` (int ns UTC), behind those of before."""
 
     until: int
     rows: Mapping[SeriesId, pl.DataFrame]
-    receipts: Sequence[Receipt]
+    receipts: Sequence[RangeRead]
     findings: Mapping[str, Sequence[Finding]]  # by node id, of series whose rows do not pass
 
 
@@ -180,7 +194,8 @@ def stretches(histories: Sequence[History], span: Span) -> Iterator[Stretch]:
 def read_spans(histories: Sequence[History], spans: Mapping[SeriesId, Span], until: int) -> Stretch:
     """The rows of these series; see `stretches`."""
     rows: dict[SeriesId, pl.DataFrame] = {}
-    receipts, findings = [], {}
+    receipts: list[RangeRead] = []
+    findings = {}
     for history in histories:
         source = history.source
         # Series of one span are read together; those before the start begin where each needs it.

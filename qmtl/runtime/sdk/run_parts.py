@@ -34,15 +34,18 @@ class Played(NamedTuple):
 
 
 class AsOf:
-    """All bars as they are stored at one commit."""
+    """All bars as they are stored at one commit. read: what was read of them already."""
 
     name = "as_of"
     digest = None
     counts = Counts()
     missed: Sequence[Gap] = ()
 
-    def __init__(self, histories: Sequence[History], span: Span) -> None:
+    def __init__(
+        self, histories: Sequence[History], span: Span, read: Sequence[Stretch] | None = None
+    ) -> None:
         self.histories, self.span = histories, span
+        self._read = read
 
     def spare(self, _: SeriesId) -> int:
         return 0
@@ -50,7 +53,7 @@ class AsOf:
     def parts(self) -> Iterator[Played]:
         span = self.span
         gaps = [KnownGap(gap.span.end, gap) for history in self.histories for gap in history.gaps]
-        for read in stretches(self.histories, span):
+        for read in stretches(self.histories, span) if self._read is None else self._read:
             until = LATEST if read.until == span.end else read.until
             yield Played(Part(read.rows, gaps=gaps), until, read)
             gaps = []

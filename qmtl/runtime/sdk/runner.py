@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from os import PathLike
 from typing import Any
@@ -32,6 +32,7 @@ from qmtl.runtime.sdk.run_keeper import RunKeeper
 from qmtl.runtime.sdk.run_parts import AsKnown, AsOf
 from qmtl.runtime.sdk.run_result import RunResult
 from qmtl.runtime.sdk.run_state import Header, StateFile, identity_of
+from qmtl.runtime.sdk.shared_history import SharedHistory
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, listens, nodes_of, weights_of
 from qmtl.runtime.sdk.watchdog import Calls, check_budget, watched
 from qmtl.runtime.worlds.loading import load_world
@@ -112,6 +113,48 @@ class Runner:
         )  # fmt: skip
 
     @staticmethod
+    def sweep(
+        strategy: Callable[..., Strategy | type[Strategy]],
+        parameters: Iterable[Mapping[str, Any]],
+        *,
+        world: World | str | PathLike[str] | None = None,
+        data_preset: str | None = None,
+        history_provider: SeamlessDataProvider | None = None,
+        start: Any,
+        end: Any = None,
+        as_of: Any = None,
+        fills: FillModel | None = None,
+        seed: int = 0,
+        budget: float | None = None,
+    ) -> Iterator[RunResult]:
+        """Run a strategy with several sets of parameters over the same history, which is read once.
+
+        strategy: called with each set. A class, whose `__init__` takes them; or a function that gives an
+            instance, or a class with windows and nodes that depend on them.
+        parameters: keywords of that call, set by set.
+
+        The other parameters are those of `submit`. The results come in the order of the sets, each when its
+        run has ended, and are what `submit` would give for this set. All bars stay in memory until the end.
+        """
+        check_budget(budget)
+        model = FillModel() if fills is None else fills
+        pinned = None if as_of is None else to_ns(as_of, name="as_of")
+        with ExitStack() as stack:
+            with submitting():
+                made = [_made(strategy(**of)) for of in parameters]
+                if not made:
+                    return
+                inputs = _bound(made, world, data_preset, history_provider, stack)
+                found = sources([one for of in inputs for one in of], pinned)
+                span = _range(start, end, found)
+                shared = SharedHistory([completed(source, span) for source in found], span)
+            for one, own in zip(made, inputs, strict=True):
+                one.__dict__["random"] = np.random.default_rng(seed)
+                with submitting():
+                    result = _played(one, own, shared.of(own), model, seed, budget, None)
+                yield result
+
+    @staticmethod
     def verify(
         proof: Proof | Mapping[str, Any] | str | PathLike[str],
         strategy: Strategy | type[Strategy],
@@ -156,16 +199,7 @@ def _submitted(
 ) -> RunResult:
     with submitting(), ExitStack() as stack:
         made = _made(strategy)
-        declared = None if world is None else load_world(world)
-        if declared is None and data_preset is not None:
-            raise InvalidRequestError(
-                f"there is no world that has the preset {data_preset!r}", next_step="give `world=` as well"
-            )
-        chosen = [(one, preset_of(one, declared, data_preset)) for one in inputs_of(made)]
-        provider = history_provider
-        if provider is None and declared and any(one.history_provider is None for one, _ in chosen):
-            provider = stack.enter_context(provider_of_world(declared))
-        inputs = [bound(one, nodes_of(made), preset, provider) for one, preset in chosen]
+        (inputs,) = _bound([made], world, data_preset, history_provider, stack)
         state = None
         if resume is not None:
             times = {"start": start, "end": end, "as_of": as_of}
@@ -193,6 +227,28 @@ def _submitted(
             histories = [completed(source, span) for source in found]
             given = (AsKnown if knowledge == "as_known" else AsOf)(histories, span)
         return _played(made, inputs, given, model, seed, budget, state)
+
+
+def _bound(
+    made: Sequence[Strategy],
+    world: World | str | PathLike[str] | None,
+    data_preset: str | None,
+    provider: SeamlessDataProvider | None,
+    stack: ExitStack,
+) -> list[list[BoundInput]]:
+    """The inputs of each strategy. A provider that has to be made for them is closed with `stack`."""
+    declared = None if world is None else load_world(world)
+    if declared is None and data_preset is not None:
+        raise InvalidRequestError(
+            f"there is no world that has the preset {data_preset!r}", next_step="give `world=` as well"
+        )
+    chosen = [[(one, preset_of(one, declared, data_preset)) for one in inputs_of(of)] for of in made]
+    if provider is None and declared and any(one.history_provider is None for of in chosen for one, _ in of):
+        provider = stack.enter_context(provider_of_world(declared))
+    return [
+        [bound(one, nodes_of(of), preset, provider) for one, preset in inputs]
+        for of, inputs in zip(made, chosen, strict=True)
+    ]
 
 
 def _played(
