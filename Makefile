@@ -7,7 +7,7 @@ READY := .venv/.ready
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-postgres test quick bench soak chaos docs services lock wheel format clean
+.PHONY: help setup demo demo-postgres test quick bench cross-check soak chaos docs services lock wheel format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,10 +47,14 @@ quick: $(READY)  ## format, lint, types, layering and unit tests
 bench: $(READY)  ## measure what docs/benchmarks.md reports
 	$(BIN)/python -m benchmarks
 
+cross-check: $(READY)  ## the same strategies here and in backtrader, which gets an environment of its own: to the cent
+	$(BIN)/python -m benchmarks.cross_check
+
 soak: $(READY)  ## the crash tests, 1,000 rounds; 100,000 commits on PostgreSQL; an import of 10 million lines; stores of up to 10 GB; 1,000 faults of a fleet
 	QMTL_TEST_CRASH_ROUNDS=1000 QMTL_TEST_IMPORT_ROWS=10000000 QMTL_TEST_GROWTH=full QMTL_TEST_BLOAT_COMMITS=100000 \
 		QMTL_TEST_SERIES=10000 $(BIN)/python -m pytest -n auto -rs tests -k "crash or soak or thousands"
 
+	$(MAKE) cross-check
 	$(MAKE) chaos QMTL_TEST_CHAOS_FAULTS=1000
 	QMTL_TEST_ETCD=$${XDG_CACHE_HOME:-$$HOME/.cache}/qmtl-tests/etcd-3.6.16 $(MAKE) chaos QMTL_TEST_CHAOS_FAULTS=100
 

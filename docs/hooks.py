@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -30,6 +31,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, text in pages.items():
         files.append(File.generated(config, f"{FOLDER}/{name}.md", content=text))
     return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Links to tests, which are no part of the site, become their names."""
+    return re.sub(
+        r"\[([^\]]+)\]\((?:\.\./)+(tests/[^)#]+)#([^)]+)\)",
+        lambda match: f'<abbr title="{match[2]}::{match[3]}">{match[1]}</abbr>',
+        markdown,
+    )
 
 
 def on_post_build(config: MkDocsConfig) -> None:

@@ -117,6 +117,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     from qmtl.runtime.conformance.findings import Finding as Finding
     from qmtl.runtime.conformance.pipeline import ConformancePipeline as ConformancePipeline
     from qmtl.runtime.conformance.report import ConformanceReport as ConformanceReport
+    from qmtl.runtime.conformance.universe import UniverseReport as UniverseReport
     from qmtl.runtime.coordination.distributed import (
         DistributedBackfillCoordinator as DistributedBackfillCoordinator,
     )
@@ -216,6 +217,7 @@ _HOMES = {
     "qmtl.runtime.conformance.findings": ("Finding",),
     "qmtl.runtime.conformance.pipeline": ("ConformancePipeline",),
     "qmtl.runtime.conformance.report": ("ConformanceReport",),
+    "qmtl.runtime.conformance.universe": ("UniverseReport",),
     "qmtl.runtime.coordination.distributed": ("DistributedBackfillCoordinator",),
     "qmtl.runtime.io.vendors.ccxt": ("CcxtVendor",),
     "qmtl.runtime.io.vendors.files": ("FilesVendor",),

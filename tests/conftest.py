@@ -40,6 +40,7 @@ MARKS = {
         "qmtl/runtime/io/test_stores_agree.py",
         "qmtl/runtime/sdk/test_progress.py",
         "qmtl/stories",
+        "qmtl/test_contract_page.py",
         "qmtl/test_imports.py",
     ),
     # Starts processes, kills some of them, or mounts a disk.
@@ -47,7 +48,9 @@ MARKS = {
         "qmtl/foundation/schema/governance/test_audit.py",
         "qmtl/foundation/schema/governance/test_audit_file.py",
         "qmtl/interfaces",
+        "qmtl/runtime/sdk/isolation",
         "qmtl/stories/command_line",
+        "operations",
         "scripts",
     ),
     # Talks to a server that the test starts.
@@ -59,6 +62,7 @@ MARKS = {
         "qmtl/runtime/io/vendors/test_polygon.py",
         "qmtl/runtime/testing/test_exchange.py",
         "qmtl/runtime/testing/test_polygon.py",
+        "operations/test_fleet_script.py",
         "qmtl/services",
     ),
 }

@@ -28,6 +28,13 @@ def etcd_program(version: str = NEWEST) -> Path | None:
     return Path(named) if named else built if built.exists() else None
 
 
+def etcdutl_program() -> Path | None:
+    """What restores snapshots of the newest, built beside it."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    built = cache / "qmtl-tests" / f"etcdutl-{NEWEST}"
+    return built if built.exists() else None
+
+
 class EtcdCluster:
     """Members that are one cluster: each may be killed, stopped for a while, and started again."""
 

@@ -108,6 +108,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "runtime/io/test_judged.py",
             "runtime/sdk/test_archive_seen.py",
             "runtime/sdk/test_from_world.py",
+            "runtime/sdk/isolation/test_process.py",
             "runtime/sdk/test_look_ahead.py",
             "runtime/sdk/test_result_builder.py",
             "runtime/sdk/test_run_parts.py",

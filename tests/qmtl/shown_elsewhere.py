@@ -35,6 +35,12 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     "stories/test_sweeps.py": frozenset({"runtime/sdk/shared_history"}),
     "stories/test_paper.py": frozenset({"runtime/sdk/listening", "runtime/sdk/paper"}),
     "stories/test_resumed.py": frozenset({"runtime/sdk/run_keeper", "runtime/sdk/run_state"}),
+    "runtime/sdk/isolation/test_process.py": frozenset(
+        {
+            "runtime/sdk/isolation/child",
+            "runtime/sdk/isolation/strategy_side",
+        }
+    ),
     "runtime/sdk/test_watchdog.py": frozenset({"runtime/replay/budget"}),
     "stories/test_strategies.py": frozenset(
         {
@@ -425,9 +431,23 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/results_many",
         }
     ),
+    "runtime/sdk/test_universe_runs.py": frozenset(
+        {
+            "runtime/sdk/universe_tasks",
+        }
+    ),
     "runtime/sdk/test_wiring.py": frozenset(
         {
             "runtime/sdk/fetch_context",
+        }
+    ),
+    "services/coordinator/member/test_child.py": frozenset({"services/coordinator/member/dies_with_parent"}),
+    "services/coordinator/member/test_group.py": frozenset(
+        {
+            "interfaces/cli/coordinator",
+            "services/coordinator/member/gateway",
+            "services/coordinator/member/serving",
+            "services/coordinator/member/snapshots",
         }
     ),
     "services/coordinator/test_client.py": frozenset(

@@ -70,7 +70,17 @@ class _WhenUsed:
         self._name = name
 
     def __getattr__(self, method: str) -> Any:
+        level = _LEVELS.get(method)
+        if level is not None and not logging.getLogger(self._name).isEnabledFor(level):
+            return _unheard  # structlog takes ten times as long to find that out
         return getattr(_logger(self._name), method)
+
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO}
+
+
+def _unheard(event: str, **fields: object) -> None:
+    """Nobody listens to this level."""
 
 
 class JsonLines(logging.Formatter):

@@ -45,9 +45,9 @@ def backfill(
 
     session = session_of(ctx)
     if detach:
-        from qmtl.interfaces.cli.detach import detach as queue
+        from qmtl.interfaces.cli.detach import detach_backfill
 
-        queue(session, series, start, end)
+        detach_backfill(session, series, start, end)
         return
     names = list(series) if partial_ok else [SeriesId.parse(name).text for name in series]
     with session.provider() as provider, Bars() as bars:

@@ -26,8 +26,8 @@ def jobs(
 ) -> None:
     """Jobs that are queued, and how far workers are with them.
 
-    They come from 'qmtl backfill --detach'; those that ended within a week are shown too. 'violations' counts
-    shards that were tried five times and failed; the reasons stand below.
+    They come from 'qmtl backfill --detach' and 'qmtl world apply --detach'; those that ended within a week
+    are shown too. 'violations' counts shards that were tried five times and failed; the reasons stand below.
     """
     session = session_of(ctx)
     if cancel is not None:

@@ -106,6 +106,16 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
         "Named recipes of data that a world chooses.",
         {"list": "presets.list_presets", "show": "presets.show"},
     ),
+    "coordinator": (
+        "Members that keep what coordinators know.",
+        {
+            "members": "coordinator.members",
+            "add": "coordinator.add",
+            "remove": "coordinator.remove",
+            "snapshot": "coordinator.snapshot",
+            "restore": "coordinator.restore",
+        },
+    ),
     "serve": (
         "Services, each in a process of its own.",
         {"registry": "serve.registry", "coordinator": "serve.coordinator"},

@@ -39,7 +39,15 @@ class Bars:
 
     def backfilled(self, progress: Backfilled) -> None:
         """For `on_progress` of a fetch or a backfill."""
+        if progress.lost is not None:
+            self.note(f"{progress.series}: {progress.lost}")
         self.advance(f"{progress.series} bars", progress.done, progress.total)
+
+    def note(self, line: str) -> None:
+        """A line above the bars; nothing, where none are shown."""
+        with self._guard:
+            if self._shown is not None:
+                self._shown.console.print(line, markup=False, highlight=False)
 
     def _start(self) -> None:
         # What draws is loaded once there is somebody to draw for: most commands end before.

@@ -77,6 +77,26 @@ def coordinator(
         str | None,
         typer.Option(metavar="URL[,URL...]", help="The members of the etcd that keeps the leases."),
     ] = None,
+    member: Annotated[
+        str | None, typer.Option(metavar="NAME=URL", help="Keep a member of an etcd running here.")
+    ] = None,
+    initial_cluster: Annotated[
+        str | None, typer.Option(metavar="NAME=URL[,...]", help="With --member: all members, it among them.")
+    ] = None,
+    join: Annotated[
+        bool, typer.Option("--join", help="With --member: 'qmtl coordinator add' has named it.")
+    ] = False,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(parser=as_path, metavar="DIR", help="With --member: its data. [default: of the user]"),
+    ] = None,
+    client_port: Annotated[
+        int, typer.Option(metavar="N", help="With --member: etcd on 127.0.0.1.", min=1, max=65_535)
+    ] = 2379,
+    etcd_program: Annotated[
+        Path | None,
+        typer.Option(parser=as_path, metavar="FILE", help="With --member: etcd. [default: of PATH]"),
+    ] = None,
     embedded: Annotated[
         bool, typer.Option("--embedded", help="Keep them here, for the store of this machine alone.")
     ] = False,
@@ -90,14 +110,16 @@ def coordinator(
     """Leases and jobs for many machines: each bar is asked for once.
 
     With --etcd it keeps nothing itself: all is in etcd, 3.6 or 3.7. Any number of coordinators may serve one
-    etcd. With --embedded it is of one machine and one store, that of 'qmtl --store'. It prints its address
-    once it is ready, and ends on SIGTERM or Ctrl-C. The file of --auth is that of 'qmtl serve registry';
-    workers need the role write.
+    etcd. With --member it keeps a member of etcd running, and ends with it: three machines, each with its own
+    --member and the same --initial-cluster, need nothing else. With --embedded it is of one machine and one
+    store, that of 'qmtl --store'. It prints its address once it is ready, and ends on SIGTERM or Ctrl-C. The
+    file of --auth is that of 'qmtl serve registry'; workers need the role write.
 
-    It starts no etcd of its own: run etcd beside it. Machines find it by seamless.coordinator_url in
-    qmtl.yml, or by QMTL_SEAMLESS_COORDINATOR_URL. 'qmtl backfill --detach' queues jobs with it.
+    Machines find it by seamless.coordinator_url in qmtl.yml, or by QMTL_SEAMLESS_COORDINATOR_URL.
+    'qmtl backfill --detach' queues jobs with it.
     """
     from qmtl.foundation.errors import InvalidRequestError
+    from qmtl.interfaces.cli.coordinator import member_of
     from qmtl.services.coordinator.serving import serve_coordinator
 
     session = session_of(ctx)
@@ -111,17 +133,37 @@ def coordinator(
         unprotected=unprotected,
         ready=_ready(session, "coordinator"),
     )
-    if embedded == (etcd is not None):
+    places = {"--etcd": etcd is not None, "--member": member is not None, "--embedded": embedded}
+    given = [name for name, is_given in places.items() if is_given]
+    if len(given) != 1:
         raise InvalidRequestError(
             "a coordinator needs a place for its leases",
-            why="both --etcd and --embedded are given" if embedded else "no --etcd URL is given",
-            next_step="give --etcd URL for several machines, or --embedded for this one",
+            why=f"{' and '.join(given)} are given" if given else "none is named",
+            next_step="give --etcd URL or --member NAME=URL for several machines, or --embedded for this one",
         )
+    if member is not None:
+        plan = member_of(member, initial_cluster, data_dir=data_dir, client_port=client_port, joins=join)
+        serve(plan, etcd_program=etcd_program, waiting=session.note)
+        return
+    _refuse_of_member(
+        initial_cluster=initial_cluster, join=join, data_dir=data_dir, etcd_program=etcd_program
+    )
     if etcd is not None:
         serve(etcd)
     else:
         with session.open_store(make=True) as store:
             serve(store)
+
+
+def _refuse_of_member(**options: object) -> None:
+    given = [name for name, value in options.items() if value]
+    if given:
+        from qmtl.foundation.errors import InvalidRequestError
+
+        raise InvalidRequestError(
+            f"--{given[0].replace('_', '-')} is of --member, which is not given",
+            next_step="leave it out, or give --member NAME=URL",
+        )
 
 
 def _ready(session: Session, what: str) -> Callable[[str], None]:

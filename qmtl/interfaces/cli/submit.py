@@ -55,6 +55,9 @@ def submit(
         Path | None,
         typer.Option(parser=as_path, metavar="FILE", help="Keep the run there, and go on with it."),
     ] = None,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="Run it in a process that can read no bars itself; Linux.")
+    ] = False,
     proof: Annotated[
         Path | None, typer.Option(parser=as_path, metavar="FILE", help="Write the proof there, as JSON.")
     ] = None,
@@ -81,7 +84,8 @@ def submit(
     for place in (proof, report):
         if place is not None:
             check_place(place)
-    made = strategy_of_file(strategy)
+    # What is isolated is not even loaded here.
+    made = strategy if isolate else strategy_of_file(strategy)
     declared = None if world is None else session.world(world)
     submitted: dict[str, Any] = {
         "strategy": strategy,
@@ -105,6 +109,7 @@ def submit(
                 seed=seed,
                 budget=budget,
                 resume=resume,
+                isolate=isolate,
             )
     except StrategyError as error:
         if error.alone:

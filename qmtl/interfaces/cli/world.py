@@ -74,7 +74,7 @@ def apply(
     ctx: typer.Context,
     file: File,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Leave the work to a coordinator; it takes none yet.")
+        bool, typer.Option("--detach", help="Queue it for workers ('qmtl worker'), and wait for nothing.")
     ] = False,
     json: JsonToo = False,
 ) -> None:
@@ -84,20 +84,20 @@ def apply(
     next run goes on from there. Where the SLA preset welcomes partial answers, a series that fails stops no
     other, and is no failure of the command.
     """
-    from qmtl.foundation.errors import InvalidRequestError, QmtlError
+    from qmtl.foundation.errors import QmtlError
     from qmtl.interfaces.cli.guard import error_json, report_error
     from qmtl.interfaces.cli.progress import Bars
     from qmtl.interfaces.cli.world_showing import applied_json, applied_parts, plan_json, readiness_rows
     from qmtl.runtime.sdk.world_plan import apply_preset
 
     session = session_of(ctx)
-    if detach:
-        raise InvalidRequestError(
-            "a world cannot be applied detached",
-            why="nothing would go on with it once this command ends: worlds are not queued yet",
-            next_step="leave out --detach, or queue ranges of series with 'qmtl backfill --detach'",
-        )
     world = session.world(file)
+    if detach:
+        from qmtl.interfaces.cli.detach import detach_world
+
+        with _provider(session, world, make=True) as provider:
+            detach_world(session, provider, world)
+        return
     done: list[Applied] = []
     failures: list[QmtlError] = []
     with _provider(session, world, make=True) as provider:

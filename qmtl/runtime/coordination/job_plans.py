@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import NamedTuple
 
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import Span
-from qmtl.runtime.coordination.shards import shard_span
+from qmtl.foundation.timeline import Coverage, Span
+from qmtl.runtime.coordination.shards import shard_numbers, shard_span
 
 
 class WantedRange(NamedTuple):
@@ -65,3 +65,15 @@ class JobPlan(Sequence[JobShard]):
             shard,
             Span(max(wanted.start, whole.start), min(wanted.end, whole.end)),
         )
+
+
+def ranges_of(series: str, cells: Coverage, shard_steps: int) -> list[WantedRange]:
+    """The fewest ranges that touch the same shards as the cells, and reach no further than these."""
+    width = shard_steps * SeriesId.parse(series).timeframe.step
+    found = []
+    # Numbers that follow each other are as far from their places as the first of them.
+    for _, run in groupby(enumerate(shard_numbers(cells, width)), lambda pair: pair[1] - pair[0]):
+        numbers = [number for _, number in run]
+        whole = Span(shard_span(numbers[0], width).start, shard_span(numbers[-1], width).end)
+        found.append(WantedRange(series, cells.clip(whole).hull))
+    return found

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from qmtl.foundation import leases
 from qmtl.foundation.leases import Lease, LeaseEvent, LeaseKey, LeaseState, ShardProgress, advance, due
+from qmtl.foundation.times import SECOND
 from qmtl.runtime.coordination.lease_records import ShardRecord, remembered
-from qmtl.runtime.coordination.shard_leases import Claimed, Done, Granted, Held, ShardRequest
+from qmtl.runtime.coordination.shard_leases import Claimed, Done, Ended, Granted, Held, ShardRequest
 
 # After so many attempts in a row that failed or expired, a shard is abandoned, with its violation.
 MOST_ATTEMPTS = 5
@@ -74,6 +75,7 @@ class _Steps:
         self._now = now
         self.transitions: list[Transition] = []
         self.changed: dict[LeaseKey, ShardRecord] = {}
+        self._ended: dict[LeaseKey, Ended] = {}
 
     def take(self, lease: Lease, *events: LeaseEvent) -> Lease:
         for event in events:
@@ -84,6 +86,7 @@ class _Steps:
     def end(self, lease: Lease, event: LeaseEvent) -> Lease:
         """An attempt has failed or expired; the shard is free again, or abandoned after too many."""
         lease = self.take(lease, event)
+        self._ended[lease.key] = Ended(lease.holder or "", lease.why or "", round(self._now * SECOND))
         after = due(lease, now=self._now, most_attempts=MOST_ATTEMPTS)
         assert after is not None  # nothing that failed or expired stays so
         return self.take(lease, after)
@@ -91,8 +94,11 @@ class _Steps:
     def expire(self, lease: Lease) -> Lease:
         return self.end(replace(lease, expires_at=self._now), leases.Expired(self._now))
 
-    def store(self, lease: Lease, session: str | None = None) -> None:
-        self.changed[lease.key] = ShardRecord(lease, session or self._session, self._now)
+    def store(self, lease: Lease, session: str | None = None, ended: Ended | None = None) -> Ended | None:
+        """ended: of the attempt before, where none has ended in this decision; what is stored of that."""
+        ended = self._ended.get(lease.key, ended)
+        self.changed[lease.key] = ShardRecord(lease, session or self._session, self._now, ended)
+        return ended
 
 
 def decide_claim(kept: Kept, who: Claimant, requests: Iterable[ShardRequest], *, now: float) -> Decision:
@@ -112,8 +118,8 @@ def _claim(kept: Kept, who: Claimant, request: ShardRequest, steps: _Steps) -> C
     if record is not None and lease.state is LeaseState.HELD:
         if kept.lives(record):
             if (lease.holder, lease.claim_id) == (who.worker, who.claim_id):
-                return Granted(key, who.claim_id)
-            return Held(key, lease.holder or "", lease.progress, RETRY_AFTER_S)
+                return Granted(key, who.claim_id, ended=record.ended)
+            return Held(key, lease.holder or "", lease.progress, RETRY_AFTER_S, record.ended)
         lease = steps.expire(lease)
     if lease.state is LeaseState.COMPLETED:
         as_of = lease.as_of or 0
@@ -124,8 +130,9 @@ def _claim(kept: Kept, who: Claimant, request: ShardRequest, steps: _Steps) -> C
         # Whoever asks for it by name has a reason to; that nobody has completed it yet stays on record.
         lease = Lease(key, violation=lease.violation)
     wanted = replace(lease, cells=remembered(request.cells))
-    steps.store(steps.take(wanted, leases.Granted(who.claim_id, who.worker, None)))
-    return Granted(key, who.claim_id)
+    lease = steps.take(wanted, leases.Granted(who.claim_id, who.worker, None))
+    ended = steps.store(lease, ended=None if record is None else record.ended)
+    return Granted(key, who.claim_id, ended=ended)
 
 
 def decide_renewal(
@@ -147,10 +154,11 @@ def decide_renewal(
         return Decision(lost=lost)
     steps = _Steps(session, now)
     for key, claim_id in claims.items():
-        lease = kept.records[key].lease
-        if progress is not None and lease.progress != progress:
+        record = kept.records[key]
+        if progress is not None and record.lease.progress != progress:
             # A sign of life is no step that anybody wants to read of.
-            steps.store(advance(lease, leases.Renewed(claim_id, None, progress)))
+            renewed = advance(record.lease, leases.Renewed(claim_id, None, progress))
+            steps.store(renewed, ended=record.ended)
     return Decision(changed=steps.changed)
 
 

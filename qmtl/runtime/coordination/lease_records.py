@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from qmtl.foundation.leases import Lease, LeaseKey, LeaseState, ShardProgress, Violation
-from qmtl.foundation.timeline import Coverage
+from qmtl.foundation.timeline import Coverage, Span
+from qmtl.runtime.coordination.shard_leases import Ended
 
 # A record stays small however scattered its cells are. Of completed cells a part is remembered then, so that
 # fewer claims are answered `Done`, and none wrongly.
@@ -21,11 +22,15 @@ VIOLATED_S = 7 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
-    """A lease, and beside it the session of its newest grant, and the time of its newest transition (s)."""
+    """A lease, and beside it the session of its newest grant, and the time of its newest transition (s).
+
+    ended: how the newest attempt that is over has ended, unless it completed the shard.
+    """
 
     lease: Lease
     session: str
     at: float
+    ended: Ended | None = None
 
     @property
     def lifetime_s(self) -> int | None:
@@ -61,6 +66,7 @@ def record_json(record: ShardRecord) -> dict[str, Any]:
         "why": lease.why,
         "as_of": lease.as_of,
         "violation": None if lease.violation is None else list(lease.violation[1:]),
+        "ended": None if record.ended is None else list(record.ended),
     }
     return facts | {name: value for name, value in more.items() if value is not None}
 
@@ -70,7 +76,7 @@ def record_of(key: LeaseKey, facts: dict[str, Any]) -> ShardRecord:
     progress, violation = facts.get("progress"), facts.get("violation")
     lease = Lease(
         key,
-        Coverage(tuple(span) for span in facts["cells"]),
+        Coverage.of(*(Span(*span) for span in facts["cells"])),
         LeaseState(facts["state"]),
         facts["attempts"],
         facts["claim"],
@@ -81,4 +87,5 @@ def record_of(key: LeaseKey, facts: dict[str, Any]) -> ShardRecord:
         facts.get("as_of"),
         None if violation is None else Violation(str(key), *violation),
     )
-    return ShardRecord(lease, facts["session"], facts["at"])
+    ended = facts.get("ended")
+    return ShardRecord(lease, facts["session"], facts["at"], None if ended is None else Ended(*ended))

@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from qmtl.foundation.errors import LeaseError, StoreError
 from qmtl.foundation.leases import LeaseKey, ShardProgress
-from qmtl.runtime.coordination.shard_leases import Claimed, Granted, Held, ShardRequest
+from qmtl.runtime.coordination.shard_leases import Claimed, Ended, Granted, Held, ShardRequest
 
 # Each lease is an open file, and some systems allow a process no more than a few hundred. This is more than a
 # year of minutes at a time.
@@ -81,9 +81,11 @@ class LocalLeases:
                 ShardProgress(done, total) if isinstance(done, int) and isinstance(total, int) else None
             )
             return Held(key, str(note.get("holder", "another process")), progress, RETRY_AFTER_S)
+        left = lock.note()  # whoever frees a lock takes its file away
         lock.write_note(key, claim_id)
         self._held[key, claim_id] = lock
-        return Granted(key, claim_id)
+        ended = Ended(str(left["holder"]), "its process has ended", None) if "holder" in left else None
+        return Granted(key, claim_id, ended=ended)
 
     async def renew(self, grants: Sequence[Granted], progress: ShardProgress) -> None:
         # All of them first: where one is lost, nothing is written down for the others.

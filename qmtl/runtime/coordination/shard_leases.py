@@ -22,6 +22,15 @@ class ShardRequest(NamedTuple):
     read_as_of: int
 
 
+class Ended(NamedTuple):
+    """How the attempt before ended, which did not complete the shard: whose it was, why, and when that was
+    noticed (ns, by the clock of the keeper; None where nobody notices such things)."""
+
+    holder: str
+    why: str
+    at: int | None
+
+
 class Granted(NamedTuple):
     """The shard is the caller's until it completes or fails the lease, or a renewal is refused.
 
@@ -32,6 +41,7 @@ class Granted(NamedTuple):
     key: LeaseKey
     claim_id: str
     uncoordinated: str | None = None
+    ended: Ended | None = None
 
 
 class Held(NamedTuple):
@@ -41,6 +51,7 @@ class Held(NamedTuple):
     holder: str
     progress: ShardProgress | None
     retry_after_s: float
+    ended: Ended | None = None
 
 
 class Done(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 from qmtl.foundation.clock import Clock
@@ -19,11 +19,19 @@ from qmtl.foundation.timeline import EMPTY, Coverage
 from qmtl.foundation.times import SECOND
 from qmtl.runtime.conformance.screen import Screened
 from qmtl.runtime.coordination.shard_leases import ShardLeases
+from qmtl.runtime.coordination.shards import shard_span
 from qmtl.runtime.ingest.asking import VendorQuestions
-from qmtl.runtime.ingest.backfill_result import NEVER_READ, BackfillResult, OnProgress, Progress, ReadAt
+from qmtl.runtime.ingest.backfill_result import (
+    NEVER_READ,
+    BackfillResult,
+    LostHolder,
+    OnProgress,
+    Progress,
+    ReadAt,
+)
 from qmtl.runtime.ingest.chunk import ChunkTarget, Known
 from qmtl.runtime.ingest.foreign import error_text, log_facts
-from qmtl.runtime.ingest.held_shards import HeldShards
+from qmtl.runtime.ingest.held_shards import HeldShards, WaitedFor, lost_holder
 from qmtl.runtime.ingest.questions import questions, runs
 from qmtl.runtime.ingest.settlement import SettlementPolicy
 from qmtl.runtime.ingest.threads import in_thread
@@ -121,6 +129,7 @@ class _Job:
         self._left = wanted
         self._resting = EMPTY
         self._known = Known()
+        self._waited_for = WaitedFor()
         self._shards = HeldShards(on.leases, series, self._width)
         self.total = grid.count(wanted)
         target = ChunkTarget(
@@ -167,6 +176,7 @@ class _Job:
                     wanted, runs(wanted, self._grid), store_id=self._on.store.store_id, read_as_of=read_as_of
                 )
                 self._result.uncoordinated = shards.uncoordinated or self._result.uncoordinated
+                await self._hear_of_lost(wanted, again)
                 claimed, known_at = wanted & shards.time, read_as_of
                 if claimed:
                     # Between the reading and the claim somebody else may have committed.
@@ -214,7 +224,19 @@ class _Job:
             await asyncio.sleep(min(other.retry_after_s for other in waiting))
         known = await self._known_of(wanted, again)
         self._count(known)
+        if known:
+            self._tell()
         return known
+
+    async def _hear_of_lost(self, wanted: Coverage, again: Coverage) -> None:
+        """Say which of those that were waited for have ended, and left a shard to others."""
+        for answer in self._waited_for.ended(self._shards):
+            cells = wanted.clip(shard_span(answer.key.shard, self._width))
+            self._count(await self._known_of(cells, again))
+            lost = lost_holder(answer, self._grid.count(cells & self._left), self._on.clock.now())
+            facts = log_facts(self._series, cells.hull)
+            backfill_log.warning("backfill.holder_lost", **facts, **asdict(lost))
+            self._tell(lost)
 
     async def _given_way(self, wanted: Coverage, again: Coverage, pause_s: float) -> Coverage:
         """What is still wanted once those who have taken our fences commit nothing for so many seconds."""
@@ -255,10 +277,12 @@ class _Job:
 
     async def _show_progress(self) -> None:
         self._shards.show(self._on.metrics, self._grid, self._wanted, self._left)
-        progress = Progress(self._series, self.done, self.total)
-        await self._shards.renew(ShardProgress(progress.done, progress.total))
+        await self._shards.renew(ShardProgress(self.done, self.total))
+        self._tell()
+
+    def _tell(self, lost: LostHolder | None = None) -> None:
         if self._on_progress is not None:
-            self._on_progress(progress)
+            self._on_progress(Progress(self._series, self.done, self.total, lost))
 
     async def _known_of(self, cells: Coverage, again: Coverage) -> Coverage:
         """Those of `cells` that need no asking any more: a row, an answer or an absence is stored for them.

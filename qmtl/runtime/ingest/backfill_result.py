@@ -16,12 +16,35 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class LostHolder:
+    """Somebody whom a backfill waited for has ended before the shard was completed.
+
+    noticed_at: ns. left: bars of the shard that are wanted, and that nobody has answered for yet; they are
+    asked for anew, by `by`, or by this backfill itself, where that is None.
+    """
+
+    lease_key: str
+    holder: str
+    why: str
+    noticed_at: int
+    left: int
+    by: str | None
+
+    def __str__(self) -> str:
+        return f"{self.holder} has ended: {self.why}; {self.by or 'this process'} asks for what is left"
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one backfill is: bars answered for, of bars asked for."""
+    """How far one backfill is: bars answered for, of bars asked for, by itself or others it waits for.
+
+    lost: said once, of each holder that was waited for in vain.
+    """
 
     series: SeriesId
     done: int
     total: int
+    lost: LostHolder | None = None
 
 
 class OnProgress(Protocol):

@@ -19,6 +19,7 @@ from qmtl.foundation.timeline import EMPTY, Coverage
 from qmtl.foundation.words import counted
 from qmtl.runtime.coordination.shard_leases import Done, Granted, Held, ShardLeases, ShardRequest
 from qmtl.runtime.coordination.shards import shard_numbers, shard_span, shards_coverage
+from qmtl.runtime.ingest.backfill_result import LostHolder
 from qmtl.runtime.ingest.threads import in_thread
 from qmtl.runtime.io.store.contract import Fencing
 from qmtl.runtime.io.store.fencing import shards_of
@@ -198,3 +199,30 @@ class HeldShards:
         finally:
             await self._leases.fail(self.grants, why=why)
             self.grants = []
+
+
+class WaitedFor:
+    """Whom one backfill has found at work on a shard that it wants, from one claim to the next."""
+
+    def __init__(self) -> None:
+        self._holders: dict[LeaseKey, str] = {}
+
+    def ended(self, shards: HeldShards) -> list[Granted | Held]:
+        """Of the answers to a claim, those by which somebody who was waited for has ended in vain."""
+        answers: list[Granted | Held] = [*shards.grants, *shards.waiting]
+        found = [
+            answer
+            for answer in answers
+            if answer.ended is not None and self._holders.get(answer.key) == answer.ended.holder
+        ]
+        self._holders = {other.key: other.holder for other in shards.waiting}
+        return found
+
+
+def lost_holder(answer: Granted | Held, left: int, now: int) -> LostHolder:
+    """left: bars of the shard that nobody has answered for. now: ns."""
+    ended = answer.ended
+    assert ended is not None  # see `WaitedFor`
+    by = answer.holder if isinstance(answer, Held) else None
+    noticed_at = now if ended.at is None else ended.at
+    return LostHolder(str(answer.key), ended.holder, ended.why, noticed_at, left, by)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import platformdirs
 
@@ -107,6 +107,10 @@ class RateBudget:
         self._clock = clock or SystemClock()
         self.fleet: FleetRates | None = None
         self._alone = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a budget of another process, which shares its file; a fleet is told of it there."""
+        return vars(self) | {"fleet": None}
 
     async def take(self, cost: float = 1.0) -> None:
         """Spend `cost`, as soon as the budget has it. A cost above the burst is spent as one burst.

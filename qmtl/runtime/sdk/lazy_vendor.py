@@ -22,6 +22,10 @@ class LazyVendor:
         self._make = make
         self._fleet: FleetRates | None = None
 
+    def __reduce__(self) -> tuple[type[LazyVendor], tuple[str, Callable[[], Vendor]]]:
+        """Another process makes the vendor anew."""
+        return LazyVendor, (self.name, self._make)
+
     @cached_property
     def _vendor(self) -> Vendor:
         made = self._make()

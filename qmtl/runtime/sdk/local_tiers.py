@@ -33,12 +33,12 @@ _STORAGE = Ask(Tier.STORAGE)
 
 @dataclass(frozen=True)
 class LocalTiers:
-    """What the cache and the store are asked with."""
+    """What the cache and the store are asked with. keeper: None judges all rows, and keeps nothing of it."""
 
     store: Store
     cache: RangeCache
     pipeline: ConformancePipeline
-    keeper: FlagKeeper
+    keeper: FlagKeeper | None
     clock: Clock
     rules: SettlementPolicy
 

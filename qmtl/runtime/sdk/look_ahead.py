@@ -38,12 +38,19 @@ _here = _Thread()
 _lock = threading.Lock()
 _runs = 0  # of all threads
 _is_watching = False
+_is_isolated = False
+
+
+def isolate() -> None:
+    """This process is that of an isolated strategy: from now on nothing in it reads bars, or begins a run."""
+    global _is_isolated
+    _is_isolated = True
 
 
 @contextmanager
 def submitting() -> Iterator[None]:
     """A run of this thread, from its preparation on: it may read, whichever strategies run meanwhile."""
-    if _here.is_playing:
+    if _here.is_playing or _is_isolated:
         raise _error("start another run")
     _here.runs += 1
     try:
@@ -78,7 +85,7 @@ def playing(folders: Iterable[Path]) -> Iterator[None]:
 
 def refuse_reading(what: str) -> None:
     """Raise `LookAheadError` if a strategy runs in this process, and it is not its run that reads."""
-    if _runs and (_here.is_playing or not _here.runs):
+    if _is_isolated or (_runs and (_here.is_playing or not _here.runs)):
         raise _error(what)
 
 

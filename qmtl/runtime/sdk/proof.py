@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,13 +72,15 @@ class KnownBars(NamedTuple):
 class Proof:
     """Two runs with equal proofs were given the same bars, and came to the same fills and the same equity.
 
-    strategy: module and name of its class. source: `blake3:` and the hash of its source text, None where
-    Python has no source of it. read: what it was given, in order. outcome: hash of fills, open orders and
+    strategy: module and name of its class. source: `blake3:` and the hash of the source text of the class,
+    module: that of the whole module it stands in, functions beside it included; None where Python has no
+    source of it. read: what it was given, in order. outcome: hash of fills, open orders and
     equity. versions: of Python, this package and the libraries that work out nodes.
     """
 
     strategy: str
     source: str | None
+    module: str | None
     span: Span
     fills: FillModel
     seed: int
@@ -91,6 +95,7 @@ class Proof:
             "format": FORMAT,
             "strategy": self.strategy,
             "source": self.source,
+            "module": self.module,
             "start": iso(self.span.start),
             "end": iso(self.span.end),
             **self.known.to_json(),
@@ -114,6 +119,7 @@ class Proof:
         return [
             ("strategy", self.strategy),
             ("source", self.source or "Python has no source of it"),
+            ("module", self.module or "Python has no source of it"),
             ("range", str(self.span)),
             ("read", f"{counted(len(series), 'series', 'series')} in {counted(len(self.read), 'part')}"),
             ("as of", ", ".join(f"{iso(as_of)} ({as_of})" for as_of in commits)),
@@ -156,9 +162,11 @@ def proof_of(
 ) -> Proof:
     """The proof of a run that has ended."""
     kind = type(strategy)
+    source = source_hash(kind)
     return Proof(
         strategy_name(kind),
-        source_hash(kind),
+        source,
+        source and source_hash(sys.modules[kind.__module__]),
         span,
         model,
         seed,
@@ -184,10 +192,10 @@ def package_versions() -> dict[str, str]:
     }
 
 
-def source_hash(kind: type) -> str | None:
-    """Of the source of a strategy; None where Python has none."""
+def source_hash(of: type | ModuleType) -> str | None:
+    """Of its source; None where Python has none."""
     try:
-        source = inspect.getsource(kind)
+        source = inspect.getsource(of)
     except (OSError, TypeError):  # typed at a prompt, or made by a program
         return None
     return f"blake3:{blake3(source.encode()).hexdigest()}"

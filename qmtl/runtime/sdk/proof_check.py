@@ -36,6 +36,7 @@ def read_proof(source: Proof | Mapping[str, Any] | str | PathLike[str]) -> Proof
         return Proof(
             strategy=values["strategy"],
             source=values["source"],
+            module=values.get("module"),  # proofs of before name the class alone
             span=_span(values),
             fills=FillModel(**values["fills"]),
             seed=values["seed"],
@@ -71,11 +72,13 @@ def refuse_differences(proven: Proof, found: Proof) -> None:
 
 
 def _differences(proven: Proof, found: Proof) -> list[str]:
+    module = found.module if proven.module else None
     differences = [
         f"{name}: {mine} now, {theirs} in the proof"
         for name, mine, theirs in (
             ("strategy", found.strategy, proven.strategy),
             ("source", found.source, proven.source),
+            ("module", module, proven.module),
             ("known", found.known.digest, proven.known.digest),
             *((name, found.versions.get(name), version) for name, version in proven.versions.items()),
         )

@@ -34,10 +34,13 @@ from qmtl.runtime.sdk.results import FetchResult
 from qmtl.runtime.sdk.wiring import GIB, MIB, provider_parts
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from prometheus_client import CollectorRegistry
 
     from qmtl.foundation.schema.registry.contract import SchemaRegistry
     from qmtl.foundation.settings import Settings
+    from qmtl.runtime.conformance.universe import UniverseReport
     from qmtl.runtime.coordination.distributed import DistributedBackfillCoordinator
     from qmtl.runtime.sdk.corrections import RefreshResult, RetractResult
     from qmtl.runtime.sdk.flags_check import FlagsCheck
@@ -114,30 +117,31 @@ class SeamlessDataProvider:
         coordinator: str | DistributedBackfillCoordinator | None = None,
         coordinator_token: str | None = None,
     ) -> None:
-        parts = provider_parts(
-            store,
-            vendors=vendors,
-            live=live,
-            calendars=calendars,
-            declared=declared,
-            sla=sla,
-            profiles=profiles,
-            conformance=conformance,
-            cache_bytes=cache_bytes,
-            metrics_registry=metrics_registry,
-            clock=clock,
-            schemas=schemas,
-            validation_mode=validation_mode,
-            default_validation_mode=default_validation_mode,
-            rules=rules,
-            retention=retention,
-            max_staleness=max_staleness,
-            partial_ok=partial_ok,
-            progress=progress,
-            max_bytes=max_bytes,
-            coordinator=coordinator,
-            coordinator_token=coordinator_token,
-        )
+        options: dict[str, Any] = {
+            "vendors": vendors,
+            "live": live,
+            "calendars": calendars,
+            "declared": tuple(declared),
+            "sla": sla,
+            "profiles": tuple(profiles),
+            "conformance": conformance,
+            "cache_bytes": cache_bytes,
+            "metrics_registry": metrics_registry,
+            "clock": clock,
+            "schemas": schemas,
+            "validation_mode": validation_mode,
+            "default_validation_mode": default_validation_mode,
+            "rules": rules,
+            "retention": retention,
+            "max_staleness": max_staleness,
+            "partial_ok": partial_ok,
+            "progress": progress,
+            "max_bytes": max_bytes,
+            "coordinator": coordinator,
+            "coordinator_token": coordinator_token,
+        }
+        parts = provider_parts(store, **options)
+        self._made_of = {"store": store, **options}
         self._parts = parts
         self._fetcher = Fetcher(parts)
         parts.life.belong_to(self)
@@ -346,6 +350,51 @@ class SeamlessDataProvider:
             finish = self._parts.loop.run(fetcher.driven(context))
         return fetcher.states_after(context, finish)
 
+    def backfill_many(
+        self,
+        series: str | SeriesId | Iterable[str | SeriesId],
+        start: Any,
+        end: Any = None,
+        executor: Executor | None = None,
+    ) -> UniverseReport:
+        """Ask vendors for what is missing of any number of series, and judge what is stored then.
+
+        series: node ids; one with `*` or `?` is a pattern of those that are stored. They are read as they are
+        needed, and what fails with one of them stands in the report, and stops no other.
+        executor: any `concurrent.futures.Executor`; left out, one group of series is done after the other.
+        Its tasks claim what they fill, as `backfill` does, so that doing one again asks for nothing twice.
+        What is lost with a worker is done again; after some attempts it is a failure in the report.
+
+        Raises `InvalidRequestError` for a range that cannot be used, and where no worker can do a task.
+        """
+        return self._over_universe("backfill", series, start, end, executor)
+
+    def revalidate(
+        self,
+        series: str | SeriesId | Iterable[str | SeriesId],
+        start: Any,
+        end: Any = None,
+        executor: Executor | None = None,
+    ) -> UniverseReport:
+        """Judge again what is stored of any number of series, without what earlier reads have kept.
+
+        No vendor is asked. Reports are archived as by a read. For all else see `backfill_many`.
+        """
+        return self._over_universe("revalidate", series, start, end, executor)
+
+    def _over_universe(
+        self,
+        work: str,
+        series: str | SeriesId | Iterable[str | SeriesId],
+        start: Any,
+        end: Any,
+        executor: Executor | None,
+    ) -> UniverseReport:
+        from qmtl.runtime.sdk.universe_runs import over_universe
+
+        self._fetcher.begin()
+        return over_universe(self._parts, self._made_of, work, series, start, end, executor)
+
     # -- correcting -------------------------------------------------------------------------------------
 
     def refresh(
@@ -437,9 +486,9 @@ class SeamlessDataProvider:
         from qmtl.runtime.sdk.flags_check import check_flags
 
         self._fetcher.begin()
-        local = self._parts.executor.local
-        local.keeper.flush()
-        return check_flags(self.store, local.pipeline, self._parts.profiles, repair=repair)
+        parts = self._parts
+        parts.life.keeper.flush()
+        return check_flags(self.store, parts.executor.local.pipeline, parts.profiles, repair=repair)
 
     @property
     def store(self) -> Store:

@@ -148,13 +148,17 @@ class Summary:
             shown.append(("cash", f"was too little for {counted(figures.cut_fills, 'order')}"))
         if figures.open_orders:
             shown.append(("not filled", f"{counted(figures.open_orders, 'order')}: no bar came behind"))
-        return [*shown, *result.proof.lines()[3:8]]
+        return [*shown, *(line for line in result.proof.lines() if line[0] in _PROVEN)]
 
     def __repr__(self) -> str:
         return on_screen(fact_lines(self.lines()))
 
     def _repr_html_(self) -> str:
         return facts_table(self.lines())
+
+
+# What a summary shows of its proof.
+_PROVEN = ("read", "as of", "known", "findings", "outcome")
 
 
 def _daily_volatility(ts: np.ndarray, equity: np.ndarray) -> float | None:

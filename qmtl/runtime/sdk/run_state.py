@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import pickle
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -55,6 +56,7 @@ def identity_of(strategy: Strategy, model: FillModel, **submitted: Any) -> dict[
     return {
         "strategy": strategy_name(kind),
         "source": source_hash(kind),
+        "module": source_hash(sys.modules[kind.__module__]),
         "fills": dataclasses.asdict(model),
         **submitted,
         "attributes": {

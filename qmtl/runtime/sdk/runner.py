@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from os import PathLike
 from typing import Any
 
@@ -22,6 +22,7 @@ from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.run import Run
 from qmtl.runtime.sdk.bound_inputs import BoundInput, bound, preset_of
 from qmtl.runtime.sdk.from_world import provider_of_world
+from qmtl.runtime.sdk.isolation.process import IsolatedRun, StrategyProcess, isolated
 from qmtl.runtime.sdk.look_ahead import playing, running, submitting
 from qmtl.runtime.sdk.paper import Paper
 from qmtl.runtime.sdk.proof import KnownBars, Proof, ReadRange, proof_of, read_ranges
@@ -34,6 +35,7 @@ from qmtl.runtime.sdk.run_result import RunResult
 from qmtl.runtime.sdk.run_state import Header, StateFile, identity_of
 from qmtl.runtime.sdk.shared_history import SharedHistory
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, listens, nodes_of, weights_of
+from qmtl.runtime.sdk.strategy_files import strategy_of_file
 from qmtl.runtime.sdk.watchdog import Calls, check_budget, watched
 from qmtl.runtime.worlds.loading import load_world
 from qmtl.runtime.worlds.world import World
@@ -52,7 +54,7 @@ class Runner:
 
     @staticmethod
     def submit(
-        strategy: Strategy | type[Strategy],
+        strategy: Strategy | type[Strategy] | str,
         *,
         world: World | str | PathLike[str] | None = None,
         data_preset: str | None = None,
@@ -66,10 +68,11 @@ class Runner:
         seed: int = 0,
         budget: float | None = None,
         resume: str | PathLike[str] | None = None,
+        isolate: bool = False,
     ) -> RunResult:
         """Run a strategy over the bars that open within `[start, end)`.
 
-        strategy: a subclass of `Strategy`, or an instance of one.
+        strategy: a subclass of `Strategy`, an instance of one, or a file: "cross.py", "cross.py:Cross".
         world: a world file. Its presets say which series inputs have, who serves them, and by which policies.
         data_preset: the preset of inputs that name neither one nor series.
         history_provider: where bars come from, but for inputs that have a provider of their own; left out,
@@ -92,6 +95,9 @@ class Runner:
         resume: a file in which the run is kept: at its start, and after each 20,000 bars if 5 seconds have
             passed. Where it is there, the run goes on with it, on the same commits and to the same end, and
             comes to the same proof. Python must be able to pickle what the strategy has in its attributes.
+        isolate: run it in a process of its own that can read no file but programs, write none, start no
+            program and open no connection. A strategy of a file is not even loaded in this process. Refused
+            where the system cannot do it: it takes Linux with Landlock. A backtest that is not kept alone.
 
         All of history, and of the bars before `start` that windows and warm-up need, is read at one commit,
         which the proof names. Raises what a fetch raises, `MissingDataError` also where there are too few
@@ -107,9 +113,14 @@ class Runner:
                 "a run in paper mode is given bars as they come",
                 next_step="leave out `as_of=` and `knowledge=`; a backtest takes them",
             )
+        if isolate and (mode == "paper" or resume is not None):
+            raise InvalidRequestError(
+                "a run in a process of its own is neither kept nor on paper",
+                next_step="leave out `isolate`, or `resume` and `mode`",
+            )
         return _submitted(
             strategy, world, data_preset, history_provider, start=start, end=end, as_of=pinned, model=model,
-            seed=seed, knowledge=knowledge, budget=budget, resume=resume, mode=mode,
+            seed=seed, knowledge=knowledge, budget=budget, resume=resume, mode=mode, isolate=isolate,
         )  # fmt: skip
 
     @staticmethod
@@ -141,7 +152,7 @@ class Runner:
         pinned = None if as_of is None else to_ns(as_of, name="as_of")
         with ExitStack() as stack:
             with submitting():
-                made = [_made(strategy(**of)) for of in parameters]
+                made = [_loaded(strategy(**of)) for of in parameters]
                 if not made:
                     return
                 inputs = _bound(made, world, data_preset, history_provider, stack)
@@ -151,13 +162,13 @@ class Runner:
             for one, own in zip(made, inputs, strict=True):
                 one.__dict__["random"] = np.random.default_rng(seed)
                 with submitting():
-                    result = _played(one, own, shared.of(own), model, seed, budget, None)
+                    result = _played(one, own, shared.of(own), model, seed, budget)
                 yield result
 
     @staticmethod
     def verify(
         proof: Proof | Mapping[str, Any] | str | PathLike[str],
-        strategy: Strategy | type[Strategy],
+        strategy: Strategy | type[Strategy] | str,
         *,
         world: World | str | PathLike[str] | None = None,
         data_preset: str | None = None,
@@ -182,7 +193,7 @@ class Runner:
 
 
 def _submitted(
-    strategy: Strategy | type[Strategy],
+    strategy: Strategy | type[Strategy] | str,
     world: World | str | PathLike[str] | None,
     data_preset: str | None,
     history_provider: SeamlessDataProvider | None,
@@ -196,9 +207,10 @@ def _submitted(
     budget: float | None = None,
     resume: str | PathLike[str] | None = None,
     mode: str = "backtest",
+    isolate: bool = False,
 ) -> RunResult:
     with submitting(), ExitStack() as stack:
-        made = _made(strategy)
+        made, process = stack.enter_context(isolated(strategy)) if isolate else (_loaded(strategy), None)
         (inputs,) = _bound([made], world, data_preset, history_provider, stack)
         state = None
         if resume is not None:
@@ -226,7 +238,7 @@ def _submitted(
             span = _range(start, end, found)
             histories = [completed(source, span) for source in found]
             given = (AsKnown if knowledge == "as_known" else AsOf)(histories, span)
-        return _played(made, inputs, given, model, seed, budget, state)
+        return _played(made, inputs, given, model, seed, budget, state, process)
 
 
 def _bound(
@@ -237,6 +249,12 @@ def _bound(
     stack: ExitStack,
 ) -> list[list[BoundInput]]:
     """The inputs of each strategy. A provider that has to be made for them is closed with `stack`."""
+    for of in made:
+        if not inputs_of(of):
+            raise InvalidRequestError(
+                f"{type(of).__name__} has no input",
+                next_step="give its class one: price = qmtl.StreamInput(series)",
+            )
     declared = None if world is None else load_world(world)
     if declared is None and data_preset is not None:
         raise InvalidRequestError(
@@ -258,38 +276,44 @@ def _played(
     model: FillModel,
     seed: int,
     budget: float | None,
-    state: StateFile | None,
+    state: StateFile | None = None,
+    process: StrategyProcess | None = None,
 ) -> RunResult:
     histories, span = given.histories, given.span
     by_series = {series: grid for history in histories for series, grid in history.grids.items()}
     # In the order of inputs, whichever provider they come from: it decides on ties.
     grids = {series: by_series[series] for one in inputs for series in one.series}
+    spare = {series: given.spare(series) for series in grids}
     calls = Calls()
-    run = Run(
-        strategy,
-        [Reader(one.name, one.series, one.window, calls.counted(one.nodes)) for one in inputs],
-        grids,
-        model,
-        start=span.start,
-        spare={series: given.spare(series) for series in grids},
-        weights=weights_of(strategy),
-        listens=listens(strategy),
-    )
+    run: Run | IsolatedRun
+    keeper = None
     read: list[ReadRange] = []
     unclean: list[Unclean] = []
     stores = [history.source.provider.store for history in histories]
     folders = [store.folder for store in stores if store.folder is not None]
-    keeper = None
-    if state is not None:
-        commits = {series.text: history.as_of for history in histories for series in history.grids}
-        header = Header(commits, span.end)
-        keeper = RunKeeper(state, header, run, strategy, read, time.monotonic, isinstance(given, Paper))
-    strategy.__dict__["_run"] = run
+    if process is None:
+        readers = [Reader(one.name, one.series, one.window, calls.counted(one.nodes)) for one in inputs]
+        run = Run(
+            strategy, readers, grids, model, start=span.start, spare=spare,
+            weights=weights_of(strategy), listens=listens(strategy),
+        )  # fmt: skip
+        if state is not None:
+            commits = {series.text: history.as_of for history in histories for series in history.grids}
+            header = Header(commits, span.end)
+            keeper = RunKeeper(state, header, run, strategy, read, time.monotonic, isinstance(given, Paper))
+        strategy.__dict__["_run"] = run
+    else:
+        for folder in folders:
+            process.reach.check_apart(folder)
+        run = process.run(inputs, grids, model, start=span.start, spare=spare, budget=budget, seed=seed)
     try:
-        with running():
+        with running() if process is None else nullcontext():
             for number, (part, until, stretch) in enumerate(given.parts()):
                 left = [(part, until)] if keeper is None else keeper.pieces(number, part, until)
                 for piece in left:
+                    if process is not None:
+                        run.play(*piece)  # the other process watches and guards
+                        continue
                     with watched(budget, lambda: (run.now, calls.count)), playing(folders):
                         run.play(*piece)
                 read += read_ranges(stretch)
@@ -314,12 +338,13 @@ def _played(
             bar_ts=run.now,
         ) from late
     finally:
-        del strategy.__dict__["_run"]
+        strategy.__dict__.pop("_run", None)
     known = KnownBars(given.name, given.counts, given.digest)
     gaps = [*given.missed, *(gap for history in histories for gap in history.gaps)]
     unclean += [Unclean(gap.series.text, gap.span, gap.why) for gap in gaps]
-    proof = proof_of(strategy, given.span, model, seed, read, known, run.outcome)
-    return RunResult(run.outcome, model, proof, sorted(unclean, key=lambda one: (one.span, one.series)))
+    outcome = run.outcome
+    proof = proof_of(strategy, given.span, model, seed, read, known, outcome)
+    return RunResult(outcome, model, proof, sorted(unclean, key=lambda one: (one.span, one.series)))
 
 
 def _with_findings(stretch: Stretch) -> Iterator[Unclean]:
@@ -331,17 +356,13 @@ def _with_findings(stretch: Stretch) -> Iterator[Unclean]:
             yield Unclean(name, span, f"{one.rule}, {counted(one.raises, 'bar')}")
 
 
-def _made(strategy: Strategy | type[Strategy]) -> Strategy:
-    made = strategy() if isinstance(strategy, type) else strategy
+def _loaded(strategy: Strategy | type[Strategy] | str) -> Strategy:
+    kind = strategy_of_file(strategy) if isinstance(strategy, str) else strategy
+    made = kind() if isinstance(kind, type) else kind
     if not isinstance(made, Strategy):
         raise InvalidRequestError(
             f"{strategy!r} is no strategy",
             next_step="give a subclass of qmtl.Strategy, or an instance of one",
-        )
-    if not inputs_of(made):
-        raise InvalidRequestError(
-            f"{type(made).__name__} has no input",
-            next_step="give its class one: price = qmtl.StreamInput(series)",
         )
     return made
 

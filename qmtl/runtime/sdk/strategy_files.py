@@ -18,9 +18,8 @@ def strategy_of_file(text: str) -> type[Strategy]:
     text: `cross.py`, which defines exactly one, or `cross.py:Cross`. Raises `InvalidRequestError` where there
     is none, or the file cannot be run.
     """
-    file, _, name = text.partition(".py:")
-    path = Path(f"{file}.py" if name else text)
-    module = _run(path)
+    path, name = file_of(text)
+    module = module_of_file(path)
     defined = {
         key: value
         for key, value in vars(module).items()
@@ -42,13 +41,20 @@ def strategy_of_file(text: str) -> type[Strategy]:
     return next(iter(defined.values()))
 
 
-def _run(path: Path) -> ModuleType:
+def file_of(text: str) -> tuple[Path, str]:
+    """The file, and the name of the class in it, or nothing."""
+    file, _, name = text.partition(".py:")
+    return Path(f"{file}.py" if name else text), name
+
+
+def module_of_file(path: Path, name: str | None = None) -> ModuleType:
+    """The module of a file, which is run. Raises `InvalidRequestError`."""
     if not path.is_file():
         raise InvalidRequestError(
             f"there is no file {path}", next_step="name a file of Python, such as cross.py or cross.py:Cross"
         )
     # A name that no import has, so that a strategy in `json.py` takes nobody's place.
-    name = path.name
+    name = path.name if name is None else name
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise InvalidRequestError(f"{path} is no file of Python", next_step="its name ends with .py")

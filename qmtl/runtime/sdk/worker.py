@@ -7,6 +7,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from qmtl.foundation.errors import CoordinatorUnavailableError, LeaseError, QmtlError
+from qmtl.foundation.leases import LeaseKey
 from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.foundation.states import BarStates
@@ -17,6 +18,7 @@ from qmtl.runtime.coordination.coordinator_client import CoordinatorClient, Take
 from qmtl.runtime.coordination.coordinator_http import LostError
 from qmtl.runtime.coordination.distributed import DistributedBackfillCoordinator
 from qmtl.runtime.coordination.job_blocks import Outcome
+from qmtl.runtime.coordination.shard_leases import Granted, ShardRequest
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 
 # What is under way when a worker is asked to leave may go on for so long. Then it is cancelled, and released.
@@ -44,6 +46,7 @@ class Worker:
         drain_s: float = DRAIN_S,
     ) -> None:
         self._provider = provider
+        self._leases = leases
         self._client = client
         self._metrics = metrics
         self._venues = venues
@@ -123,7 +126,10 @@ class Worker:
         backfill_log.info("worker.took", **facts, attempts=taken.attempts)
         outcome, why = Outcome.DONE, ""
         try:
-            why = lacking(await self._filled(taken), self._provider.now())
+            states = await self._filled(taken)
+            why = lacking(states, self._provider.now())
+            if taken.attempts and not why:
+                await self._settle(taken, states)
         except QmtlError as error:
             why = str(error)
         except Exception as error:  # noqa: BLE001 - of a vendor of somebody's own; the job shows it, and goes on
@@ -142,6 +148,22 @@ class Worker:
             self._threads,
             lambda: self._provider.backfill(taken.series, taken.start, taken.end, progress=False),
         )
+
+    async def _settle(self, taken: TakenShard, states: BarStates) -> None:
+        """Complete the lease of an attempt before, which may have ended between its last commit and that.
+
+        Then nothing was missing any more, so that nobody has claimed the shard since.
+        """
+        cells = states.present | states.no_trade | states.absent
+        as_of = (await asyncio.to_thread(self._provider.store.newest)).as_of
+        request = ShardRequest(LeaseKey.parse(taken.lease_key), cells, 0)
+        try:
+            answers = await self._leases.claim([request], claim_id=uuid.uuid4().hex)
+            grants = [answer for answer in answers if isinstance(answer, Granted)]
+            await self._leases.complete(grants, as_of=as_of)
+        except CoordinatorUnavailableError as error:
+            # The bars are there. The lease is shown as free for a day, and is forgotten then.
+            backfill_log.warning("worker.unheard", worker=self.name, job=taken.job, why=error.what)
 
     async def _end(self, taken: TakenShard, outcome: Outcome, why: str) -> None:
         """Say how it ended, until it is heard."""

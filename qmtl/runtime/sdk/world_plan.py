@@ -155,7 +155,7 @@ class Applied:
 def apply_preset(
     provider: SeamlessDataProvider, preset: WorldPreset, on_progress: OnProgress | None = None
 ) -> Applied:
-    """Fetch what the history of an input lacks.
+    """Fetch what the history of an input lacks, and judge what nobody has judged: its report is archived.
 
     Where its SLA preset welcomes partial answers, a series that fails does not stop the others. Else the
     first error is raised, after the others were cancelled or were done; what they committed stays.
@@ -171,11 +171,21 @@ def apply_preset(
         )
         states |= result.states
         errors |= result.errors
-    published = [one for one in preset.series if preset.publish_fingerprint and one.text in states]
-    prints = {
-        one.text: provider.fetch(
-            one, *states[one.text].span, strategy="FAIL_FAST", partial_ok=True
-        ).receipt.fingerprint
-        for one in published
-    }
+    prints = {}
+    for one in preset.series:
+        unjudged = one.text in states and provider.store.newest_report(one) is None
+        if not (unjudged or (one.text in states and preset.publish_fingerprint)):
+            continue
+        try:
+            found = provider.fetch(one, *states[one.text].span, strategy="FAIL_FAST", partial_ok=True)
+        except QmtlError as error:
+            if not preset.sla.partial_ok:
+                raise
+            errors[one.text] = error
+            continue
+        # A fetch that finds nothing archives nothing: so that bars are known to be clean, its report is kept.
+        if unjudged and provider.store.newest_report(one) is None:
+            provider.store.archive_report(one, found.report.to_json())
+        if preset.publish_fingerprint:
+            prints[one.text] = found.receipt.fingerprint
     return Applied(preset, states, errors, prints)

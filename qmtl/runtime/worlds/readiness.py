@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from qmtl.foundation.states import BarStates
-from qmtl.foundation.times import SECOND
+from qmtl.foundation.times import DAY, SECOND
 from qmtl.foundation.words import counted
 from qmtl.runtime.worlds.world import WorldPreset
 
@@ -84,13 +84,20 @@ def _freshness(preset: WorldPreset, known: Sequence[Known]) -> Check:
     if worst is None or lags[worst] == 0:
         return Check("freshness", "ok", "the newest bar that is due is there")
     limit = preset.live.max_lag
-    why = f"{worst} trails by {lags[worst]:,.0f} s"
-    if limit is None or lags[worst] <= limit:
-        return Check("freshness", "ok", why + ("" if limit is None else f", and {limit:g} s are allowed"))
+    why = f"{worst} trails by {_long(lags[worst])}"
+    if limit is None:
+        return Check("freshness", "ok", f"{why}, and no live.max_lag is set")
+    if lags[worst] <= limit:
+        return Check("freshness", "ok", f"{why}, and {limit:g} s are allowed")
     behind = [one for one in known if lags[one.series] > limit]
     outcome: Outcome = "warn" if preset.live.allow_partial and len(behind) < len(known) else "fail"
     why += f", and {limit:g} s are allowed: {len(behind):,} of {len(known):,} series are behind"
     return Check("freshness", outcome, why)
+
+
+def _long(seconds: float) -> str:
+    days = seconds * SECOND / DAY
+    return f"{seconds:,.0f} s" if days < 2 else f"{days:,.0f} days"
 
 
 def _lag(states: BarStates) -> float:
@@ -113,7 +120,7 @@ def _conformance(preset: WorldPreset, known: Sequence[Known]) -> Check:
         why = f"{_names([one for one, _ in found])}: {rules} in the newest report, not accepted"
         return Check("conformance", "fail" if blocks else "warn", f"{why} ({preset.conformance_preset})")
     if not judged:
-        return Check("conformance", "warn", "no report is archived yet: a fetch archives what it finds")
+        return Check("conformance", "warn", "nobody has judged these bars yet: 'qmtl world apply' does")
     rest = len(known) - len(judged)
     return Check(
         "conformance",

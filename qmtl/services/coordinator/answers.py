@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from qmtl.foundation.leases import ShardProgress
 from qmtl.foundation.times import SECOND, iso
 from qmtl.runtime.coordination.lease_records import ShardRecord
-from qmtl.runtime.coordination.shard_leases import Claimed, Done, Granted, Held
+from qmtl.runtime.coordination.shard_leases import Claimed, Done, Ended, Granted, Held
 from qmtl.services.coordinator.lease_service import Claims
 from qmtl.services.coordinator.sessions import SessionStatus
 
@@ -21,8 +21,19 @@ class SessionAnswer(BaseModel):
     expires_in_s: float
 
 
+class EndedAnswer(BaseModel):
+    """How the attempt before ended, which did not complete the shard, and when that was noticed."""
+
+    holder: str
+    why: str
+    at: str | None
+
+
 class ShardAnswer(BaseModel):
-    """granted: claim_id, expires_in_s. held: holder, progress, retry_after_ms. done: as_of."""
+    """granted: claim_id, expires_in_s. held: holder, progress, retry_after_ms. done: as_of.
+
+    ended: of granted and held, if an attempt before has ended without completing the shard.
+    """
 
     state: str
     lease_key: str
@@ -32,6 +43,7 @@ class ShardAnswer(BaseModel):
     progress: dict[str, int] | None = None
     retry_after_ms: int | None = None
     as_of: str | None = None
+    ended: EndedAnswer | None = None
 
 
 class ClaimAnswer(SessionAnswer):
@@ -105,14 +117,22 @@ def claims_json(claims: Claims) -> dict[str, Any]:
 def _answer(answer: Claimed, expires_in_s: float) -> dict[str, Any]:
     lease_key = str(answer.key)
     match answer:
-        case Granted(_, claim_id):
+        case Granted(_, claim_id, _, ended):
             more: dict[str, Any] = {"state": "granted", "claim_id": claim_id, "expires_in_s": expires_in_s}
-        case Held(_, holder, progress, retry_after_s):
+            more |= _ended(ended)
+        case Held(_, holder, progress, retry_after_s, ended):
             more = {"state": "held", "holder": holder, "progress": _progress(progress)}
-            more["retry_after_ms"] = round(retry_after_s * 1000)
+            more |= {"retry_after_ms": round(retry_after_s * 1000), **_ended(ended)}
         case Done(_, as_of):
             more = {"state": "done", "as_of": iso(as_of)}
     return {"lease_key": lease_key, **more}
+
+
+def _ended(ended: Ended | None) -> dict[str, Any]:
+    if ended is None:
+        return {}
+    at = None if ended.at is None else iso(ended.at)
+    return {"ended": {"holder": ended.holder, "why": ended.why, "at": at}}
 
 
 def lease_json(record: ShardRecord) -> dict[str, Any]:

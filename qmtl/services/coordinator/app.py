@@ -87,6 +87,7 @@ def make_app(
         own_errors={CoordinatorUnavailableError: _unavailable, LeasesLostError: _lost},
         body_limit=body_limit,
         lifespan=lifespan,
+        direct=("/v1/leases/claim", "/v1/leases/renew", "/v1/leases/complete"),
     )
 
 

@@ -25,12 +25,12 @@ MOST_CLAIMED, MOST_HELD = 100, 60
 LEAST_TTL, MOST_TTL = 2, 600
 
 _MOST_SPANS = 10_000
-_PLAIN = re.compile(r"[^\x00-\x1f\x7f-\x9f]+")
+_PLAIN = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
 def _plain(text: str) -> str:
     if not _PLAIN.fullmatch(text):
-        raise ValueError("it holds control characters")
+        raise ValueError("it holds control characters, or halves of surrogate pairs")
     return text
 
 
@@ -58,7 +58,7 @@ def _series(text: str) -> str:
 
 def _lease_key(value: Any) -> Any:
     try:
-        return LeaseKey.parse(value) if isinstance(value, str) else value
+        return LeaseKey.parse(_plain(value)) if isinstance(value, str) else value
     except InvalidRequestError as error:
         raise ValueError(f"{error.what}; {error.next_step}") from None
 
@@ -97,7 +97,8 @@ class WantedShard(_Body):
                     why=f"it is [{iso(start)}, {iso(end)}); the shard is [{iso(first)}, {iso(last)})",
                     next_step=f"shards are {SHARD_STEPS:,} bars each, counted from 1970; cut ranges at them",
                 )
-        return ShardRequest(LeaseKey(store, self.series, self.shard), Coverage(self.cells), self.read_as_of)
+        cells = Coverage.of(*(Span(*span) for span in self.cells))
+        return ShardRequest(LeaseKey(store, self.series, self.shard), cells, self.read_as_of)
 
 
 class ClaimBody(_Body):

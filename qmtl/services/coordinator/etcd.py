@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import aiohttp
-
 from qmtl.foundation.errors import CoordinatorUnavailableError
+from qmtl.services.coordinator.gateway_connections import GatewayConnections, NotConnectedError
 from qmtl.services.coordinator.key_values import (
     Committed,
     Conflict,
@@ -54,8 +54,8 @@ class Etcd:
     def __init__(self, urls: Sequence[str], *, attempt_s: float = ATTEMPT_S) -> None:
         self._urls = [url.rstrip("/") for url in urls]
         self._first = 0
-        self._timeout = aiohttp.ClientTimeout(total=attempt_s, sock_connect=_CONNECT_S)
-        self._session: aiohttp.ClientSession | None = None
+        self._attempt_s = attempt_s
+        self._connections = GatewayConnections(connect_s=_CONNECT_S)
 
     async def commit(
         self, expected: Mapping[str, int], changes: Mapping[str, Put | None]
@@ -112,7 +112,7 @@ class Etcd:
         for url in self._urls:
             try:
                 answer = await self._ask(url, "maintenance/status", {})
-            except aiohttp.ClientConnectorError as cause:
+            except NotConnectedError as cause:
                 failure = _unreachable(url, str(cause))
                 continue
             except CoordinatorUnavailableError as cause:
@@ -127,18 +127,16 @@ class Etcd:
         return found
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        self._connections.close()
 
     async def _call(self, path: str, body: Mapping[str, Any]) -> Any:
-        failure: aiohttp.ClientConnectorError | None = None
+        failure: NotConnectedError | None = None
         for offset in range(len(self._urls)):
             number = (self._first + offset) % len(self._urls)
             try:
                 answer = await self._ask(self._urls[number], path, body)
-            except aiohttp.ClientConnectorError as cause:
-                failure = cause  # nothing was sent
+            except NotConnectedError as cause:
+                failure = cause
                 continue
             except CoordinatorUnavailableError:
                 self._first = (number + 1) % len(self._urls)
@@ -148,18 +146,13 @@ class Etcd:
         raise _unreachable(", ".join(self._urls), str(failure)) from failure
 
     async def _ask(self, url: str, path: str, body: Mapping[str, Any]) -> Any:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=self._timeout, connector=aiohttp.TCPConnector(limit=0), trust_env=False
-            )
         try:
-            async with self._session.post(f"{url}/v3/{path}", data=json.dumps(body)) as response:
-                text, status = await response.read(), response.status
-        except aiohttp.ClientConnectorError:
-            raise
-        except (TimeoutError, aiohttp.ClientError) as cause:
-            why = f"it did not answer within {self._timeout.total:g} s" if not str(cause) else str(cause)
-            raise _unreachable(url, why) from cause
+            async with asyncio.timeout(self._attempt_s):
+                status, text = await self._connections.post(url, f"/v3/{path}", json.dumps(body).encode())
+        except (TimeoutError, ConnectionError) as cause:
+            raise _unreachable(
+                url, str(cause) or f"it did not answer within {self._attempt_s:g} s"
+            ) from cause
         try:
             answer = json.loads(text)
         except ValueError as cause:

@@ -13,6 +13,7 @@ from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError
 from qmtl.runtime.coordination.lease_choice import leases_of
 from qmtl.runtime.coordination.local_leases import LocalLeases
 from qmtl.runtime.io.store.contract import Fencing
+from qmtl.services.coordinator.member.plan import Member
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def serve_coordinator(
-    behind: str | Fencing,
+    behind: str | Fencing | Member,
     *,
     host: str,
     port: int,
@@ -32,16 +33,19 @@ def serve_coordinator(
     tls_key: Path | None,
     unprotected: bool,
     ready: Callable[[str], None],
+    etcd_program: Path | None = None,
+    waiting: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with the address once connections are taken.
 
     behind: the URLs of the members of an etcd, with commas between; or the store of this machine, whose
-    leases are then kept in this process alone. unprotected: other machines may come in without credentials
-    or TLS. Needs `qmtl[services]`.
+    leases are then kept in this process alone; or a member of an etcd that is kept running here.
+    unprotected: other machines may come in without credentials or TLS. etcd_program, waiting: of a member,
+    see `served_member`. Needs `qmtl[services]`.
     """
     try:
-        import aiohttp  # noqa: F401 - is it there?
-        import fastapi  # noqa: F401
+        import fastapi  # noqa: F401 - is it there?
+        import httptools  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as missing:
         raise MissingDependencyError(str(missing.name), extra="services") from missing
@@ -50,6 +54,19 @@ def serve_coordinator(
     place = Place(host, port, tls_cert, tls_key)
     if isinstance(behind, str):
         open_app = _before_etcd(etcd_urls(behind))
+    elif isinstance(behind, Member):
+        from qmtl.services.coordinator.member.serving import serve_member
+
+        serve_member(
+            behind,
+            place,
+            auth=auth,
+            unprotected=unprotected,
+            ready=ready,
+            program=etcd_program,
+            waiting=waiting,
+        )
+        return
     else:
         if not place.is_loopback:
             raise InvalidRequestError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
 from starlette.responses import Response
 from starlette.types import ASGIApp, Lifespan
 
@@ -13,6 +14,7 @@ from qmtl import __version__
 from qmtl.foundation.clock import SystemClock
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.services.http.access import Credentials, Role
+from qmtl.services.http.direct import DirectRoute
 from qmtl.services.http.docs_page import HEADERS, rendered
 from qmtl.services.http.errors import answer_errors
 from qmtl.services.http.health import METRICS, UNGUARDED, health_routes
@@ -50,6 +52,7 @@ def application(
     body_limit: int = BODY_LIMIT,
     body_seconds: float = BODY_SECONDS,
     lifespan: Lifespan[FastAPI] | None = None,
+    direct: Collection[str] = (),
 ) -> ASGIApp:
     """An ASGI application of `routers` with /healthz, /readyz, /metrics, /docs and /openapi.json.
 
@@ -57,7 +60,8 @@ def application(
     role_for: the role that a method, path and query need. own_errors: how it answers errors of its own.
     check_ready: raises an error where the service cannot work. A body has at most `body_limit` bytes and
     takes at most `body_seconds` seconds to arrive. lifespan: entered before the first request, and left after
-    the last one, on the loop of the server.
+    the last one, on the loop of the server. direct: the paths of routes that are asked most, and of each
+    that its requests go straight to its endpoint (see `DirectRoute`).
     """
     app = FastAPI(
         title=title,
@@ -69,6 +73,12 @@ def application(
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        routes=[
+            DirectRoute(route)
+            for router in routers
+            for route in router.routes
+            if isinstance(route, APIRoute) and route.path in direct
+        ],
     )
     routers = [*routers, health_routes(check_ready, wording)]
     for router in routers:

@@ -129,7 +129,7 @@ class BoundedBodies:
         # Under any accepted name it is JSON: the application need not know all the names.
         headers = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
         scope["headers"] = [*headers, (b"content-type", b"application/json")]
-        await self._app(scope, _Replayed(body, receive), send)
+        await self._app(scope, Replayed(body, receive), send)
 
     async def _whole(self, scope: Scope, receive: Receive) -> bytes | None:
         """The body; None once it is seen to be too long. `_Gone` if its end never came."""
@@ -156,7 +156,7 @@ class _Gone(Exception):
     """The client has left in the middle of its request, so the rest of it is unknown."""
 
 
-class _Replayed:
+class Replayed:
     """Receives a body that was read already, and then what comes after it."""
 
     def __init__(self, body: bytes, receive: Receive) -> None:

@@ -23,9 +23,12 @@ class Refuse(Protocol):
     ) -> Response: ...
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
 def as_json(value: Any) -> bytes:
     # In ASCII: a string of JSON may hold half a surrogate pair, which UTF-8 cannot.
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    return _encode(value).encode()
 
 
 class JSONAnswer(JSONResponse):

@@ -36,6 +36,7 @@ from qmtl.foundation.times import HOUR, MINUTE, to_ns
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.replay import run as run_module
 from qmtl.runtime.sdk import run_history
+from qmtl.runtime.sdk.strategy_files import strategy_of_file
 from qmtl.runtime.testing import synthetic_bars
 
 A, B, A_HOURS = "ohlcv:mine:A:1m", "ohlcv:mine:B:1m", "ohlcv:mine:A:1h"
@@ -396,6 +397,40 @@ def test_a_proof_that_does_not_hold_says_what_differs(store: Path) -> None:
         Runner.verify(same, Cross, history_provider=history)
 
 
+HELPED = """\
+import qmtl
+
+def size():
+    return 0.5
+
+class Helped(qmtl.Strategy):
+    price = qmtl.StreamInput("ohlcv:mine:A:1m")
+
+    def on_bar(self, bar, portfolio):
+        portfolio.target(bar.series, size())
+"""
+
+
+def test_a_proof_covers_the_functions_beside_a_strategy(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fill(store, A)
+    file = Path("helped.py")
+    with provider(store) as history:
+        file.write_text(HELPED)
+        proof = submit(strategy_of_file("helped.py"), history_provider=history).proof
+        of_before = {name: value for name, value in proof.to_json().items() if name != "module"}
+        file.write_text(HELPED.replace("return 0.5", "return 1 / 2"))
+        helped = strategy_of_file("helped.py")
+        with pytest.raises(ProofError) as caught:
+            Runner.verify(proof, helped, history_provider=history)
+        [difference] = caught.value.differences
+        assert difference.startswith("module: blake3:")
+        # A proof of a time when the class alone was named is compared by what it names.
+        assert Runner.verify(of_before, helped, history_provider=history).proof.source == proof.source
+
+
 class Changed(Cross):
     """Decides as another strategy does, by another source."""
 
@@ -456,6 +491,8 @@ def test_what_cannot_be_run_is_refused_with_the_reason(store: Path) -> None:
             (Hold, {"mode": "paper", "as_of": END}, "is given bars as they come"),
             (Hold, {"mode": "paper", "knowledge": "as_known"}, "is given bars as they come"),
             (Hold, {"mode": "paper", "history_provider": history}, "no live feed serves this series"),
+            (Hold, {"mode": "paper", "isolate": True}, "neither kept nor on paper"),
+            (Hold, {"resume": "run.state", "isolate": True}, "neither kept nor on paper"),
             (Hold, {"mode": "live"}, "there are no feeds of exchanges yet"),
             (Hold, {"mode": "test"}, "mode='test' cannot be used"),
             (Hold, {"knowledge": "now"}, "knowledge='now' cannot be used"),

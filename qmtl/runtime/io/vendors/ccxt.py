@@ -94,6 +94,14 @@ class CcxtVendor:
         self._firsts: dict[SeriesId, int] = {}
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, CcxtClient] = WeakKeyDictionary()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a vendor of another process: connections, and budgets that machines share, are of this one."""
+        return vars(self) | {"_clients": None, "_fleet": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._clients = WeakKeyDictionary()
+
     async def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
         """Pages in order of time, each yielded as it comes; see `paging_evidence` for what they prove.
 

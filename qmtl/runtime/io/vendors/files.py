@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import polars as pl
@@ -75,7 +75,12 @@ class FilesVendor:
         self._holes = holes
         self._options = options
         self._where = reading.where
+        self._root = ""
         self._last: _Read | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a vendor of another process, which may work in another folder."""
+        return vars(self) | {"_root": self._root or os.getcwd(), "_last": None}
 
     @property
     def name(self) -> str:
@@ -92,7 +97,7 @@ class FilesVendor:
         }
         # The home folder is the pattern's to name, never a symbol's.
         pattern = os.path.expanduser(self._pattern)
-        return Path(_FIELD.sub(lambda match: values[match[1]], pattern))
+        return Path(self._root, _FIELD.sub(lambda match: values[match[1]], pattern))
 
     async def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
         """The part of the file within `span`, in order; what the file has no rows for stays unanswered.

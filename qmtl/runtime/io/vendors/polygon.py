@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from qmtl.foundation.clock import Clock, SystemClock
@@ -73,6 +74,14 @@ class PolygonVendor:
         self._has_own_budget = budget is None
         self._known: set[str] = set()
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, PolygonClient] = WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a vendor of another process: connections are of this one, and its environment."""
+        return vars(self) | {"_clients": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._clients = WeakKeyDictionary()
 
     def paging(self, series: SeriesId) -> Paging:
         """How many bars one request brings, and how many requests the budget allows; asks nobody."""

@@ -19,6 +19,7 @@ NAMES = {
         "backfill",
         "calendars",
         "commits",
+        "coordinator",
         "coverage",
         "demo",
         "diff",
@@ -58,6 +59,7 @@ NAMES = {
     ],
     "schema audit": ["append", "repair", "show", "verify"],
     "serve": ["coordinator", "registry"],
+    "coordinator": ["add", "members", "remove", "restore", "snapshot"],
     "store": [
         *("backup", "compact", "copy", "declare", "grant", "info", "migrate", "pin", "pins", "restore"),
         *("unpin", "verify"),

@@ -122,10 +122,10 @@ def test_what_fails_where_partial_answers_are_not_welcome_ends_with_its_code(
     assert len(cli.json("world", "apply", world)["applied"][0]["errors"]) == 2
 
 
-def test_detached_work_is_refused_with_the_reason(cli: CommandLine, world: Path) -> None:
+def test_detached_work_needs_a_coordinator(cli: CommandLine, world: Path) -> None:
     result = cli.run("world", "apply", world, "--detach")
     assert result.exit_code == 2
-    assert "worlds are not queued yet" in result.stderr
+    assert "no coordinator is named" in result.stderr
 
 
 def test_the_worlds_of_a_folder(cli: CommandLine, world: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmtl.foundation.timeline import Span
+from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import DAY, HOUR, MINUTE
-from qmtl.runtime.coordination.job_plans import JobPlan, JobShard, WantedRange
+from qmtl.runtime.coordination.job_plans import JobPlan, JobShard, WantedRange, ranges_of
+from qmtl.runtime.coordination.shards import shard_numbers
 
 STEPS = {"ohlcv:test:A:1m": MINUTE, "ohlcv:test:B:1h": HOUR, "ohlcv:test:C:1w": 7 * DAY}
 PER_SHARD = 10
@@ -50,3 +53,20 @@ def test_a_hundred_years_are_not_made_to_be_counted() -> None:
     plan = JobPlan([WantedRange("ohlcv:test:A:1m", Span(0, 36_525 * DAY))] * 5_000, 1)
     assert len(plan) == 5_000 * 36_525 * 1_440
     assert plan[len(plan) - 1].span == Span(36_525 * DAY - MINUTE, 36_525 * DAY)
+
+
+@given(
+    st.sampled_from(sorted(STEPS)),
+    st.lists(st.tuples(times, st.integers(1, 30 * HOUR)).map(lambda pair: (pair[0], sum(pair))), max_size=5),
+)
+def test_ranges_touch_the_shards_of_the_cells_alone(series: str, spans: list[tuple[int, int]]) -> None:
+    cells, width = Coverage(spans), STEPS[series] * PER_SHARD
+    found = ranges_of(series, cells, PER_SHARD)
+    shards = [shard.shard for one in found for shard in JobPlan([one], PER_SHARD)]
+    assert shards == shard_numbers(cells, width)
+    assert not cells - Coverage.of(*(one.span for one in found))
+    for one in found:
+        assert cells.clip(one.span).hull == one.span
+    # No two of them could be one.
+    bounds = [(one.span.start // width, (one.span.end - 1) // width) for one in found]
+    assert all(later[0] - earlier[1] > 1 for earlier, later in pairwise(bounds))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from qmtl.foundation.leases import Abandoned, Expired, LeaseKey, LeaseState, Requeued, ShardProgress
 from qmtl.foundation.timeline import Coverage, Span
+from qmtl.foundation.times import SECOND
 from qmtl.runtime.coordination.lease_keeping import (
     MOST_ATTEMPTS,
     Claimant,
@@ -17,8 +18,8 @@ from qmtl.runtime.coordination.lease_keeping import (
     decide_renewal,
     decide_sweep,
 )
-from qmtl.runtime.coordination.lease_records import ShardRecord
-from qmtl.runtime.coordination.shard_leases import Done, Granted, Held, ShardRequest
+from qmtl.runtime.coordination.lease_records import ShardRecord, record_json, record_of
+from qmtl.runtime.coordination.shard_leases import Done, Ended, Granted, Held, ShardRequest
 
 KEY, OTHER = (LeaseKey("store", "ohlcv:test:A:1m", shard) for shard in (7, 8))
 CELLS = Coverage.of(Span(0, 10))
@@ -76,7 +77,8 @@ def test_a_shard_that_failed_too_often_is_a_violation_until_somebody_completes_i
     assert violation is not None
     assert (violation.attempts, violation.why) == (MOST_ATTEMPTS, f"down {MOST_ATTEMPTS - 1}")
     again = claim(records, TWO, KEY)
-    assert again.answers == [Granted(KEY, "c2")], "who asks for it by name may try"
+    ended = Ended("w1", f"down {MOST_ATTEMPTS - 1}", SECOND)
+    assert again.answers == [Granted(KEY, "c2", ended=ended)], "who asks for it by name may try"
     assert again.changed[KEY].lease.violation == violation
     done = decide_completion(Kept(again.changed, LIVING), "w2", "c2", [KEY], as_of=50, now=1.0)
     assert done.changed[KEY].lease.violation is None
@@ -94,6 +96,24 @@ def test_an_expiry_is_an_attempt_and_is_told() -> None:
     assert isinstance(decide_sweep(Kept(last, gone), now=2.0).transitions[1].event, Abandoned)
     assert events_of(decide_sweep(Kept(held(KEY), LIVING), now=2.0)) == []
     assert Requeued() == swept.transitions[1].event
+
+
+def test_who_waits_is_told_how_the_attempt_before_ended() -> None:
+    ended = Ended("w1", "w1 was not heard of in time", 2 * SECOND)
+    gone = {"w2": "s2", "w3": "s3"}
+    swept = decide_sweep(Kept(held(KEY), gone), now=2.0).changed
+    for records in (held(KEY), swept):
+        taken = decide_claim(Kept(records, gone), TWO, [ShardRequest(KEY, CELLS, 0)], now=2.0)
+        assert taken.answers == [Granted(KEY, "c2", ended=ended)]
+        now_held = Kept(taken.changed, gone)
+        three = Claimant("w3", "s3", "c3")
+        asked = decide_claim(now_held, three, [ShardRequest(KEY, CELLS, 0)], now=3.0)
+        assert asked.answers == [Held(KEY, "w2", None, 0.2, ended)]
+        renewed = decide_renewal(now_held, "w2", {KEY: "c2"}, ShardProgress(1, 2), now=3.0).changed
+        stored = record_of(KEY, record_json(renewed[KEY]))
+        assert (stored, stored.ended) == (renewed[KEY], ended)
+        done = decide_completion(now_held, "w2", "c2", [KEY], as_of=50, now=3.0).changed
+        assert done[KEY].ended is None
 
 
 def test_all_are_renewed_or_none() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack
@@ -194,6 +196,7 @@ def test_free_shards_are_filled_while_another_is_waited_for(place: Place) -> Non
         await asyncio.gather(let_go(), place.fill(vendor, span))
 
     place.run(both())
+    assert all(progress.lost is None for progress in place.seen), "who lets go in order is not lost"
     assert [call.span for call in vendor.calls] == [Span(edge - HOUR, edge), Span(edge, edge + HOUR)]
     assert list((place.store.folder / "claims").iterdir()) == []
 
@@ -203,6 +206,53 @@ def test_one_question_crosses_the_borders_of_shards(place: Place) -> None:
     edge = (DAWN // (SHARD_STEPS * MINUTE) + 1) * SHARD_STEPS * MINUTE
     place.run(place.fill(vendor, Span(edge - HOUR, edge + HOUR)))
     assert [call.span for call in vendor.calls] == [Span(edge - HOUR, edge + HOUR)]
+
+
+def test_a_holder_that_died_is_shown_once_with_what_it_left(place: Place, events: Any) -> None:
+    shard = DAWN // (SHARD_STEPS * MINUTE)
+    key = LeaseKey(place.store.store_id, SERIES.text, shard)
+    claims = place.store.folder / "claims"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(claims), str(key)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        holder = other.stdout.readline().strip()
+
+        async def dies() -> None:
+            await asyncio.sleep(1.0)
+            done = hours(1, 2)
+            write = Write("them", place.clock.now(), synthetic_bars(SERIES, done), answered=Coverage.of(done))
+            place.store.commit(SERIES, write)
+            await asyncio.sleep(1.0)
+            other.kill()
+            await asyncio.to_thread(other.wait)
+
+        async def both() -> None:
+            await asyncio.gather(dies(), place.fill(ScriptedVendor(), hours(0, 3)))
+
+        place.run(both())
+    first = place.seen[0]
+    assert (first.done, first.lost) == (60, None), "what others commit is shown while it waits"
+    (lost,) = [progress.lost for progress in place.seen if progress.lost is not None]
+    assert (lost.holder, lost.why, lost.left, lost.by) == (holder, "its process has ended", 120, None)
+    assert lost.noticed_at <= place.clock.now()
+    assert [event for event, _ in events()].count("backfill.holder_lost") == 1
+
+
+# Claims a shard as a program of its own, says who it is, and waits to be killed.
+HOLDS = """
+import asyncio, os, socket, sys, time
+from pathlib import Path
+from qmtl.foundation.leases import LeaseKey
+from qmtl.foundation.timeline import EMPTY
+from qmtl.runtime.coordination.local_leases import LocalLeases
+from qmtl.runtime.coordination.shard_leases import ShardRequest
+
+leases = LocalLeases(Path(sys.argv[1]))
+asyncio.run(leases.claim([ShardRequest(LeaseKey.parse(sys.argv[2]), EMPTY, 0)], claim_id="theirs"))
+print(f"{socket.gethostname()}:{os.getpid()}", flush=True)
+time.sleep(600)
+"""
 
 
 # -- chunks -----------------------------------------------------------------------------------------------

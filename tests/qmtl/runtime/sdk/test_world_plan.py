@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import qmtl
+from qmtl.foundation.schema import Schema, SchemaRegistryClient, SchemaType
+from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import iso
 from qmtl.runtime.io.vendors.base import Page, Paging
 from qmtl.runtime.sdk.from_world import provider_of_world
@@ -110,6 +113,37 @@ def test_after_it_was_applied_nothing_is_left_to_fetch(opened: Open) -> None:
     vendor.calls.clear()
     apply_preset(provider, world.presets[0])
     assert vendor.calls == []
+
+
+def test_clean_bars_are_known_to_be_clean_once_a_world_was_applied(opened: Open) -> None:
+    provider, world = opened(Limited())
+    apply_preset(provider, world.presets[0])
+    (one,) = plan_world(provider, world).presets
+    (judged,) = [check for check in one.checks if check.subject == "conformance"]
+    assert (judged.outcome, judged.why) == ("ok", "2 newest reports without a finding that raises")
+    apply_preset(provider, world.presets[0])
+    assert len(provider.store.reports(SeriesId.parse(BTC))) == 1, "once is enough"
+
+
+@pytest.mark.parametrize("sla", ["baseline", "tolerant-partial"])
+def test_bars_that_break_a_strict_schema_are_an_error_of_their_series(opened: Open, sla: str) -> None:
+    provider, world = opened(Limited(), seamless=f"sla_preset: {sla}")
+    registry = SchemaRegistryClient()
+    schema = {"type": "object", "properties": {"close": {"type": "number", "maximum": 1.0}}}
+    registry.register("ohlcv", Schema(json.dumps(schema), SchemaType.JSON))
+    strict = provider_of_world(
+        world, schemas=registry, validation_mode="strict", vendors=Limited(), store=provider.store,
+        clock=provider._parts.clock, metrics_registry=CollectorRegistry(),
+    )  # fmt: skip
+    if sla == "baseline":
+        with pytest.raises(qmtl.SchemaValidationError):
+            apply_preset(strict, world.presets[0])
+    else:
+        done = apply_preset(strict, world.presets[0])
+        assert {name: type(error) for name, error in done.errors.items()} == dict.fromkeys(
+            [BTC, ETH], qmtl.SchemaValidationError
+        )
+    strict.close()
 
 
 def test_disk_is_told_by_what_the_store_measures(opened: Open) -> None:

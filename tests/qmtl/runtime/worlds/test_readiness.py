@@ -12,7 +12,7 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import BarStates, bar_states
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
-from qmtl.foundation.times import MINUTE, to_ns
+from qmtl.foundation.times import DAY, MINUTE, to_ns
 from qmtl.runtime.worlds.readiness import SUBJECTS, Check, Known, readiness
 from qmtl.runtime.worlds.window import Window
 from qmtl.runtime.worlds.world import LivePolicy, WorldPreset
@@ -126,8 +126,16 @@ def test_what_is_accepted_or_worth_knowing_alone_is_no_hindrance(harmless: dict[
     assert check("conformance", known(report={"findings": [harmless]})).outcome == "ok"
 
 
+def test_without_a_bound_it_is_said_that_there_is_none() -> None:
+    free = LivePolicy(None, allow_partial=False)
+    found = check("freshness", known(), known(ETH, states(50)), live=free)
+    assert (found.outcome, found.why) == ("ok", f"{ETH} trails by 600 s, and no live.max_lag is set")
+    long_ago = bar_states(Span(START, START + 9 * DAY), Grid(BTC.timeframe), [], EMPTY, EMPTY)  # type: ignore[arg-type]
+    assert "trails by 9 days" in check("freshness", known(bars=long_ago), live=free).why
+
+
 def test_where_no_report_is_archived_that_is_said() -> None:
-    assert check("conformance", known(report=None)).why.startswith("no report is archived yet")
+    assert check("conformance", known(report=None)).why.startswith("nobody has judged these bars yet")
     mixed = check("conformance", known(report=None), known(ETH))
     assert (mixed.outcome, "1 series without a report" in mixed.why) == ("warn", True)
 

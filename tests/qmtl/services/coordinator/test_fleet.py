@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 import qmtl
 from qmtl.runtime.coordination.shard_leases import Done, Granted, Held
+from qmtl.runtime.ingest.backfill_result import Progress
 from qmtl.runtime.testing.lease_suite import granted, request
 from qmtl.runtime.testing.vendors import Hang, ScriptedVendor
 from tests.qmtl.etcd import EtcdCluster
@@ -46,8 +47,16 @@ def test_what_a_killed_worker_has_begun_another_completes(
             postgres_url, vendor, coordinator=url, metrics_registry=CollectorRegistry(), progress=False
         ) as provider:
             killed.kill()
-            result = provider.fetch(SERIES, *RANGE)
+            heard: list[Progress] = []
+            result = provider.fetch(SERIES, *RANGE, on_progress=heard.append)
     assert 0 < stored < BARS
+    (lost,) = [progress.lost for progress in heard if progress.lost is not None]
+    assert (lost.holder, lost.lease_key, lost.by) == (lease["holder"], lease["lease_key"], None)
+    assert lost.why == f"{lost.holder} was not heard of in time"
+    assert 0 < time.time() - lost.noticed_at / 1e9 < 30
+    assert lost.left == heard[0].total - heard[0].done <= BARS - stored, (
+        "what it had stored is not asked again"
+    )
     assert (result.frame.height, result.coverage.counts["present"]) == (BARS, BARS)
     assert result.receipt.uncoordinated is None
     asked = sum(call.span.end - call.span.start for call in vendor.calls) // (60 * 10**9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -233,6 +234,21 @@ def test_a_claim_that_cannot_be_used(http: httpx.Client, changes: dict[str, Any]
 )
 def test_other_bodies(http: httpx.Client, path: str, body: dict[str, Any], status: int) -> None:
     assert http.post(f"/v1/leases/{path}", json=body).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("claim", claim_body("w", 0) | {"worker": "\ud800"}),
+        ("claim", claim_body("w", 0) | {"claim_id": "\udc00"}),
+        ("fail", {"worker": "w", "claim_id": "c", "lease_keys": ["s/\ud800/1"], "why": ""}),
+    ],
+)
+def test_names_that_are_no_text(http: httpx.Client, path: str, body: dict[str, Any]) -> None:
+    """JSON can write half a surrogate pair, which no database takes."""
+    kind = {"content-type": "application/json"}
+    answer = http.post(f"/v1/leases/{path}", content=json.dumps(body), headers=kind)
+    assert answer.status_code == 422, answer.text
 
 
 def test_a_claim_of_another_worker(http: httpx.Client, worker: str) -> None:

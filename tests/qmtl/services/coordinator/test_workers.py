@@ -24,6 +24,7 @@ from qmtl.foundation.times import MINUTE, to_ns
 from qmtl.runtime.testing import SimulatedExchange
 from qmtl.runtime.testing.exchange.server import KLINES
 from qmtl.runtime.testing.polygon import SimulatedPolygon
+from qmtl.runtime.testing.vendors import ScriptedVendor
 from tests.qmtl.etcd import EtcdCluster
 from tests.qmtl.ports import free_port
 from tests.qmtl.served_process import QMTL, ServedProcess
@@ -121,6 +122,36 @@ def fleet(
     coordinator.end()
 
 
+WORLD = """\
+world:
+  id: majors
+  data:
+    definitions:
+      - {preset: desk.hours, series: "ohlcv:binance:{symbol}:1h", calendar: 24x7}
+    presets:
+      - id: majors
+        preset: desk.hours
+        universe: {symbols: [BTC/USDT, ETH/USDT]}
+        window: {min_history: 30d}
+"""
+
+
+def test_a_world_is_applied_by_workers(fleet: Fleet) -> None:
+    path = fleet.folder / "world.yml"
+    path.write_text(WORLD)
+    queued = fleet.run("world", "apply", path, "--detach")
+    assert queued["shards"] in (2, 4), "a month of hours lies in one shard, or across the border of two"
+    worker = fleet.worker()
+    ended = fleet.ended(queued["job"])
+    assert (ended["ended"], ended["done"], ended["violated"]) == ("completed", queued["shards"], [])
+    plan = fleet.run("world", "plan", path)
+    # An hour may have closed since.
+    assert sum(preset["to_fetch"] for preset in plan["presets"]) <= 2
+    rest = fleet.run("world", "apply", path, "--detach")
+    assert rest is None or rest["shards"] <= 2
+    assert worker.end() == 0
+
+
 def test_two_workers_fill_a_job_and_ask_for_each_bar_once(fleet: Fleet) -> None:
     queued = fleet.run("backfill", SERIES, START, END, "--detach")
     assert (queued["shards"], queued["queued"], fleet.present()) == (5, 5, 0)
@@ -161,6 +192,27 @@ def test_what_a_killed_worker_was_at_another_completes(fleet: Fleet) -> None:
     again = sum(fleet.asked_minutes().values()) - BARS
     assert again <= answered - stored + BARS * 0.05, "only what was not committed is asked for again"
     assert "job.expired" in fleet.coordinator.reported()
+
+
+def test_what_a_killed_worker_had_stored_to_the_last_bar_is_completed(fleet: Fleet) -> None:
+    day = ("2024-01-01", "2024-01-02")
+    queued = fleet.run("backfill", SERIES, *day, "--detach")
+    with httpx.Client(base_url=fleet.coordinator.url) as http:
+        # A worker that dies between its last commit and its completion.
+        who = {"worker": "killed", "store": queued["store"], "ttl_s": 2}
+        taken = http.post("/v1/jobs/take", json={**who, "take_id": "t"}).json()["taken"]
+        key = {"series": SERIES, "shard": int(taken["lease_key"].rpartition("/")[2]), "cells": [day]}
+        claimed = http.post("/v1/leases/claim", json={**who, "keys": [key]}).json()
+        assert [one["state"] for one in claimed["answers"]] == ["granted"]
+        with qmtl.SeamlessDataProvider(
+            fleet.store, ScriptedVendor(), metrics_registry=CollectorRegistry()
+        ) as stored:
+            stored.backfill(SERIES, *day)
+        fleet.worker("--slots", 1)
+        assert fleet.ended(queued["job"])["done"] == 1
+        (lease,) = http.get("/v1/leases").json()["leases"]
+    assert (lease["state"], lease["lease_key"]) == ("completed", taken["lease_key"])
+    assert fleet.exchange.count() == 0, "nothing was missing"
 
 
 def test_a_worker_that_is_asked_to_leave_ends_what_it_is_at(fleet: Fleet) -> None:

@@ -1,0 +1,1 @@
+"""Machines with qmtl alone as a group of etcd: each coordinator keeps a member of it running."""
