@@ -70,9 +70,20 @@ class Listening:
 
         return self._loop.run(work())
 
-    def is_late(self, series: SeriesId, cell: Span) -> bool:
-        """Whether its feed has brought it, and later than it is waited for."""
-        return self._late[series].contains(cell)
+    def late(self, cells: Mapping[SeriesId, Span]) -> set[SeriesId]:
+        """The series whose feed has brought its bar later than it is waited for."""
+
+        async def work() -> None:
+            for series, cell in cells.items():
+                # A bar that is being stored is in the store before it is known here.
+                while not (self._tails[series].is_idle or series in self._ended):
+                    if self._answered[series].contains(cell):
+                        break
+                    self._news[series].clear()
+                    await self._news[series].wait()
+
+        self._loop.run(work())
+        return {series for series, cell in cells.items() if self._late[series].contains(cell)}
 
     @property
     def is_over(self) -> bool:
@@ -99,12 +110,12 @@ class Listening:
         try:
             while (stored := await tail.store_next(left, self._store)) is not None:
                 left = left - stored.answered
-                self._answered[series] |= stored.answered
                 if lag is not None:
                     # What ended longer ago is late, whoever looks when.
                     in_time = Span(round(stored.at - lag * SECOND), LATEST)
                     cells = [cell for cell in stored.answered.spans if cell.end < in_time.start]
                     self._late[series] |= Coverage(cells)
+                self._answered[series] |= stored.answered
                 self._news[series].set()
         except QmtlError as failed:
             error = failed
@@ -115,7 +126,7 @@ class Listening:
         news, lag = self._news[series], self._lags[series]
         while True:
             news.clear()
-            if self.is_late(series, cell):
+            if self._late[series].contains(cell):
                 return f"it came more than {lag:g} s after its close"
             if self._answered[series].contains(cell):
                 return None

@@ -123,16 +123,15 @@ class Paper:
         missing: list[tuple[Source, SeriesId, Span, str]] = []
         for source, listening in zip(self._sources, self._listening, strict=True):
             cells = {series: cell for series, cell in moment.cells.items() if series in source.inputs}
-            wanted = {
-                series: cell
-                for series, cell in cells.items()
-                if listening.is_late(series, cell) or _is_missing(source, series, cell)
-            }
+            wanted = {series: cell for series, cell in cells.items() if _is_missing(source, series, cell)}
+            late = listening.late(cells)
+            wanted |= {series: cells[series] for series in late}
             for series, why in listening.wait(wanted).items():
                 cell = wanted[series]
-                if source.asks(series) and not listening.is_late(series, cell):
+                late |= listening.late({series: cell})
+                if source.asks(series) and series not in late:
                     source.provider.backfill([series.text], *cell, partial_ok=True)
-                if listening.is_late(series, cell) or _is_missing(source, series, cell):
+                if series in late or _is_missing(source, series, cell):
                     missing.append((source, series, cell, why))
         if missing and self._end is None and all(one.is_over for one in self._listening):
             return None
