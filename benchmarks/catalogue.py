@@ -28,6 +28,7 @@ NAMES = (
     "lease",
     "jobs",
     "replay",
+    "worlds",
     "schema_cached",
     "schema_over_http",
     "schema_register",

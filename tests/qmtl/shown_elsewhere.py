@@ -16,6 +16,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/replay/orders",
             "runtime/replay/portfolio",
             "runtime/replay/tape",
+            "runtime/replay/tape_market",
         }
     ),
     "stories/test_worlds_and_strategies.py": frozenset(
@@ -32,6 +33,9 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/sdk/known_history",
         }
     ),
+    "stories/test_sweeps.py": frozenset({"runtime/sdk/shared_history"}),
+    "stories/test_paper.py": frozenset({"runtime/sdk/listening", "runtime/sdk/paper"}),
+    "stories/test_resumed.py": frozenset({"runtime/sdk/run_keeper", "runtime/sdk/run_state"}),
     "runtime/sdk/isolation/test_process.py": frozenset(
         {
             "runtime/sdk/isolation/child",

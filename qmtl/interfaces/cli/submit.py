@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +33,14 @@ def submit(
     data_preset: Annotated[
         str | None, typer.Option(metavar="ID", help="The preset of inputs that name none.")
     ] = None,
-    mode: Annotated[str, typer.Option(help="backtest; paper and live are not there yet.")] = "backtest",
+    mode: Annotated[
+        str, typer.Option(metavar="backtest|paper", help="Of history alone; or on, as a feed brings bars.")
+    ] = "backtest",
+    feed: Annotated[
+        Path | None,
+        typer.Option(parser=as_path, metavar="STORE", help="For paper: its bars come as they close."),
+    ] = None,
+    speed: Annotated[float, typer.Option(help="Of the feed: how many seconds pass in one.")] = 1.0,
     knowledge: Annotated[
         str, typer.Option(metavar="as_of|as_known", help="Bars of one commit, or as known at their time.")
     ] = "as_of",
@@ -41,6 +50,10 @@ def submit(
     seed: Annotated[int, typer.Option(help="Of the random numbers that the strategy draws.")] = 0,
     budget: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="What the strategy may take for one moment.")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(parser=as_path, metavar="FILE", help="Keep the run there, and go on with it."),
     ] = None,
     isolate: Annotated[
         bool, typer.Option("--isolate", help="Run it in a process that can read no bars itself; Linux.")
@@ -55,6 +68,8 @@ def submit(
 ) -> None:
     """Run a strategy of a file over history.
 
+    With a feed, bars of another store are played to it as if they closed now, and stored.
+
     Without a world its inputs name their series, which the store of the settings and their vendors have.
     """
     from qmtl.foundation.errors import StrategyError
@@ -65,7 +80,7 @@ def submit(
     from qmtl.runtime.sdk.strategy_files import strategy_of_file
 
     session = session_of(ctx)
-    check_apart({"--proof": proof, "--report": report, "--world": world})
+    check_apart({"--proof": proof, "--report": report, "--world": world, "--resume": resume})
     for place in (proof, report):
         if place is not None:
             check_place(place)
@@ -78,7 +93,9 @@ def submit(
         "data_preset": data_preset,
     }
     try:
-        with provider_of(session, declared) as provider:
+        with ExitStack() as stack:
+            more = {} if feed is None else stack.enter_context(replayed(session, feed, start, speed))
+            provider = stack.enter_context(provider_of(session, declared, **more))
             result = Runner.submit(
                 made,
                 world=declared,
@@ -91,6 +108,7 @@ def submit(
                 as_of=instant(as_of),
                 seed=seed,
                 budget=budget,
+                resume=resume,
                 isolate=isolate,
             )
     except StrategyError as error:
@@ -121,11 +139,36 @@ def _command(session: Session, options: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def provider_of(session: Session, world: World | None) -> SeamlessDataProvider:
-    """As the settings say, and the world, if there is one."""
-    if world is None:
-        return session.provider()
+def provider_of(session: Session, world: World | None, **more: Any) -> SeamlessDataProvider:
+    """As the settings say, and the world, if there is one. more: of the provider."""
     from qmtl.foundation.observability.metrics import Unread
+
+    more = {"progress": False, "metrics_registry": Unread(), **more}
+    settings = session.settings()
+    if world is None:
+        from qmtl.runtime.sdk.from_settings import provider_options
+        from qmtl.runtime.sdk.provider import SeamlessDataProvider
+
+        return SeamlessDataProvider(**{**provider_options(settings), **more})
     from qmtl.runtime.sdk.from_world import provider_of_world
 
-    return provider_of_world(world, session.settings(), progress=False, metrics_registry=Unread())
+    return provider_of_world(world, settings, **more)
+
+
+@contextmanager
+def replayed(session: Session, feed: Path, start: str, speed: float) -> Iterator[dict[str, Any]]:
+    """A feed of the bars of another store, and a clock that begins at `start`, for a provider."""
+    from qmtl.foundation.errors import InvalidRequestError
+    from qmtl.runtime.io.feeds.replay import ReplayClock, ReplayFeed
+    from qmtl.runtime.sdk.stores import embedded_store
+
+    own = session.settings().seamless.store
+    if isinstance(own, Path) and own.resolve() == feed.resolve():
+        raise InvalidRequestError(
+            f"--feed {feed} is the store of the run itself",
+            why="what is fed is stored there as it comes",
+            next_step="name another store for the run: qmtl --store PLACE submit ...",
+        )
+    clock = ReplayClock(instant(start), speed)
+    with embedded_store(feed, read_only=True) as store:
+        yield {"live": ReplayFeed(store, clock), "clock": clock}

@@ -107,6 +107,11 @@ class FeedListener:
             self._heard.popleft()
         return first
 
+    @property
+    def has_heard(self) -> bool:
+        """Whether `next` has something to give at once."""
+        return bool(self._heard)
+
     async def close(self) -> None:
         """Stop listening. A feed that does not close its connection in time is left behind, and logged."""
         self._listener.cancel()

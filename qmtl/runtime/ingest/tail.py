@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import NamedTuple
 
 import polars as pl
 
@@ -13,16 +14,23 @@ from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import Coverage, Span
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.conformance.screen import Screened, screen
 from qmtl.runtime.ingest.answers import write_of
 from qmtl.runtime.ingest.committing import committed
-from qmtl.runtime.ingest.feed_listener import ClosedBars, FeedEnded, FeedListener
+from qmtl.runtime.ingest.feed_listener import ClosedBars, FeedEnded, FeedListener, Heard
 from qmtl.runtime.ingest.settlement import SettlementPolicy
 from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.io.vendors.base import LiveFeed
+
+
+class Stored(NamedTuple):
+    """What an update has answered for, and when it came (ns of the clock)."""
+
+    answered: Coverage
+    at: int
 
 
 class Tail:
@@ -47,6 +55,7 @@ class Tail:
         settlement: SettlementPolicy,
     ) -> None:
         self.added = self.refused = 0
+        self._is_storing = False
         self._series = series
         self._source = source
         self._grid = grid
@@ -62,22 +71,43 @@ class Tail:
         that fell into a gap of the feed stay missing.
         """
         while missing:
-            heard = await self._listener.next()
-            if isinstance(heard, FeedEnded):
-                if heard.error is not None:
-                    error = heard.error
-                    error.span = error.span or missing.hull
-                    raise error
+            stored = await self.store_next(missing, store)
+            if stored is None:
                 return
-            if not isinstance(heard, ClosedBars):
-                continue
-            write = self._write_of(heard, missing)
-            if not write.answered and write.quarantine is None:
-                continue
+            missing = missing - stored.answered
+
+    async def store_next(self, missing: Coverage, store: Store) -> Stored | None:
+        """Wait for what is heard next, and commit what it has of `missing`; None once the feed has ended.
+
+        Raises what the feed raised.
+        """
+        heard = await self._listener.next()
+        self._is_storing = True
+        try:
+            return await self._stored(heard, missing, store)
+        finally:
+            self._is_storing = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was heard so far is stored."""
+        return not self._is_storing and not self._listener.has_heard
+
+    async def _stored(self, heard: Heard, missing: Coverage, store: Store) -> Stored | None:
+        if isinstance(heard, FeedEnded):
+            if heard.error is not None:
+                error = heard.error
+                error.span = error.span or missing.hull
+                raise error
+            return None
+        if not isinstance(heard, ClosedBars):
+            return Stored(EMPTY, heard.span.end)
+        write = self._write_of(heard, missing)
+        if write.answered or write.quarantine is not None:
             commit = await committed(store, self._series, write)
             self.added += commit.added
             self.refused += 0 if write.quarantine is None else write.quarantine.height
-            missing = missing - write.answered
+        return Stored(write.answered, heard.at)
 
     def _write_of(self, heard: ClosedBars, missing: Coverage) -> Write:
         """An update as a write. Only missing bars are answered for: the others keep their rows and answers.

@@ -50,13 +50,13 @@ def marks(
     in_cash = _steps(moments, ts, cash, [fill.cash for fill in fills], side)
     worth = in_cash.copy()
     for series, (closed, prices) in closes.items():
-        own = [fill for fill in fills if fill.series == series]
+        own = [fill for fill in fills if fill.series is series or fill.series == series]
         units_before = before.get(series, 0.0)
         if not own and not units_before:
             continue
         own_ts = np.array([fill.ts for fill in own], dtype=np.int64)
         units = _steps(moments, own_ts, units_before, [fill.position for fill in own], side)
-        place = np.searchsorted(closed, moments, "right") - 1
+        place = newest_at(closed, moments)
         # Before the first close there is no position: the price there is never used.
         worth += np.where(units != 0.0, units * prices[np.maximum(place, 0)], 0.0)
     return Marks(moments, in_cash, worth)
@@ -67,9 +67,18 @@ def _steps(
 ) -> Float64Array:
     """The newest of some values at each moment."""
     levels = np.array([before, *after], dtype=np.float64)
-    place = np.searchsorted(ts, moments, "left" if side == "left" else "right")
-    found: Float64Array = levels[place]
-    return found
+    # There are far fewer values than moments: each of them is sought, and holds until the next.
+    first = np.searchsorted(moments, ts, "right" if side == "left" else "left")
+    return np.repeat(levels, np.diff(first, prepend=0, append=len(moments)))
+
+
+def newest_at(since: Int64Array, times: Int64Array) -> Int64Array:
+    """The place of the newest of `since` at each time; -1 where there is none yet. Both ascend."""
+    ahead = len(since) - len(times)
+    # Most often each has one of its own, and need not be sought.
+    if ahead >= 0 and np.array_equal(since[ahead:], times) and bool((times[1:] > times[:-1]).all()):
+        return np.arange(ahead, len(since))
+    return np.searchsorted(since, times, "right") - 1
 
 
 def drawdowns(equity: Float64Array) -> Float64Array:

@@ -58,10 +58,17 @@ class FillModel:
         away = self.slippage_bps / 10_000
         return price * (1 + away if units > 0 else 1 - away)
 
-    def affordable(self, units: float, price: float, cash: float) -> float:
-        """As many of `units` as `cash` pays for, with fees, at `price`."""
-        if units <= 0 or self.cost(units, price)[0] <= cash:
-            return units
+    def filled(self, units: float, price: float, cash: float) -> tuple[float, float, float, float]:
+        """As many of `units` as `cash` pays for: units, price with slippage, what is paid, and its fee."""
+        price = self.priced(units, price)
+        paid, fee = self.cost(units, price)
+        if units > 0 and paid > cash:
+            units = self._affordable(price, cash)
+            paid, fee = self.cost(units, price)
+        return units, price, paid, fee
+
+    def _affordable(self, price: float, cash: float) -> float:
+        """As many as `cash` pays for, with fees."""
         units = self.rounded(max(0.0, cash) / (price * (1 + self.fee_bps / 10_000)))
         while units > 0 and self.cost(units, price)[0] > cash:  # the last digit of the division
             units = units - 1 if self.units == "integer" else math.nextafter(units, 0.0)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from numbers import Real
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.series import SeriesId
@@ -35,8 +35,10 @@ class Portfolio:
         self._model = model
         self._market = market
         self._cash = float(model.cash)
-        self._units: dict[SeriesId, float] = {}
-        self._targets: dict[str, float] = {}  # by node id
+        # By node id, whose hash Python keeps.
+        self._units: dict[str, float] = {}
+        self._targets: dict[str, float] = {}
+        self._series: dict[str, SeriesId] = {}  # those that were ever held
         self._due: list[tuple[int, int, Order, float]] = []  # a heap by time, then by number
         self._waiting: list[tuple[int, Order]] = []  # whose next open is not read yet, by number
         self._orders = 0
@@ -65,7 +67,7 @@ class Portfolio:
                 next_step="order units instead: portfolio.order(series, units)",
             )
         wanted = self._model.rounded(weight * self.equity / price) if weight else 0.0
-        self._place(series, wanted - self.position(series) - self._on_its_way(series))
+        self._place(series, wanted - self._units.get(series.text, 0.0) - self._on_its_way(series))
         self._targets[series.text] = weight
 
     def order(self, series: SeriesId | str, units: float) -> None:
@@ -85,16 +87,17 @@ class Portfolio:
     @property
     def positions(self) -> Mapping[SeriesId, float]:
         """Units by series; those that are not held are left out."""
-        return MappingProxyType({series: units for series, units in self._units.items() if units})
+        return MappingProxyType({self._series[of]: units for of, units in self._units.items() if units})
 
     def position(self, series: SeriesId | str) -> float:
         """Units of one series; negative if they are short."""
-        return self._units.get(_series(series), 0.0)
+        return self._units.get(_series(series).text, 0.0)
 
     @property
     def equity(self) -> float:
         """Cash, and positions at their newest closes."""
-        worth = (units * self._market.last_close(series) for series, units in self._units.items() if units)
+        last_close, series = self._market.last_close, self._series
+        worth = [units * last_close(series[of]) for of, units in self._units.items() if units]
         return self._cash + math.fsum(worth)
 
     # -- what the run does --------------------------------------------------------------------------------
@@ -109,6 +112,13 @@ class Portfolio:
         """Not filled yet, in the order in which they were given."""
         every = [(number, order) for _, number, order, _ in self._due] + self._waiting
         return [order for _, order in sorted(every, key=lambda one: one[0])]
+
+    def kept(self) -> dict[str, Any]:
+        """What `take_up` goes on with: all but the market and the model."""
+        return {name: value for name, value in vars(self).items() if name not in ("_market", "_model")}
+
+    def take_up(self, kept: Mapping[str, Any]) -> None:
+        vars(self).update(kept)
 
     def fill_due(self, before: int) -> None:
         """Fill what is due before a time."""
@@ -140,16 +150,17 @@ class Portfolio:
             heapq.heappush(self._due, (opening[0], number, order, opening[1]))
 
     def _on_its_way(self, series: SeriesId) -> float:
+        if not self._due and not self._waiting:
+            return 0.0
         every = [*(order for _, _, order, _ in self._due), *(order for _, order in self._waiting)]
         return math.fsum(order.units for order in every if order.series == series)
 
     def _fill(self, order: Order, ts: int, price: float) -> None:
-        series, model = order.series, self._model
-        price = model.priced(order.units, price)
-        units = model.affordable(order.units, price, self._cash)
-        paid, fee = model.cost(units, price)
+        series, text = order.series, order.series.text
+        units, price, paid, fee = self._model.filled(order.units, price, self._cash)
         self._cash -= paid
-        position = self._units[series] = self.position(series) + units
+        position = self._units[text] = self._units.get(text, 0.0) + units
+        self._series[text] = series
         self.fills.append(Fill(series, ts, units, price, fee, order.units, self._cash, position))
 
 
@@ -158,6 +169,8 @@ def _series(series: SeriesId | str) -> SeriesId:
 
 
 def _number(name: str, value: object) -> float:
+    if type(value) is float and math.isfinite(value):  # nearly always; the rest costs more
+        return value
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise InvalidRequestError(
             f"{name}={value!r} is no number that can be ordered",

@@ -20,10 +20,12 @@ from qmtl.runtime.replay.bars import Bar, Gap, Revision
 from qmtl.runtime.replay.budget import OverBudget
 from qmtl.runtime.replay.changes import Change, KnownGap, revision_of, row_of
 from qmtl.runtime.replay.equity import Closes, Marks, marks
-from qmtl.runtime.replay.events import Events, Reader, events
+from qmtl.runtime.replay.events import Reader, Shown, events, shown
 from qmtl.runtime.replay.orders import Fill, FillModel, Order
 from qmtl.runtime.replay.portfolio import Portfolio
 from qmtl.runtime.replay.tape import Tape
+from qmtl.runtime.replay.tape_market import TapeMarket
+from qmtl.runtime.replay.weights import Weights, in_turn, weight_changes
 
 
 class Strategy(Protocol):
@@ -61,7 +63,8 @@ class Run:
 
     grids: of all series. start: bars that open before it (int ns UTC) only fill windows, and what changes
     until then is not told. spare: rows that may be taken back, by series. A gap is delivered before the first
-    bar that is known at its time or later.
+    bar that is known at its time or later. weights: decide in place of `on_bar`; all at once, where they are
+    row-wise and nothing else is listened to.
     """
 
     def __init__(
@@ -73,8 +76,12 @@ class Run:
         *,
         start: int,
         spare: Mapping[SeriesId, int] = MappingProxyType({}),
+        weights: Weights | None = None,
+        listens: bool = True,
     ) -> None:
         self._strategy = strategy
+        self._weights = weights
+        self._is_at_once = weights is not None and weights.is_rowwise and not listens
         self._gaps: deque[KnownGap] = deque()
         self._readers = readers
         self._start = start
@@ -87,7 +94,7 @@ class Run:
         self._counterparts = {
             (reader.name, series): counterpart(reader, series) for reader in readers for series in self._tapes
         }
-        self._market = _Market(self._tapes)
+        self._market = TapeMarket(self._tapes)
         self.portfolio = Portfolio(model, self._market)
         self._bars = 0
         self._marks: list[Marks] = []
@@ -114,15 +121,17 @@ class Run:
                 if series in reader.series:
                     reader.read(tape)
         self.portfolio.look_again()
-        found = events(self._tapes, self._readers, self._counterpart, start=self._start)
+        found = shown(self._tapes, self._readers, self._counterpart, start=self._start)
         filled, held, cash = len(self.portfolio.fills), dict(self.portfolio.positions), self.portfolio.cash
-        self._deliver(found, until)
-        self._bars += len(found.known)
+        if self._is_at_once:
+            self._deliver_changes(found, until)
+        else:
+            self._deliver(found, until)
+        self._bars += sum(len(part.places) for part in found)
         closes = {
             series: Closes(tape.known, tape.rows["close"].to_numpy()) for series, tape in self._tapes.items()
         }
-        every = np.array(found.known, dtype=np.int64)
-        moments = every[np.append(True, every[1:] != every[:-1])] if len(every) else every
+        moments = _moments(found)
         self._marks.append(marks(moments, closes, self.portfolio.fills[filled:], self._model, held, cash))
 
     def _revise(self, changes: Sequence[Change], at: int) -> None:
@@ -161,6 +170,33 @@ class Run:
         ts, cash, equity = (np.concatenate(parts) for parts in zip(*self._marks, strict=True))
         return Outcome(self._bars, self.portfolio.fills, self.portfolio.open_orders, Marks(ts, cash, equity))
 
+    def kept(self) -> dict[str, Any]:
+        """What `take_up` of another run of the same strategy goes on with, between two stretches."""
+        return {
+            "now": self._market.now,
+            "bars": self._bars,
+            "marks": self._marks,
+            "gaps": self._gaps,
+            "portfolio": self.portfolio.kept(),
+            "tapes": [tape.kept() for tape in self._tapes.values()],
+            "known": [reader.known for reader in self._readers],
+        }
+
+    def take_up(self, kept: Mapping[str, Any]) -> None:
+        self._market.now, self._bars = kept["now"], kept["bars"]
+        self._marks, self._gaps = kept["marks"], kept["gaps"]
+        self.portfolio.take_up(kept["portfolio"])
+        for tape, of in zip(self._tapes.values(), kept["tapes"], strict=True):
+            tape.take_up(of)
+        for reader, known in zip(self._readers, kept["known"], strict=True):
+            reader.known.update(known)
+
+    def drop_ahead(self) -> None:
+        """Forget rows that are read and not known yet, and gaps that are not told: they will come again."""
+        self._gaps.clear()
+        for tape in self._tapes.values():
+            tape.drop_ahead()
+
     def value(self, node: str, series: SeriesId) -> Any:
         """What a node is worth now for one series of its input, or for the one that belongs to `series`."""
         for reader in self._readers:
@@ -173,7 +209,7 @@ class Run:
                     )
                 known = reader.known[owner]
                 place = int(known.at(np.array([self._market.now]))[0])
-                return known.values[node][place] if place >= 0 else None
+                return known.values[node][place : place + 1].tolist()[0] if place >= 0 else None
         raise InvalidRequestError(
             f"the strategy has no node {node!r}", next_step=f"use one of {', '.join(self._names)}"
         )
@@ -181,9 +217,34 @@ class Run:
     def _counterpart(self, reader: Reader, series: SeriesId) -> SeriesId | None:
         return self._counterparts[reader.name, series]
 
-    def _deliver(self, found: Events, until: int) -> None:
+    def _deliver_changes(self, parts: Sequence[Shown], until: int) -> None:
+        """What `_deliver` comes to, without a word to the strategy."""
+        assert self._weights is not None
+        portfolio, market, due, gaps = self.portfolio, self._market, self.portfolio.due_orders, self._gaps
+        for now, series, weight in weight_changes(self._weights, parts):
+            if gaps and gaps[0].at <= now:
+                self._deliver_gaps(now)
+            if due and due[0][0] < now:
+                portfolio.fill_due(now)
+            market.now = now
+            portfolio.target(series, weight)
+        known = [part for part in parts if len(part.known)]
+        if known:
+            last = max(known, key=lambda part: int(part.known[-1]))
+            market.now = int(last.known[-1])
+            portfolio.fill_due(market.now)
+        self._deliver_gaps(until)
+
+    def _deliver(self, parts: Sequence[Shown], until: int) -> None:
         portfolio, market, names = self.portfolio, self._market, self._names
         on_bar: Callable[[Bar, Portfolio], object] = self._strategy.on_bar
+        if self._weights is not None:
+            weights = in_turn(self._weights, parts)
+
+            def on_bar(bar: Bar, portfolio: Portfolio) -> None:
+                portfolio.target(bar.series, next(weights))
+
+        found = events(parts)
         own = self._strategy.__dict__
         due, gaps, bar = portfolio.due_orders, self._gaps, None
         try:
@@ -234,30 +295,6 @@ class Run:
         )
 
 
-class _Market:
-    """What is known at `now`."""
-
-    def __init__(self, tapes: Mapping[SeriesId, Tape]) -> None:
-        self._tapes = tapes
-        self.now = 0
-
-    def last_close(self, series: SeriesId) -> float:
-        return self._tape(series).last_close(self.now)
-
-    def next_open(self, series: SeriesId, since: int) -> tuple[int, float] | None:
-        return self._tape(series).next_open(since)
-
-    def _tape(self, series: SeriesId) -> Tape:
-        try:
-            return self._tapes[series]
-        except KeyError:
-            known = ", ".join(map(str, list(self._tapes)[:5]))
-            raise InvalidRequestError(
-                f"{series} is no series of the strategy's inputs",
-                next_step=f"use one of {known}" + (", ..." if len(self._tapes) > 5 else ""),
-            ) from None
-
-
 def counterpart(reader: Reader, series: SeriesId) -> SeriesId | None:
     """The series of an input that belongs to a bar of `series`.
 
@@ -273,3 +310,11 @@ def counterpart(reader: Reader, series: SeriesId) -> SeriesId | None:
 
 def _reach(readers: Sequence[Reader], series: SeriesId) -> int:
     return max((reader.window for reader in readers if series in reader.series), default=1) - 1
+
+
+def _moments(parts: Sequence[Shown]) -> Int64Array:
+    """When bars are known, each once, ascending."""
+    if len(parts) > 1:
+        return np.unique(np.concatenate([part.known for part in parts]))
+    every = parts[0].known
+    return every[np.append(True, every[1:] != every[:-1])] if len(every) else every

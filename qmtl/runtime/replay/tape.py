@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +16,12 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Int64Array
 
 _NO_TIMES = np.zeros(0, dtype=np.int64)
+_NO_PRICES = np.zeros(0, dtype=np.float64)
+
+
+def _view(numbers: np.ndarray) -> Sequence[Any]:
+    """A view that gives numbers of Python, and is made without looking at each."""
+    return memoryview(numbers)  # type: ignore[arg-type]  # since 3.12 Python can say that an array is a buffer
 
 
 class Tape:
@@ -32,10 +40,8 @@ class Tape:
         self.known = _NO_TIMES  # of each row, from when on it is known; ascending
         self._ahead = pl.DataFrame()  # rows that are read, and not known yet
         self._ahead_closed = self._ahead_known = _NO_TIMES
-        self._opened: list[int] = []
-        self._opens: list[float] = []
-        self._times: list[int] = []
-        self._closes: list[float] = []
+        self._opened = self._times = _view(_NO_TIMES)
+        self._opens = self._closes = _view(_NO_PRICES)
 
     def read(self, rows: pl.DataFrame | None, until: int, known: Int64Array | None = None) -> None:
         """Go on with further rows, as far as they are known at `until` (int ns UTC); the others wait.
@@ -57,15 +63,37 @@ class Tape:
         self._ahead_closed, self._ahead_known = self._ahead_closed[count:], self._ahead_known[count:]
         self._index()
 
+    def kept(self) -> tuple[Any, ...]:
+        """What `take_up` goes on with."""
+        ahead = (self._ahead, self._ahead_closed, self._ahead_known)
+        return (self.rows, self.fresh, self.closed, self.known, *ahead)
+
+    def take_up(self, kept: tuple[Any, ...]) -> None:
+        self.rows, self.fresh, self.closed, self.known, *ahead = kept
+        self._ahead, self._ahead_closed, self._ahead_known = ahead
+        if self._ahead.width:
+            self._index_ahead()
+        if self.rows.width:
+            self._index()
+
+    def drop_ahead(self) -> None:
+        """Forget the rows that are not known yet."""
+        self._ahead = self._ahead.clear()
+        self._ahead_closed = self._ahead_known = _NO_TIMES
+
     def _add(self, rows: pl.DataFrame, known: Int64Array | None) -> None:
         closed = self.grid.ends(stamps(rows))
         self._ahead = pl.concat([part for part in (self._ahead, rows) if part.width], rechunk=True)
         self._ahead_closed = np.concatenate([self._ahead_closed, closed])
         self._ahead_known = np.concatenate([self._ahead_known, closed if known is None else known])
-        self._opened, self._opens = stamps(self._ahead).tolist(), self._ahead["open"].to_list()
+        self._index_ahead()
+
+    def _index_ahead(self) -> None:
+        self._opened = _view(stamps(self._ahead))
+        self._opens = _view(self._ahead["open"].to_numpy())
 
     def _index(self) -> None:
-        self._times, self._closes = self.known.tolist(), self.rows["close"].to_list()
+        self._times, self._closes = _view(self.known), _view(self.rows["close"].to_numpy())
 
     def revise(self, ts: int, row: pl.DataFrame | None, at: int) -> None:
         """Of the known rows, take `row` for the one that opened at `ts`; None takes it away.
@@ -97,7 +125,8 @@ class Tape:
                 series=self.series,
                 next_step="give the input a window of one bar or more, so that its first bar is waited for",
             )
-        return self._closes[known - 1]
+        close: float = self._closes[known - 1]
+        return close
 
     def next_open(self, since: int) -> tuple[int, float] | None:
         """Time and price of the first open at or after a time; None where the rows end first."""

@@ -19,6 +19,7 @@ from qmtl.foundation.frames import stamps
 from qmtl.foundation.spelling import near
 from qmtl.foundation.times import iso
 from qmtl.runtime.replay.budget import OverBudget
+from qmtl.runtime.replay.whole_columns import can_be_read, plan
 
 Function = Callable[[pl.DataFrame], Any]
 
@@ -26,10 +27,13 @@ Function = Callable[[pl.DataFrame], Any]
 _BLOCK_ROWS = 1_000_000
 _WINDOW = "window of a bar"
 
+# So many windows are tried before all are worked out over whole columns; for fewer than many it does not pay.
+_TRIED, _MANY = 32, 256
+
 
 def values(
     nodes: Mapping[str, pl.Expr | Function], rows: pl.DataFrame, *, width: int, first: int
-) -> dict[str, list[Any]]:
+) -> dict[str, pl.Series | list[Any]]:
     """Per node, its value for each row from row `first` on, of the window of `width` rows that ends there.
 
     rows: bars of one series, ascending. first: at least `width - 1`, so that every window is whole.
@@ -38,9 +42,14 @@ def values(
     """
     assert first >= width - 1
     expressions = {name: node for name, node in nodes.items() if isinstance(node, pl.Expr)}
-    found: dict[str, list[Any]] = {}
-    if expressions:
-        found |= _of_expressions(expressions, rows, width, first)
+    for name, expression in expressions.items():
+        check(name, expression, rows.schema)
+    found: dict[str, pl.Series | list[Any]] = {}
+    if rows.height - first >= _MANY:
+        found |= _over_columns(expressions, rows, width, first)
+    others = {name: expression for name, expression in expressions.items() if name not in found}
+    if others:
+        found |= _of_expressions(others, rows, width, first)
     for name, node in nodes.items():
         if not isinstance(node, pl.Expr):
             found[name] = _of_function(name, node, rows, width, first)
@@ -89,9 +98,7 @@ def _of_function(name: str, function: Function, rows: pl.DataFrame, width: int, 
 
 def _of_expressions(
     expressions: Mapping[str, pl.Expr], rows: pl.DataFrame, width: int, first: int
-) -> dict[str, list[Any]]:
-    for name, expression in expressions.items():
-        check(name, expression, rows.schema)
+) -> dict[str, pl.Series]:
     chosen = [expression.alias(name) for name, expression in expressions.items()]
     columns = _columns_used(expressions.values(), rows.columns)
     each = max(1, _BLOCK_ROWS // width)
@@ -110,7 +117,31 @@ def _of_expressions(
                 f"node {name!r} gives a value for each row of its window, and not one for the window",
                 next_step="end the expression with an aggregation, such as .last(), .mean() or .max()",
             )
-    return {name: whole[name].to_list() for name in expressions}
+    return {name: whole[name] for name in expressions}
+
+
+def _over_columns(
+    expressions: Mapping[str, pl.Expr], rows: pl.DataFrame, width: int, first: int
+) -> dict[str, pl.Series]:
+    """Of those that can be worked out in this way, and give the same bits for the first windows."""
+    known = {name: how for name, node in expressions.items() if (how := plan(node)) is not None}
+    used = set().union(*(one.columns() for one in known.values()))
+    columns = {name: rows[name].to_numpy() for name in used if can_be_read(rows[name])}
+    plans = {name: one for name, one in known.items() if one.columns() <= columns.keys()}
+    if not plans:
+        return {}
+    count = rows.height - first
+    found = {name: one.values(columns, width, count) for name, one in plans.items()}
+    # Other versions of polars may add up in another order.
+    tried = rows.slice(first - width + 1, width - 1 + _TRIED)
+    alone = _of_expressions({name: expressions[name] for name in plans}, tried, width, width - 1)
+    return {name: one for name, one in found.items() if _same_bits(one.head(_TRIED), alone[name])}
+
+
+def _same_bits(a: pl.Series, b: pl.Series) -> bool:
+    if a.dtype != b.dtype or not a.equals(b, null_equal=True):
+        return False
+    return a.dtype != pl.Float64 or bool((np.signbit(a.to_numpy()) == np.signbit(b.to_numpy())).all())
 
 
 def _columns_used(expressions: Iterable[pl.Expr], columns: Sequence[str]) -> list[str]:

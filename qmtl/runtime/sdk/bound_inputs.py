@@ -17,7 +17,8 @@ class BoundInput(NamedTuple):
     """One input, ready to be read.
 
     window: bars that its nodes see. history: of its preset, how far that reaches. asks: whether a vendor may
-    be asked. partial: whether missing bars are gaps.
+    be asked. partial: whether missing bars are gaps. max_lag: seconds for which a bar is waited for while it
+    is followed, None for ever; live_partial: whether the run goes on without it then.
     """
 
     name: str
@@ -28,6 +29,8 @@ class BoundInput(NamedTuple):
     history: Window
     asks: bool
     partial: bool
+    max_lag: float | None = None
+    live_partial: bool = False
 
     @property
     def earlier(self) -> int:
@@ -90,4 +93,6 @@ def bound(
         Window() if preset is None else preset.window,
         preset is None or preset.strategy != "FAIL_FAST",
         one.allow_partial or (preset is not None and preset.sla.partial_ok),
+        None if preset is None else preset.live.max_lag,
+        one.allow_partial or (preset is not None and preset.live.allow_partial),
     )

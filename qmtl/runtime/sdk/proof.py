@@ -162,27 +162,38 @@ def proof_of(
 ) -> Proof:
     """The proof of a run that has ended."""
     kind = type(strategy)
-    source = _source_hash(kind)
+    source = source_hash(kind)
     return Proof(
-        f"{kind.__module__}:{kind.__qualname__}",
+        strategy_name(kind),
         source,
-        source and _source_hash(sys.modules[kind.__module__]),
+        source and source_hash(sys.modules[kind.__module__]),
         span,
         model,
         seed,
         tuple(read),
         known,
         _outcome_hash(outcome),
-        {
-            "python": platform.python_version(),
-            "qmtl": __version__,
-            "polars": pl.__version__,
-            "numpy": np.__version__,
-        },
+        package_versions(),
     )
 
 
-def _source_hash(of: type | ModuleType) -> str | None:
+def strategy_name(kind: type) -> str:
+    """Its module and its name."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def package_versions() -> dict[str, str]:
+    """Of what works out a run."""
+    return {
+        "python": platform.python_version(),
+        "qmtl": __version__,
+        "polars": pl.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def source_hash(of: type | ModuleType) -> str | None:
+    """Of its source; None where Python has none."""
     try:
         source = inspect.getsource(of)
     except (OSError, TypeError):  # typed at a prompt, or made by a program

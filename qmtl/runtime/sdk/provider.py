@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from qmtl.runtime.sdk.corrections import RefreshResult, RetractResult
     from qmtl.runtime.sdk.flags_check import FlagsCheck
     from qmtl.runtime.sdk.import_target import ImportParts
+    from qmtl.runtime.sdk.listening import Listening
     from qmtl.runtime.sdk.results_many import BackfillManyResult, FetchManyResult
 
 # What only some methods need they import themselves: whoever fetches what is stored does not wait for it.
@@ -279,6 +280,18 @@ class SeamlessDataProvider:
         """Wall time in int nanoseconds UTC, by the clock of the provider."""
         refuse_reading("ask for the time")
         return self._parts.clock.now()
+
+    def listen(self, lags: Mapping[SeriesId, float | None]) -> Listening:
+        """Follow the feeds of these series, for a run in paper mode: what closes is stored.
+
+        lags: seconds for which a bar is waited for; None has no bound. Raises `InvalidRequestError` where a
+        series has no feed.
+        """
+        from qmtl.runtime.sdk.listening import listening  # most providers follow nothing
+
+        self._fetcher.begin()
+        parts = self._parts
+        return listening(lags, parts.profiles, parts.executor, parts.loop)
 
     def has_vendor(self, series: str | SeriesId) -> bool:
         """Whether a vendor can be asked for bars of `series`; asks nobody."""

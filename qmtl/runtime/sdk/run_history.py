@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import polars as pl
 
@@ -19,7 +19,6 @@ from qmtl.runtime.replay.bars import Gap
 from qmtl.runtime.sdk.bound_inputs import BoundInput
 from qmtl.runtime.sdk.panel_size import ROW_BYTES, blocks
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
-from qmtl.runtime.sdk.receipt import Receipt
 
 # Rows that are read at once. The same everywhere: a proof names what was read, stretch by stretch.
 _ROWS_AT_ONCE = 200_000
@@ -78,12 +77,27 @@ class History(NamedTuple):
     gaps: Sequence[Gap]
 
 
+class RangeRead(Protocol):
+    """What a proof names of a range that was read; a `Receipt` has it all."""
+
+    @property
+    def series(self) -> SeriesId: ...
+    @property
+    def span(self) -> Span: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def as_of(self) -> int: ...
+    @property
+    def schema_id(self) -> str: ...
+
+
 class Stretch(NamedTuple):
     """The rows of all series that open before `until` (int ns UTC), behind those of before."""
 
     until: int
     rows: Mapping[SeriesId, pl.DataFrame]
-    receipts: Sequence[Receipt]
+    receipts: Sequence[RangeRead]
     findings: Mapping[str, Sequence[Finding]]  # by node id, of series whose rows do not pass
 
 
@@ -133,8 +147,8 @@ def completed(source: Source, span: Span) -> History:
             earlier[series] = _start_of_windows(source, grids[series], series, span.start)
         except MissingDataError as error:
             errors.append(error)
-    states = _filled(source, list(grids), span)
-    for series in grids:
+    states = _filled(source, list(grids), span) if span.end > span.start else {}
+    for series in grids if states else ():
         holes = _holes(states[series.text], span)
         if source.is_partial(series):
             gaps += [Gap(series, cells, why) for why, found in holes.items() for cells in found.spans]
@@ -167,24 +181,26 @@ def stretches(histories: Sequence[History], span: Span) -> Iterator[Stretch]:
 
     Raises as a fetch does, but for what inputs with `allow_partial` lack.
     """
-    yield _read(
+    yield read_spans(
         histories,
         {s: Span(first, span.start) for h in histories for s, first in h.earlier.items()},
         span.start,
     )
     timeframes = [series.timeframe for history in histories for series in history.grids]
     for part in blocks(span, timeframes, ROW_BYTES * max(_ROWS_AT_ONCE, len(timeframes))):
-        yield _read(histories, {s: part for h in histories for s in h.grids}, part.end)
+        yield read_spans(histories, {s: part for h in histories for s in h.grids}, part.end)
 
 
-def _read(histories: Sequence[History], spans: Mapping[SeriesId, Span], until: int) -> Stretch:
+def read_spans(histories: Sequence[History], spans: Mapping[SeriesId, Span], until: int) -> Stretch:
+    """The rows of these series; see `stretches`."""
     rows: dict[SeriesId, pl.DataFrame] = {}
-    receipts, findings = [], {}
+    receipts: list[RangeRead] = []
+    findings = {}
     for history in histories:
         source = history.source
         # Series of one span are read together; those before the start begin where each needs it.
         kinds: dict[tuple[Span, bool], list[str]] = {}
-        for series in history.grids:
+        for series in (one for one in history.grids if one in spans):
             kinds.setdefault((spans[series], source.is_partial(series)), []).append(series.text)
         for (of, is_partial), names in kinds.items():
             # What holes and findings do otherwise is what the provider, or a preset, says.

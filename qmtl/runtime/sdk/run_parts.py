@@ -14,6 +14,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import LATEST, iso
 from qmtl.foundation.words import counted
+from qmtl.runtime.replay.bars import Gap
 from qmtl.runtime.replay.changes import Change, KnownGap
 from qmtl.runtime.replay.knowledge import Counts, Knowledge
 from qmtl.runtime.replay.run import Part
@@ -33,22 +34,26 @@ class Played(NamedTuple):
 
 
 class AsOf:
-    """All bars as they are stored at one commit."""
+    """All bars as they are stored at one commit. read: what was read of them already."""
 
     name = "as_of"
     digest = None
     counts = Counts()
+    missed: Sequence[Gap] = ()
 
-    def __init__(self, histories: Sequence[History], span: Span) -> None:
-        self._histories, self._span = histories, span
+    def __init__(
+        self, histories: Sequence[History], span: Span, read: Sequence[Stretch] | None = None
+    ) -> None:
+        self.histories, self.span = histories, span
+        self._read = read
 
     def spare(self, _: SeriesId) -> int:
         return 0
 
     def parts(self) -> Iterator[Played]:
-        span = self._span
-        gaps = [KnownGap(gap.span.end, gap) for history in self._histories for gap in history.gaps]
-        for read in stretches(self._histories, span):
+        span = self.span
+        gaps = [KnownGap(gap.span.end, gap) for history in self.histories for gap in history.gaps]
+        for read in stretches(self.histories, span) if self._read is None else self._read:
             until = LATEST if read.until == span.end else read.until
             yield Played(Part(read.rows, gaps=gaps), until, read)
             gaps = []
@@ -58,10 +63,11 @@ class AsKnown:
     """Each bar from when on it was known, with the values that it had then."""
 
     name = "as_known"
+    missed: Sequence[Gap] = ()
 
     def __init__(self, histories: Sequence[History], span: Span) -> None:
         self._hasher = blake3()
-        self._span = span
+        self.histories, self.span = histories, span
         self._histories: list[History] = []
         self._known: dict[SeriesId, Knowledge] = {}
         self._reach: dict[SeriesId, int] = {}  # from where on commits are looked at
@@ -88,7 +94,7 @@ class AsKnown:
 
     def parts(self) -> Iterator[Played]:
         """Raises `MissingDataError` where too few bars were known at the start."""
-        span = self._span
+        span = self.span
         order = {series: place for place, series in enumerate(self._known)}
         for read in stretches(self._histories, span):
             spans = {receipt.series: receipt.span for receipt in read.receipts}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from os import PathLike
 from typing import Any
@@ -23,13 +24,17 @@ from qmtl.runtime.sdk.bound_inputs import BoundInput, bound, preset_of
 from qmtl.runtime.sdk.from_world import provider_of_world
 from qmtl.runtime.sdk.isolation.process import IsolatedRun, StrategyProcess, isolated
 from qmtl.runtime.sdk.look_ahead import playing, running, submitting
+from qmtl.runtime.sdk.paper import Paper
 from qmtl.runtime.sdk.proof import KnownBars, Proof, ReadRange, proof_of, read_ranges
 from qmtl.runtime.sdk.proof_check import read_proof, refuse_differences
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.sdk.run_history import Source, Stretch, completed, end_of, sources
+from qmtl.runtime.sdk.run_keeper import RunKeeper
 from qmtl.runtime.sdk.run_parts import AsKnown, AsOf
 from qmtl.runtime.sdk.run_result import RunResult
-from qmtl.runtime.sdk.strategy import Strategy, inputs_of, nodes_of
+from qmtl.runtime.sdk.run_state import Header, StateFile, identity_of
+from qmtl.runtime.sdk.shared_history import SharedHistory
+from qmtl.runtime.sdk.strategy import Strategy, inputs_of, listens, nodes_of, weights_of
 from qmtl.runtime.sdk.strategy_files import strategy_of_file
 from qmtl.runtime.sdk.watchdog import Calls, check_budget, watched
 from qmtl.runtime.worlds.loading import load_world
@@ -38,7 +43,7 @@ from qmtl.runtime.worlds.world import World
 # What is there, and what is refused with its reason.
 _MODES = {
     "backtest": None,
-    "paper": "no feed is followed yet; history is all that a run is given",
+    "paper": None,
     "live": "there are no feeds of exchanges yet, and no orders leave this process",
 }
 _KNOWLEDGE = {"as_of": None, "as_known": None}
@@ -62,6 +67,7 @@ class Runner:
         fills: FillModel | None = None,
         seed: int = 0,
         budget: float | None = None,
+        resume: str | PathLike[str] | None = None,
         isolate: bool = False,
     ) -> RunResult:
         """Run a strategy over the bars that open within `[start, end)`.
@@ -71,7 +77,9 @@ class Runner:
         data_preset: the preset of inputs that name neither one nor series.
         history_provider: where bars come from, but for inputs that have a provider of their own; left out,
             the one that the world describes, with the store that qmtl.yml names.
-        mode: "backtest"; other modes are refused.
+        mode: "backtest"; "paper": history up to now, and then each bar as the live feeds of its provider
+            bring it, up to `end`, or until all feeds have ended; nothing is ordered anywhere. "live" is
+            refused.
         knowledge: "as_of": all bars are as one commit has them. "as_known": each comes when it was known, and
             as it was known; what changed later is a `Revision`, when it did. The run ends with what is known
             at `end`.
@@ -84,9 +92,12 @@ class Runner:
         budget: seconds that the strategy may take for one moment, a function of a node for one window, and
             all expressions for the rows that are read at once (200,000). Once they are over, up to twice as
             long, the run ends with a `StrategyError`.
+        resume: a file in which the run is kept: at its start, and after each 20,000 bars if 5 seconds have
+            passed. Where it is there, the run goes on with it, on the same commits and to the same end, and
+            comes to the same proof. Python must be able to pickle what the strategy has in its attributes.
         isolate: run it in a process of its own that can read no file but programs, write none, start no
             program and open no connection. A strategy of a file is not even loaded in this process. Refused
-            where the system cannot do it: it takes Linux with Landlock.
+            where the system cannot do it: it takes Linux with Landlock. A backtest that is not kept alone.
 
         All of history, and of the bars before `start` that windows and warm-up need, is read at one commit,
         which the proof names. Raises what a fetch raises, `MissingDataError` also where there are too few
@@ -97,10 +108,62 @@ class Runner:
         check_budget(budget)
         model = FillModel() if fills is None else fills
         pinned = None if as_of is None else to_ns(as_of, name="as_of")
+        if mode == "paper" and (pinned is not None or knowledge != "as_of"):
+            raise InvalidRequestError(
+                "a run in paper mode is given bars as they come",
+                next_step="leave out `as_of=` and `knowledge=`; a backtest takes them",
+            )
+        if isolate and (mode == "paper" or resume is not None):
+            raise InvalidRequestError(
+                "a run in a process of its own is neither kept nor on paper",
+                next_step="leave out `isolate`, or `resume` and `mode`",
+            )
         return _submitted(
             strategy, world, data_preset, history_provider, start=start, end=end, as_of=pinned, model=model,
-            seed=seed, knowledge=knowledge, budget=budget, isolate=isolate,
+            seed=seed, knowledge=knowledge, budget=budget, resume=resume, mode=mode, isolate=isolate,
         )  # fmt: skip
+
+    @staticmethod
+    def sweep(
+        strategy: Callable[..., Strategy | type[Strategy]],
+        parameters: Iterable[Mapping[str, Any]],
+        *,
+        world: World | str | PathLike[str] | None = None,
+        data_preset: str | None = None,
+        history_provider: SeamlessDataProvider | None = None,
+        start: Any,
+        end: Any = None,
+        as_of: Any = None,
+        fills: FillModel | None = None,
+        seed: int = 0,
+        budget: float | None = None,
+    ) -> Iterator[RunResult]:
+        """Run a strategy with several sets of parameters over the same history, which is read once.
+
+        strategy: called with each set. A class, whose `__init__` takes them; or a function that gives an
+            instance, or a class with windows and nodes that depend on them.
+        parameters: keywords of that call, set by set.
+
+        The other parameters are those of `submit`. The results come in the order of the sets, each when its
+        run has ended, and are what `submit` would give for this set. All bars stay in memory until the end.
+        """
+        check_budget(budget)
+        model = FillModel() if fills is None else fills
+        pinned = None if as_of is None else to_ns(as_of, name="as_of")
+        with ExitStack() as stack:
+            with submitting():
+                made = [_loaded(strategy(**of)) for of in parameters]
+                if not made:
+                    return
+                inputs = _bound(made, world, data_preset, history_provider, stack)
+                found = sources([one for of in inputs for one in of], pinned)
+                span = _range(start, end, found)
+                shared = SharedHistory([completed(source, span) for source in found], span)
+            for one, own in zip(made, inputs, strict=True):
+                one.__dict__["random"] = np.random.default_rng(seed)
+                with submitting():
+                    result = _played(one, own, shared.of(own), model, seed, budget)
+                yield result
 
     @staticmethod
     def verify(
@@ -142,57 +205,102 @@ def _submitted(
     seed: int,
     knowledge: str,
     budget: float | None = None,
+    resume: str | PathLike[str] | None = None,
+    mode: str = "backtest",
     isolate: bool = False,
 ) -> RunResult:
     with submitting(), ExitStack() as stack:
         made, process = stack.enter_context(isolated(strategy)) if isolate else (_loaded(strategy), None)
-        if not inputs_of(made):
+        (inputs,) = _bound([made], world, data_preset, history_provider, stack)
+        state = None
+        if resume is not None:
+            times = {"start": start, "end": end, "as_of": as_of}
+            submitted = {name: value and to_ns(value, name=name) for name, value in times.items()}
+            submitted |= {"seed": seed, "knowledge": knowledge, "mode": mode}
+            state = StateFile(resume, identity_of(made, model, **submitted))
+        made.__dict__["random"] = np.random.default_rng(seed)
+        given: AsOf | AsKnown | Paper
+        if mode == "paper":
+            kept = None if state is None else state.state()
+            given = stack.enter_context(
+                Paper(
+                    sources(inputs, None),
+                    to_ns(start, name="start"),
+                    None if end is None else to_ns(end, name="end"),
+                    since=0 if kept is None else kept.place.part,
+                )
+            )
+        else:
+            if state is not None and state.found is not None:
+                as_of = {SeriesId.parse(name): at for name, at in state.found.as_of.items()}
+                end = state.found.end
+            found = sources(inputs, as_of)
+            span = _range(start, end, found)
+            histories = [completed(source, span) for source in found]
+            given = (AsKnown if knowledge == "as_known" else AsOf)(histories, span)
+        return _played(made, inputs, given, model, seed, budget, state, process)
+
+
+def _bound(
+    made: Sequence[Strategy],
+    world: World | str | PathLike[str] | None,
+    data_preset: str | None,
+    provider: SeamlessDataProvider | None,
+    stack: ExitStack,
+) -> list[list[BoundInput]]:
+    """The inputs of each strategy. A provider that has to be made for them is closed with `stack`."""
+    for of in made:
+        if not inputs_of(of):
             raise InvalidRequestError(
-                f"{type(made).__name__} has no input",
+                f"{type(of).__name__} has no input",
                 next_step="give its class one: price = qmtl.StreamInput(series)",
             )
-        declared = None if world is None else load_world(world)
-        if declared is None and data_preset is not None:
-            raise InvalidRequestError(
-                f"there is no world that has the preset {data_preset!r}", next_step="give `world=` as well"
-            )
-        chosen = [(one, preset_of(one, declared, data_preset)) for one in inputs_of(made)]
-        provider = history_provider
-        if provider is None and declared and any(one.history_provider is None for one, _ in chosen):
-            provider = stack.enter_context(provider_of_world(declared))
-        inputs = [bound(one, nodes_of(made), preset, provider) for one, preset in chosen]
-        found = sources(inputs, as_of)
-        span = _range(start, end, found)
-        made.__dict__["random"] = np.random.default_rng(seed)
-        return _played(made, inputs, found, span, model, seed, knowledge, budget, process)
+    declared = None if world is None else load_world(world)
+    if declared is None and data_preset is not None:
+        raise InvalidRequestError(
+            f"there is no world that has the preset {data_preset!r}", next_step="give `world=` as well"
+        )
+    chosen = [[(one, preset_of(one, declared, data_preset)) for one in inputs_of(of)] for of in made]
+    if provider is None and declared and any(one.history_provider is None for of in chosen for one, _ in of):
+        provider = stack.enter_context(provider_of_world(declared))
+    return [
+        [bound(one, nodes_of(of), preset, provider) for one, preset in inputs]
+        for of, inputs in zip(made, chosen, strict=True)
+    ]
 
 
 def _played(
     strategy: Strategy,
     inputs: Sequence[BoundInput],
-    found: Sequence[Source],
-    span: Span,
+    given: AsOf | AsKnown | Paper,
     model: FillModel,
     seed: int,
-    knowledge: str,
     budget: float | None,
-    process: StrategyProcess | None,
+    state: StateFile | None = None,
+    process: StrategyProcess | None = None,
 ) -> RunResult:
-    histories = [completed(source, span) for source in found]
+    histories, span = given.histories, given.span
     by_series = {series: grid for history in histories for series, grid in history.grids.items()}
     # In the order of inputs, whichever provider they come from: it decides on ties.
     grids = {series: by_series[series] for one in inputs for series in one.series}
-    given = (AsKnown if knowledge == "as_known" else AsOf)(histories, span)
     spare = {series: given.spare(series) for series in grids}
     calls = Calls()
     run: Run | IsolatedRun
+    keeper = None
     read: list[ReadRange] = []
-    unclean = [Unclean(gap.series.text, gap.span, gap.why) for history in histories for gap in history.gaps]
+    unclean: list[Unclean] = []
     stores = [history.source.provider.store for history in histories]
     folders = [store.folder for store in stores if store.folder is not None]
     if process is None:
         readers = [Reader(one.name, one.series, one.window, calls.counted(one.nodes)) for one in inputs]
-        run = Run(strategy, readers, grids, model, start=span.start, spare=spare)
+        run = Run(
+            strategy, readers, grids, model, start=span.start, spare=spare,
+            weights=weights_of(strategy), listens=listens(strategy),
+        )  # fmt: skip
+        if state is not None:
+            commits = {series.text: history.as_of for history in histories for series in history.grids}
+            header = Header(commits, span.end)
+            keeper = RunKeeper(state, header, run, strategy, read, time.monotonic, isinstance(given, Paper))
         strategy.__dict__["_run"] = run
     else:
         for folder in folders:
@@ -200,12 +308,14 @@ def _played(
         run = process.run(inputs, grids, model, start=span.start, spare=spare, budget=budget, seed=seed)
     try:
         with running() if process is None else nullcontext():
-            for part, until, stretch in given.parts():
-                if process is None:
+            for number, (part, until, stretch) in enumerate(given.parts()):
+                left = [(part, until)] if keeper is None else keeper.pieces(number, part, until)
+                for piece in left:
+                    if process is not None:
+                        run.play(*piece)  # the other process watches and guards
+                        continue
                     with watched(budget, lambda: (run.now, calls.count)), playing(folders):
-                        run.play(part, until)
-                else:
-                    run.play(part, until)  # the other process watches and guards
+                        run.play(*piece)
                 read += read_ranges(stretch)
                 unclean += _with_findings(stretch)
     except StrategyError as error:
@@ -230,8 +340,10 @@ def _played(
     finally:
         strategy.__dict__.pop("_run", None)
     known = KnownBars(given.name, given.counts, given.digest)
+    gaps = [*given.missed, *(gap for history in histories for gap in history.gaps)]
+    unclean += [Unclean(gap.series.text, gap.span, gap.why) for gap in gaps]
     outcome = run.outcome
-    proof = proof_of(strategy, span, model, seed, read, known, outcome)
+    proof = proof_of(strategy, given.span, model, seed, read, known, outcome)
     return RunResult(outcome, model, proof, sorted(unclean, key=lambda one: (one.span, one.series)))
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from qmtl.runtime.replay.bars import Bar, Gap, Revision
     from qmtl.runtime.replay.portfolio import Portfolio
+    from qmtl.runtime.replay.weights import Weights
     from qmtl.runtime.sdk.provider import SeamlessDataProvider
 
 
@@ -123,17 +124,22 @@ def node(source: StreamInput, value: pl.Expr | Callable[[pl.DataFrame], Any]) ->
 
 
 class Strategy:
-    """Subclass it: `StreamInput` and `node` as attributes of the class, and `on_bar`.
+    """Subclass it: `StreamInput` and `node` as attributes of the class, and `on_bar` or `target`.
+
+    target: an expression of nodes, by their names, for strategies that decide by nothing else:
+        `pl.when(pl.col("fast") > pl.col("slow")).then(1.0).otherwise(0.0)`. Each bar does what an `on_bar`
+        would: `portfolio.target(bar.series, weight)`, with the weight it gives for the values of this bar.
 
     A strategy sees bars in the order of their closes, those that close together in the order of its inputs
     and their series. `self.random` is a `numpy.random.Generator`, seeded by the run.
     """
 
     random: np.random.Generator
+    target: pl.Expr | None = None
 
     def on_bar(self, bar: Bar, portfolio: Portfolio) -> None:
         """Called when a bar has closed, with the values of all nodes at that moment."""
-        raise NotImplementedError(f"{type(self).__name__} has no on_bar(self, bar, portfolio)")
+        raise NotImplementedError(f"{type(self).__name__} has no on_bar(self, bar, portfolio), and no target")
 
     def on_gap(self, gap: Gap, portfolio: Portfolio) -> None:
         """Called when the last of some bars that nobody has should have closed, with `allow_partial`.
@@ -160,6 +166,36 @@ def inputs_of(strategy: Strategy) -> list[StreamInput]:
 def nodes_of(strategy: Strategy) -> list[Node]:
     """The nodes of a strategy, as `inputs_of`."""
     return [value for value in _attributes(strategy) if isinstance(value, Node)]
+
+
+def weights_of(strategy: Strategy) -> Weights | None:
+    """What decides in place of `on_bar`, if that is an expression. Raises `InvalidRequestError`."""
+    import polars as pl
+
+    from qmtl.runtime.replay.weights import Weights
+
+    target, name = strategy.target, type(strategy).__name__
+    if target is None:
+        return None
+    if not isinstance(target, pl.Expr):
+        raise InvalidRequestError(
+            f"the target of {name} is {target!r}, and no expression",
+            next_step='write pl.when(pl.col("fast") > pl.col("slow")).then(1.0).otherwise(0.0)',
+        )
+    if _has_own(strategy, "on_bar"):
+        raise InvalidRequestError(
+            f"{name} has a target, and an on_bar of its own", next_step="leave out one of them"
+        )
+    return Weights(target, [node.name for node in nodes_of(strategy)])
+
+
+def listens(strategy: Strategy) -> bool:
+    """Whether it is to be told of gaps or of revisions."""
+    return _has_own(strategy, "on_gap") or _has_own(strategy, "on_revision")
+
+
+def _has_own(strategy: Strategy, method: str) -> bool:
+    return method in vars(strategy) or getattr(type(strategy), method) is not getattr(Strategy, method)
 
 
 def _attributes(strategy: Strategy) -> Iterator[Any]:

@@ -34,6 +34,7 @@ from qmtl import (
 )
 from qmtl.foundation.times import HOUR, MINUTE, to_ns
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.replay import run as run_module
 from qmtl.runtime.sdk import run_history
 from qmtl.runtime.sdk.strategy_files import strategy_of_file
 from qmtl.runtime.testing import synthetic_bars
@@ -105,6 +106,61 @@ def test_bars_come_in_order_each_with_what_is_known_then(store: Path) -> None:
     assert result.fills.height > 10
     assert result.equity["ts"].is_sorted()
     assert result.equity.height == 2 * 1440
+
+
+class Declared(Strategy):
+    price = StreamInput([A, B], window=50)
+    fast = node(price, CLOSE.tail(10).mean())
+    slow = node(price, CLOSE.mean())
+    target = pl.when(pl.col("fast") > pl.col("slow")).then(0.5).otherwise(0.0)
+
+
+class Listening(Declared):
+    def on_gap(self, gap: Gap, portfolio: Portfolio) -> None:
+        """Having it is enough to be asked about each bar."""
+
+
+class ByHand(Declared):
+    target = None
+
+    def on_bar(self, bar: Bar, portfolio: Portfolio) -> None:
+        portfolio.target(bar.series, 0.5 if self.fast > self.slow else 0.0)
+
+
+@pytest.mark.parametrize("knowledge", ["as_of", "as_known"])
+def test_a_target_is_proven_as_what_it_stands_for(
+    store: Path, monkeypatch: pytest.MonkeyPatch, knowledge: str
+) -> None:
+    fill(store, A, B)
+    events = run_module.events
+    seen: list[int] = []
+    monkeypatch.setattr(run_module, "events", lambda parts: seen.append(1) or events(parts))
+    proofs = {}
+    with provider(store) as history:
+        for kind in (ByHand, Listening, Declared):
+            seen.clear()
+            result = Runner.submit(kind, history_provider=history, start=START, end=END, knowledge=knowledge)
+            proofs[kind] = result.proof.to_json()
+            assert bool(seen) == (kind is not Declared)
+            assert result.fills.height > 10
+        assert Runner.verify(result.proof, Declared, history_provider=history).proof == result.proof
+    for kind in (Listening, Declared):
+        differing = {name for name, value in proofs[kind].items() if value != proofs[ByHand][name]}
+        assert differing == {"strategy", "source"}
+
+
+def test_a_target_is_an_expression_and_stands_alone(store: Path) -> None:
+    class Both(Declared):
+        def on_bar(self, bar: Bar, portfolio: Portfolio) -> None: ...
+
+    class Number(Declared):
+        target: Any = 0.5
+
+    fill(store, A, B)
+    with provider(store) as history:
+        for kind, says in ((Both, "an on_bar of its own"), (Number, "is 0.5, and no expression")):
+            with pytest.raises(InvalidRequestError, match=says):
+                Runner.submit(kind, history_provider=history, start=START, end=END)
 
 
 def test_a_run_is_the_same_however_its_rows_are_cut(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,7 +488,11 @@ def test_what_cannot_be_run_is_refused_with_the_reason(store: Path) -> None:
             (Empty, {}, "Empty has no input"),
             (object(), {}, "is no strategy"),
             (Hold, {"start": END, "end": START, "history_provider": history}, "does not come before end"),
-            (Hold, {"mode": "paper"}, "no feed is followed yet"),
+            (Hold, {"mode": "paper", "as_of": END}, "is given bars as they come"),
+            (Hold, {"mode": "paper", "knowledge": "as_known"}, "is given bars as they come"),
+            (Hold, {"mode": "paper", "history_provider": history}, "no live feed serves this series"),
+            (Hold, {"mode": "paper", "isolate": True}, "neither kept nor on paper"),
+            (Hold, {"resume": "run.state", "isolate": True}, "neither kept nor on paper"),
             (Hold, {"mode": "live"}, "there are no feeds of exchanges yet"),
             (Hold, {"mode": "test"}, "mode='test' cannot be used"),
             (Hold, {"knowledge": "now"}, "knowledge='now' cannot be used"),

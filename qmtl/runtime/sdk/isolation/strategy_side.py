@@ -20,7 +20,7 @@ from qmtl.runtime.replay.run import Run
 from qmtl.runtime.sdk.isolation.messages import error_values, input_values, outcome_message
 from qmtl.runtime.sdk.isolation.pipe import receive, send
 from qmtl.runtime.sdk.look_ahead import isolate, playing, running
-from qmtl.runtime.sdk.strategy import Strategy, inputs_of, nodes_of
+from qmtl.runtime.sdk.strategy import Strategy, inputs_of, listens, nodes_of, weights_of
 from qmtl.runtime.sdk.strategy_files import module_of_file, strategy_of_file
 from qmtl.runtime.sdk.watchdog import Calls, watched
 
@@ -49,7 +49,10 @@ def _play(strategy: Strategy, source: BinaryIO, to: BinaryIO) -> None:
     for name, series, window in inputs:
         nodes = {one.name: one.value for one in nodes_of(strategy) if one.source.name == name}
         readers.append(Reader(name, series, window, calls.counted(nodes)))
-    run = Run(strategy, readers, grids, model, **options)
+    run = Run(
+        strategy, readers, grids, model,
+        weights=weights_of(strategy), listens=listens(strategy), **options,
+    )  # fmt: skip
     strategy.__dict__["_run"] = run
     with running():
         while message := receive(source):

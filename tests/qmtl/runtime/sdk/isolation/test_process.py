@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -93,6 +94,19 @@ class Held(Strategy):
 
     def on_bar(self, bar: Bar, portfolio: Portfolio) -> None:
         portfolio.target(bar.series, self.weight)
+
+
+class Declared(Strategy):
+    price = StreamInput(A, window=2)
+    mean = node(price, pl.col("close").mean())
+    last = node(price, pl.col("close").last())
+    target = pl.when(pl.col("last") > pl.col("mean")).then(0.5).otherwise(0.0)
+
+
+def test_a_target_decides_there_as_well(history: SeamlessDataProvider) -> None:
+    here = submit(Declared, history)
+    assert here.fills.height > 0
+    assert submit(Declared, history, isolate=True).proof == here.proof
 
 
 def test_a_class_and_an_instance_are_isolated_as_well(history: SeamlessDataProvider) -> None:

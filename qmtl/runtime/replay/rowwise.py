@@ -1,0 +1,87 @@
+"""Which expressions give each row of a frame what that row alone gives: they may be worked out all at once.
+
+Only operations that are known to be so count. polars writes expressions as JSON, in a form that other
+versions may change: what is not understood is not row-wise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import polars as pl
+
+# An expression, as polars writes it.
+Written: TypeAlias = Any
+
+_OPERATORS = {
+    *("Eq", "NotEq", "Lt", "LtEq", "Gt", "GtEq"),
+    *("Plus", "Minus", "Multiply", "TrueDivide"),
+    *("And", "Or", "Xor", "LogicalAnd", "LogicalOr"),
+}
+_FUNCTIONS = {"Negate", "Abs", "Sign", "FillNull", "Clip", "MaxHorizontal", "MinHorizontal", "Coalesce"}
+_PREDICATES = {"Not", "IsNull", "IsNotNull", "IsNan", "IsNotNan", "IsFinite", "IsInfinite"}
+
+
+def written(expression: pl.Expr) -> Written | None:
+    """The expression as values of JSON; None where polars cannot write it: with a function of Python."""
+    try:
+        return json.loads(expression.meta.serialize(format="json"))
+    except (pl.exceptions.PolarsError, ValueError):
+        return None
+
+
+def is_rowwise(expression: Written, is_column: Callable[[Written], bool]) -> bool:
+    """Whether each row of it depends on that row alone.
+
+    is_column: whether a part of it may stand where a column does.
+    """
+    if is_column(expression):
+        return True
+    match expression:
+        case {"Literal": {"Dyn": _}}:
+            return True
+        case {"Literal": {"Scalar": dict(scalar)}}:
+            return not scalar.keys() & {"List", "Array", "Object", "Struct"}
+        case {"BinaryExpr": {"op": str(op)}} if op not in _OPERATORS:
+            return False
+        case {"Function": {"function": function}} if not _is_known(function):
+            return False
+    parts = children(expression)
+    return parts is not None and all(is_rowwise(part, is_column) for part in parts)
+
+
+def children(expression: Written) -> Iterator[Written] | None:
+    """What a row-wise expression is made of; None for any other kind."""
+    match expression:
+        case {"BinaryExpr": {"left": left, "right": right, "op": _}}:
+            return iter((left, right))
+        case {"Ternary": {"predicate": predicate, "truthy": truthy, "falsy": falsy}}:
+            return iter((predicate, truthy, falsy))
+        case {"Alias": [inner, str()]}:
+            return iter((inner,))
+        case {"Cast": {"expr": inner, "dtype": {"Literal": str()}}}:
+            return iter((inner,))
+        case {"Function": {"input": list(inputs)}}:
+            return iter(inputs)
+    return None
+
+
+def is_named(expression: Written) -> bool:
+    """Whether it is a column, by its name."""
+    match expression:
+        case {"Column": str()}:
+            return True
+    return False
+
+
+def _is_known(function: Written) -> bool:
+    match function:
+        case str(name):
+            return name in _FUNCTIONS
+        case {"Boolean": str(name)}:
+            return name in _PREDICATES
+        case {"Boolean": {"IsBetween": _}} | {"Clip": _}:
+            return True
+    return False
