@@ -93,6 +93,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
     ),
     "vendors, feeds and workers; the store is where their bars go": frozenset(
         {
+            "runtime/io/feeds/test_replay.py",
             "runtime/io/vendors/test_polygon.py",
             "runtime/sdk/test_fetch_executor.py",
             "runtime/sdk/test_progress.py",
@@ -102,7 +103,9 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "stories/test_hung_vendors.py",
             "stories/test_leaving.py",
             "stories/test_misbehaving_vendors.py",
+            "stories/test_paper.py",
             "stories/test_slow_calendar.py",
+            "stories/test_universes.py",
         }
     ),
     "what is decided about answers, settings and rules once the store has been read": frozenset(
@@ -122,8 +125,10 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "stories/test_panels.py",
             "stories/test_pickled.py",
             "stories/test_provider_model.py",
+            "stories/test_resumed.py",
             "stories/test_bad_strategies.py",
             "stories/test_strategies.py",
+            "stories/test_sweeps.py",
             "stories/test_walks.py",
         }
     ),
