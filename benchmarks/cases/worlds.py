@@ -82,7 +82,7 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
     return [
         Figure(f"{what}, merged", bars / taken, "bars/s", 300_000.0, bars / floor,
                "reading them", more_is_better=True),
-        Figure(f"{what}, memory above the cache", max(more, 0) / 2**20, "MB", 300.0),
+        Figure(f"{what}, memory beyond the cache", max(more, 0) / 2**20, "MB", 300.0),
         Figure(f"{what}, submit to first bar", first, "s", 1.0),
         Figure(f"{of_sets:,} sets of parameters over {hours.height:,} hours", swept, "s", None, one_read,
                "reading them once"),

@@ -1,6 +1,8 @@
-"""What is raised within a strategy that takes too long."""
+"""What ends a strategy: its own failures, and the budget that it has used up."""
 
 from __future__ import annotations
+
+import polars as pl
 
 
 class OverBudget(BaseException):
@@ -8,3 +10,7 @@ class OverBudget(BaseException):
 
     def __str__(self) -> str:
         return "it took longer than `budget=` allows"
+
+
+# Whatever a user's code raises is its own failure, and is told with its bar. Ctrl-C is none.
+OWN_FAILURES = (Exception, OverBudget, SystemExit, pl.exceptions.PanicException)

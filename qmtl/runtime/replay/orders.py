@@ -71,7 +71,9 @@ class FillModel:
         """As many as `cash` pays for, with fees."""
         units = self.rounded(max(0.0, cash) / (price * (1 + self.fee_bps / 10_000)))
         while units > 0 and self.cost(units, price)[0] > cash:  # the last digit of the division
-            units = units - 1 if self.units == "integer" else math.nextafter(units, 0.0)
+            # Beyond 2 ** 53 a float has no neighbour that is one less.
+            fewer = units - 1 if self.units == "integer" else units
+            units = fewer if fewer < units else math.nextafter(units, 0.0)
         return units
 
 

@@ -20,6 +20,9 @@ _OPERATORS = {
     *("Plus", "Minus", "Multiply", "TrueDivide"),
     *("And", "Or", "Xor", "LogicalAnd", "LogicalOr"),
 }
+# polars multiplies a column by the reciprocal of a number, and divides where the column has one row.
+_DIVISIONS = {"TrueDivide", "RustDivide", "Divide", "FloorDivide", "Modulus"}
+_PYTHON = "AnonymousFunction"
 _FUNCTIONS = {"Negate", "Abs", "Sign", "FillNull", "Clip", "MaxHorizontal", "MinHorizontal", "Coalesce"}
 _PREDICATES = {"Not", "IsNull", "IsNotNull", "IsNan", "IsNotNan", "IsFinite", "IsInfinite"}
 
@@ -46,6 +49,8 @@ def is_rowwise(expression: Written, is_column: Callable[[Written], bool]) -> boo
             return not scalar.keys() & {"List", "Array", "Object", "Struct"}
         case {"BinaryExpr": {"op": str(op)}} if op not in _OPERATORS:
             return False
+        case {"BinaryExpr": _} if _divides_by_number(expression, is_column):
+            return False
         case {"Function": {"function": function}} if not _is_known(function):
             return False
     parts = children(expression)
@@ -66,6 +71,37 @@ def children(expression: Written) -> Iterator[Written] | None:
         case {"Function": {"input": list(inputs)}}:
             return iter(inputs)
     return None
+
+
+def depends_on_others(expression: Written) -> bool:
+    """Whether a value may depend on what else is worked out with it: by a division by a number, or a
+    function of Python.
+    """
+    match expression:
+        case dict(parts):
+            return (
+                _PYTHON in parts
+                or _divides_by_number(parts, is_named)
+                or any(map(depends_on_others, parts.values()))
+            )
+        case list(parts):
+            return any(map(depends_on_others, parts))
+    return False
+
+
+def _divides_by_number(expression: Written, is_column: Callable[[Written], bool]) -> bool:
+    match expression:
+        case {"BinaryExpr": {"left": left, "op": str(op), "right": right}} if op in _DIVISIONS:
+            return not (_holds(left, is_column) and _holds(right, is_column))
+    return False
+
+
+def _holds(expression: Written, is_column: Callable[[Written], bool]) -> bool:
+    """Whether any part of it is a column."""
+    if is_column(expression):
+        return True
+    parts = expression.values() if isinstance(expression, dict) else expression
+    return isinstance(expression, dict | list) and any(_holds(part, is_column) for part in parts)
 
 
 def is_named(expression: Written) -> bool:

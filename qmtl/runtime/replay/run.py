@@ -17,7 +17,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Int64Array
 from qmtl.foundation.times import LATEST, iso
 from qmtl.runtime.replay.bars import Bar, Gap, Revision
-from qmtl.runtime.replay.budget import OverBudget
+from qmtl.runtime.replay.budget import OWN_FAILURES
 from qmtl.runtime.replay.changes import Change, KnownGap, revision_of, row_of
 from qmtl.runtime.replay.equity import Closes, Marks, marks
 from qmtl.runtime.replay.events import Reader, Shown, events, shown
@@ -157,7 +157,7 @@ class Run:
                 self._strategy.on_revision(revision, self.portfolio)
             except QmtlError:
                 raise  # it says what to do
-            except (Exception, OverBudget) as cause:  # as of bars
+            except OWN_FAILURES as cause:  # as of bars
                 raise self._failed("on_revision", change.series, change.ts, cause) from cause
 
     @property
@@ -259,7 +259,7 @@ class Run:
             self._deliver_gaps(until)
         except QmtlError:
             raise  # it says what to do
-        except (Exception, OverBudget) as cause:  # whatever a user's strategy raises is its own failure
+        except OWN_FAILURES as cause:  # whatever a user's strategy raises is its own failure
             raise self._failed_at(bar, cause) from cause
 
     def _deliver_gaps(self, until: int) -> None:
@@ -271,7 +271,7 @@ class Run:
                 self._strategy.on_gap(gap, self.portfolio)
             except QmtlError:
                 raise  # it says what to do
-            except (Exception, OverBudget) as cause:  # as of bars
+            except OWN_FAILURES as cause:  # as of bars
                 raise self._failed("on_gap", gap.series, gap.span.start, cause) from cause
 
     def _failed(self, where: str, series: SeriesId, ts: int, cause: BaseException) -> StrategyError:

@@ -56,7 +56,7 @@ class Weights:
             frame = pl.DataFrame({"": np.zeros(count)} | used)
             parts = [frame] if self.is_rowwise else frame.iter_slices(1)
             found = pl.concat([part.with_columns(self._expression) for part in parts])[_WEIGHT]
-        except (pl.exceptions.PolarsError, TypeError) as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError) as error:
             raise InvalidRequestError(
                 "the target cannot be evaluated for the values of nodes",
                 why=str(error).splitlines()[0],

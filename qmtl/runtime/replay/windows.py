@@ -3,7 +3,8 @@
 The definition is `window.select(expression)`, or `function(window)`, for a window that is a frame of its own.
 So a value depends on nothing but its window, to the last bit. A running sum, which rolling means of most
 libraries use, depends on all that went before: its last digits differ where a run is taken up again. Here
-windows are laid side by side, a block at a time, and each is aggregated by itself.
+windows are laid side by side, a block at a time, and each is aggregated by itself. What might see that others
+are worked out beside it is evaluated window by window: functions, and divisions by a number.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from qmtl.foundation.errors import InvalidRequestError, QmtlError, StrategyError
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.spelling import near
 from qmtl.foundation.times import iso
-from qmtl.runtime.replay.budget import OverBudget
+from qmtl.runtime.replay.budget import OWN_FAILURES
+from qmtl.runtime.replay.rowwise import depends_on_others, written
 from qmtl.runtime.replay.whole_columns import can_be_read, plan
 
 Function = Callable[[pl.DataFrame], Any]
@@ -26,6 +28,10 @@ Function = Callable[[pl.DataFrame], Any]
 # Rows of all windows of a block together: some tens of megabytes.
 _BLOCK_ROWS = 1_000_000
 _WINDOW = "window of a bar"
+
+# So many windows that are evaluated one by one are put together.
+_AT_ONCE = 1_000
+_FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 # So many windows are tried before all are worked out over whole columns; for fewer than many it does not pay.
 _TRIED, _MANY = 32, 256
@@ -44,7 +50,11 @@ def values(
     expressions = {name: node for name, node in nodes.items() if isinstance(node, pl.Expr)}
     for name, expression in expressions.items():
         check(name, expression, rows.schema)
+    alone = {name: one for name, one in expressions.items() if _has_to_be_alone(one)}
     found: dict[str, pl.Series | list[Any]] = {}
+    if alone:
+        found |= _one_by_one(alone, rows, width, first)
+        expressions = {name: one for name, one in expressions.items() if name not in alone}
     if rows.height - first >= _MANY:
         found |= _over_columns(expressions, rows, width, first)
     others = {name: expression for name, expression in expressions.items() if name not in found}
@@ -67,7 +77,7 @@ def check(name: str, expression: pl.Expr, schema: pl.Schema) -> None:
             )
     try:
         outputs = pl.LazyFrame(schema=schema).select(expression).collect_schema()
-    except pl.exceptions.PolarsError as error:
+    except _FAILURES as error:
         raise _not_evaluated([name], error) from error
     if len(outputs) != 1:
         raise InvalidRequestError(
@@ -83,10 +93,7 @@ def _of_function(name: str, function: Function, rows: pl.DataFrame, width: int, 
             found.append(function(rows.slice(end - width, width)))
         except QmtlError:
             raise  # it says what to do
-        except (
-            Exception,
-            OverBudget,
-        ) as cause:  # whatever a user's function raises is its own failure, and is named
+        except OWN_FAILURES as cause:  # whatever a user's function raises is named
             ts = int(stamps(rows)[end - 1])
             raise StrategyError(
                 f"node {name!r} raised {type(cause).__name__}: {cause}",
@@ -94,6 +101,28 @@ def _of_function(name: str, function: Function, rows: pl.DataFrame, width: int, 
                 bar_ts=ts,
             ) from cause
     return found
+
+
+def _has_to_be_alone(expression: pl.Expr) -> bool:
+    form = written(expression)
+    return form is None or depends_on_others(form)
+
+
+def _one_by_one(
+    expressions: Mapping[str, pl.Expr], rows: pl.DataFrame, width: int, first: int
+) -> dict[str, pl.Series]:
+    # Refuses those that give a value for each row.
+    parts = [pl.DataFrame(_of_expressions(expressions, rows[: first + 1], width, first)).clear()]
+    chosen = [expression.alias(name) for name, expression in expressions.items()]
+    for start in range(first, rows.height, _AT_ONCE):
+        ends = range(start + 1, min(start + _AT_ONCE, rows.height) + 1)
+        try:
+            block = [rows.slice(end - width, width).select(chosen) for end in ends]
+        except _FAILURES as error:
+            raise _not_evaluated(expressions, error) from error
+        parts.append(pl.concat(block, rechunk=True))
+    whole = pl.concat(parts)
+    return {name: whole[name] for name in expressions}
 
 
 def _of_expressions(
@@ -108,7 +137,7 @@ def _of_expressions(
         windows = _side_by_side(rows.slice(start - width + 1, count + width - 1), columns, width, count)
         try:
             parts.append(windows.group_by(_WINDOW, maintain_order=True).agg(chosen).drop(_WINDOW))
-        except pl.exceptions.PolarsError as error:
+        except _FAILURES as error:
             raise _not_evaluated(expressions, error) from error
     whole = pl.concat(parts)
     for name, dtype in whole.schema.items():
@@ -154,7 +183,7 @@ def _columns_used(expressions: Iterable[pl.Expr], columns: Sequence[str]) -> lis
     return [column for column in columns if column in used]
 
 
-def _not_evaluated(names: Iterable[str], error: pl.exceptions.PolarsError) -> InvalidRequestError:
+def _not_evaluated(names: Iterable[str], error: BaseException) -> InvalidRequestError:
     return InvalidRequestError(
         f"the expression of node {', '.join(map(repr, names))} cannot be evaluated over a window",
         why=str(error).splitlines()[0],

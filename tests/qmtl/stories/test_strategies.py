@@ -341,6 +341,30 @@ def test_what_a_strategy_raises_is_told_with_its_bar(store: Path) -> None:
             Runner.submit(FailingNode, history_provider=history, start=START, end=END)
 
 
+class Leaving(Strategy):
+    price = StreamInput(A, window=5)
+
+    def on_bar(self, bar: Bar, portfolio: Portfolio) -> None:
+        sys.exit(0)
+
+
+class Panicking(Strategy):
+    """polars has no way to divide by nothing, and says so by an exception that is no `Exception`."""
+
+    price = StreamInput(A, window=5)
+
+    def on_bar(self, bar: Bar, portfolio: Portfolio) -> None:
+        raise pl.exceptions.PanicException("cannot get ref")
+
+
+@pytest.mark.parametrize(("strategy", "raised"), [(Leaving, "SystemExit"), (Panicking, "PanicException")])
+def test_whatever_ends_a_strategy_is_told(store: Path, strategy: type[Strategy], raised: str) -> None:
+    fill(store, A)
+    with provider(store) as history, pytest.raises(StrategyError, match=f"on_bar raised {raised}") as told:
+        Runner.submit(strategy, history_provider=history, start=START, end=END)
+    assert told.value.bar_ts == START
+
+
 def test_the_bar_at_which_a_strategy_failed_can_be_run_alone(store: Path) -> None:
     fill(store, A)
     with provider(store) as history:

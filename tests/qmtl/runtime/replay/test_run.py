@@ -351,3 +351,10 @@ def test_a_strategy_may_ask_for_a_node_of_another_series() -> None:
         run.value("mean", IDX)
     with pytest.raises(InvalidRequestError, match="no node 'median'"):
         run.value("median", A1)
+
+
+def test_whole_units_beyond_those_that_floats_tell_apart_come_to_an_end() -> None:
+    model = FillModel(units="integer", cash=7e20, fee_bps=10)
+    units, _, paid, _ = model.filled(1e21, 100.0, 7e20)
+    assert 0 < units < 7e18
+    assert paid <= 7e20

@@ -157,3 +157,10 @@ def test_nothing_that_is_no_weight_is_ordered() -> None:
         assert "weight=None is no number" in refused(pl.when(FAST > SLOW).then(0.5), listens)
         assert "weight=nan is no number" in refused((FAST - FAST) / (SLOW - SLOW), listens)
         assert "cannot be evaluated" in refused(FAST.str.len_chars() * 1.0, listens)
+
+
+@pytest.mark.parametrize("target", [pl.col("a") / 1e4, pl.col("a") / 7 + 1, (pl.col("a") - 1) / pl.lit(3)])
+def test_a_division_by_a_number_is_that_of_each_bar(target: pl.Expr) -> None:
+    values = np.linspace(1, 2, 500)
+    alone = [pl.DataFrame({"a": [value]}).select(target).item() for value in values.tolist()]
+    assert Weights(target, ["a"]).of({"a": values}, 500).to_list() == alone

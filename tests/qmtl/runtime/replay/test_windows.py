@@ -30,6 +30,12 @@ EXPRESSIONS = {
     "hour": pl.col("ts").last().dt.hour(),
     "number": pl.len(),
     "constant": pl.lit(2.5),
+    "sevenths": CLOSE.last() / 7,
+    "ten_thousandths": CLOSE.mean() / 1e4,
+    "sevenths_of_each": (CLOSE / 7).sum(),
+    "floors": CLOSE.last() // 0.49,
+    "rests": CLOSE.last() % 0.49,
+    "by_python": CLOSE.map_batches(lambda s: s.reverse(), return_dtype=pl.Float64).last(),
     "widest": (pl.max_horizontal(pl.all().exclude("ts")) - pl.col("low")).max(),
 }
 
@@ -65,6 +71,20 @@ def test_each_value_is_that_of_its_window_alone(data: st.DataObject) -> None:
         ]
         assert all(map(same, found[name], alone)), name
         assert len(found[name]) == len(alone)
+
+
+@pytest.mark.parametrize("node", [CLOSE.last() % 49, CLOSE.last() // 49, CLOSE.last() / 49])
+@pytest.mark.parametrize("count", [1, 2, 400])
+def test_a_division_by_a_number_does_not_see_how_many_others_there_are(node: pl.Expr, count: int) -> None:
+    """polars multiplies a column by the reciprocal, and divides a single number: 2940 % 49 is 49 or 0."""
+    rows = bars(count).with_columns(close=pl.lit(2940.0))
+    (found,) = set(windows.values({"node": node}, rows, width=1, first=0)["node"])
+    assert found == rows.head(1).select(node).item()
+
+
+def test_a_function_that_says_it_needs_no_other_row_sees_no_other_row() -> None:
+    ahead = CLOSE.last().map_batches(lambda s: s.shift(-1), return_dtype=pl.Float64, is_elementwise=True)
+    assert set(windows.values({"node": ahead}, bars(20), width=3, first=2)["node"]) == {None}
 
 
 def test_blocks_meet_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:

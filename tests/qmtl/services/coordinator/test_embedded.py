@@ -184,8 +184,8 @@ def test_a_fetch_goes_on_alone_when_the_command_is_killed(
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        ([], "no --etcd URL is given"),
-        (["--embedded", "--etcd", "http://127.0.0.1:2379"], "both --etcd and --embedded"),
+        ([], "none is named"),
+        (["--embedded", "--etcd", "http://127.0.0.1:2379"], "--etcd and --embedded are given"),
         (["--embedded", "--host", "0.0.0.0", "--unprotected"], "is of this machine alone"),
     ],
 )

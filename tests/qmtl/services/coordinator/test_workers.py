@@ -325,7 +325,8 @@ def test_two_workers_of_two_machines_keep_to_one_budget(
     assert len(arrived) >= 16
     text = httpx.get(f"{fleet.coordinator.url}/metrics").text
     assert 'route="/v1/rates/take"' in text
-    assert arrived[-1] - arrived[0] >= (len(arrived) - 1) / per_second - 1.0
+    # Not to the last request: who is answered late spends from a share of its own. Two budgets take half.
+    assert arrived[-1] - arrived[0] >= 0.8 * (len(arrived) - 1) / per_second - 1.0
     # A second's requests may arrive together where this machine is busy.
     for begin in arrived:
         assert sum(begin <= at <= begin + 5.0 for at in arrived) <= 1 + 5.0 * per_second + per_second

@@ -406,4 +406,4 @@ def test_the_command(
         assert shown.exit_code == 0, shown.output
     refused = CliRunner().invoke(app, ["--store", str(tmp_path / "bars"), "store", "grant", "reader", "me"])
     assert refused.exit_code == 2
-    assert "is of stores on a server" in refused.output
+    assert "is of stores on PostgreSQL" in refused.output
