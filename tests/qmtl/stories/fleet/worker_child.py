@@ -119,7 +119,8 @@ def main(path: str) -> int:
 def _next_ranges(orders: WorkerOrders) -> Iterator[tuple[str, int, int]]:
     first = int(orders.begun.read_text()) if orders.begun.exists() else 0
     for number in itertools.count(first):
-        if Path(orders.end).exists():
+        # The first may have been begun by a process that was killed: it is wanted, whatever has ended.
+        if number > first and Path(orders.end).exists():
             return
         yield drawn(f"{orders.seed} {orders.name}", number)
         new = orders.begun.with_suffix(".new")
