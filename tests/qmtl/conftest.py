@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from uuid import uuid4
 
 import pytest
@@ -92,15 +92,20 @@ def make(
         provider.close()
 
 
+def _lack(service: str, why: str) -> NoReturn:
+    """Skip what needs a service that is not there, or fail where it has to be."""
+    if os.environ.get("QMTL_TEST_REQUIRE", "") in ("all", service):
+        pytest.fail(why)
+    pytest.skip(why)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """One server for all tests of a process. Where no PostgreSQL is installed, they are skipped."""
     programs = newest_programs()
     if programs is None or importlib.util.find_spec("psycopg") is None:
         lacking = "PostgreSQL's programs (/usr/lib/postgresql)" if programs is None else "psycopg"
-        if os.environ.get("QMTL_TEST_REQUIRE", "") in ("all", "postgres"):
-            pytest.fail(f"there is no {lacking}; apt-get install postgresql, pip install 'qmtl[postgres]'")
-        pytest.skip(f"there is no {lacking}")
+        _lack("postgres", f"there is no {lacking}; apt-get install postgresql, pip install 'qmtl[postgres]'")
     server = PostgresServer(programs)
     yield server
     server.remove()
@@ -135,9 +140,7 @@ def questdb_server() -> Iterator[QuestDBServer]:
     jar = questdb_jar()
     if jar is None or importlib.util.find_spec("questdb") is None:
         lacking = "QuestDB (scripts/get_questdb.sh, and Java 17)" if jar is None else "client questdb"
-        if os.environ.get("QMTL_TEST_REQUIRE", "") in ("all", "questdb"):
-            pytest.fail(f"there is no {lacking}")
-        pytest.skip(f"there is no {lacking}")
+        _lack("questdb", f"there is no {lacking}")
     server = QuestDBServer(jar)
     yield server
     server.remove()
@@ -153,10 +156,7 @@ def _etcd(version: str | None = None) -> Path:
     """The program. Where it is not there, the tests are skipped."""
     program = etcd_program() if version is None else etcd_program(version)
     if program is None:
-        lacking = "there is no etcd; scripts/build_etcd.sh builds it"
-        if os.environ.get("QMTL_TEST_REQUIRE", "") in ("all", "etcd"):
-            pytest.fail(lacking)
-        pytest.skip(lacking)
+        _lack("etcd", "there is no etcd; scripts/build_etcd.sh builds it")
     return program
 
 

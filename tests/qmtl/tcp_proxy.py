@@ -16,6 +16,30 @@ Direction: TypeAlias = Literal["up", "down"]
 Passes: TypeAlias = Callable[[Direction, bytes, socket.socket], int | None]
 
 
+class CutOnce:
+    """`passes` of a proxy that ends both ends once so many bytes have passed, in either direction."""
+
+    def __init__(self) -> None:
+        self.passed = 0
+        self._after: int | None = None
+
+    def arm(self, after: int) -> None:
+        """Count anew, and cut after so many."""
+        self.passed, self._after = 0, after
+
+    def disarm(self) -> None:
+        """Count anew, and cut nothing."""
+        self.passed, self._after = 0, None
+
+    def __call__(self, direction: Direction, piece: bytes, source: socket.socket) -> int | None:
+        self.passed += len(piece)
+        if self._after is None or self.passed < self._after:
+            return None
+        arrives = len(piece) - (self.passed - self._after)
+        self._after = None
+        return arrives
+
+
 class TcpProxy:
     """Forwards connections to ports of the loopback: each to the next of them that takes it.
 

@@ -28,7 +28,7 @@ _PREDICATES = {"Not", "IsNull", "IsNotNull", "IsNan", "IsNotNan", "IsFinite", "I
 
 
 def written(expression: pl.Expr) -> Written | None:
-    """The expression as values of JSON; None where polars cannot write it: with a function of Python."""
+    """The expression as values of JSON; None where polars cannot write it."""
     try:
         return json.loads(expression.meta.serialize(format="json"))
     except (pl.exceptions.PolarsError, ValueError):

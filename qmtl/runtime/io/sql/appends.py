@@ -69,11 +69,14 @@ def small_ones(writes: Mapping[SeriesId, Write], rows: Mapping[SeriesId, Rows]) 
     ]
 
 
-def appends(connection: Connection, small: Sequence[Small], asked: Questions) -> dict[SeriesId, Append]:
+def appends(
+    connection: Connection, small: Sequence[Small], asked: Questions | None = None
+) -> dict[SeriesId, Append]:
     """Those of the writes that only append. The others must go their own way, one by one.
 
-    asked: the `questions` about them.
+    asked: the `questions` about them, if they were foreseen.
     """
+    asked = questions(connection.dialect, small) if asked is None else asked
     return {
         one.series: made
         for one, before in _before(connection, small, asked)
@@ -177,9 +180,6 @@ class Questions(NamedTuple):
     records: Question | None
     fences: Question | None
     facts: Question | None
-
-
-NOTHING_ASKED = Questions(None, None, None, None)
 
 
 def questions(dialect: Dialect, writes: Sequence[Small]) -> Questions:

@@ -254,15 +254,14 @@ class SqlStore(SqlRecords):
         apart = {} if only and not dialect.is_server else writes
         small = appends.small_ones({s: w for s, w in apart.items() if s not in prepared}, rows)
         presumed = self._presumptions.append_all(small) if len(small) == len(writes) else None
-        asked = appends.NOTHING_ASKED if presumed is not None else appends.questions(dialect, small)
-        foreseen = [one for one in asked if one is not None]
+        asked = None if presumed is not None else appends.questions(dialect, small)
+        foreseen = [one for one in asked or () if one is not None]
         try:
             with committing_many(self._database, self._clock.now(), only, foreseen=foreseen) as batch:
                 before = batch.newest
                 if presumed is not None and before == presumed.newest:
                     appending = presumed.made
                 else:
-                    asked = appends.questions(dialect, small) if presumed is not None else asked
                     appending = appends.appends(batch.connection, small, asked)
                 if not only:
                     batch.expect([series for series in writes if series not in appending])

@@ -12,7 +12,9 @@ import pytest
 
 from qmtl.runtime.io.questdb.store import QuestDBStore
 from qmtl.runtime.sdk.stores import questdb_store
+from qmtl.runtime.testing import store_model
 from tests.qmtl.questdb import QuestDBServer
+from tests.qmtl.runtime.io.questdb.used_tables import UsedTables
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +23,16 @@ def used_tables(questdb_server: QuestDBServer, tmp_path_factory: pytest.TempPath
     folder, name = tmp_path_factory.mktemp("questdb") / "catalog", f"used_{uuid4().hex}"
     questdb_store(questdb_server.url(folder, name)).close()
     return folder, name
+
+
+@pytest.fixture
+def tables_of_the_machine(
+    questdb_server: QuestDBServer, used_tables: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For machines with `UsedTables`; bars before 1970 are left out, which QuestDB does not take."""
+    monkeypatch.setattr(store_model, "FIRST_BAR", 0)
+    UsedTables.server = questdb_server
+    UsedTables.catalog, UsedTables.name = used_tables
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def appended_of(store: KeptStore, given: Mapping[SeriesId, Write]) -> set[Series
     rows = {series: store._checked(series, write, None) for series, write in given.items()}
     with store._database.reading() as connection:
         small = appends.small_ones(given, rows)
-        return set(appends.appends(connection, small, appends.questions(connection.dialect, small)))
+        return set(appends.appends(connection, small))
 
 
 def test_what_meets_nothing_goes_together_and_the_rest_its_own_way(pair: Pair) -> None:

@@ -17,7 +17,7 @@ from qmtl.runtime.io.store.values import Commit, Write
 from qmtl.runtime.testing.store_suites.bars import SERIES, changes_since, minutes, some_bars
 from tests.qmtl.postgres import PostgresServer
 from tests.qmtl.runtime.io.sql.postgres.test_commit_order import wait_for
-from tests.qmtl.tcp_proxy import TcpProxy
+from tests.qmtl.tcp_proxy import CutOnce, TcpProxy
 
 ROUNDS = 150
 # Begins to be cut when it is on its way to the server, or answered.
@@ -136,36 +136,22 @@ def test_wherever_it_is_cut_the_store_knows_what_was_kept(
     """After some number of bytes in either direction, within a commit or what is asked after it."""
     dice = random.Random(0)
     kept = refused = 0
-    left: list[int | None] = [None]
-    passed = [0]
-
-    def after_some_bytes(direction: str, piece: bytes, source: socket.socket) -> int | None:
-        passed[0] += len(piece)
-        if left[0] is None or passed[0] < left[0]:
-            return None
-        arrives = len(piece) - (passed[0] - left[0])
-        left[0] = None  # once
-        return arrives
-
-    wire.passes = after_some_bytes
+    wire.passes = cut = CutOnce()
     with PostgresStore(wire.url(postgres_url)) as store:
         wire.cut()
-        passed[0] = 0
+        cut.disarm()
         store.commit(SERIES, bars(ROUNDS))
-        whole = passed[0]  # on a new connection, as each of those that follow
+        whole = cut.passed  # on a new connection, as each of those that follow
         for number in range(ROUNDS):
             wire.cut()
             # Half of them about the end, where the commit itself is.
-            passed[0], left[0] = (
-                0,
-                dice.choice([dice.randrange(whole), dice.randrange(whole * 3 // 4, whole)]),
-            )
+            cut.arm(dice.choice([dice.randrange(whole), dice.randrange(whole * 3 // 4, whole)]))
             failure = None
             try:
                 commit = store.commit(SERIES, bars(number))
             except StoreError as error:
                 failure = error
-            left[0] = None
+            cut.disarm()
             if failure is None:
                 kept += 1
                 assert has(direct, number)
