@@ -61,10 +61,11 @@ class Pool:
             except NoConnectionLeftError:
                 self._give_up(me)
                 with self._turn:
-                    # The server lets us have no more than there are: others of this process end soon.
-                    if not self._users or me in self._users:
+                    # The server lets us have no more than there are: one may have come back meanwhile,
+                    # and others of this process end soon.
+                    if not self._free and (not self._users or me in self._users):
                         raise
-                    self._limit = len(self._users)
+                    self._limit = len(self._users) + len(self._free)
             except BaseException:
                 self._give_up(me)
                 raise

@@ -13,6 +13,7 @@ import pytest
 from qmtl.foundation.errors import StoreError, StoreLockedError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage
+from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
@@ -110,3 +111,28 @@ def test_a_program_for_which_none_is_left_is_told_what_to_do(few_url: str) -> No
         stores[1].close()
         with PostgresStore(few_url) as store:
             assert store.newest() == stores[0].newest()
+
+
+def test_one_that_comes_back_while_the_server_refuses_another_is_taken(
+    few_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as others:
+        store, *_ = [others.enter_context(closing(PostgresStore(few_url))) for _ in range(LIMIT)]
+        pool = store._database._pool
+        refused, is_back = threading.Event(), threading.Event()
+        open_one = pool._open_one
+
+        def open_late() -> PostgresConnection:
+            try:
+                return open_one()
+            finally:
+                refused.set()
+                is_back.wait(PATIENCE_S)
+
+        monkeypatch.setattr(pool, "_open_one", open_late)
+        with ThreadPoolExecutor(1) as beside:
+            with pool.use():
+                reading = beside.submit(lambda: store.read(SERIES, minutes(0, 1)).frame.height)
+                assert refused.wait(PATIENCE_S)
+            is_back.set()
+            assert reading.result(PATIENCE_S) == 0
