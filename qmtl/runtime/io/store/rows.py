@@ -135,6 +135,8 @@ def _arrays(frame: pl.DataFrame, starts: Sequence[int] = ()) -> Rows:
         raise _RefusedError(f"its columns are {dict(frame.schema)}, not {dict(BAR_SCHEMA)}")
     if not frame.height:
         return NO_ROWS
+    if frame.height == 1 and (one := _one_row(frame)) is not None:
+        return one
     columns = (frame.rechunk() if frame.n_chunks() > 1 else frame).get_columns()
     for column in columns[:-1]:
         if column.null_count():
@@ -149,10 +151,18 @@ def _arrays(frame: pl.DataFrame, starts: Sequence[int] = ()) -> Rows:
     for column in columns[1:]:
         missing = column.null_count()
         numbers = (column.drop_nulls() if missing else column).to_numpy()
-        if not _all_finite(numbers):
+        if not np.isfinite(numbers).all():
             raise _RefusedError(f"{column.name} holds NaN or infinity")
         values.append(column.fill_null(float("nan")).to_numpy() if missing else numbers)
     return Rows(ts, *values)
+
+
+def _one_row(frame: pl.DataFrame) -> Rows | None:
+    """A live bar, for which passes over columns are a long way round; None if a number is missing or odd."""
+    stamp, *values = frame.row(0)
+    if stamp is None or None in values or not all(map(isfinite, values)):
+        return None
+    return Rows(frame.to_series(0).to_numpy().view(np.int64), *np.array(values)[:, None])
 
 
 # Frames of fewer rows are read together.
@@ -180,11 +190,6 @@ def from_small_frames(frames: Mapping[SeriesId, pl.DataFrame]) -> dict[SeriesId,
         series: rows.cut(end - frame.height, end)
         for (series, frame), end in zip(small.items(), ends, strict=True)
     }
-
-
-def _all_finite(numbers: Float64Array) -> bool:
-    # For a live bar, a pass by numpy is a long way round.
-    return isfinite(numbers[0]) if len(numbers) == 1 else bool(np.isfinite(numbers).all())
 
 
 _NAMES = BAR_SCHEMA.names()

@@ -251,10 +251,7 @@ def _changes(sql: str, values: Iterable[Values]) -> Iterator[Asked]:
         yield _asked(Question(sql, some[0])) if len(some) == 1 else changed_by_each(sql, some)
 
 
-class _WholeNumber(Int8BinaryDumper):
-    """Every number as a bigint, whatever its size: a statement is prepared once, and truths are counted."""
-
-
 def _keep_types(adapters: AdaptersMap) -> None:
+    """Send every number as a bigint, whatever its size: a statement is prepared once. Truths are counted."""
     for kind in (int, bool):
-        adapters.register_dumper(kind, _WholeNumber)
+        adapters.register_dumper(kind, Int8BinaryDumper)
