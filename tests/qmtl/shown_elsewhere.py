@@ -47,7 +47,6 @@ SHOWN_BY: dict[str, frozenset[str]] = {
         {
             "runtime/sdk/bound_inputs",
             "runtime/sdk/proof",
-            "runtime/sdk/proof_check",
             "runtime/sdk/run_history",
             "runtime/sdk/run_result",
             "runtime/sdk/runner",
