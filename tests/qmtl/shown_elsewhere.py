@@ -13,6 +13,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/replay/bars",
             "runtime/replay/equity",
             "runtime/replay/events",
+            "runtime/replay/failures",
             "runtime/replay/orders",
             "runtime/replay/portfolio",
             "runtime/replay/tape",

@@ -36,6 +36,7 @@ from qmtl.runtime.sdk.run_result import RunResult
 from qmtl.runtime.sdk.run_state import Header, StateFile, identity_of
 from qmtl.runtime.sdk.shared_history import SharedHistory
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, listens, nodes_of, weights_of
+from qmtl.runtime.sdk.strategy_check import check_strategy
 from qmtl.runtime.sdk.strategy_files import strategy_of_file
 from qmtl.runtime.sdk.watchdog import Calls, check_budget, watched
 from qmtl.runtime.worlds.loading import load_world
@@ -367,6 +368,7 @@ def _loaded(strategy: Strategy | type[Strategy] | str) -> Strategy:
             f"{strategy!r} is no strategy",
             next_step="give a subclass of qmtl.Strategy, or an instance of one",
         )
+    check_strategy(made)
     return made
 
 
