@@ -13,6 +13,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/replay/bars",
             "runtime/replay/equity",
             "runtime/replay/events",
+            "runtime/replay/failures",
             "runtime/replay/orders",
             "runtime/replay/portfolio",
             "runtime/replay/tape",
@@ -47,7 +48,6 @@ SHOWN_BY: dict[str, frozenset[str]] = {
         {
             "runtime/sdk/bound_inputs",
             "runtime/sdk/proof",
-            "runtime/sdk/proof_check",
             "runtime/sdk/run_history",
             "runtime/sdk/run_result",
             "runtime/sdk/runner",

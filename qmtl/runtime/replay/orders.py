@@ -9,6 +9,9 @@ from typing import Literal, NamedTuple
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.series import SeriesId
 
+# Of units, of what an order is worth, and of the cash at the start: sums of more could leave all floats.
+MOST = 1e300
+
 
 @dataclass(frozen=True)
 class FillModel:
@@ -36,10 +39,10 @@ class FillModel:
         _one_of("units", self.units, ("fractional", "integer"))
         for name in ("fee_bps", "slippage_bps", "cash"):
             value = getattr(self, name)
-            most = math.inf if name == "cash" else 10_000.0
+            most = MOST if name == "cash" else 10_000.0
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if not (is_number and math.isfinite(value) and 0 <= value < most):
-                bound = "" if name == "cash" else ", and below 10,000"
+                bound = f", and below {most:,.0f}" if most < MOST else ""
                 raise InvalidRequestError(
                     f"{name}={value!r} cannot be used", next_step=f"give a number from 0 on{bound}"
                 )
@@ -100,6 +103,16 @@ class Fill(NamedTuple):
     wanted: float
     cash: float
     position: float
+
+
+def beyond_numbers(what: str, series: SeriesId | None = None) -> InvalidRequestError:
+    """To say of what is not finite, or would not stay so."""
+    return InvalidRequestError(
+        f"{what} is more than can be counted",
+        why=f"beyond {MOST:g} sums of what is held are no numbers any more",
+        series=series,
+        next_step="order less: a node that divides by what is nearly zero gives values as large as this",
+    )
 
 
 def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.series import SeriesId
-from qmtl.runtime.replay.orders import Fill, FillModel, Order
+from qmtl.foundation.times import iso
+from qmtl.runtime.replay.orders import MOST, Fill, FillModel, Order, beyond_numbers
 
 
 class Market(Protocol):
@@ -66,13 +67,18 @@ class Portfolio:
                 series=series,
                 next_step="order units instead: portfolio.order(series, units)",
             )
-        wanted = self._model.rounded(weight * self.equity / price) if weight else 0.0
+        wanted = weight * self.equity / price if weight else 0.0
+        if not abs(wanted) <= MOST:
+            raise beyond_numbers(f"a weight of {weight!r}, {wanted:g} units,", series)
+        wanted = self._model.rounded(wanted)
         self._place(series, wanted - self._units.get(series.text, 0.0) - self._on_its_way(series))
         self._targets[series.text] = weight
 
     def order(self, series: SeriesId | str, units: float) -> None:
         """Buy `units`; sell them if they are negative."""
         series, units = _series(series), _number("units", units)
+        if abs(units) > MOST:
+            raise beyond_numbers(f"an order of {units!r} units", series)
         self._targets.pop(series.text, None)
         self._place(series, self._model.rounded(units))
 
@@ -98,7 +104,10 @@ class Portfolio:
         """Cash, and positions at their newest closes."""
         last_close, series = self._market.last_close, self._series
         worth = [units * last_close(series[of]) for of, units in self._units.items() if units]
-        return self._cash + math.fsum(worth)
+        try:
+            return self._cash + math.fsum(worth)
+        except (OverflowError, ValueError):  # of infinities, and of sums that become some
+            raise beyond_numbers("what is held") from None
 
     # -- what the run does --------------------------------------------------------------------------------
 
@@ -158,6 +167,8 @@ class Portfolio:
     def _fill(self, order: Order, ts: int, price: float) -> None:
         series, text = order.series, order.series.text
         units, price, paid, fee = self._model.filled(order.units, price, self._cash)
+        if not abs(paid) <= MOST:
+            raise beyond_numbers(f"an order of {order.units!r} units, given at {iso(order.made)},", series)
         self._cash -= paid
         position = self._units[text] = self._units.get(text, 0.0) + units
         self._series[text] = series

@@ -25,8 +25,9 @@ from qmtl.runtime.sdk.from_world import provider_of_world
 from qmtl.runtime.sdk.isolation.process import IsolatedRun, StrategyProcess, isolated
 from qmtl.runtime.sdk.look_ahead import playing, running, submitting
 from qmtl.runtime.sdk.paper import Paper
-from qmtl.runtime.sdk.proof import KnownBars, Proof, ReadRange, proof_of, read_ranges
-from qmtl.runtime.sdk.proof_check import read_proof, refuse_differences
+from qmtl.runtime.sdk.proof import KNOWLEDGE, KnownBars, Proof, ReadRange, proof_of, read_ranges
+from qmtl.runtime.sdk.proof_check import refuse_differences
+from qmtl.runtime.sdk.proof_reading import read_proof
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.sdk.run_history import Source, Stretch, completed, end_of, sources
 from qmtl.runtime.sdk.run_keeper import RunKeeper
@@ -35,6 +36,7 @@ from qmtl.runtime.sdk.run_result import RunResult
 from qmtl.runtime.sdk.run_state import Header, StateFile, identity_of
 from qmtl.runtime.sdk.shared_history import SharedHistory
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, listens, nodes_of, weights_of
+from qmtl.runtime.sdk.strategy_check import check_strategy
 from qmtl.runtime.sdk.strategy_files import strategy_of_file
 from qmtl.runtime.sdk.watchdog import Calls, check_budget, watched
 from qmtl.runtime.worlds.loading import load_world
@@ -46,7 +48,7 @@ _MODES = {
     "paper": None,
     "live": "there are no feeds of exchanges yet, and no orders leave this process",
 }
-_KNOWLEDGE = {"as_of": None, "as_known": None}
+_KNOWLEDGE = dict.fromkeys(KNOWLEDGE)
 
 
 class Runner:
@@ -173,6 +175,7 @@ class Runner:
         world: World | str | PathLike[str] | None = None,
         data_preset: str | None = None,
         history_provider: SeamlessDataProvider | None = None,
+        isolate: bool = False,
     ) -> RunResult:
         """Run a strategy once more on what a proof names, and compare what it was given and came to.
 
@@ -180,13 +183,14 @@ class Runner:
         they were then; range, commits, fills and seed are those of the proof, and nobody is asked for bars.
 
         Raises `ProofError` with all differences, and otherwise what `submit` raises: bars that retention has
-        swept, for one, cannot be read again.
+        swept, for one, cannot be read again. Versions, schemas and accepted findings may differ from those of
+        the proof where the same bars led to the same end.
         """
         proven = read_proof(proof)
         found = _submitted(
             strategy, world, data_preset, history_provider, start=proven.span.start, end=proven.span.end,
             as_of={SeriesId.parse(part.series): part.as_of for part in proven.read},
-            model=proven.fills, seed=proven.seed, knowledge=proven.known.mode,
+            model=proven.fills, seed=proven.seed, knowledge=proven.known.mode, isolate=isolate,
         )  # fmt: skip
         refuse_differences(proven, found.proof)
         return found
@@ -364,6 +368,7 @@ def _loaded(strategy: Strategy | type[Strategy] | str) -> Strategy:
             f"{strategy!r} is no strategy",
             next_step="give a subclass of qmtl.Strategy, or an instance of one",
         )
+    check_strategy(made)
     return made
 
 

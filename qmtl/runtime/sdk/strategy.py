@@ -189,6 +189,11 @@ def weights_of(strategy: Strategy) -> Weights | None:
     return Weights(target, [node.name for node in nodes_of(strategy)])
 
 
+def decides(strategy: Strategy) -> bool:
+    """Whether it has an `on_bar` of its own, or a target."""
+    return strategy.target is not None or _has_own(strategy, "on_bar")
+
+
 def listens(strategy: Strategy) -> bool:
     """Whether it is to be told of gaps or of revisions."""
     return _has_own(strategy, "on_gap") or _has_own(strategy, "on_revision")

@@ -525,7 +525,7 @@ def test_what_cannot_be_run_is_refused_with_the_reason(store: Path) -> None:
         ):
             with pytest.raises(InvalidRequestError, match=says):
                 submit(strategy, **options)
-        with pytest.raises(StrategyError, match="Silent has no on_bar"):
+        with pytest.raises(InvalidRequestError, match="Silent has no on_bar"):
             submit(Silent, history_provider=history)
 
 

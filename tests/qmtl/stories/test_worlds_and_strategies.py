@@ -126,6 +126,13 @@ def test_a_proof_of_a_command_is_verified_by_a_command(desk: Path) -> None:
     assert run.exit_code == 0, run.output
     assert "verified     proof.json: the same bars, the same fills, the same equity\n" in run.output
     assert json.loads(runner.invoke(app, ["--json", "replay", "verify", "proof.json"]).stdout)["verified"]
+    proof = json.loads(Path("proof.json").read_text())
+    Path("older.json").write_text(json.dumps(proof | {"versions": proof["versions"] | {"numpy": "0.1"}}))
+    older = runner.invoke(app, ["replay", "verify", "older.json"])
+    assert older.exit_code == 0, older.output
+    assert f"beside       numpy: {proof['versions']['numpy']} now, 0.1 in the proof\n" in older.output
+    [beside] = json.loads(runner.invoke(app, ["--json", "replay", "verify", "older.json"]).stdout)["beside"]
+    assert beside.startswith("numpy: ")
     Path("other.py").write_text(STRATEGY.replace("0.5 if", "0.25 if"))
     run = runner.invoke(app, ["replay", "verify", "proof.json", "--strategy", "other.py"])
     assert run.exit_code == 4, run.output
@@ -143,6 +150,7 @@ def test_a_proof_of_a_command_is_verified_by_a_command(desk: Path) -> None:
         ('{"submitted": {"strategy": "cross.py"}}', "the proof has the format None"),
         ('{"format": 1, "submitted": {"strategy": "cross.py"}}', "is no proof"),
         ('{"format": 9, "submitted": {"strategy": "cross.py"}}', "has the format 9"),
+        ('{"format": 1, "submitted": 5}', "submitted: 5 is not what was submitted"),
     ],
 )
 def test_what_is_no_proof_is_refused(desk: Path, text: str | None, says: str) -> None:

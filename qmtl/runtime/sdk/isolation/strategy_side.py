@@ -21,6 +21,7 @@ from qmtl.runtime.sdk.isolation.messages import error_values, input_values, outc
 from qmtl.runtime.sdk.isolation.pipe import receive, send
 from qmtl.runtime.sdk.look_ahead import isolate, playing, running
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, listens, nodes_of, weights_of
+from qmtl.runtime.sdk.strategy_check import check_strategy
 from qmtl.runtime.sdk.strategy_files import module_of_file, strategy_of_file
 from qmtl.runtime.sdk.watchdog import Calls, watched
 
@@ -31,6 +32,7 @@ def serve(order: Mapping[str, Any], source: BinaryIO, to: BinaryIO) -> None:
     try:
         strategy = _strategy(order)
         inputs = [input_values(one) for one in inputs_of(strategy)]
+        check_strategy(strategy)
         _say(to, {"class": type(strategy).__qualname__, "inputs": inputs})
         _play(strategy, source, to)
     except EOFError:

@@ -82,7 +82,9 @@ def test_an_isolated_strategy_comes_to_the_same_proof(history: SeamlessDataProvi
     assert alone.proof == here.proof
     assert alone.fills.equals(here.fills)
     assert alone.equity.equals(here.equity)
-    assert Runner.verify(alone.proof, "cross.py", history_provider=history).proof == here.proof
+    for isolate in (False, True):
+        again = Runner.verify(alone.proof, "cross.py", history_provider=history, isolate=isolate)
+        assert again.proof == here.proof
 
 
 class Held(Strategy):
@@ -349,6 +351,9 @@ def test_a_command_isolates_a_strategy_that_it_does_not_load_itself(desk: Path) 
     here = CliRunner().invoke(app, [*words, "--proof", "here.json"])
     assert here.exit_code == 0, here.output
     assert json.loads(Path("alone.json").read_text()) == json.loads(Path("here.json").read_text())
+    verified = CliRunner().invoke(app, ["replay", "verify", "alone.json", "--isolate"])
+    assert verified.exit_code == 0, verified.output
+    assert "loaded by" not in verified.output, "nor has it to verify"
 
 
 SCRIPT = """\
