@@ -57,7 +57,7 @@ cross-check: $(READY)  ## the same strategies here and in backtrader, which gets
 
 soak: $(READY)  ## the crash tests, 1,000 rounds; 100,000 commits on PostgreSQL; an import of 10 million lines; stores of up to 10 GB; 1,000 faults of a fleet
 	QMTL_TEST_CRASH_ROUNDS=1000 QMTL_TEST_IMPORT_ROWS=10000000 QMTL_TEST_GROWTH=full QMTL_TEST_BLOAT_COMMITS=100000 \
-		QMTL_TEST_SERIES=10000 $(BIN)/python -m pytest -n auto -rs tests -k "crash or soak or thousands"
+		QMTL_TEST_SERIES=10000 QMTL_TEST_BOTH_CATALOGS=1 $(BIN)/python -m pytest -n auto -rs tests -k "crash or soak or thousands"
 
 	$(MAKE) ray
 	$(MAKE) cross-check

@@ -84,8 +84,10 @@ class Recipe:
     def made(self) -> ProviderParts:
         """A provider of its own; no store is made where there is none."""
         place = self.options["store"]
-        is_shared = names_server(place) if isinstance(place, str) else isinstance(place, StoreAddress)
-        if not is_shared and _machine() != self._machine:
+        where = place_of(place)
+        if isinstance(where, QuestDBAddress):
+            where = where.place
+        if isinstance(where, Path) and _machine() != self._machine:
             raise _without_store(place, "it is a folder of another machine")
         if not is_store(place_of(place)):
             raise _without_store(place, "there is no store in that place")
@@ -192,7 +194,7 @@ def _place(named: Any, store: Store) -> Any:
         return named
     if isinstance(named, str) and names_questdb(named):
         named = place_of(named)
-    if isinstance(named, QuestDBAddress):  # its catalog is a folder of this machine
+    if isinstance(named, QuestDBAddress):  # its catalog may be a folder of this machine
         return named.within(Path.cwd())
     # What a store on a server says of its place lacks the password.
     if store.folder is None or names_server(store.location) or names_questdb(store.location):

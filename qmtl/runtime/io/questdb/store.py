@@ -31,13 +31,17 @@ class QuestDBStore(KeptStore):
         self, catalog: Database, rows: QuestDBRows, *, clock: Clock, retention: int | None = None
     ) -> None:
         super().__init__(catalog, clock, retention)
-        self._rows = rows
-        with catalog.reading() as connection:
-            is_new = connection.execute("SELECT 1 FROM chunk LIMIT 1").fetchone() is None
-        rows.table.claim(catalog.store_id, is_new=is_new, read_only=catalog.read_only)
+        self._hold(rows)
 
-    def server(self) -> QuestDBState:
-        """What the server is, and how far it is."""
+    def _hold(self, rows: QuestDBRows) -> None:
+        """Take the tables for those of this catalog, and make them if it is new."""
+        self._rows = rows
+        with self._database.reading() as connection:
+            is_new = connection.execute("SELECT 1 FROM chunk LIMIT 1").fetchone() is None
+        rows.table.claim(self.store_id, is_new=is_new, read_only=self.read_only)
+
+    def questdb(self) -> QuestDBState:
+        """What the server of the rows is, and how far it is."""
         return state_of(self._rows.table)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,26 @@ def test_a_store_is_filled_looked_at_and_tidied_by_commands(
         assert done.exit_code == 0, done.output
         told += done.output
     assert PASSWORD not in told + examined + imported.output
+
+
+def test_the_server_of_its_catalog_is_told_as_well(
+    cli: CommandLine, questdb_server: QuestDBServer, postgres_url: str, tmp_path: Path
+) -> None:
+    url = questdb_server.url(postgres_url, f"cli_{uuid4().hex}")
+    before = ("--store", url)
+    assert "no catalog yet" in cli.run("doctor", before=before).output
+    some_bars(0, 600).write_csv(tmp_path / "bars.csv")
+    assert cli.run("import", tmp_path / "bars.csv", "--series", SERIES, before=before).exit_code == 0
+    told = cli.run("store", "info", before=before).output
+    assert "QuestDB 9.3.4, all that it has taken can be read" in told
+    assert "catalog's server" in told
+    assert "catalog's durability" in told
+    known = json.loads(cli.run("store", "info", "--json", before=before).stdout)
+    assert (known["server"]["rows"], known["catalog"]["fsync"]) == (600, True)
+    examined = cli.run("doctor", before=before).output
+    assert "cairo.commit.mode is nosync" in examined
+    assert "a primary without a replica" in examined
+    assert PASSWORD not in told + examined
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from qmtl.foundation.errors import QmtlError, StoreCorruptError, StoreError, StoreLockedError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.sql.catalogs import settle_rows
 from qmtl.runtime.io.sql.chunks import RowsElsewhere
 from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
 from qmtl.runtime.io.sql.formats import older
@@ -26,11 +27,9 @@ from qmtl.runtime.io.sql.sqlite.layout import (
     LOCK,
     LOG,
     PAGE_BYTES,
-    ROWS_ELSEWHERE,
     bring_up_to_date,
     create,
     format_of,
-    has_rows_elsewhere,
     read_as_today,
     shard_steps,
     store_id,
@@ -153,35 +152,11 @@ class StoreDirectory:
                     raise older(found, FORMAT, self.folder)
                 self._lay_out(connection)
             self.shard_steps, self._store_id = shard_steps(connection), store_id(connection)
-            self._settle_rows(connection)
+            if not self._migrates:
+                settle_rows(self, connection, are_elsewhere=self._elsewhere is not None)
         if found and self._newest is None and not self.read_only:
             with suppress(StoreLockedError):  # who has the lock commits, and notes that
                 self.note_newest()
-
-    def _settle_rows(self, connection: SqliteConnection) -> None:
-        """Refuse a folder whose rows lie elsewhere than it was opened for; a new one notes where they do."""
-        is_catalog = has_rows_elsewhere(connection)
-        if self._elsewhere is None and is_catalog and not self._migrates:
-            raise StoreError(
-                "the folder is the catalog of a store whose rows lie elsewhere",
-                path=self.folder,
-                why="without them its bars would be taken for lost",
-                next_step="open it as questdb://host:9000?catalog=FOLDER",
-            )
-        if self._elsewhere is None or is_catalog:
-            return
-        if connection.execute("SELECT 1 FROM tx LIMIT 1").fetchone() is not None:
-            raise StoreError(
-                "the folder is a store of its own, and cannot be the catalog of another",
-                path=self.folder,
-                why="it has commits whose rows lie in it",
-                next_step="name a new folder as the catalog",
-            )
-        with self.writing() as writer:
-            writer.execute(
-                "INSERT INTO setting (name, value) VALUES (?, 1) ON CONFLICT DO NOTHING", (ROWS_ELSEWHERE,)
-            )
-            writer.execute("COMMIT")
 
     @property
     def location(self) -> str:
