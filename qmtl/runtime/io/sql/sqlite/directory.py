@@ -42,6 +42,8 @@ from qmtl.runtime.io.store.fencing import SHARD_STEPS
 from qmtl.runtime.io.store.rows import ROW_BYTES
 from qmtl.runtime.io.store.values import Point
 
+# A bar for each of a thousand series touches more pages than fit into the 2 MB that SQLite keeps by itself.
+_CACHE_BYTES = 16 * 2**20
 # The log is cut back to this size once a large commit has been moved into the main file.
 _LOG_BYTES = 64 * 2**20
 
@@ -356,7 +358,7 @@ class StoreDirectory:
         """
         self.refuse_unwritable(series)
         with self.translated(series), self._pool.use() as connection, self.lock.acquired(timeout_s):
-            prove_what_is_written(connection)
+            _make_ready(connection)
             if not is_durable:
                 connection.execute("PRAGMA synchronous = NORMAL")
             try:
@@ -473,6 +475,13 @@ class StoreDirectory:
             raise
         except (sqlite3.Error, UnicodeDecodeError) as failure:
             raise meaning(failure, self.folder, series, span) from failure
+
+
+def _make_ready(connection: SqliteConnection) -> None:
+    """Let a connection write: with checksums, and with room in memory for the pages of many series."""
+    if not connection.proves:
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_BYTES // 1024}")
+        prove_what_is_written(connection)
 
 
 def keep_entries(folder: Path) -> None:
