@@ -87,6 +87,8 @@ class Coverage:
     @property
     def hull(self) -> Span:
         """From the first instant to the last; `Span(0, 0)` if empty."""
+        if self._spans is not None and len(self._spans) == 1:
+            return self._spans[0]
         return Span(self.starts[0], self.ends[-1]) if self else Span(0, 0)
 
     @property
@@ -116,7 +118,7 @@ class Coverage:
         return Coverage._normal(*_join_touching(starts[keep], ends[keep]))
 
     def __sub__(self, other: Coverage) -> Coverage:
-        if not self or not other:
+        if other is EMPTY or not self or not other:
             return self
         low = min(self.starts[0], other.starts[0])
         high = max(self.ends[-1], other.ends[-1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
@@ -88,12 +88,15 @@ class Statements:
         """
         pgconn = self._raw.pgconn
         given = list(statements)
-        with self._or_closed():
+        results: list[list[PGresult]] = []
+        try:
             self._send(given, ends=True)
-            results: list[list[PGresult]] = []
             while len(results) < len(self._coming):
                 results += [one] if (one := self._raw.wait(fetch_many(pgconn))) else []
             pgconn.exit_pipeline_mode()
+        except BaseException:
+            self._close()
+            raise
         expected, self._coming = self._coming, []
         found = self._read(expected, results)
         return found[len(found) - len(given) :]
@@ -103,23 +106,21 @@ class Statements:
 
         ends: whether those that are sent later are made even if one of these has failed.
         """
-        with self._or_closed():
+        try:
             self._send(statements, ends=ends)
+        except BaseException:
+            self._close()
+            raise
 
     def settle(self) -> None:
         """Wait for what was sent: only then may psycopg use the connection by itself."""
         if self._coming:
             self.made([])
 
-    @contextmanager
-    def _or_closed(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self._coming = []
-            with suppress(psycopg.Error):
-                self._raw.close()
-            raise
+    def _close(self) -> None:
+        self._coming = []
+        with suppress(psycopg.Error):
+            self._raw.close()
 
     def _send(self, statements: Iterable[Asked], *, ends: bool) -> None:
         """Send statements as one piece. ends: and end the round."""

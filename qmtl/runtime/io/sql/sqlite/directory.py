@@ -41,6 +41,10 @@ from qmtl.runtime.io.store.fencing import SHARD_STEPS
 from qmtl.runtime.io.store.rows import ROW_BYTES
 from qmtl.runtime.io.store.values import Point
 
+# A bar for each of a thousand series touches more pages than fit into the 2 MB that SQLite keeps by itself.
+_CACHE_BYTES = 16 * 2**20
+# So many pages of the log are moved into the main file at once: commits in a row touch the same ones.
+_MOVED_PAGES = 3_000
 # The log is cut back to this size once a large commit has been moved into the main file.
 _LOG_BYTES = 64 * 2**20
 
@@ -331,7 +335,7 @@ class StoreDirectory:
         """
         self.refuse_unwritable(series)
         with self.translated(series), self._pool.use() as connection, self.lock.acquired(timeout_s):
-            prove_what_is_written(connection)
+            _make_ready(connection)
             if not is_durable:
                 connection.execute("PRAGMA synchronous = NORMAL")
             try:
@@ -448,6 +452,14 @@ class StoreDirectory:
             raise
         except (sqlite3.Error, UnicodeDecodeError) as failure:
             raise meaning(failure, self.folder, series, span) from failure
+
+
+def _make_ready(connection: SqliteConnection) -> None:
+    """Let a connection write: with checksums, and with room for the pages of many series."""
+    if not connection.proves:
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_MOVED_PAGES}").fetchone()
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_BYTES // 1024}")
+        prove_what_is_written(connection)
 
 
 def keep_entries(folder: Path) -> None:
