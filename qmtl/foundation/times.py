@@ -82,7 +82,7 @@ def to_ns(value: Any, *, name: str = "time") -> int:
     else:
         try:
             instant = value.__index__()
-        except AttributeError:
+        except (AttributeError, TypeError):  # an array of several has one, and raises
             raise _unusable(value, name) from None
     if not EARLIEST <= instant <= LATEST:
         raise InvalidRequestError(

@@ -26,7 +26,8 @@ class ReplayClock:
     """
 
     def __init__(self, start: Any, speed: float = 1.0) -> None:
-        if not 0 < speed <= _FASTEST:
+        given: object = speed
+        if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= _FASTEST:
             raise InvalidRequestError(
                 f"speed={speed!r} cannot be used", next_step=f"give a number above 0, and up to {_FASTEST:,}"
             )

@@ -303,8 +303,12 @@ def test_what_cannot_be_isolated_is_refused(
     lock = threading.Lock()
     held = Held()
     held.weight = lock  # type: ignore[assignment]
-    own = "price = qmtl.StreamInput('ohlcv:mine:A:1h', history_provider=object())"
-    Path("own.py").write_text(f"import qmtl\n\nclass Own(qmtl.Strategy):\n    {own}\n")
+    own = "price = qmtl.StreamInput('ohlcv:mine:A:1h', history_provider=given)"
+    Path("own.py").write_text(
+        "import qmtl\n\n"
+        "given = object.__new__(qmtl.SeamlessDataProvider)\n\n"
+        f"class Own(qmtl.Strategy):\n    {own}\n"
+    )
     Path("again.py").write_text(f"{CROSS}\nqmtl.Runner.submit(Cross, start='2024-03-01')\n")
     for strategy, says in (
         (Local, "Local cannot be isolated"),
