@@ -142,6 +142,7 @@ def _resolved(entry: PresetEntry, number: int, known: Catalog, text: ConfigText)
         backfill_mode=seamless["backfill_mode"],
         publish_fingerprint=seamless["publish_fingerprint"],
         live=LivePolicy(**live),
+        place=str(text.place((*where, "id"))),
     )
 
 
