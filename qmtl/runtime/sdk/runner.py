@@ -106,7 +106,7 @@ class Runner:
             comes to the same proof. Python must be able to pickle what the strategy has in its attributes.
         isolate: run it in a process of its own that can read no file but programs, write none, start no
             program and open no connection. A strategy of a file is not even loaded in this process. Refused
-            where the system cannot do it: it takes Linux with Landlock. A backtest that is not kept alone.
+            where the system cannot do it: it takes Linux with Landlock. Such a run is not kept: no `resume`.
 
         All of history, and of the bars before `start` that windows and warm-up need, is read at one commit,
         which the proof names. Raises what a fetch raises, `MissingDataError` also where there are too few
@@ -125,11 +125,11 @@ class Runner:
                 "a run in paper mode is given bars as they come",
                 next_step="leave out `as_of=` and `knowledge=`; a backtest takes them",
             )
-        if isolate and (mode == "paper" or resume is not None):
+        if isolate and resume is not None:
             raise InvalidRequestError(
-                "a run in a process of its own is neither kept nor on paper",
+                "a run in a process of its own is not kept",
                 why="what would be kept lies in that process, and unpickling it here could run any code",
-                next_step="leave out `isolate`, or `resume` and `mode`",
+                next_step="leave out `isolate`, or `resume`",
             )
         return _submitted(
             strategy, world, data_preset, history_provider, start=start, end=end, as_of=pinned, model=model,

@@ -86,3 +86,14 @@ def test_a_clock_goes_as_fast_as_it_was_told() -> None:
 def test_a_speed_that_is_none_is_refused(speed: Any) -> None:
     with pytest.raises(InvalidRequestError, match="cannot be used"):
         ReplayClock("2024-03-01", speed)
+
+
+def test_it_begins_when_it_is_first_asked_for_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: passed[0])
+    clock = ReplayClock("2024-03-01", speed=60)
+    passed[0] += 5.0
+    assert clock.monotonic() == 300.0, "timers go on from when it was made"
+    assert clock.now() == START
+    passed[0] += 2.0
+    assert (clock.now() - START, clock.monotonic()) == (120 * SECOND, 420.0)
