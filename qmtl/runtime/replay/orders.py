@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from reprlib import repr as shortly
 from typing import Literal, NamedTuple
 
 from qmtl.foundation.errors import InvalidRequestError
@@ -44,7 +45,7 @@ class FillModel:
             if not (is_number and math.isfinite(value) and 0 <= value < most):
                 bound = f", and below {most:,.0f}" if most < MOST else ""
                 raise InvalidRequestError(
-                    f"{name}={value!r} cannot be used", next_step=f"give a number from 0 on{bound}"
+                    f"{name}={shortly(value)} cannot be used", next_step=f"give a number from 0 on{bound}"
                 )
 
     def rounded(self, units: float) -> float:
@@ -116,7 +117,7 @@ def beyond_numbers(what: str, series: SeriesId | None = None) -> InvalidRequestE
 
 
 def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise InvalidRequestError(
-            f"{name}={value!r} is not known", next_step=f"use one of {', '.join(choices)}"
+            f"{name}={shortly(value)} is not known", next_step=f"use one of {', '.join(choices)}"
         )

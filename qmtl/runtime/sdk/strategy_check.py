@@ -1,12 +1,15 @@
-"""Whether a strategy can be called at all: found out before anything is read for it."""
+"""Whether a strategy can be made and called at all: found out before anything is read for it."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping
 from functools import partial
+from reprlib import repr as shortly
 from typing import Any
 
-from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.errors import InvalidRequestError, QmtlError
+from qmtl.runtime.replay.budget import OWN_FAILURES
 from qmtl.runtime.sdk.strategy import Strategy, decides, nodes_of, weights_of
 
 _METHODS = ("on_bar", "on_gap", "on_revision")
@@ -49,3 +52,19 @@ def check_runs(function: Any, named: str) -> None:
         why="a call of it runs nothing: bars are delivered one after the other, and nobody waits for it",
         next_step=instead,
     )
+
+
+def made(strategy: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
+    """What it gives for parameters; whatever it raises is told as its own failure."""
+    try:
+        return strategy(**parameters)
+    except QmtlError:
+        raise
+    except OWN_FAILURES as cause:  # whatever a user's __init__ raises is its own failure
+        given = ", ".join(f"{name}={shortly(value)}" for name, value in parameters.items())
+        named = getattr(strategy, "__name__", shortly(strategy))
+        raise InvalidRequestError(
+            f"{named}({given}) cannot be made",
+            why=f"{type(cause).__name__}: {cause}",
+            next_step="give an instance, or parameters that it takes",
+        ) from cause

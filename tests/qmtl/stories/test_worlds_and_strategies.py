@@ -241,6 +241,11 @@ def test_a_world_that_is_loaded_is_taken_as_well(desk: Path) -> None:
         (["two.py"], "two.py has 2 strategies"),
         (["torn.py"], "SyntaxError: '(' was never closed (torn.py, line 1)"),
         (["cross.py", "--mode", "live"], "there are no feeds of exchanges yet"),
+        (["cross.py", "--seed", "-1"], "seed=-1 cannot be used"),
+        (["cross.py", "--budget", "nan"], "budget=nan cannot be used"),
+        (["cross.py", "--resume", ""], "'--resume'"),
+        (["cross.py", "--mode", "paper", "--feed", "fed", "--speed", "nan"], "speed=nan cannot be used"),
+        (["needing.py"], "Needing() cannot be made"),
         (["cross.py", "--data-preset", "nobody"], "two presets for input 'price'"),
         (["cross.py", "--proof", "nowhere/proof.json"], "the folder of nowhere/proof.json is not there"),
         (["cross.py", "--proof", "world.yml"], "world.yml"),
@@ -250,6 +255,8 @@ def test_a_command_that_cannot_be_run_says_why(desk: Path, arguments: list[str],
     Path("bad.py").write_text("a = 1\na / 0\n")
     Path("torn.py").write_text("print(\n")
     Path("none.py").write_text("import qmtl\n")
+    takes = STRATEGY.replace("    def on", "    def __init__(self, a): ...\n\n    def on")
+    Path("needing.py").write_text(takes.replace("Cross", "Needing"))
     Path("two.py").write_text("import qmtl\nclass A(qmtl.Strategy): ...\nclass B(qmtl.Strategy): ...\n")
     run = CliRunner().invoke(
         app, ["submit", *arguments, "--world", "world.yml", "--start", "2024-03-02", "--end", "2024-03-04"]

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from qmtl.foundation.errors import InvalidRequestError, QmtlError
+from qmtl.foundation.errors import QmtlError
 from qmtl.runtime.replay.budget import OverBudget
 from qmtl.runtime.replay.events import Reader
 from qmtl.runtime.replay.run import Run
@@ -22,6 +22,7 @@ from qmtl.runtime.sdk.isolation.pipe import receive, send
 from qmtl.runtime.sdk.look_ahead import isolate, playing, running
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, listens, nodes_of, weights_of
 from qmtl.runtime.sdk.strategy_check import check_strategy
+from qmtl.runtime.sdk.strategy_check import made as instance_of
 from qmtl.runtime.sdk.strategy_files import module_of_file, strategy_of_file
 from qmtl.runtime.sdk.watchdog import Calls, watched
 
@@ -79,14 +80,7 @@ def _strategy(order: Mapping[str, Any]) -> Strategy:
             sys.modules["__main__"] = module  # of the parameters of an instance
         made = reduce(getattr, order["class"].split("."), cast(Any, module))
     if order["state"] is None:
-        try:
-            return made()
-        except QmtlError:
-            raise
-        except Exception as cause:  # whatever a user's __init__ raises is its own failure
-            raise InvalidRequestError(
-                f"{made.__name__} cannot be made", why=f"{type(cause).__name__}: {cause}"
-            ) from cause
+        return cast(Strategy, instance_of(made, {}))
     strategy = made.__new__(made)
     strategy.__dict__.update(pickle.loads(bytes.fromhex(order["state"])))
     return strategy
