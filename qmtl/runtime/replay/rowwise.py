@@ -74,16 +74,6 @@ def children(expression: Written) -> Iterator[Written] | None:
     return None
 
 
-def depends_on_others(expression: Written) -> bool:
-    """Whether a value may depend on what else is worked out with it: by a division by a number."""
-    match expression:
-        case dict(parts):
-            return _divides_by_number(parts, is_named) or any(map(depends_on_others, parts.values()))
-        case list(parts):
-            return any(map(depends_on_others, parts))
-    return False
-
-
 def holds_python(expression: Written) -> bool:
     """Whether a function of Python is a part of it: polars writes its bytes, wherever it stands."""
     match expression:
@@ -101,6 +91,7 @@ def _are_bytes(parts: list[Written]) -> bool:
 
 
 def _divides_by_number(expression: Written, is_column: Callable[[Written], bool]) -> bool:
+    """Whether it divides a column by what has none, or what has none by a column."""
     match expression:
         case {"BinaryExpr": {"left": left, "op": str(op), "right": right}} if op in _DIVISIONS:
             return not (_holds(left, is_column) and _holds(right, is_column))

@@ -4,7 +4,7 @@ The definition is `window.select(expression)`, or `function(window)`, for a wind
 So a value depends on nothing but its window, to the last bit. A running sum, which rolling means of most
 libraries use, depends on all that went before: its last digits differ where a run is taken up again. Here
 windows are laid side by side, a block at a time, and each is aggregated by itself. What might see that others
-are worked out beside it is evaluated window by window, such as divisions by a number.
+are worked out beside it is evaluated window by window.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import polars as pl
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.spelling import near
 from qmtl.runtime.replay.functions import value_for_each_row
-from qmtl.runtime.replay.rowwise import depends_on_others, written
+from qmtl.runtime.replay.rowwise import written
+from qmtl.runtime.replay.together import may_stand_together
 from qmtl.runtime.replay.whole_columns import can_be_read, plan
 
 # Rows of all windows of a block together: some tens of megabytes.
@@ -78,23 +79,26 @@ def check(name: str, expression: pl.Expr, schema: pl.Schema) -> None:
 
 def _has_to_be_alone(expression: pl.Expr) -> bool:
     form = written(expression)
-    return form is None or depends_on_others(form)
+    return form is None or not may_stand_together(form)
 
 
 def _one_by_one(
     expressions: Mapping[str, pl.Expr], rows: pl.DataFrame, width: int, first: int
 ) -> dict[str, pl.Series]:
     # Refuses those that give a value for each row.
-    parts = [pl.DataFrame(_of_expressions(expressions, rows[: first + 1], width, first)).clear()]
+    found = pl.DataFrame(_of_expressions(expressions, rows[: first + 1], width, first))
+    if first == rows.height:
+        return {name: found[name].clear() for name in expressions}
     chosen = [expression.alias(name) for name, expression in expressions.items()]
-    for start in range(first, rows.height, _AT_ONCE):
-        ends = range(start + 1, min(start + _AT_ONCE, rows.height) + 1)
-        try:
+    parts = []
+    try:
+        for start in range(first, rows.height, _AT_ONCE):
+            ends = range(start + 1, min(start + _AT_ONCE, rows.height) + 1)
             block = [rows.slice(end - width, width).select(chosen) for end in ends]
-        except _FAILURES as error:
-            raise _not_evaluated(expressions, error) from error
-        parts.append(pl.concat(block, rechunk=True))
-    whole = pl.concat(parts)
+            parts.append(pl.concat(block, rechunk=True))
+        whole = pl.concat(parts)
+    except _FAILURES as error:
+        raise _not_evaluated(expressions, error) from error
     return {name: whole[name] for name in expressions}
 
 
@@ -108,8 +112,10 @@ def _of_expressions(
     for start in range(first, max(rows.height, first + 1), each):
         count = min(each, rows.height - start)
         windows = _side_by_side(rows.slice(start - width + 1, count + width - 1), columns, width, count)
+        # No column of theirs: expressions may choose columns by their places.
+        number = pl.lit(pl.Series(_WINDOW, np.repeat(np.arange(count, dtype=np.uint32), width)).set_sorted())
         try:
-            parts.append(windows.group_by(_WINDOW, maintain_order=True).agg(chosen).drop(_WINDOW))
+            parts.append(windows.group_by(number, maintain_order=True).agg(chosen).drop(_WINDOW))
         except _FAILURES as error:
             raise _not_evaluated(expressions, error) from error
     whole = pl.concat(parts)
@@ -162,12 +168,11 @@ def _not_evaluated(names: Iterable[str], error: BaseException) -> InvalidRequest
 
 
 def _side_by_side(rows: pl.DataFrame, columns: Sequence[str], width: int, count: int) -> pl.DataFrame:
-    """`count` windows of `width` rows, numbered, one below the other; each begins a row later."""
+    """`count` windows of `width` rows, one below the other; each begins a row later."""
     if count == 0:
-        return rows.clear().select(pl.lit(0, pl.UInt32).alias(_WINDOW), *columns)
-    number = pl.Series(_WINDOW, np.repeat(np.arange(count, dtype=np.uint32), width)).set_sorted()
+        return rows.clear().select(columns)
     places = np.lib.stride_tricks.sliding_window_view(np.arange(rows.height, dtype=np.uint32), width)
-    laid = [number]
+    laid = []
     for name in columns:
         column = rows[name]
         if column.null_count() or column.dtype != pl.Float64:

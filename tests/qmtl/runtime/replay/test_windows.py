@@ -35,6 +35,13 @@ EXPRESSIONS = {
     "sevenths_of_each": (CLOSE / 7).sum(),
     "floors": CLOSE.last() // 0.49,
     "rests": CLOSE.last() % 0.49,
+    "first_column": pl.first().last(),
+    "second_column": pl.nth(1).mean(),
+    "last_column": pl.last().max(),
+    "all_columns": pl.struct(pl.all()).last(),
+    "numbers_of_columns": pl.sum_horizontal(pl.all().exclude("ts")).last(),
+    "sorted": CLOSE.sort().sum(),
+    "unlike": CLOSE.kurtosis(),
     "widest": (pl.max_horizontal(pl.all().exclude("ts")) - pl.col("low")).max(),
 }
 
