@@ -12,6 +12,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     "runtime/replay/test_run.py": frozenset(
         {
             "runtime/replay/bars",
+            "runtime/replay/columns",
             "runtime/replay/equity",
             "runtime/replay/events",
             "runtime/replay/failures",

@@ -20,10 +20,11 @@ from qmtl.runtime.replay.bars import Bar, Gap, Revision
 from qmtl.runtime.replay.budget import OWN_FAILURES
 from qmtl.runtime.replay.changes import Change, KnownGap, revision_of, row_of
 from qmtl.runtime.replay.equity import Closes, Marks, marks
-from qmtl.runtime.replay.events import Reader, Shown, events, shown
+from qmtl.runtime.replay.events import Shown, events, shown, worked_out
 from qmtl.runtime.replay.failures import bar_at, failed_at, failed_when_told, name_bar
 from qmtl.runtime.replay.orders import Fill, FillModel, Order
 from qmtl.runtime.replay.portfolio import Portfolio
+from qmtl.runtime.replay.readers import Reader
 from qmtl.runtime.replay.tape import Tape
 from qmtl.runtime.replay.tape_market import TapeMarket
 from qmtl.runtime.replay.weights import Weights, in_turn, weight_changes
@@ -88,6 +89,7 @@ class Run:
         self._start = start
         self._model = model
         self._names = tuple(name for reader in readers for name in reader.nodes)
+        self._expressions = tuple(name for reader in readers for name in reader.expressions)
         self._tapes = {
             series: Tape(series, grid, reach=_reach(readers, series) + spare.get(series, 0))
             for series, grid in grids.items()
@@ -151,7 +153,7 @@ class Run:
         for change in changes:
             for reader in self._readers:
                 owner = self._counterpart(reader, change.series)
-                values = {} if owner is None else reader.known[owner].newest
+                values = {} if owner is None else reader.newest(self._tapes[owner])
                 self._strategy.__dict__.update({name: values.get(name) for name in reader.nodes})
             revision = revision_of(change, self._tapes[change.series].grid)
             try:
@@ -210,9 +212,8 @@ class Run:
                         f"node {node!r} has no series that belongs to {series}",
                         next_step=f"use one of {', '.join(map(str, reader.series[:5]))}",
                     )
-                known = reader.known[owner]
-                place = int(known.at(np.array([self._market.now]))[0])
-                return known.values[node][place : place + 1].tolist()[0] if place >= 0 else None
+                place = int(reader.known[owner].at(np.array([self._market.now]))[0])
+                return reader.value(node, self._tapes[owner], place) if place >= 0 else None
         raise InvalidRequestError(
             f"the strategy has no node {node!r}", next_step=f"use one of {', '.join(self._names)}"
         )
@@ -224,6 +225,7 @@ class Run:
         """What `_deliver` comes to, without a word to the strategy."""
         assert self._weights is not None
         portfolio, market, due, gaps = self.portfolio, self._market, self.portfolio.due_orders, self._gaps
+        parts = worked_out(parts)
         for now, series, weight in weight_changes(self._weights, parts):
             if gaps and gaps[0].at <= now:
                 self._deliver_gaps(now)
@@ -243,17 +245,17 @@ class Run:
         self._deliver_gaps(until)
 
     def _deliver(self, parts: Sequence[Shown], until: int) -> None:
-        portfolio, market, names = self.portfolio, self._market, self._names
+        portfolio, market, names = self.portfolio, self._market, self._expressions
         on_bar: Callable[[Bar, Portfolio], object] = self._strategy.on_bar
+        own = self._strategy.__dict__
         if self._weights is not None:
-            weights = in_turn(self._weights, parts)
+            weights = in_turn(self._weights, parts, own)
 
             def on_bar(bar: Bar, portfolio: Portfolio) -> None:
                 portfolio.target(bar.series, next(weights))
 
         found = events(parts)
-        own = self._strategy.__dict__
-        due, gaps, bar = portfolio.due_orders, self._gaps, None
+        due, gaps, bar, calls = portfolio.due_orders, self._gaps, None, found.calls
         try:
             for now, bar, values in zip(found.known, found.bars, found.nodes, strict=False):
                 if gaps and gaps[0].at <= now:
@@ -262,6 +264,8 @@ class Run:
                     portfolio.fill_due(now)
                 market.now = now
                 own.update(zip(names, values, strict=True))
+                for name, called in calls:
+                    own[name] = next(called)
                 try:
                     on_bar(bar, portfolio)
                 except QmtlError as error:

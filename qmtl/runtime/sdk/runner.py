@@ -18,8 +18,8 @@ from qmtl.foundation.times import iso, to_ns
 from qmtl.foundation.words import counted
 from qmtl.runtime.replay.bars import Unclean
 from qmtl.runtime.replay.budget import OverBudget
-from qmtl.runtime.replay.events import Reader
 from qmtl.runtime.replay.orders import FillModel
+from qmtl.runtime.replay.readers import Reader
 from qmtl.runtime.replay.run import Run
 from qmtl.runtime.sdk.bound_inputs import BoundInput, bound, preset_of
 from qmtl.runtime.sdk.from_world import provider_of_world

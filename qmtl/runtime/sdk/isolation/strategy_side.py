@@ -15,7 +15,7 @@ import numpy as np
 
 from qmtl.foundation.errors import QmtlError
 from qmtl.runtime.replay.budget import OverBudget
-from qmtl.runtime.replay.events import Reader
+from qmtl.runtime.replay.readers import Reader
 from qmtl.runtime.replay.run import Run
 from qmtl.runtime.sdk.isolation.messages import error_values, input_values, outcome_message
 from qmtl.runtime.sdk.isolation.pipe import receive, send
