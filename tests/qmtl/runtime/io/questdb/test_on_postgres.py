@@ -235,14 +235,13 @@ SharedMachine.TestCase.settings = settings(
 TestSoakOfTheModel = pytest.mark.usefixtures("small_chunks", "machine_here")(SharedMachine.TestCase)
 
 
-@pytest.mark.skipif(
-    not ALL, reason="all of it takes minutes: QMTL_TEST_BOTH_CATALOGS=1, as `make soak` has it"
-)
-class TestSoakOfEveryPromise(StoreSuite):
-    has_times_before_1970 = False
-    knows_at_once = False
+if ALL:
 
-    @pytest.fixture
-    def store(self, url: str) -> Iterator[QuestDBStore]:
-        with questdb_store(url) as store:
-            yield store
+    class TestSoakOfEveryPromise(StoreSuite):
+        has_times_before_1970 = False
+        knows_at_once = False
+
+        @pytest.fixture
+        def store(self, url: str) -> Iterator[QuestDBStore]:
+            with questdb_store(url) as store:
+                yield store
