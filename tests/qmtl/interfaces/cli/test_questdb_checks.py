@@ -19,7 +19,7 @@ from qmtl.runtime.testing.store_suites.bars import some_bars
 from tests.qmtl.command_line import CommandLine
 from tests.qmtl.questdb import PASSWORD, QuestDBServer
 
-GOOD = QuestDBState("9.3.4", "sync", 600, 4_096, 0, None)
+GOOD = QuestDBState("9.3.4", "sync", 600, 4_096, 0, None, "desk_bars")
 SERIES = "ohlcv:mine:BTC/USDT:1m"
 
 
@@ -35,11 +35,11 @@ SERIES = "ohlcv:mine:BTC/USDT:1m"
     ],
 )
 def test_what_the_doctor_says_of_a_server(state: QuestDBState, found: list[tuple[str, str]]) -> None:
-    assert [(check.outcome, check.detail) for check in questdb_checks(state, "desk_bars")] == found
+    assert [(check.outcome, check.detail) for check in questdb_checks(state)] == found
 
 
 def test_a_server_that_does_not_wait_for_the_disk_is_warned_of() -> None:
-    first, second = questdb_checks(replace(GOOD, commit_mode="nosync"), "desk_bars")
+    first, second = questdb_checks(replace(GOOD, commit_mode="nosync"))
     assert (first.outcome, second.outcome) == ("ok", "warn")
     assert "a loss of power may take the newest rows" in second.detail
     assert "cairo.commit.mode=sync" in second.fix
