@@ -82,6 +82,11 @@ class QuestDBStore(KeptStore):
         return state_of(self._rows.table)
 
     @property
+    def catalog(self) -> Database:
+        """The database of all but its rows, whose connections know where these are."""
+        return self._database
+
+    @property
     def table(self) -> str:
         """The name of the table of bars."""
         return self._rows.table.name

@@ -7,7 +7,7 @@ from qmtl.runtime.io.sql.dialect import Connection
 FIRST_PLACE = 1
 # The settings of a store that keeps no bytes of chunks itself: where its rows are, and where somebody may be
 # writing them anew.
-_PLACE, _COMING = "rows elsewhere", "rows being moved"
+SETTINGS = _PLACE, _COMING = "rows elsewhere", "rows being moved"
 
 
 def place_of_rows(connection: Connection) -> int | None:

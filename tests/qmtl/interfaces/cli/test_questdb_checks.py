@@ -83,6 +83,19 @@ def test_a_store_is_filled_looked_at_and_tidied_by_commands(
     assert PASSWORD not in told + examined + imported.output
 
 
+def test_a_backup_is_a_folder_that_answers_alike(
+    run: Callable[..., Result], cli: CommandLine, tmp_path: Path
+) -> None:
+    file, copy = tmp_path / "bars.csv", tmp_path / "copy"
+    some_bars(0, 600).write_csv(file)
+    assert run("import", file, "--series", SERIES).exit_code == 0
+    made = run("store", "backup", copy)
+    assert made.exit_code == 0, made.output
+    assert PASSWORD not in made.output
+    asked = ("fetch", SERIES, "1970-01-01", "1970-01-01T10:00", "--format", "csv", "--partial-ok")
+    assert cli.run(*asked, before=("--store", copy)).stdout == run(*asked).stdout
+
+
 def test_the_server_of_its_catalog_is_told_as_well(
     cli: CommandLine, questdb_server: QuestDBServer, postgres_url: str, tmp_path: Path
 ) -> None:
@@ -106,9 +119,8 @@ def test_the_server_of_its_catalog_is_told_as_well(
 @pytest.mark.parametrize(
     "words",
     [
-        ("store", "backup", "copy"),
         ("store", "restore", "copy"),
-        ("store", "copy", "URL", "copy"),
+        ("store", "copy", "copy", "URL"),
         ("store", "migrate"),
         ("store", "grant", "reader", "me"),
     ],
@@ -120,6 +132,7 @@ def test_what_is_not_built_yet_says_so(
     some_bars(0, 2).write_csv(file)
     assert run("import", file, "--series", SERIES).exit_code == 0
     given = {"URL": url, "copy": tmp_path / "copy"}
+    assert run("store", "backup", given["copy"]).exit_code == 0
     refused = run(*words[:2], *(given.get(word, word) for word in words[2:]))
     assert refused.exit_code != 0
     assert "QuestDB" in refused.output
