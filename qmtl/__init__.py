@@ -165,6 +165,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     )
     from qmtl.runtime.sdk.proof import Proof as Proof
     from qmtl.runtime.sdk.provider import SeamlessDataProvider as SeamlessDataProvider
+    from qmtl.runtime.sdk.questdb_provider import EnhancedQuestDBProvider as EnhancedQuestDBProvider
     from qmtl.runtime.sdk.receipt import Receipt as Receipt
     from qmtl.runtime.sdk.results import (
         FetchResult as FetchResult,
@@ -234,6 +235,7 @@ _HOMES = {
     "qmtl.runtime.sdk.importing": ("import_file", "import_frame"),
     "qmtl.runtime.sdk.proof": ("Proof",),
     "qmtl.runtime.sdk.provider": ("SeamlessDataProvider",),
+    "qmtl.runtime.sdk.questdb_provider": ("EnhancedQuestDBProvider",),
     "qmtl.runtime.sdk.receipt": ("Receipt",),
     "qmtl.runtime.sdk.results": ("FetchResult", "Pending"),
     "qmtl.runtime.sdk.results_many": ("BackfillManyResult", "FetchManyResult"),

@@ -269,7 +269,7 @@ def _in_questdb(session: Session, address: QuestDBAddress) -> Iterator[Check]:
             info = opened.info()
             holds = f"{info.series:,} series, {counted(info.rows, 'row')}"
             yield Check("store", "ok", f"{address}: format {info.format}, {holds}")
-            yield from questdb_checks(opened.questdb(), opened.table)
+            yield from questdb_checks(opened.questdb())
             where = address.place
             if not isinstance(where, Path):
                 from qmtl.runtime.io.sql.postgres.store import PostgresStore  # it is installed

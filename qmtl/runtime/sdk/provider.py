@@ -511,7 +511,7 @@ class SeamlessDataProvider:
         return None if last is None else last.report
 
     def __repr__(self) -> str:
-        return on_screen(["SeamlessDataProvider", *fact_lines(self._facts())])
+        return on_screen([type(self).__name__, *fact_lines(self._facts())])
 
     def _repr_html_(self) -> str:
         return facts_table(self._facts())

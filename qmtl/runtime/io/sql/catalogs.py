@@ -5,14 +5,12 @@ from __future__ import annotations
 from qmtl.foundation.errors import StoreError
 from qmtl.runtime.io.sql.database import Database
 from qmtl.runtime.io.sql.dialect import Connection
-
-# The setting of a store that keeps no bytes of chunks itself.
-_ROWS_ELSEWHERE = "rows elsewhere"
+from qmtl.runtime.io.sql.rows_place import begin_places, place_of_rows
 
 
 def settle_rows(database: Database, connection: Connection, *, are_elsewhere: bool) -> None:
     """Refuse a database whose rows lie elsewhere than it was opened for; a new one notes where they do."""
-    is_catalog = _is_catalog(connection)
+    is_catalog = place_of_rows(connection) is not None
     if is_catalog and not are_elsewhere:
         raise StoreError(
             "this is the catalog of a store whose rows lie elsewhere",
@@ -23,7 +21,7 @@ def settle_rows(database: Database, connection: Connection, *, are_elsewhere: bo
     if is_catalog or not are_elsewhere:
         return
     with database.writing() as writer:
-        if _is_catalog(writer):
+        if place_of_rows(writer) is not None:
             return  # another process was quicker
         if writer.execute("SELECT 1 FROM tx LIMIT 1").fetchone() is not None:
             raise StoreError(
@@ -32,10 +30,5 @@ def settle_rows(database: Database, connection: Connection, *, are_elsewhere: bo
                 why="it has commits whose rows lie in it",
                 next_step="name a new folder or schema as the catalog",
             )
-        writer.execute("INSERT INTO setting (name, value) VALUES (?, 1)", (_ROWS_ELSEWHERE,))
+        begin_places(writer)
         writer.execute("COMMIT")
-
-
-def _is_catalog(connection: Connection) -> bool:
-    found = connection.execute("SELECT 1 FROM setting WHERE name = ?", (_ROWS_ELSEWHERE,))
-    return found.fetchone() is not None

@@ -21,7 +21,9 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage
 from qmtl.runtime.io.questdb.on_postgres import QuestDBOnPostgres
 from qmtl.runtime.io.questdb.store import QuestDBStore
+from qmtl.runtime.io.sql import codec
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
+from qmtl.runtime.io.store.rows import from_frame
 from qmtl.runtime.sdk import recipe as recipes
 from qmtl.runtime.sdk.recipe import Recipe
 from qmtl.runtime.sdk.stores import is_store, place_of, questdb_store
@@ -143,6 +145,21 @@ def test_a_catalog_that_is_lost_while_rows_are_sent_names_none_of_them(
     assert_frame_equal(all_of(store), some_bars(0, 600))
 
 
+def test_a_compaction_moves_the_rows_under_the_feet_of_other_machines(url: str, opened: Opened) -> None:
+    one, other = opened(url), opened(url)
+    one.commit(SERIES, write(some_bars(0, 600)))
+    assert_frame_equal(all_of(other), some_bars(0, 600))
+    one._rows.write(SERIES, [codec.pack_plain(from_frame(some_bars(0, 600, price=7.0), SERIES))])
+    before = one.table
+    assert one.compact().unnamed == 600
+    assert one.table != before
+    assert_frame_equal(all_of(other), some_bars(0, 600))
+    other.commit(SERIES, write(some_bars(600, 600)))
+    for store in (one, other, opened(url)):
+        assert_frame_equal(all_of(store), some_bars(0, 1_200))
+        assert store.verify().is_sound
+
+
 def test_commits_of_other_machines_are_heard_within_the_bound(url: str, opened: Opened) -> None:
     writer, patient = opened(url), opened(url, max_staleness=60.0)
     assert patient.max_staleness == 60.0
@@ -235,14 +252,13 @@ SharedMachine.TestCase.settings = settings(
 TestSoakOfTheModel = pytest.mark.usefixtures("small_chunks", "machine_here")(SharedMachine.TestCase)
 
 
-@pytest.mark.skipif(
-    not ALL, reason="all of it takes minutes: QMTL_TEST_BOTH_CATALOGS=1, as `make soak` has it"
-)
-class TestSoakOfEveryPromise(StoreSuite):
-    has_times_before_1970 = False
-    knows_at_once = False
+if ALL:
 
-    @pytest.fixture
-    def store(self, url: str) -> Iterator[QuestDBStore]:
-        with questdb_store(url) as store:
-            yield store
+    class TestSoakOfEveryPromise(StoreSuite):
+        has_times_before_1970 = False
+        knows_at_once = False
+
+        @pytest.fixture
+        def store(self, url: str) -> Iterator[QuestDBStore]:
+            with questdb_store(url) as store:
+                yield store
