@@ -65,11 +65,16 @@ def publish(place: Place, make: Callable[[int], Manifest], after: int) -> Manife
     """
     for number in range(after + 1, after + 1 + _MOST_RACES):
         manifest = make(number)
-        if place.create(manifest.name, manifest.to_bytes()):
+        data = manifest.to_bytes()
+        try:
+            is_new = place.create(manifest.name, data)
+        except StoreError:
+            # The answer may be all that was lost.
+            if place.get(manifest.name) != data:
+                raise
             return manifest
-        # An answer may have been lost on its way, and the question repeated: then it is our own.
-        there = place.get(manifest.name)
-        if there == manifest.to_bytes():
+        # Where the question was repeated after an answer was lost, what is there is our own.
+        if is_new or place.get(manifest.name) == data:
             return manifest
         _log.info("snapshot %d at %s was written by somebody else meanwhile", number, place.location)
     raise StoreError(

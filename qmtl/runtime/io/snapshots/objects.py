@@ -105,21 +105,22 @@ class ObjectPlace:
     def _naming(self, what: str, name: str) -> Iterator[None]:
         try:
             yield
-        except (UnauthenticatedError, PermissionDeniedError) as error:
-            raise StoreError(
-                f"{name} of the snapshot must not be {what}",
-                path=self._shown,
-                why=_reason(error),
-                next_step="give credentials that hold and may do so, in variables such as AWS_ACCESS_KEY_ID",
-            ) from error
         except (BaseError, OSError, ValueError) as error:
+            why = _reason(error)
+            is_refused = isinstance(error, UnauthenticatedError | PermissionDeniedError)
             raise StoreError(
                 f"{name} of the snapshot cannot be {what}",
                 path=self._shown,
-                why=_reason(error),
-                next_step="check that the server answers, and the address of the bucket; then repeat it",
+                why=why,
+                next_step="give credentials that hold and may do so, in variables such as AWS_ACCESS_KEY_ID"
+                if is_refused or any(sign in why for sign in _REFUSED)
+                else "check that the server answers, and the address of the bucket; then repeat it",
             ) from error
 
+
+# What a refusal looks like where the library has no kind of error for it: of a listing, and the address at
+# which machines of a cloud are asked for credentials if no variable has any.
+_REFUSED = ("401 Unauthorized", "403 Forbidden", "169.254.169.254")
 
 # What S3 and others say in XML, around the sentence that is meant for people.
 _XML = re.compile(r"<\?xml.*?<Message>(.*?)</Message>.*", re.DOTALL)
