@@ -85,6 +85,8 @@ services: $(READY)  ## what the integration tests need beside Python
 	@echo "For some of them: apt-get install pgbouncer libfaketime. Without these they are skipped as well."
 	@scripts/get_questdb.sh && echo "QuestDB is fetched; tests start it themselves, with Java." || \
 		echo "For the tests of stores in QuestDB: apt-get install maven openjdk-17-jre-headless. Without it they are skipped."
+	@PYTHON=$(PYTHON) scripts/get_s3.sh && echo "Two S3 servers are fetched; tests start them themselves." || \
+		echo "For the tests of snapshots in object stores: apt-get install maven openjdk-17-jre-headless. Without it they are skipped."
 	@scripts/build_etcd.sh 3.6.16 3.7.3 && echo "etcd is built; tests start it themselves." || \
 		echo "For the tests of the coordinator: Go (https://go.dev), then make services. Without it they are skipped."
 

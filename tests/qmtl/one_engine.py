@@ -98,6 +98,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
         {
             "runtime/io/feeds/test_replay.py",
             "runtime/io/vendors/test_polygon.py",
+            "runtime/io/vendors/test_snapshot.py",
             "runtime/sdk/test_fetch_executor.py",
             "runtime/sdk/test_progress.py",
             "runtime/sdk/test_watchdog.py",
@@ -142,6 +143,9 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
         {
             "runtime/coordination/test_coordinated.py",
             "runtime/coordination/test_lease_choice.py",
+            "runtime/io/snapshots/test_writing.py",
+            "runtime/sdk/test_snapshot_export.py",
+            "runtime/sdk/test_snapshot_import.py",
             "runtime/sdk/test_wiring.py",
             "stories/test_handed_over_stores.py",
             "stories/test_writes_without_fences.py",
