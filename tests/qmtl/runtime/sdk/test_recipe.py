@@ -67,7 +67,7 @@ def test_elsewhere_tasks_share_one_provider_of_the_same_store(
     recipe = elsewhere(recipe_of(own), monkeypatch)
     with recipe.parts() as parts, recipe.parts() as same:
         assert parts is same is not own._parts
-        assert parts.store.store_id == own.store.store_id
+        assert parts.store.place_id == own.store.place_id
         assert parts.store.newest() == own.store.newest()
         assert parts.profiles.of(SeriesId.parse(A)).sla == rules
         assert isinstance(parts.profiles.of(SeriesId.parse(A)).vendor, ScriptedVendor)

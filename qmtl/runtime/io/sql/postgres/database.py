@@ -122,7 +122,8 @@ class PostgresDatabase:
             connection.commit()
         elif found.format < FORMAT:
             raise older(found.format, FORMAT, self.address.shown)
-        self.store_id, self.shard_steps, self._format = recognition.identity_of(connection)
+        identity = recognition.identity_of(connection)
+        self.store_id, self.place_id, self.shard_steps, self._format = identity
         self._timeline = timeline.of_store(connection)
         if not self.read_only:
             self._go_on(connection)
@@ -161,7 +162,7 @@ class PostgresDatabase:
     @property
     def folder(self) -> Path:
         """Where the processes of this user, on this machine, lock each other out; others do not see it."""
-        return user_state_path("qmtl", appauthor=False) / "stores" / self.store_id
+        return user_state_path("qmtl", appauthor=False) / "stores" / self.place_id
 
     @property
     def location(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from urllib.parse import quote
+from uuid import NAMESPACE_OID, uuid5
 
 from qmtl.foundation.errors import QmtlError, StoreCorruptError, StoreError, StoreLockedError
 from qmtl.foundation.series import SeriesId
@@ -178,6 +179,12 @@ class StoreDirectory:
                 next_step=f"qmtl --store '{self.folder}' store migrate",
             )
         return self._store_id
+
+    @property
+    def place_id(self) -> str:
+        """As `store_id`, of this directory alone: a copy of it has another one."""
+        of = self.folder.stat()
+        return str(uuid5(NAMESPACE_OID, f"{self.store_id} {of.st_dev} {of.st_ino}"))
 
     def _refuse_loss(self, connection: SqliteConnection, found: int) -> None:
         """Raise `StoreCorruptError` if commits are gone that were durable once."""
