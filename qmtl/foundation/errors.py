@@ -231,14 +231,15 @@ class AuditLogError(GovernanceError):
 
 class LeaseError(QmtlError):
     """A claim on a shard of a backfill does not hold (any more). `lease_key` is
-    `<store>/<series>/<shard>`."""
+    `<store>/<series>/<shard>`, or empty where it is not about a shard."""
 
     def __init__(self, what: str, *, lease_key: str, **facts: Any) -> None:
         super().__init__(what, **facts)
         self.lease_key = lease_key
 
     def __str__(self) -> str:
-        return f"{super().__str__()}\n  lease:  {self.lease_key}"
+        text = super().__str__()
+        return f"{text}\n  lease:  {self.lease_key}" if self.lease_key else text
 
 
 class CoordinatorUnavailableError(QmtlError, ConnectionError):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from qmtl.foundation.times import iso, to_ns
+from qmtl.runtime.coordination.answer_shapes import JOB, JOBS, LEASES, ONE_JOB, SESSION, STATUS, TAKE
 from qmtl.runtime.coordination.coordinator_http import CoordinatorHttp
 from qmtl.runtime.coordination.job_blocks import Outcome
 from qmtl.runtime.coordination.job_plans import WantedRange
@@ -46,18 +47,18 @@ class CoordinatorClient:
             {"series": one.series, "start": iso(one.span.start), "end": iso(one.span.end)} for one in ranges
         ]
         body = {"job": job, "store": store_id, "by": by, "ranges": wanted}
-        return await self._http.ask("POST", "/v1/jobs", body)
+        return await self._http.ask("POST", "/v1/jobs", JOB, body)
 
     async def jobs(self) -> list[Any]:
-        found: list[Any] = (await self._http.ask("GET", "/v1/jobs"))["jobs"]
+        found: list[Any] = (await self._http.ask("GET", "/v1/jobs", JOBS))["jobs"]
         return found
 
     async def job(self, job: str) -> Any:
         """With its violations."""
-        return await self._http.ask("GET", f"/v1/jobs/{quote(job, safe='')}")
+        return await self._http.ask("GET", f"/v1/jobs/{quote(job, safe='')}", ONE_JOB)
 
     async def cancel(self, job: str) -> Any:
-        return await self._http.ask("DELETE", f"/v1/jobs/{quote(job, safe='')}")
+        return await self._http.ask("DELETE", f"/v1/jobs/{quote(job, safe='')}", ONE_JOB)
 
     async def leases(self) -> list[Any]:
         """All that are known of."""
@@ -65,7 +66,7 @@ class CoordinatorClient:
         after: str | None = ""
         while after is not None:
             query = urlencode({"after": after, "limit": _PAGE})
-            page = await self._http.ask("GET", f"/v1/leases?{query}")
+            page = await self._http.ask("GET", f"/v1/leases?{query}", LEASES)
             found, after = found + page["leases"], page["next"]
         return found
 
@@ -85,7 +86,7 @@ class CoordinatorClient:
         """
         body = {"worker": worker, "take_id": take_id, "turn": turn, "store": store_id}
         body |= {"venues": venues, "ttl_s": ttl_s}
-        found = await self._http.ask("POST", "/v1/jobs/take", body)
+        found = await self._http.ask("POST", "/v1/jobs/take", TAKE, body)
         taken, wait_s = found["taken"], found["retry_after_ms"] / 1000
         if taken is None:
             return None, wait_s
@@ -101,11 +102,11 @@ class CoordinatorClient:
             "outcome": outcome.value,
             "why": why[:2_000],
         }
-        await self._http.ask("POST", f"/v1/jobs/{quote(taken.job, safe='')}/end", body)
+        await self._http.ask("POST", f"/v1/jobs/{quote(taken.job, safe='')}/end", STATUS, body)
 
     async def live(self, worker: str) -> None:
         """A sign of life. Raises `LostError` if its session has ended."""
-        await self._http.ask("POST", "/v1/leases/renew", {"worker": worker})
+        await self._http.ask("POST", "/v1/leases/renew", SESSION, {"worker": worker})
 
     async def close(self) -> None:
         await self._http.close()

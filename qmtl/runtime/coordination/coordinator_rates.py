@@ -11,6 +11,7 @@ from typing import Any
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import CoordinatorUnavailableError
 from qmtl.foundation.observability.log import backfill_log
+from qmtl.runtime.coordination.answer_shapes import RATE
 from qmtl.runtime.coordination.coordinator_http import CoordinatorHttp
 from qmtl.runtime.io.fleet_rates import Spent
 
@@ -51,7 +52,7 @@ class CoordinatorRates:
         # A connection for each question: loops come and go, and nobody has to close anything.
         http = CoordinatorHttp(self._url, self._token)
         try:
-            found = await http.ask("POST", f"/v1/rates/{path}", body)
+            found = await http.ask("POST", f"/v1/rates/{path}", RATE, body)
         except CoordinatorUnavailableError as error:
             if self._away_until is None:
                 backfill_log.warning("rates.alone", error=error.what, why=error.why)

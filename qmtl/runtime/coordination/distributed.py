@@ -14,9 +14,11 @@ from qmtl.foundation.errors import CoordinatorUnavailableError, LeaseError
 from qmtl.foundation.leases import LeaseKey, ShardProgress
 from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.times import iso
+from qmtl.runtime.coordination.answer_shapes import SESSION, STATUS, claims
 from qmtl.runtime.coordination.background_loop import BackgroundLoop
 from qmtl.runtime.coordination.claim_messages import batches, claimed_of, wanted_json
-from qmtl.runtime.coordination.coordinator_http import CoordinatorHttp, LostError, NotSentError
+from qmtl.runtime.coordination.coordinator_answers import BadAnswerError, LostError
+from qmtl.runtime.coordination.coordinator_http import CoordinatorHttp, NotSentError
 from qmtl.runtime.coordination.coordinator_rates import CoordinatorRates
 from qmtl.runtime.coordination.lease_hooks import Hook, follow
 from qmtl.runtime.coordination.shard_leases import Claimed, Granted, Held, ShardRequest
@@ -28,6 +30,8 @@ MOST_AT_ONCE = 60
 
 # Work on a lease that is lost goes on for so long at most, and commits nothing meanwhile.
 _WATCH_S = 0.25
+# After these it is not known what was done.
+_UNHEARD = (CoordinatorUnavailableError, BadAnswerError)
 # Of a claim that was given up, or has ended.
 _RETRY_AFTER_S = 0.2
 
@@ -142,7 +146,7 @@ class DistributedBackfillCoordinator:
                 answers, is_sure = await self._asked(requests, claim_id), False
         except LostError:
             return [Held(key, "a claim that has ended", None, _RETRY_AFTER_S) for key in keys]
-        except (CoordinatorUnavailableError, asyncio.CancelledError) as error:
+        except (*_UNHEARD, asyncio.CancelledError) as error:
             if not isinstance(error, NotSentError):
                 self._owe_failure(claim_id, keys, "no answer came to the claim")
             raise
@@ -162,7 +166,7 @@ class DistributedBackfillCoordinator:
             "ttl_s": self.ttl_s,
             "keys": [wanted_json(request) for request in requests],
         }
-        found = await self._http.post("claim", body, about=requests[0].key)
+        found = await self._http.post("claim", body, claims(len(requests)), about=requests[0].key)
         answers = [
             claimed_of(request.key, answer, claim_id)
             for request, answer in zip(requests, found["answers"], strict=True)
@@ -189,10 +193,11 @@ class DistributedBackfillCoordinator:
             "progress": progress._asdict(),
         }
         try:
-            found = await self._http.post("renew", body, about=grants[0].key)
+            found = await self._http.post("renew", body, SESSION, about=grants[0].key)
         except LostError as refused:
             raise self._lost(grants, refused) from None
-        except CoordinatorUnavailableError:
+        except _UNHEARD as error:
+            self._note(error)
             self._require(grants)  # nobody is shown the progress; the leases are held all the same
             return
         self._leases.renew(found["session"], sent=sent, expires_in_s=found["expires_in_s"])
@@ -202,10 +207,11 @@ class DistributedBackfillCoordinator:
         self._require(grants)
         body = self._ending_of(grants) | {"as_of": iso(as_of)}
         try:
-            await self._http.post("complete", body, about=grants[0].key)
+            await self._http.post("complete", body, STATUS, about=grants[0].key)
         except LostError as refused:
             raise self._lost(grants, refused) from None
-        except CoordinatorUnavailableError:
+        except _UNHEARD as error:
+            self._note(error)
             # The bars are stored. To say so twice is no harm.
             self._owe(Ending("complete", body))
         self._leases.end(grants)
@@ -214,8 +220,9 @@ class DistributedBackfillCoordinator:
         self._leases.end(grants)
         ending = Ending("fail", self._ending_of(grants) | {"why": why[:2_000]})
         try:
-            await self._http.post(ending.path, ending.body, about=grants[0].key)
-        except CoordinatorUnavailableError:
+            await self._http.post(ending.path, ending.body, STATUS, about=grants[0].key)
+        except _UNHEARD as error:
+            self._note(error)
             self._owe(ending)
 
     def _ending_of(self, grants: list[Granted]) -> dict[str, Any]:
@@ -239,6 +246,11 @@ class DistributedBackfillCoordinator:
             why=refused.why,
             next_step="claim the shard again if bars are still missing",
         )
+
+    def _note(self, error: CoordinatorUnavailableError | BadAnswerError) -> None:
+        """What is asked again needs no word, unless something else than a coordinator answers."""
+        if isinstance(error, BadAnswerError):
+            backfill_log.warning("leases.bad_answer", worker=self.worker, error=error.what, why=error.why)
 
     # -- signs of life ---------------------------------------------------------------------------------
 
@@ -266,7 +278,7 @@ class DistributedBackfillCoordinator:
     async def _renew_session(self) -> None:
         sent = self._clock.monotonic()
         try:
-            found = await self._http.post("renew", {"worker": self.worker}, about=None)
+            found = await self._http.post("renew", {"worker": self.worker}, SESSION, about=None)
         except LostError as refused:
             backfill_log.warning("leases.lost", worker=self.worker, leases=len(self._leases), why=refused.why)
             self._leases.lose_all()
@@ -279,8 +291,9 @@ class DistributedBackfillCoordinator:
         while self._leases.owed:
             ending = self._leases.owed[0]
             try:
-                await self._http.post(ending.path, ending.body, about=None)
-            except CoordinatorUnavailableError:
+                await self._http.post(ending.path, ending.body, STATUS, about=None)
+            except _UNHEARD as error:
+                self._note(error)
                 return  # with the next sign of life
             except (LostError, LeaseError) as refused:
                 backfill_log.warning("leases.ending_refused", worker=self.worker, why=str(refused))

@@ -11,6 +11,8 @@ from urllib.parse import urlencode
 from qmtl.foundation.errors import CoordinatorUnavailableError, LeaseError
 from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.times import LATEST, SECOND, iso, to_ns
+from qmtl.runtime.coordination.answer_shapes import HISTORY
+from qmtl.runtime.coordination.coordinator_answers import BadAnswerError
 from qmtl.runtime.coordination.coordinator_http import CoordinatorHttp
 
 # How often the coordinator is asked for news.
@@ -78,7 +80,7 @@ async def follow(http: CoordinatorHttp, hooks: Mapping[str, Hook]) -> None:
                 if step.event in hooks:
                     _call(hooks[step.event], step)
             is_away = False
-        except CoordinatorUnavailableError as error:
+        except (CoordinatorUnavailableError, BadAnswerError) as error:
             if not is_away:
                 backfill_log.warning("hooks.waiting", error=error.what, why=error.why)
             is_away = True  # what happens meanwhile is heard of later
@@ -100,7 +102,7 @@ async def steps_since(http: CoordinatorHttp, since: int) -> list[Mapping[str, An
 
 
 async def _page(http: CoordinatorHttp, query: Mapping[str, str]) -> Any:
-    return await http.ask("GET", f"/v1/history?{urlencode({**query, 'limit': _PAGE})}")
+    return await http.ask("GET", f"/v1/history?{urlencode({**query, 'limit': _PAGE})}", HISTORY)
 
 
 def _call(hook: Hook, step: LeaseStep) -> None:

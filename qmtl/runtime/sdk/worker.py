@@ -14,8 +14,8 @@ from qmtl.foundation.states import BarStates
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import iso
 from qmtl.foundation.words import counted
+from qmtl.runtime.coordination.coordinator_answers import LostError
 from qmtl.runtime.coordination.coordinator_client import CoordinatorClient, TakenShard
-from qmtl.runtime.coordination.coordinator_http import LostError
 from qmtl.runtime.coordination.distributed import DistributedBackfillCoordinator
 from qmtl.runtime.coordination.job_blocks import Outcome
 from qmtl.runtime.coordination.shard_leases import Granted, ShardRequest
@@ -57,13 +57,13 @@ class Worker:
         self._take_id, self._turn = uuid.uuid4().hex, 0
         self._failures = 0
         self._leaves = False
-        self._is_away = False
+        self._is_away = self._was_refused = False
         self.name = leases.worker
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set: what is under way then is finished, or released after some time.
 
-        Raises `LeaseError` for what the coordinator refuses.
+        Raises `LeaseError` for what the coordinator refuses twice, and if twice something else answers.
         """
         at_work: set[asyncio.Task[None]] = set()
         stopped = asyncio.create_task(stopping.wait())
@@ -117,10 +117,20 @@ class Worker:
                 backfill_log.warning("worker.waiting", worker=self.name, error=error.what, why=error.why)
             self._is_away = True
             return None, _ASK_AGAIN_S
-        self._is_away = False
+        except LeaseError as error:
+            self._bear(error, was_refused=self._was_refused)
+            self._was_refused = True
+            return None, _ASK_AGAIN_S
+        self._is_away = self._was_refused = False
         if found[0] is not None:
             self._take_id, self._turn = uuid.uuid4().hex, self._turn + 1
         return found
+
+    def _bear(self, error: LeaseError, *, was_refused: bool) -> None:
+        """One refusal, or answer that was none of a coordinator, may be of a moment. Raises the second."""
+        if was_refused:
+            raise error
+        backfill_log.warning("worker.refused", worker=self.name, error=error.what, why=error.why)
 
     async def _fill(self, taken: TakenShard) -> None:
         facts = {"worker": self.name, "job": taken.job, "lease_key": taken.lease_key}
@@ -169,7 +179,7 @@ class Worker:
     async def _end(self, taken: TakenShard, outcome: Outcome, why: str) -> None:
         """Say how it ended, until it is heard."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + _INSIST_S
+        until, was_refused = loop.time() + _INSIST_S, False
         while True:
             try:
                 await self._client.end(taken, outcome, why)
@@ -181,6 +191,11 @@ class Worker:
                     await asyncio.sleep(_ASK_AGAIN_S)
                     continue
                 backfill_log.warning("worker.unheard", worker=self.name, job=taken.job, why=error.what)
+            except LeaseError as error:
+                self._bear(error, was_refused=was_refused)
+                was_refused = True
+                await asyncio.sleep(_ASK_AGAIN_S)
+                continue
             return
 
     async def _live(self, at_work: set[asyncio.Task[None]]) -> None:

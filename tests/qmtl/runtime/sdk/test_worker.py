@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from qmtl.foundation.errors import CoordinatorUnavailableError
+from qmtl.foundation.errors import CoordinatorUnavailableError, LeaseError
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import DAY, HOUR, MINUTE, to_ns
+from qmtl.runtime.coordination.coordinator_answers import LostError
 from qmtl.runtime.coordination.coordinator_client import CoordinatorClient, TakenShard
-from qmtl.runtime.coordination.coordinator_http import LostError
 from qmtl.runtime.coordination.distributed import DistributedBackfillCoordinator
 from qmtl.runtime.coordination.job_blocks import Outcome
 from qmtl.runtime.io.vendors.base import Page
@@ -32,7 +32,13 @@ FIRST = to_ns("2024-01-01")
 class Queue(CoordinatorClient):
     """Gives the shards it was made with, and notes how they ended."""
 
-    def __init__(self, *spans: tuple[int, int], faults: tuple[Exception, ...] = ()) -> None:
+    def __init__(
+        self,
+        *spans: tuple[int, int],
+        faults: tuple[Exception, ...] = (),
+        end_faults: tuple[Exception, ...] = (),
+    ) -> None:
+        self.end_faults = list(end_faults)
         self.left = [
             TakenShard("job", number, "", f"store/{SERIES}/{number}", SERIES, start, end, 0)
             for number, (start, end) in enumerate(spans)
@@ -49,6 +55,8 @@ class Queue(CoordinatorClient):
         return (self.left.pop(0)._replace(take_id=take_id), 0.0) if self.left else (None, 0.01)
 
     async def end(self, taken: TakenShard, outcome: Outcome, why: str) -> None:
+        if self.end_faults:
+            raise self.end_faults.pop(0)
         self.ended.append((taken.number, outcome, why))
         if not self.left:
             self.stopping.set()
@@ -132,6 +140,16 @@ def test_an_answer_that_did_not_come_is_asked_for_under_the_same_id(work: Callab
     assert work(ScriptedVendor(), queue) == [(0, Outcome.DONE, "")]
     assert len(queue.asked) >= 3
     assert len(set(queue.asked[:3])) == 1
+
+
+def test_one_bad_answer_is_borne_and_two_in_a_row_are_not(work: Callable[..., Any]) -> None:
+    bad = LeaseError("it is no coordinator", lease_key="")
+    queue = Queue((FIRST, FIRST + DAY), faults=(bad,), end_faults=(bad,))
+    assert work(ScriptedVendor(), queue) == [(0, Outcome.DONE, "")]
+    assert len(set(queue.asked[:2])) == 1
+    for twice in (Queue(faults=(bad, bad)), Queue((FIRST + DAY, FIRST + 2 * DAY), end_faults=(bad, bad))):
+        with pytest.raises(LeaseError, match="no coordinator"):
+            work(ScriptedVendor(), twice)
 
 
 def test_what_is_not_done_in_time_when_a_worker_leaves_is_given_back(work: Callable[..., Any]) -> None:
