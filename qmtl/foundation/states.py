@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,8 @@ class BarStates:
     unknown: no source has answered.
 
     damaged: those unknown bars whose rows or answers the store has lost; no state of its own.
+    uncoordinated: of a backfill, why other machines may have asked for the same bars, although there is a
+    coordinator.
     """
 
     span: Span
@@ -38,6 +40,7 @@ class BarStates:
     absent: Coverage
     unknown: Coverage
     damaged: Coverage = EMPTY
+    uncoordinated: str | None = field(default=None, compare=False)
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -56,7 +59,7 @@ class BarStates:
         """The same states over a sub-range, aligned to the grid."""
         span = self.grid.align(span)
         cut = (cells.clip(span) for cells in (*(cells for _, cells in self.items()), self.damaged))
-        return BarStates(span, self.grid, *cut)
+        return replace(BarStates(span, self.grid, *cut), uncoordinated=self.uncoordinated)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return pickled(BarStates, *(getattr(self, part.name) for part in fields(self)))
@@ -66,7 +69,12 @@ class BarStates:
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name} {count:,}" for name, count in self.counts.items() if count)
-        return f"BarStates({self.span}: {shown or 'no bars'})"
+        return f"BarStates({self.span}: {shown or 'no bars'}{uncoordinated_words(self.uncoordinated)})"
+
+
+def uncoordinated_words(why: str | None) -> str:
+    """Behind what else is said of a backfill; empty for one that was coordinated."""
+    return "" if why is None else f"; uncoordinated: {why}"
 
 
 def bar_states(

@@ -88,11 +88,19 @@ def backfill(
                 ),
             )
         )
+    alone = {name: states.uncoordinated for name, states in result.states.items() if states.uncoordinated}
+    for why in dict.fromkeys(alone.values()):
+        of = [name for name, one in alone.items() if one == why]
+        which = of[0] if len(of) == 1 else f"{len(of):,} series"
+        session.note(f"note: {which} uncoordinated, so that others may have asked for the same bars: {why}")
     named = {name: failures[name] for name in dict.fromkeys(names) if name in failures}
     codes = [report_error(session, error) for error in named.values()]
     session.emit(
         {
-            "series": [{"series": name, **states_json(states)} for name, states in result.states.items()],
+            "series": [
+                {"series": name, **states_json(states), "uncoordinated": states.uncoordinated}
+                for name, states in result.states.items()
+            ],
             "failures": [error_json(session, error) for error in named.values()],
         }
     )

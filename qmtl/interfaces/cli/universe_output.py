@@ -73,7 +73,9 @@ def show(session: Session, report: UniverseReport) -> None:
 
     states = ", ".join(f"{state} {count:,}" for state, count in report.states.items() if count)
     facts = [("range", str(report.span)), ("series", f"{len(report):,}"), ("outcome", report.outcome)]
-    session.show(facts_text([*facts, ("bars", states or "none")]))
+    reasons = sorted(set().union(*(one.uncoordinated for one in report.series.values())))
+    alone = [("uncoordinated", why) for why in reasons]
+    session.show(facts_text([*facts, ("bars", states or "none"), *alone]))
     if report.rules:
         session.show(
             Rows(

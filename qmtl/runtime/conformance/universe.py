@@ -52,6 +52,7 @@ class Found(NamedTuple):
 class SeriesRollup:
     """One series: bars per state, of them those that had not closed, what was found, and what failed.
 
+    uncoordinated: why other machines may have asked for the same bars, although there is a coordinator.
     `+` is associative and commutative: of ranges that do not overlap, counts add up.
     """
 
@@ -59,6 +60,7 @@ class SeriesRollup:
     not_closed: int = 0
     found: Mapping[str, Found] = field(default_factory=dict)
     failures: frozenset[Failure] = frozenset()
+    uncoordinated: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, report: ConformanceReport, not_closed: int) -> SeriesRollup:
@@ -76,7 +78,13 @@ class SeriesRollup:
         found = dict(self.found)
         for rule, more in other.found.items():
             _add(found, rule, more)
-        return SeriesRollup(states, self.not_closed + other.not_closed, found, self.failures | other.failures)
+        return SeriesRollup(
+            states,
+            self.not_closed + other.not_closed,
+            found,
+            self.failures | other.failures,
+            self.uncoordinated | other.uncoordinated,
+        )
 
     @property
     def missing(self) -> int:
@@ -102,6 +110,7 @@ class SeriesRollup:
             "warnings": self.raising("warning"),
             "rules": {rule: one._asdict() for rule, one in _in_order(self.found)},
             "failures": [one._asdict() for one in sorted(self.failures)],
+            "uncoordinated": sorted(self.uncoordinated),
         }
 
 
@@ -167,6 +176,11 @@ class UniverseReport:
     def failures(self) -> dict[str, tuple[Failure, ...]]:
         """Why series have failed, by node id."""
         return {name: tuple(sorted(one.failures)) for name, one in self.worst_first if one.failures}
+
+    @property
+    def uncoordinated(self) -> list[str]:
+        """The node ids of which other machines may have asked for the same bars."""
+        return [name for name, one in self.worst_first if one.uncoordinated]
 
     @property
     def worst_first(self) -> list[tuple[str, SeriesRollup]]:
@@ -238,6 +252,7 @@ class UniverseReport:
             "warnings": self.warnings,
             "missing": self.missing,
             "failed": len(self.failures),
+            "uncoordinated": len(self.uncoordinated),
             "states": self.states,
             "rules": [
                 {"rule": rule, "severity": RULES[rule].severity, "series": series, **found._asdict()}
@@ -258,7 +273,8 @@ class UniverseReport:
             counted(self.warnings, "warning") if self.warnings else "",
             counted(self.missing, "bar missing", "bars missing") if self.missing else "",
         ]
-        return ", ".join(filter(None, parts)) or "passes"
+        alone = f", {len(self.uncoordinated):,} series uncoordinated" if self.uncoordinated else ""
+        return (", ".join(filter(None, parts)) or "passes") + alone
 
     def __repr__(self) -> str:
         head = f"UniverseReport({self.work} {self.span}: {len(self):,} series, {self.outcome})"
@@ -297,6 +313,7 @@ def described(one: SeriesRollup) -> str:
     parts += [counted(errors, "error")] if errors else []
     parts += [counted(warnings, "warning")] if warnings else []
     parts += [f"{counted(one.missing, 'bar')} missing"] if one.missing else []
+    parts += [f"uncoordinated: {why}" for why in sorted(one.uncoordinated)]
     return ", ".join(parts)
 
 

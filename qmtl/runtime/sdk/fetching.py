@@ -263,7 +263,9 @@ class Fetcher:
         if finish.failure is not None:
             raise finish.failure
         assert context.states is not None  # the store is scanned first and last
-        return context.states
+        if context.backfill is None:
+            return context.states
+        return replace(context.states, uncoordinated=context.backfill.uncoordinated)
 
     async def filled(
         self, context: FetchContext, vendor: Vendor, cells: Coverage, **options: Any

@@ -13,7 +13,7 @@ from qmtl.foundation.errors import InvalidRequestError, QmtlError
 from qmtl.foundation.frames import VALUES
 from qmtl.foundation.html import table, title
 from qmtl.foundation.pickled import pickled
-from qmtl.foundation.states import STATES, BarStates
+from qmtl.foundation.states import STATES, BarStates, uncoordinated_words
 from qmtl.foundation.texts import on_screen
 from qmtl.foundation.words import counted
 from qmtl.runtime.sdk.panel_frames import long_frame, wide_frame
@@ -173,7 +173,8 @@ def _errors_html(errors: Mapping[str, QmtlError]) -> str:
 
 
 def _counts(states: BarStates) -> str:
-    return ", ".join(f"{state} {count:,}" for state, count in states.counts.items() if count) or "no bars"
+    shown = ", ".join(f"{state} {count:,}" for state, count in states.counts.items() if count) or "no bars"
+    return shown + uncoordinated_words(states.uncoordinated)
 
 
 def _findings(result: FetchResult) -> str:

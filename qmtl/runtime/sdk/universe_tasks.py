@@ -56,10 +56,10 @@ def done(recipe: Recipe, group: Group) -> Rollups:
 
 
 def _done(parts: ProviderParts, group: Group) -> Rollups:
-    failures = _filled(parts, group) if group.work == BACKFILL else {}
+    beside = _filled(parts, group) if group.work == BACKFILL else {}
     found = _judged(parts, group)
-    for name, failure in failures.items():
-        found[name] += failure
+    for name, one in beside.items():
+        found[name] += one
     return {name: found[name] for name in group.names}
 
 
@@ -68,12 +68,14 @@ def _failed(error: Exception) -> SeriesRollup:
 
 
 def _filled(parts: ProviderParts, group: Group) -> Rollups:
-    """What failed as vendors were asked, and nothing of the others."""
+    """What failed as vendors were asked, and what was uncoordinated; nothing of the others."""
     end = group.now if group.end is None else group.end
     fetcher = Fetcher(parts)
     fetcher.begin()
     result = parts.loop.run(backfill_each(fetcher, group.names, group.start, end, True, None, False))
-    return {name: _failed(error) for name, error in result.errors.items()}
+    failed = {name: _failed(error) for name, error in result.errors.items()}
+    alone = {name: states.uncoordinated for name, states in result.states.items() if states.uncoordinated}
+    return failed | {name: SeriesRollup(uncoordinated=frozenset({why})) for name, why in alone.items()}
 
 
 def _judged(parts: ProviderParts, group: Group) -> Rollups:

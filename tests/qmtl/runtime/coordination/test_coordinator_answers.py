@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,10 +27,14 @@ from qmtl.runtime.coordination.coordinator_answers import (
 from qmtl.runtime.coordination.coordinator_client import CoordinatorClient
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.vendors import ScriptedVendor
+from tests.qmtl.command_line import CommandLine, cli, vendor
 from tests.qmtl.ports import free_port
+
+__all__ = ["cli", "vendor"]
 
 ASKED = Asked("http://c:1/team", "POST", "/v1/leases/renew")
 ALIVE = {"session": "s", "expires_in_s": 3.0}
+SERIES, OTHER = "ohlcv:test:BTC/USDT:1m", "ohlcv:test:ALT/USDT:1m"
 PROBLEM = "application/problem+json"
 
 
@@ -153,16 +158,20 @@ def serve() -> Iterator[Serve]:
         server.server_close()
 
 
-def fetched(url: str, folder: Path) -> Any:
-    with SeamlessDataProvider(
+def opened(url: str, folder: Path) -> SeamlessDataProvider:
+    return SeamlessDataProvider(
         folder / "bars",
         ScriptedVendor(),
         clock=FakeClock("2024-02-01T00:00:30Z"),
         metrics_registry=CollectorRegistry(),
         coordinator=url,
         progress=False,
-    ) as provider:
-        return provider.fetch("ohlcv:test:BTC/USDT:1m", "2024-01-01", "2024-01-02")
+    )
+
+
+def fetched(url: str, folder: Path) -> Any:
+    with opened(url, folder) as provider:
+        return provider.fetch(SERIES, "2024-01-01", "2024-01-02")
 
 
 @pytest.mark.parametrize("status", [200, 302, 401, 403, 404])
@@ -179,6 +188,39 @@ def test_a_fetch_does_not_go_on_alone_where_something_else_answers(
 def test_a_fetch_goes_on_alone_where_a_server_fails(serve: Serve, tmp_path: Path, status: int) -> None:
     found = fetched(serve(status, b"<html>Bad Gateway", content_type="text/html"), tmp_path)
     assert "does not answer" in found.receipt.uncoordinated
+
+
+def test_a_backfill_says_that_it_was_uncoordinated(serve: Serve, tmp_path: Path) -> None:
+    url = serve(503, b"", content_type="text/html")
+    with opened(url, tmp_path) as provider:
+        states = provider.backfill(SERIES, "2024-01-01", "2024-01-02")
+        assert "does not answer" in str(states.uncoordinated)
+        assert "; uncoordinated: the coordinator does not answer" in str(states)
+        both = provider.backfill([SERIES, OTHER], "2024-01-02", "2024-01-03")
+        assert str(both).count("; uncoordinated: the coordinator does not answer") == 2
+        report = provider.backfill_many([SERIES, OTHER], "2024-01-03", "2024-01-04")
+        assert report.uncoordinated == [OTHER, SERIES]
+        assert report.outcome == "passes, 2 series uncoordinated"
+        assert str(report).count("uncoordinated: the coordinator does not answer") == 2
+        assert report.to_json()["uncoordinated"] == 2
+        assert "does not answer" in report[SERIES].to_json()["uncoordinated"][0]
+        again = provider.backfill(SERIES, "2024-01-01", "2024-01-02")
+        assert again.uncoordinated is None, "nobody was asked"
+        assert pickle.loads(pickle.dumps(states)).uncoordinated == states.uncoordinated
+        assert states.clip(states.span).uncoordinated == states.uncoordinated
+
+
+def test_the_command_says_that_it_was_uncoordinated(
+    serve: Serve, cli: CommandLine, vendor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor()
+    monkeypatch.setenv("QMTL_SEAMLESS_COORDINATOR_URL", serve(503, b"", content_type="text/html"))
+    told = cli.run("backfill", SERIES, "2024-01-01", "2024-01-02")
+    assert told.exit_code == 0, told.output
+    assert f"note: {SERIES} uncoordinated" in told.stderr
+    assert "does not answer" in told.stderr
+    (found,) = cli.json("backfill", SERIES, "2024-01-02", "2024-01-03")["series"]
+    assert "does not answer" in found["uncoordinated"]
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b'{"jobs": [{}]}', b'{"leases": []}'])
