@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -58,8 +58,10 @@ class BarStates:
     def clip(self, span: Span) -> BarStates:
         """The same states over a sub-range, aligned to the grid."""
         span = self.grid.align(span)
-        cut = (cells.clip(span) for cells in (*(cells for _, cells in self.items()), self.damaged))
-        return replace(BarStates(span, self.grid, *cut), uncoordinated=self.uncoordinated)
+        present, no_trade, closed, absent, unknown = (cells.clip(span) for _, cells in self.items())
+        damaged = self.damaged.clip(span)
+        cut = (present, no_trade, closed, absent, unknown, damaged)
+        return BarStates(span, self.grid, *cut, self.uncoordinated)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return pickled(BarStates, *(getattr(self, part.name) for part in fields(self)))
