@@ -16,7 +16,7 @@ T = TypeVar("T")
 def coordinator_of(session: Session) -> tuple[str, str | None]:
     """Its URL and token, as the settings say. Raises `InvalidRequestError` where there is none."""
     from qmtl.foundation.errors import InvalidRequestError
-    from qmtl.runtime.coordination.coordinated import checked_url
+    from qmtl.runtime.coordination.coordinator_address import checked_url
 
     seamless = session.settings().seamless
     if seamless.coordinator_url is None:

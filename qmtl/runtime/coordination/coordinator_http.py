@@ -11,6 +11,7 @@ from qmtl.foundation.errors import CoordinatorUnavailableError, MissingDependenc
 from qmtl.foundation.leases import LeaseKey
 from qmtl.foundation.words import shown
 from qmtl.runtime.coordination.answer_shapes import Shape
+from qmtl.runtime.coordination.coordinator_address import checked_token, checked_url
 from qmtl.runtime.coordination.coordinator_answers import Asked, Response, answer_of
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ class CoordinatorHttp:
     def __init__(self, url: str, token: str | None) -> None:
         if find_spec("aiohttp") is None:
             raise MissingDependencyError("aiohttp", extra="fleet")
-        self.url = url.rstrip("/")
+        self.url = checked_url(url).rstrip("/")
         self._headers = {"content-type": "application/json"}
-        if token is not None:
+        if (token := checked_token(token)) is not None:
             self._headers["authorization"] = f"Bearer {token}"
         self._session: aiohttp.ClientSession | None = None
 

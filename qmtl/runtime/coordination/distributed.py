@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from qmtl.foundation.clock import Clock, SystemClock
-from qmtl.foundation.errors import CoordinatorUnavailableError, LeaseError
+from qmtl.foundation.errors import CoordinatorUnavailableError, InvalidRequestError, LeaseError
 from qmtl.foundation.leases import LeaseKey, ShardProgress
 from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.times import iso
@@ -64,6 +64,12 @@ class DistributedBackfillCoordinator:
         on_failed: Hook | None = None,
         on_violation: Hook | None = None,
     ) -> None:
+        hooks = {"on_expired": on_expired, "on_failed": on_failed, "on_violation": on_violation}
+        for name, hook in hooks.items():
+            if hook is not None and not callable(hook):
+                raise InvalidRequestError(
+                    f"{name}={hook!r} cannot be called", next_step="give a function of one LeaseStep"
+                )
         self.worker = f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.url = url
         self.ttl_s = ttl_s
@@ -74,12 +80,12 @@ class DistributedBackfillCoordinator:
         # Both are touched on that loop alone.
         self._leases = WorkerLeases()
         self._living: asyncio.Task[None] | None = None
-        hooks = {
+        by_event = {
             **dict.fromkeys(("expired", "job.expired"), on_expired),
             **dict.fromkeys(("failed", "job.failed"), on_failed),
             **dict.fromkeys(("abandoned", "job.violation"), on_violation),
         }
-        wanted = {event: hook for event, hook in hooks.items() if hook is not None}
+        wanted = {event: hook for event, hook in by_event.items() if hook is not None}
         self._following = self._loop.submit(follow(self._http, wanted)) if wanted else None
 
     # -- what backfills call, on loops of their own ---------------------------------------------------

@@ -65,8 +65,19 @@ def _parts(executor: Executor | None, recipe: Recipe, groups: Iterable[Group]) -
         if isinstance(result, Lost):
             lost = frozenset({_failure(result)})
             yield dict.fromkeys(group.names, SeriesRollup(failures=lost))
+        elif not _is_of(group, result):
+            raise InvalidRequestError(
+                "the executor does not give what its work has returned",
+                why=f"its future gave {type(result).__name__} for a task",
+                next_step="give an executor whose futures have the result of the function that was submitted",
+            )
         else:
             yield result
+
+
+def _is_of(group: Group, given: object) -> bool:
+    """Whether an executor of somebody's own gives what its task has returned."""
+    return isinstance(given, dict) and given.keys() == set(group.names)
 
 
 def _split(group: Group) -> Iterator[Group]:

@@ -172,9 +172,9 @@ def _leases(
     from qmtl.runtime.coordination import coordinated  # only beside a coordinator
     from qmtl.runtime.coordination.distributed import DistributedBackfillCoordinator
 
-    is_own = isinstance(coordinator, str)
-    if isinstance(coordinator, str):
-        coordinator = DistributedBackfillCoordinator(coordinated.checked_url(coordinator), token=token)
+    is_own = not isinstance(coordinator, DistributedBackfillCoordinator)
+    if not isinstance(coordinator, DistributedBackfillCoordinator):
+        coordinator = DistributedBackfillCoordinator(coordinator, token=token)
     found = coordinated.coordinated_leases(store, coordinator, token=token, metrics=metrics)
     table.share_rates(coordinator.rates)
     return found, is_own

@@ -263,6 +263,26 @@ def test_threads_work_with_the_provider_itself(make: Make) -> None:
         assert provider.revalidate(names, *SPAN, pool) == provider.revalidate(names, *SPAN)
 
 
+class Forgetful(Executor):
+    """Does the work, and gives something else."""
+
+    def __init__(self, given: object) -> None:
+        self.given = given
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        fn(*args, **kwargs)
+        future: Future[Any] = Future()
+        future.set_result(self.given)
+        return future
+
+
+@pytest.mark.parametrize("given", [None, "done", [], {}, {"another": 1}])
+def test_an_executor_that_gives_something_else_is_refused(make: Make, given: object) -> None:
+    provider = make({"ohlcv:a:*": ScriptedVendor()})
+    with pytest.raises(qmtl.InvalidRequestError, match="does not give what its work has returned"):
+        provider.backfill_many(A, *SPAN, executor=Forgetful(given))
+
+
 class Remote(Executor):
     """As an engine elsewhere: what goes there and comes back is pickled. It answers for each series."""
 
