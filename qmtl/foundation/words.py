@@ -14,3 +14,8 @@ def shown(text: str) -> str:
     Line ends are such, too.
     """
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def shown_lines(text: str) -> str:
+    """The same for text of several lines: its line ends and tabs stay."""
+    return "".join(one if one in "\n\t" else shown(one) for one in text) if not text.isprintable() else text

@@ -142,6 +142,9 @@ class Session:
         """For people."""
         if self.json and self.log is Log.json:
             return
+        from qmtl.foundation.words import shown_lines
+
+        what = tuple(shown_lines(one) if isinstance(one, str) else one for one in what)
         text = _plain(what)
         if text is None:
             self.console().print(*what, sep="\n", markup=False)
@@ -153,7 +156,9 @@ class Session:
         if self.log is Log.json:
             logging.getLogger("qmtl.cli").info(text, extra={"event": "cli.note", "text": text})
         else:
-            typer.echo(text, err=True)
+            from qmtl.foundation.words import shown_lines
+
+            typer.echo(shown_lines(text), err=True)  # the words of a vendor or server may stand in it
 
     def emit(self, value: Any) -> None:
         """For machines: one JSON document per call of `qmtl`; nothing without `--json`."""

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from qmtl.foundation.words import shown_lines
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
@@ -30,14 +32,15 @@ class Rows:
     """A plain table; without room for it, a block of lines for each row.
 
     Cells of the columns in `prose` are sentences, and may be wrapped; all others are names, numbers and
-    times, which people copy. A cell that is the name of a severity or an outcome is coloured.
+    times, which people copy. The words of vendors and workers may stand in any of them: control characters
+    are shown as escapes. A cell that is the name of a severity or an outcome is coloured.
     """
 
     def __init__(
         self, columns: Sequence[str], rows: Iterable[Sequence[object]], prose: Collection[str] = ()
     ) -> None:
         self._columns = columns
-        self._rows = [[str(cell) for cell in row] for row in rows]
+        self._rows = [[shown_lines(str(cell)) for cell in row] for row in rows]
         self._prose = prose
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

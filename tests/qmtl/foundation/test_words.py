@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qmtl.foundation.words import counted, shown
+from qmtl.foundation.words import counted, shown, shown_lines
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,7 @@ def test_a_noun_that_does_not_only_add_an_s(number: int, text: str) -> None:
 def test_text_of_others_moves_no_cursor(text: str, seen: str) -> None:
     assert shown(text) == seen
     assert shown(text).isprintable()
+
+
+def test_lines_of_others_stay_lines() -> None:
+    assert shown_lines("a\n\tb\x1b[1m\r\n") == "a\n\tb\\x1b[1m\\r\n"

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qmtl.foundation.words import shown_lines
 from qmtl.interfaces.cli.console import PipeAwareConsole
 from qmtl.interfaces.cli.session import NO_TERMINAL, Session
 
@@ -32,4 +33,4 @@ def test_texts_are_shown_as_rich_shows_them(texts: list[str]) -> None:
         out = StringIO()
         patch.setattr("sys.stdout", out)
         Session(None, None, json=False, verbose=False).show(*texts)
-    assert out.getvalue() == by_rich(*texts)
+    assert out.getvalue() == by_rich(*map(shown_lines, texts))

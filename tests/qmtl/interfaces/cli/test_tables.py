@@ -73,3 +73,12 @@ def test_every_cell_is_whole_in_every_width(cells: list[str], prose: str, width:
 
 def test_no_rows_are_a_header_alone() -> None:
     assert shown(Rows(("series", "rows"), []), 80) == ["series  rows"]
+
+
+@pytest.mark.parametrize("width", [30, 200])
+@pytest.mark.parametrize("prose", [(), ("why",)])
+def test_what_others_wrote_moves_no_cursor(width: int, prose: tuple[str, ...]) -> None:
+    text = "gone\x1b[2J\x00\x9b31m\r\u202ehidden"
+    lines = shown(Rows(("series", "why"), [(text, text)], prose), width)
+    assert all(line.isprintable() for line in lines)
+    assert "".join("".join(lines).split()).count(r"gone\x1b[2J\x00\x9b31m\r\u202ehidden") == 2
