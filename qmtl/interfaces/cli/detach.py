@@ -26,6 +26,13 @@ def detach_backfill(session: Session, names: list[str], start: str, end: str) ->
     from qmtl.foundation.times import iso, to_ns
     from qmtl.runtime.coordination.job_plans import WantedRange
 
+    for name in names:
+        if "*" in name or "?" in name:
+            raise InvalidRequestError(
+                f"{name!r} is a pattern, and --detach takes series",
+                why="workers would ask a vendor for a symbol of that very name",
+                next_step="name the series one by one; with --on ENGINE they may be patterns",
+            )
     now = SystemClock().now()
     first, last = to_ns(instant(start), name="start"), min(to_ns(instant(end), name="end"), now)
     if first >= last:

@@ -31,6 +31,7 @@ def worker(
     """
     import asyncio
 
+    from qmtl.foundation.errors import InvalidRequestError
     from qmtl.foundation.observability.metrics import Metrics
     from qmtl.runtime.coordination.coordinator_client import CoordinatorClient
     from qmtl.runtime.coordination.distributed import DistributedBackfillCoordinator
@@ -38,6 +39,12 @@ def worker(
     from qmtl.runtime.sdk.provider import SeamlessDataProvider
     from qmtl.runtime.sdk.worker import Worker
 
+    if not venues.isprintable() or not venues.strip() or ("[" in venues) > ("]" in venues):
+        raise InvalidRequestError(
+            f"--venues {venues!r} matches no venue",
+            why="it is empty, holds control characters, or has a [ without its ]",
+            next_step="write a name or a pattern, such as binance*",
+        )
     session = session_of(ctx)
     settings, (url, token) = session.settings(), coordinator_of(session)
     leases = DistributedBackfillCoordinator(url, token=token)

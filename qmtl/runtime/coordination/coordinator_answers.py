@@ -16,6 +16,8 @@ _SET_URL = "`seamless.coordinator_url` in qmtl.yml, or QMTL_SEAMLESS_COORDINATOR
 _NEXT = {
     401: "set `seamless.coordinator_token` in qmtl.yml, or QMTL_SEAMLESS_COORDINATOR_TOKEN",
     403: "give the token a role that may write",
+    404: "see whether this name, and this version of qmtl, are those of the coordinator",
+    422: "change what it names; if all is right, see whether the coordinator is of this version of qmtl",
 }
 # So much of a foreign body is shown.
 _FIRST_WORDS = 160
@@ -35,6 +37,12 @@ class BadAnswerError(LeaseError):
 
     What was asked may have been done all the same.
     """
+
+
+class RefusedError(LeaseError):
+    """What a coordinator refuses. status: of HTTP."""
+
+    status: int
 
 
 class Asked(NamedTuple):
@@ -62,13 +70,15 @@ class Asked(NamedTuple):
             or f"set {_SET_URL} to a coordinator; a proxy before one has to pass on what it answers",
         )
 
-    def refused(self, status: int, why: str) -> LeaseError:
-        return LeaseError(
+    def refused(self, status: int, why: str) -> RefusedError:
+        error = RefusedError(
             f"the coordinator refuses with HTTP {status}",
             lease_key=self._lease_key,
             why=why,
-            next_step=_NEXT.get(status, f"see whether {self.url} is a coordinator of this version of qmtl"),
+            next_step=_NEXT.get(status),
         )
+        error.status = status
+        return error
 
     @property
     def _lease_key(self) -> str:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
+from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.times import iso, to_ns
 from qmtl.runtime.coordination.answer_shapes import JOB, JOBS, LEASES, ONE_JOB, SESSION, STATUS, TAKE
+from qmtl.runtime.coordination.coordinator_answers import RefusedError
 from qmtl.runtime.coordination.coordinator_http import CoordinatorHttp
 from qmtl.runtime.coordination.job_blocks import Outcome
 from qmtl.runtime.coordination.job_plans import WantedRange
 from qmtl.runtime.coordination.lease_hooks import steps_since
 
 _PAGE = 1_000
+# As coordinators have them.
+MOST_RANGES = 10_000
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class TakenShard(NamedTuple):
@@ -42,10 +48,15 @@ class CoordinatorClient:
     # -- for people -------------------------------------------------------------------------------------
 
     async def queue(self, job: str, *, store_id: str, by: str, ranges: Iterable[WantedRange]) -> Any:
-        """The job. May be repeated under the same id: it is queued once."""
+        """The job. May be repeated under the same id: it is queued once. Raises `InvalidRequestError`."""
         wanted = [
             {"series": one.series, "start": iso(one.span.start), "end": iso(one.span.end)} for one in ranges
         ]
+        if len(wanted) > MOST_RANGES:
+            raise InvalidRequestError(
+                f"a job has at most {MOST_RANGES:,} ranges, and this one would have {len(wanted):,}",
+                next_step="queue them as several jobs",
+            )
         body = {"job": job, "store": store_id, "by": by, "ranges": wanted}
         return await self._http.ask("POST", "/v1/jobs", JOB, body)
 
@@ -55,10 +66,23 @@ class CoordinatorClient:
 
     async def job(self, job: str) -> Any:
         """With its violations."""
-        return await self._http.ask("GET", f"/v1/jobs/{quote(job, safe='')}", ONE_JOB)
+        return await self._one_job("GET", job)
 
     async def cancel(self, job: str) -> Any:
-        return await self._http.ask("DELETE", f"/v1/jobs/{quote(job, safe='')}", ONE_JOB)
+        """Raises `InvalidRequestError` for a job that is not there."""
+        return await self._one_job("DELETE", job)
+
+    async def _one_job(self, method: str, job: str) -> Any:
+        unknown = InvalidRequestError(
+            f"there is no job {job!r}",
+            next_step="'qmtl jobs' names those that are open, or ended within a week",
+        )
+        if _JOB_ID.fullmatch(job) is None:
+            raise unknown
+        try:
+            return await self._http.ask(method, f"/v1/jobs/{job}", ONE_JOB)
+        except RefusedError as error:
+            raise unknown if error.status == 404 else error from None
 
     async def leases(self) -> list[Any]:
         """All that are known of."""

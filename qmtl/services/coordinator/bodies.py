@@ -12,6 +12,7 @@ from qmtl.foundation.leases import LeaseKey, ShardProgress
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import EARLIEST, LATEST, iso, to_ns
+from qmtl.runtime.coordination.coordinator_client import MOST_RANGES
 from qmtl.runtime.coordination.job_blocks import Outcome
 from qmtl.runtime.coordination.job_plans import WantedRange
 from qmtl.runtime.coordination.shard_leases import ShardRequest
@@ -161,9 +162,6 @@ class FailBody(_Body):
     lease_keys: Annotated[list[Key], Field(max_length=MOST_CLAIMED)]
     why: Annotated[str, Field(max_length=2_000)]
 
-
-# A job may ask for so many ranges.
-MOST_RANGES = 10_000
 
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Series = Annotated[str, Field(max_length=300), AfterValidator(_series)]

@@ -15,7 +15,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from qmtl import SeamlessDataProvider
-from qmtl.foundation.errors import CoordinatorUnavailableError, LeaseError
+from qmtl.foundation.errors import CoordinatorUnavailableError, InvalidRequestError, LeaseError
+from qmtl.foundation.timeline import Span
 from qmtl.runtime.coordination.answer_shapes import JOBS, SESSION
 from qmtl.runtime.coordination.coordinator_answers import (
     Asked,
@@ -25,6 +26,7 @@ from qmtl.runtime.coordination.coordinator_answers import (
     answer_of,
 )
 from qmtl.runtime.coordination.coordinator_client import CoordinatorClient
+from qmtl.runtime.coordination.job_plans import WantedRange
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.vendors import ScriptedVendor
 from tests.qmtl.command_line import CommandLine, cli, vendor
@@ -270,3 +272,39 @@ def test_what_speaks_no_http_is_shown() -> None:
 
 def test_jobs_of_a_coordinator_have_their_shape() -> None:
     assert answer_of(ASKED, Response(200, "application/json", b'{"jobs": []}'), JOBS) == {"jobs": []}
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("jobs", "--cancel", "nosuch"), "there is no job 'nosuch'"),
+        (("jobs", "--cancel", ""), "there is no job ''"),
+        (("jobs", "--cancel", "../leases"), "there is no job '../leases'"),
+        (("worker", "--venues", ""), "--venues '' matches no venue"),
+        (("worker", "--venues", "["), "--venues '[' matches no venue"),
+        (("worker", "--venues", "a\x1b"), "matches no venue"),
+        (("backfill", "ohlcv:my:*:1m", "2024-01-01", "2024-01-02", "--detach"), "is a pattern"),
+    ],
+)
+def test_a_command_refuses_what_no_coordinator_could_do(
+    serve: Serve, cli: CommandLine, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], why: str
+) -> None:
+    url = serve(404, json.dumps({"detail": "there is no job nosuch"}).encode(), content_type=PROBLEM)
+    monkeypatch.setenv("QMTL_SEAMLESS_COORDINATOR_URL", url)
+    refused = cli.run(*words)
+    assert refused.exit_code == 2, refused.output
+    assert why in refused.stderr
+    assert "lease:" not in refused.stderr
+
+
+def test_a_job_of_too_many_ranges_is_refused_before_it_is_sent() -> None:
+    async def story() -> None:
+        client = CoordinatorClient(f"http://127.0.0.1:{free_port()}", None)
+        one = WantedRange(SERIES, Span(0, 1))
+        with pytest.raises(
+            InvalidRequestError, match="at most 10,000 ranges, and this one would have 10,001"
+        ):
+            await client.queue("j", store_id="s", by="b", ranges=[one] * 10_001)
+        await client.close()
+
+    asyncio.run(story())
