@@ -197,7 +197,7 @@ start() {
     start_etcd
     start_coordinators
     start_workers
-    echo "the fleet runs; to use it: . $dir/env"
+    echo "the fleet runs; to use it: . $(printf %q "$dir/env")"
 }
 
 status() {

@@ -54,12 +54,14 @@ def add(
     coordinator remove' the old one first.
     """
     from qmtl.services.coordinator.member import group
-    from qmtl.services.coordinator.member.plan import as_text, named_url
+    from qmtl.services.coordinator.member.plan import as_text, is_of_this_machine_alone, named_url
 
     session = session_of(ctx)
     name, url = named_url(member, "MEMBER")
     cluster = as_text(group.add(_url(etcd), name, url))
     command = f"qmtl serve coordinator --member {name}={url} --initial-cluster {cluster} --join"
+    if not is_of_this_machine_alone(url):
+        command += " --unprotected"  # members hear each other without TLS, so that it has to be said
     session.show(f"{name} is awaited; on its machine, with an empty --data-dir:", "", f"  {command}")
     session.emit({"member": name, "initial_cluster": cluster, "command": command})
 

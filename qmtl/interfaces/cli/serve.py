@@ -120,7 +120,7 @@ def coordinator(
     """
     from qmtl.foundation.errors import InvalidRequestError
     from qmtl.interfaces.cli.coordinator import member_of
-    from qmtl.services.coordinator.serving import serve_coordinator
+    from qmtl.services.coordinator.serving import refuse_others, serve_coordinator
 
     session = session_of(ctx)
     serve = partial(
@@ -151,6 +151,7 @@ def coordinator(
     if etcd is not None:
         serve(etcd)
     else:
+        refuse_others(host)  # before a store is made
         with session.open_store(make=True) as store:
             serve(store)
 

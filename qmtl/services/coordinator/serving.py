@@ -68,14 +68,21 @@ def serve_coordinator(
         )
         return
     else:
-        if not place.is_loopback:
-            raise InvalidRequestError(
-                f"an embedded coordinator is of this machine alone, and others can reach {host}",
-                why="other machines do not see the locks that it takes, and it is lost with its process",
-                next_step="serve on 127.0.0.1; or keep leases for several machines in etcd: --etcd URL",
-            )
+        refuse_others(host)
         open_app = _of_store(behind)
     serve_guarded(open_app, place, auth=auth, unprotected=unprotected, ready=ready)
+
+
+def refuse_others(host: str) -> None:
+    """Raises `InvalidRequestError` where other machines could reach an embedded coordinator."""
+    from qmtl.services.http.serving import Place
+
+    if not Place(host, 0).is_loopback:
+        raise InvalidRequestError(
+            f"an embedded coordinator is of this machine alone, and others can reach {host}",
+            why="other machines do not see the locks that it takes, and it is lost with its process",
+            next_step="serve on 127.0.0.1; or keep leases for several machines in etcd: --etcd URL",
+        )
 
 
 def _before_etcd(urls: list[str]) -> OpenApp:

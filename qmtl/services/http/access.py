@@ -153,7 +153,7 @@ def _wrong(path: str | os.PathLike[str], why: str) -> InvalidRequestError:
     return InvalidRequestError(
         f"the credentials of {os.fspath(path)} cannot be used",
         why=why,
-        next_step="see `qmtl serve registry --help` for the form of the file",
+        next_step="`qmtl serve registry --help` shows the form of the file, which all services share",
     )
 
 

@@ -69,7 +69,7 @@ def remove(url: str, which: str) -> MemberState:
         raise InvalidRequestError(
             f"there is no member {which}",
             why=f"there are {', '.join(one.name or one.peer_url for one in before)}",
-            next_step="name one of them",
+            next_step="name one of them; one that has not come yet has no name, and goes by its URL",
         )
     if len(before) == 1:
         raise InvalidRequestError(

@@ -151,3 +151,12 @@ def _refused(option: str, why: str) -> InvalidRequestError:
         if option == "--member"
         else f"write it as {_EXAMPLE}, the same on all machines",
     )
+
+
+def is_of_this_machine_alone(peer_url: str) -> bool:
+    """Whether nobody else reaches a member there."""
+    host = urlsplit(peer_url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

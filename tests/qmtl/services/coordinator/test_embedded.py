@@ -194,6 +194,7 @@ def test_what_the_command_refuses(tmp_path: Path, words: list[str], why: str) ->
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert why in " ".join(ended.stderr.split())
+    assert not (tmp_path / "bars").exists()
 
 
 def test_a_store_in_memory_has_nothing_to_coordinate() -> None:

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.services.coordinator.member.plan import Member, etcd_words, member, parsed, restore_words
+from qmtl.services.coordinator.member.plan import (
+    Member,
+    etcd_words,
+    is_of_this_machine_alone,
+    member,
+    parsed,
+    restore_words,
+)
 
 GROUP = "a=http://10.0.0.1:2380,b=http://host-b:2380, c=http://10.0.0.3:2380/"
 FOLDER = Path("/data")
@@ -85,3 +92,17 @@ def test_nobody_can_join_alone() -> None:
 
 def test_urls_by_name() -> None:
     assert parsed("a=http://h:1/", "--member") == {"a": "http://h:1"}
+
+
+@pytest.mark.parametrize(
+    ("url", "alone"),
+    [
+        ("http://127.0.0.1:2380", True),
+        ("http://[::1]:2380", True),
+        ("http://localhost:2380", True),
+        ("http://192.0.2.2:2380", False),
+        ("http://etcd-d:2380", False),
+    ],
+)
+def test_who_reaches_a_member(url: str, alone: bool) -> None:
+    assert is_of_this_machine_alone(url) is alone
