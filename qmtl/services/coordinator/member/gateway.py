@@ -10,11 +10,15 @@ from http.client import HTTPException, HTTPResponse
 from typing import Any
 
 from qmtl.foundation.errors import CoordinatorUnavailableError, InvalidRequestError
+from qmtl.foundation.words import shown
 
 ANSWER_S = 10.0
 
 # Of gRPC: what was asked is wrong, is not there, is there already, or cannot be done as things stand.
 _REFUSALS = (3, 5, 6, 9)
+# Permission is denied; nobody is authenticated.
+_WHO = (7, 16)
+_AS_USER = "let etcdctl do it, which takes --user; or take the users away: etcdctl auth disable"
 # No proxy between a command and a program of its own machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -40,7 +44,11 @@ def opened(url: str, path: str, body: Mapping[str, Any], *, next_step: str) -> H
     except urllib.error.HTTPError as refused:
         with refused:
             code, message = _said(refused.read())
-        why = message or f"HTTP {refused.code}"
+        why = shown(message) or f"HTTP {refused.code}"
+        if _asks_who(code, why):
+            raise InvalidRequestError(
+                "etcd asks for a user and password, which qmtl does not give", why=why, next_step=_AS_USER
+            ) from refused
         if code in _REFUSALS:
             raise InvalidRequestError("etcd refuses", why=why, next_step=next_step) from refused
         raise CoordinatorUnavailableError(
@@ -61,11 +69,18 @@ def version_of(peer_url: str) -> str:
 
 
 def _said(text: bytes) -> tuple[int, str]:
+    """The code of gRPC and the message; of what is no answer of etcd 0, and its first words."""
     try:
         answer = json.loads(text)
-        return int(answer["code"]), str(answer["message"])
-    except (ValueError, KeyError, TypeError):
-        return 0, ""
+        if isinstance(answer.get("error"), dict):  # of an answer that comes in parts
+            answer = answer["error"]
+        return int(answer.get("code", answer.get("grpc_code", 0))), str(answer["message"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return 0, " ".join(text[:160].decode(errors="replace").split())
+
+
+def _asks_who(code: int, why: str) -> bool:
+    return code in _WHO or "user name is empty" in why or "invalid auth token" in why
 
 
 def _next_step(why: str) -> str:

@@ -11,8 +11,10 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,14 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner, Result
 
 import qmtl
+from qmtl.foundation.errors import CoordinatorUnavailableError, InvalidRequestError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import to_ns
 from qmtl.interfaces.cli.main import app
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
 from qmtl.runtime.testing.vendors import ScriptedVendor
+from qmtl.services.coordinator.member.gateway import opened
 from tests.qmtl.etcd import etcd_program, etcdutl_program
 from tests.qmtl.ports import free_port
 from tests.qmtl.served_process import QMTL
@@ -418,3 +422,44 @@ def test_what_others_could_reach_is_refused(new: Callable[[str], Machine]) -> No
     assert a.process.wait(60) == 2, a.log.read_text()
     assert "without credentials or TLS" in a.log.read_text()
     assert not a.data.exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "why"),
+    [
+        (
+            {"error": {"grpc_code": 3, "http_code": 400, "message": "etcdserver: user name is empty"}},
+            InvalidRequestError,
+            "user name is empty",
+        ),
+        (
+            {"code": 16, "message": "etcdserver: invalid auth token"},
+            InvalidRequestError,
+            "invalid auth token",
+        ),
+        ({"code": 14, "message": "no leader"}, CoordinatorUnavailableError, "no leader"),
+        ("Bad \x1b[2J Request", CoordinatorUnavailableError, r"Bad \x1b[2J Request"),
+    ],
+)
+def test_what_etcd_says_is_shown(body: object, kind: type[Exception], why: str) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            said = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(400)
+            self.send_header("content-length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", free_port()), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with pytest.raises(kind) as refused:
+                opened(f"http://127.0.0.1:{server.server_port}", "maintenance/snapshot", {}, next_step="ask")
+        finally:
+            server.shutdown()
+    assert why in str(refused.value)
+    assert ("auth disable" in str(refused.value)) == (kind is InvalidRequestError)
