@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.qmtl.ports import free_port
@@ -28,12 +29,22 @@ class PostgresServer:
     """One server. It never runs as root: the user `postgres` of the package does it then.
 
     replica_of: the server that it follows, from a copy of whose files it begins; it stays in recovery.
+    env: variables of its processes, beside those of this one.
     """
 
+    _env: Mapping[str, str] | None = None
+
     def __init__(
-        self, programs: Path, *, folder: Path | None = None, replica_of: PostgresServer | None = None
+        self,
+        programs: Path,
+        *,
+        folder: Path | None = None,
+        replica_of: PostgresServer | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self._programs = programs
+        if env is not None:
+            self._env = {**os.environ, **env}
         self._user = "postgres" if os.getuid() == 0 else None
         self.folder = Path(tempfile.mkdtemp(prefix="qmtl-postgres-")) if folder is None else folder
         self.data = self.folder / "data"
@@ -77,6 +88,7 @@ class PostgresServer:
             self.process = subprocess.Popen(
                 [self._programs / "postgres", "-D", self.data, *given],
                 user=self._user,
+                env=self._env,
                 cwd="/",
                 stdout=log,
                 stderr=log,

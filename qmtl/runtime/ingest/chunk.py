@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import polars as pl
 
 from qmtl.foundation.clock import Clock
-from qmtl.foundation.errors import InvalidRequestError, SourceUnavailableError
+from qmtl.foundation.errors import InvalidRequestError, LeaseError, SourceUnavailableError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.frames import empty_bars, stamps
 from qmtl.foundation.grid import Grid
@@ -123,16 +123,16 @@ class Chunk:
     def keep(self) -> asyncio.Future[Any] | None:
         """Begin to commit what has come, if anything has; `saving`.
 
-        For callers that leave: pages that are refused now will be refused when they are asked for again, so
-        that it is enough to log it.
+        For callers that leave: pages that are refused now will be refused when they are asked for again, and
+        who has lost the lease may keep nothing, so that it is enough to log it.
         """
         if self.pages:
+            span = Coverage(page.answered for page in self.pages).hull
             try:
                 self._save()
-            except SourceUnavailableError as error:
-                span = error.span or Coverage(page.answered for page in self.pages).hull
+            except (SourceUnavailableError, LeaseError) as error:
                 backfill_log.warning(
-                    "backfill.failed", **log_facts(self._target.series, span), error=error.what
+                    "backfill.failed", **log_facts(self._target.series, error.span or span), error=error.what
                 )
         return self.saving
 

@@ -13,6 +13,7 @@ from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.leases import LeaseKey, ShardProgress
+from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage
@@ -20,6 +21,7 @@ from qmtl.foundation.words import counted
 from qmtl.runtime.coordination.shard_leases import Done, Granted, Held, ShardLeases, ShardRequest
 from qmtl.runtime.coordination.shards import shard_numbers, shard_span, shards_coverage
 from qmtl.runtime.ingest.backfill_result import LostHolder
+from qmtl.runtime.ingest.foreign import error_text, log_facts
 from qmtl.runtime.ingest.threads import in_thread
 from qmtl.runtime.io.store.contract import Fencing
 from qmtl.runtime.io.store.fencing import shards_of
@@ -94,15 +96,26 @@ class HeldShards:
             if working.done():
                 await working
                 return
-            working.cancel()
+            self._cancel(working)
             await asyncio.wait({working}, timeout=_DEAF_S)
             raise watching.result()
         except asyncio.CancelledError:
-            working.cancel()
+            self._cancel(working)
             await asyncio.wait({working})
             raise
         finally:
             watching.cancel()
+
+    def _cancel(self, working: asyncio.Future[None]) -> None:
+        """Nobody waits any more for how the work ends: an error of it is logged."""
+        facts = log_facts(self._series, self.time.hull)
+
+        def ended(work: asyncio.Future[None]) -> None:
+            if not work.cancelled() and (error := work.exception()) is not None:
+                backfill_log.warning("backfill.failed", **facts, error=error_text(error))
+
+        working.add_done_callback(ended)
+        working.cancel()
 
     @property
     def uncoordinated(self) -> str | None:

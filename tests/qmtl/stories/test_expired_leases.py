@@ -1,10 +1,12 @@
-"""A lease expires before its holder opens a fence: whoever opened last may write; the data stay right."""
+"""A lease ends before its work does: whoever opened a fence last may write, and the data stay right."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import gc
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 from polars.testing import assert_frame_equal
@@ -26,8 +28,9 @@ from qmtl.runtime.ingest.backfill_result import BackfillResult
 from qmtl.runtime.ingest.settlement import SettlementPolicy
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.values import Write
+from qmtl.runtime.sdk.single_flight import SingleFlight
 from qmtl.runtime.testing.clock import FakeClock
-from qmtl.runtime.testing.vendors import ScriptedVendor
+from qmtl.runtime.testing.vendors import Hang, ScriptedVendor
 
 BOTH_ENGINES = True
 
@@ -109,3 +112,64 @@ def test_one_of_two_workers_may_write_and_each_bar_is_a_vendor_s(
         request = ShardRequest(LeaseKey(store.store_id, SERIES.text, SHARD), EMPTY, 0)
         (answer,) = asyncio.run(MemoryLeases.claim(leases, [request], claim_id="looking"))
         assert isinstance(answer, Held)
+
+
+class LosableLeases(MemoryLeases):
+    """All are lost once `let_go` is set: then nothing may be written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = asyncio.Event()
+
+    def still_held(self, grants: Sequence[Granted]) -> None:
+        if self.let_go.is_set():
+            raise LeaseError("not renewed in time", lease_key=str(grants[0].key))
+
+    def lost(self, grants: Sequence[Granted]) -> Coroutine[Any, Any, LeaseError]:
+        return self._lost(grants)
+
+    async def _lost(self, grants: Sequence[Granted]) -> LeaseError:
+        await self.let_go.wait()
+        return LeaseError("not renewed in time", lease_key=str(grants[0].key))
+
+
+@pytest.mark.parametrize("caller_leaves", [False, True])
+def test_what_came_before_the_lease_was_lost_is_not_kept_and_the_work_ends(
+    open_store: Callable[..., KeptStore],
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
+    caller_leaves: bool,
+) -> None:
+    """Pages have come, and wait for the next, as the lease is lost; the caller may leave at that moment."""
+    leases, vendor = LosableLeases(), ScriptedVendor(page_rows=60, faults={1: Hang()})
+    forgotten: list[object] = []
+    with open_store(clock=clock) as store:
+        backfill = Backfill(store, leases, clock, Metrics(CollectorRegistry()), SettlementPolicy())
+
+        async def fill(result: BackfillResult) -> None:
+            cells = Coverage.of(hours(0, 3))
+            await backfill.run(SERIES, Grid(SERIES.timeframe), SeriesFacts(), cells, vendor, result)
+
+        async def story() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _, facts: forgotten.append(facts))
+            fetch = asyncio.ensure_future(SingleFlight().share("key", BackfillResult("vendor"), fill))
+            await asyncio.sleep(0.5)
+            assert len(vendor.calls) == 1
+            leases.let_go.set()
+            if caller_leaves:
+                fetch.cancel()
+            with pytest.raises(asyncio.CancelledError if caller_leaves else LeaseError):
+                await fetch
+            await asyncio.sleep(0)
+            assert asyncio.all_tasks() == {asyncio.current_task()}, "nothing goes on behind it"
+            request = ShardRequest(LeaseKey(store.store_id, SERIES.text, SHARD), EMPTY, 0)
+            (answer,) = await leases.claim([request], claim_id="looking")
+            assert isinstance(answer, Granted)
+
+        with asyncio.Runner(loop_factory=clock.new_event_loop) as loop:
+            loop.run(story())
+        gc.collect()
+        assert store.newest().tx == 0
+    assert forgotten == []
+    messages = [record.getMessage() for record in caplog.records]
+    assert [text for text in messages if text.startswith("backfill.failed") and "not renewed" in text]

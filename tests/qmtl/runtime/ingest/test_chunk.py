@@ -11,7 +11,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from qmtl.foundation.errors import SourceUnavailableError, StoreError
+from qmtl.foundation.errors import LeaseError, SourceUnavailableError, StoreError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
@@ -297,6 +297,25 @@ def test_pages_that_are_refused_when_somebody_leaves_are_logged(caplog: pytest.L
     bench.run(story)
     (record,) = caplog.records
     assert record.getMessage().startswith("backfill.failed node_id=ohlcv:test:A/B:1m interval=1m")
+    assert vars(record)["end"] == "1970-01-01T00:02:00Z"
+    assert bench.store.newest().tx == 0
+
+
+def test_pages_whose_lease_is_lost_when_somebody_leaves_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def lost(write: Write) -> Write:
+        raise LeaseError("not renewed in time", lease_key="s/x/1")
+
+    bench = Bench(fenced=lost)
+
+    async def story() -> None:
+        bench.chunk.add(page(0, 2), NOW)
+        with caplog.at_level(logging.WARNING, logger="seamless.backfill"):
+            await bench.chunk.kept()
+
+    bench.run(story)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("backfill.failed node_id=ohlcv:test:A/B:1m interval=1m")
+    assert vars(record)["error"] == "not renewed in time"
     assert vars(record)["end"] == "1970-01-01T00:02:00Z"
     assert bench.store.newest().tx == 0
 

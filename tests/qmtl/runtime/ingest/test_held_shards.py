@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -311,6 +312,39 @@ def test_work_is_cancelled_when_its_lease_is_lost(deaf: bool) -> None:
         work.end.set()
 
     run(story())
+
+
+@pytest.mark.parametrize("who", ["lease", "caller"])
+def test_an_error_of_work_that_nobody_waits_for_any_more_is_logged(
+    caplog: pytest.LogCaptureFixture, who: str
+) -> None:
+    forgotten: list[object] = []
+
+    async def fails() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise ValueError("of the work")
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, facts: forgotten.append(facts))
+        leases = LosableLeases()
+        shards = await claimed(leases, minutes((0, 10)))
+        done = asyncio.ensure_future(shards.while_held(fails()))
+        await asyncio.sleep(0.01)
+        if who == "lease":
+            leases.let_go.set()
+        else:
+            done.cancel()
+        with pytest.raises(LeaseError if who == "lease" else asyncio.CancelledError):
+            await done
+
+    run(story())
+    gc.collect()
+    assert forgotten == []
+    (record,) = caplog.records
+    assert record.getMessage().startswith("backfill.failed node_id=ohlcv:test:BTC/USDT:1m")
+    assert vars(record)["error"] == "ValueError: of the work"
 
 
 @pytest.mark.parametrize("kind", [MemoryLeases, LosableLeases])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import qmtl
 from qmtl.foundation.grid import Grid
@@ -12,32 +12,36 @@ from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.runtime.coordination.shards import shard_span
 from qmtl.runtime.io.coverage_scan import scan_coverage
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
-from tests.qmtl.stories.fleet.history import Claimed, Completed, Event, Fetched, Remaining, Reread
+from tests.qmtl.stories.fleet.history import Claimed, Completed, Event, Fetched, Queued, Remaining, Reread
 from tests.qmtl.stories.fleet.recorders import spans_of
 
 
-def reread(provider: qmtl.SeamlessDataProvider, events: Iterable[Event]) -> list[Event]:
-    """Each answer as of its receipt, each shard as of when it was done, and all that was ever wanted."""
+def reread(
+    provider: qmtl.SeamlessDataProvider, events: Iterable[Event], violated: Mapping[str, Coverage]
+) -> list[Event]:
+    """Each answer as of its receipt, each shard as of when it was done, and all that was ever wanted.
+
+    violated: of each series what jobs list as violations.
+    """
     events = list(events)
     found: list[Event] = []
     wanted: dict[str, Coverage] = {}
     for event in events:
-        if isinstance(event, Fetched):
+        if isinstance(event, Fetched | Queued):
             cells = Coverage.of((event.start, event.end))
             wanted[event.series] = wanted.get(event.series, EMPTY) | cells
-            if event.as_of is not None:
-                again = provider.fetch(
-                    event.series, event.start, event.end, as_of=event.as_of, partial_ok=True
-                )
-                states, fingerprint = again.coverage, again.receipt.fingerprint
-                found.append(
-                    Reread(event.series, event.start, event.end, event.as_of, _known(states), fingerprint)
-                )
+        if isinstance(event, Fetched) and event.as_of is not None:
+            again = provider.fetch(event.series, event.start, event.end, as_of=event.as_of, partial_ok=True)
+            states, fingerprint = again.coverage, again.receipt.fingerprint
+            found.append(
+                Reread(event.series, event.start, event.end, event.as_of, _known(states), fingerprint)
+            )
     for series, as_of, span in dict.fromkeys(_told(events)):
         states = _scanned(provider, series, span, as_of)
         found.append(Reread(series, *span, as_of, _known(states), ""))
     for series, cells in wanted.items():
-        found.append(Remaining(series, _known(_scanned(provider, series, cells.hull, None))))
+        known = _known(_scanned(provider, series, cells.hull, None))
+        found.append(Remaining(series, known, spans_of(violated.get(series, EMPTY))))
     return found
 
 

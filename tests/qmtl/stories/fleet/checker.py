@@ -25,6 +25,7 @@ from tests.qmtl.stories.fleet.history import (
     Fault,
     Fenced,
     Fetched,
+    Queued,
     Remaining,
     Requested,
     Reread,
@@ -53,7 +54,7 @@ class _History:
 def check(events: Iterable[Event]) -> list[Finding]:
     """All promises that the run broke, none of them twice."""
     history = _History(events)
-    rules = (_fences, _asked_again, _requested_again, _done, _answered, _reread)
+    rules = (_fences, _times, _asked_again, _requested_again, _done, _answered, _reread)
     return list(dict.fromkeys(finding for rule in rules for finding in rule(history)))
 
 
@@ -85,6 +86,22 @@ def _fences(history: _History) -> Iterator[Finding]:
                     f"tx {later.tx} of {later.worker} to shard {shard} of {series} has the token {token}, "
                     f"tx {earlier.tx} before it {before}",
                 )
+
+
+def _times(history: _History) -> Iterator[Finding]:
+    """The times of commits rise as their numbers do, whatever clocks show."""
+    times = {
+        (one.tx, one.as_of): one
+        for one in history.of(Committed)
+        if one.tx is not None and one.as_of is not None
+    }
+    for (before, earlier), (tx, as_of) in pairwise(sorted(times)):
+        if before == tx or as_of <= earlier:
+            yield Finding(
+                "time goes back",
+                f"tx {tx} of {times[tx, as_of].worker} has the time {iso(as_of)}, tx {before} of "
+                f"{times[before, earlier].worker} has {iso(earlier)}",
+            )
 
 
 def _asked_again(history: _History) -> Iterator[Finding]:
@@ -163,8 +180,8 @@ def _done(history: _History) -> Iterator[Finding]:
 def _answered(history: _History) -> Iterator[Finding]:
     """Every bar that anybody wanted is known in the end, or listed in a violation."""
     left: dict[str, Coverage] = defaultdict(lambda: EMPTY)
-    for fetched in history.of(Fetched):
-        left[fetched.series] |= Coverage.of((fetched.start, fetched.end))
+    for wanted in (*history.of(Fetched), *history.of(Queued)):
+        left[wanted.series] |= Coverage.of((wanted.start, wanted.end))
     for remaining in history.of(Remaining):
         left[remaining.series] -= Coverage(remaining.known) | Coverage(remaining.violated)
     for series, cells in left.items():

@@ -2,98 +2,51 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import psutil
 
 from tests.qmtl.etcd import EtcdCluster
+from tests.qmtl.faketime import set_offset
 from tests.qmtl.ports import free_port
 from tests.qmtl.postgres import PostgresServer
 from tests.qmtl.served_process import QMTL
-from tests.qmtl.stories.fleet.children import ROOT, child
+from tests.qmtl.stories.fleet.children import child
+from tests.qmtl.stories.fleet.clerk import Clerk
+from tests.qmtl.stories.fleet.parts import Part
+from tests.qmtl.stories.fleet.recorded_command import settings_file
 from tests.qmtl.stories.fleet.worker_child import WorkerOrders, orders_file
 from tests.qmtl.tcp_proxy import TcpProxy
 
-LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 TTL_S = 3
 Undo = Callable[[], None]
 
 
-@dataclass
-class Part:
-    """A program that runs on, and is started anew when it has been killed.
+class Fleet:
+    """Three members of etcd, two coordinators, workers, PostgreSQL and an exchange; between them, proxies.
 
-    reads_clock: it reads the file `clock` by itself; all others get their time by libfaketime.
+    clients: workers that fetch what they want themselves. commands: processes of `qmtl worker`, which fill
+    the jobs that a clerk queues with `qmtl backfill --detach`. store_clock: the file that sets the clock of
+    PostgreSQL.
     """
 
-    name: str
-    command: Sequence[str]
-    folder: Path
-    env: Mapping[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
-    is_killed: bool = False
-    reads_clock: bool = False
-
-    @property
-    def clock(self) -> Path:
-        return self.folder / f"{self.name}.clock"
-
-    def start(self) -> None:
-        """Nothing, if it runs, or has ended with success: that it does once."""
-        self.is_killed = False
-        if self.process is not None and self.process.poll() in (None, 0):
-            return
-        self.set_clock(0)
-        faked = (
-            {}
-            if self.reads_clock
-            else {
-                "LD_PRELOAD": str(LIBRARIES[0]),
-                "FAKETIME_TIMESTAMP_FILE": str(self.clock),
-                "FAKETIME_NO_CACHE": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            }
-        )
-        with (self.folder / f"{self.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **self.env, **faked}
-            )
-
-    def set_clock(self, offset: int) -> None:
-        """Its wall clock is so many seconds off."""
-        new = self.clock.with_suffix(".new")
-        new.write_text(f"{offset:+}")
-        new.replace(self.clock)
-
-    def kill(self) -> None:
-        self.send(signal.SIGKILL)
-        self.is_killed = True
-
-    def send(self, how: signal.Signals) -> None:
-        """Nothing, to one that has ended."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(how)
-            if how is signal.SIGKILL:
-                self.process.wait(30)
-
-    def log(self) -> str:
-        return (self.folder / f"{self.name}.log").read_text(errors="replace")
-
-
-class Fleet:
-    """Three members of etcd, two coordinators, workers, PostgreSQL and an exchange; between them, proxies."""
-
     def __init__(
-        self, folder: Path, etcd: EtcdCluster, postgres: PostgresServer, *, workers: int, seed: int
+        self,
+        folder: Path,
+        etcd: EtcdCluster,
+        postgres: PostgresServer,
+        *,
+        store_clock: Path,
+        clients: int,
+        commands: int,
+        seed: int,
     ) -> None:
-        self.folder, self.etcd, self.postgres = folder, etcd, postgres
+        self.folder, self.etcd, self.postgres, self._store_clock = folder, etcd, postgres, store_clock
+        workers = clients + commands
         self.history = folder / "history"
         self.history.mkdir()
         self._end = folder / "end"
@@ -123,14 +76,23 @@ class Fleet:
             )
             # As on machines of their own: the locks of one are not seen by another.
             env = {"XDG_STATE_HOME": str(folder / orders.name)}
-            command = child("worker_child", orders_file(orders))
+            if number < clients:
+                command = child("worker_child", orders_file(orders))
+            else:
+                settings = settings_file(orders)
+                words = ("-v", "--config", settings, "worker")
+                command = child("recorded_command", settings.with_suffix(".orders"), *words)
             self.workers.append(Part(orders.name, command, folder, env, reads_clock=True))
+        self.commands = self.workers[clients:]
         for part in (*self.coordinators, self.exchange):
             part.start()
         for part, port in zip(self.coordinators, ports, strict=True):
             _wait_for(part, port)
         for part in self.workers:
             part.start()
+        self._to_clerk = TcpProxy(*ports)
+        self.clerk = Clerk(folder, postgres.url("bars"), f"http://127.0.0.1:{self._to_clerk.port}", seed)
+        self.clerk.start()
 
     @property
     def parts(self) -> list[tuple[str, int]]:
@@ -155,6 +117,9 @@ class Fleet:
             case "store", "kill":
                 self.postgres.kill()
                 return self.postgres.start
+            case "store", "jump":
+                set_offset(self._store_clock, by)
+                return lambda: set_offset(self._store_clock, 0)
             case "store", _:
                 return self._stop_store()
             case (("to coordinator" | "to store"), _):
@@ -204,17 +169,24 @@ class Fleet:
         return lambda: [_signal(one, signal.SIGCONT) for one in stopped] and None
 
     def restart_ended(self) -> None:
-        """Services that ended by themselves, as a coordinator does that begins without etcd."""
-        for part in (*self.coordinators, self.exchange):
+        """What ended by itself, as coordinators do that begin without etcd, and commands without a store."""
+        for part in (*self.coordinators, *self.commands, self.exchange):
             if not part.is_killed:
                 part.start()
 
     def finish(self, within_s: float) -> list[int | None]:
-        """Let the workers end what they have begun; their exit codes, None of one that did not end."""
+        """Let the workers end what they have begun; their exit codes, None of one that did not end.
+
+        `qmtl worker` gets SIGTERM once all jobs have ended.
+        """
         self._end.touch()
+        self.clerk.leave()
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline and None in self.exit_codes:
             self.restart_ended()
+            if self.clerk.has_ended and self.clerk.open_jobs() == 0:
+                for part in self.commands:
+                    part.send(signal.SIGTERM)
             time.sleep(0.5)
         return self.exit_codes
 
@@ -225,10 +197,11 @@ class Fleet:
 
     def remove(self) -> None:
         """End all that this has started."""
+        self.clerk.abandon()
         for part in (*self.workers, *self.coordinators, self.exchange):
             part.send(signal.SIGCONT)
             part.send(signal.SIGKILL)
-        for proxy in (*self.to_coordinators, *self.to_stores):
+        for proxy in (*self.to_coordinators, *self.to_stores, self._to_clerk):
             proxy.close()
 
 

@@ -65,7 +65,10 @@ class Fenced:
 
 @dataclass(frozen=True)
 class Committed:
-    """A write under tokens. outcome: None where it is not known whether the store has taken it."""
+    """A write under tokens. outcome: None where it is not known whether the store has taken it.
+
+    as_of: the time of the commit by the store, in ns.
+    """
 
     worker: str
     at: int
@@ -76,6 +79,7 @@ class Committed:
     answered: Spans
     outcome: Literal["accepted", "refused"] | None = None
     tx: int | None = None
+    as_of: int | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,16 @@ class Fetched:
 
 
 @dataclass(frozen=True)
+class Queued:
+    """Somebody wants a range to be filled by a job, which is queued until the coordinator has taken it."""
+
+    at: int
+    series: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Fault:
     """Something was done to a process; `until` it was undone, and had no further effect."""
 
@@ -147,7 +161,17 @@ class Remaining:
 
 
 Event: TypeAlias = (
-    Claimed | Completed | Fenced | Committed | Asked | Requested | Fetched | Fault | Reread | Remaining
+    Claimed
+    | Completed
+    | Fenced
+    | Committed
+    | Asked
+    | Requested
+    | Fetched
+    | Queued
+    | Fault
+    | Reread
+    | Remaining
 )
 KINDS = {
     kind.__name__.lower(): kind
@@ -159,6 +183,7 @@ KINDS = {
         Asked,
         Requested,
         Fetched,
+        Queued,
         Fault,
         Reread,
         Remaining,

@@ -101,7 +101,9 @@ class MadeUpFleet:
         spans = ((piece, piece + PIECE),)
         self.known |= Coverage(spans)
         self.events.append(
-            Committed(worker, self.tick(), self.tick(), SERIES, claim, tokens, spans, "accepted", self.tx)
+            Committed(
+                worker, self.tick(), self.tick(), SERIES, claim, tokens, spans, "accepted", self.tx, self.tx
+            )
         )
 
     def killed(

@@ -147,7 +147,8 @@ class RecordedStore(StoreProxy):
                 self._file.write(replace(event, until=now(), outcome="refused"), numbers[series])
             raise
         for series, event in begun.items():
-            accepted = replace(event, until=now(), outcome="accepted", tx=commits[series].tx)
+            tx, as_of = commits[series].tx, commits[series].as_of
+            accepted = replace(event, until=now(), outcome="accepted", tx=tx, as_of=as_of)
             self._file.write(accepted, numbers[series])
         return commits
 

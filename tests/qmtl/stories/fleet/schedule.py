@@ -15,10 +15,11 @@ FAULTS = {
     "worker": {"kill": KILLED, "stop": STOPPED, "jump": JUMPED},
     "to coordinator": {"cut": CUT, "stall": STALLED},
     "to store": {"cut": CUT, "stall": STALLED},
-    "store": {"kill": KILLED, "stop": (0.3, 4.0)},
+    "store": {"kill": KILLED, "stop": (0.3, 4.0), "jump": JUMPED},
     "exchange": {"kill": KILLED, "stop": (0.3, 4.0), "jump": JUMPED},
 }
-# How often each is met. While the store or the exchange is away, nothing goes on that could go wrong.
+# How often each is met. While the store or the exchange is away, nothing goes on that could go wrong. The
+# clock of etcd cannot be set: see `tests/qmtl/faketime.py`.
 WEIGHTS = {
     "etcd": 2,
     "leader": 2,
@@ -26,7 +27,7 @@ WEIGHTS = {
     "worker": 6,
     "to coordinator": 4,
     "to store": 6,
-    "store": 1,
+    "store": 2,
     "exchange": 1,
 }
 # Seconds between two faults.

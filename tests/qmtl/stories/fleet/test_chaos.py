@@ -16,12 +16,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import qmtl
+from qmtl.foundation.errors import StoreError
 from qmtl.foundation.times import SECOND
+from qmtl.interfaces.cli.guard import exit_code
 from tests.qmtl.etcd import EtcdCluster
+from tests.qmtl.faketime import LIBRARIES, faked, set_offset
 from tests.qmtl.postgres import PostgresServer, newest_programs
 from tests.qmtl.stories.fleet.afterwards import reread
 from tests.qmtl.stories.fleet.checker import check
-from tests.qmtl.stories.fleet.fleet import LIBRARIES, TTL_S, Fleet, Undo
+from tests.qmtl.stories.fleet.fleet import TTL_S, Fleet, Undo
 from tests.qmtl.stories.fleet.history import Claimed, Committed, Fault, Fetched, HistoryFile, read_history
 from tests.qmtl.stories.fleet.recorders import now
 from tests.qmtl.stories.fleet.schedule import PlannedFault, schedule
@@ -34,12 +37,23 @@ SEED = int(os.environ.get("QMTL_TEST_CHAOS_SEED", "0")) or int.from_bytes(os.ura
 _AFTER_S = 2 * TTL_S + 4
 
 
+# Exit codes of `qmtl worker`, beside 0: it began while the store did not answer.
+_WITHOUT_STORE = exit_code(StoreError("it does not answer"))
+
+
 @pytest.fixture
-def own_postgres(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
-    """A server of this test alone, which it may kill."""
+def store_clock(postgres_server: PostgresServer) -> Path:
+    """Lies where the user of the server can read it."""
+    return postgres_server.folder / "clock of another"
+
+
+@pytest.fixture
+def own_postgres(postgres_server: PostgresServer, store_clock: Path) -> Iterator[PostgresServer]:
+    """A server of this test alone, which it may kill, and whose clock it may set."""
     programs = newest_programs()
     assert programs is not None
-    server = PostgresServer(programs)
+    set_offset(store_clock, 0)
+    server = PostgresServer(programs, env=faked(store_clock))
     yield server
     server.remove()
 
@@ -76,23 +90,46 @@ def test_whatever_dies_the_work_ends_complete(request: pytest.FixtureRequest, tm
     print(f"QMTL_TEST_CHAOS_SEED={SEED} QMTL_TEST_CHAOS_FAULTS={FAULTS}")  # noqa: T201 - replays it
     postgres: PostgresServer = request.getfixturevalue("own_postgres")
     new_etcd: Callable[..., EtcdCluster] = request.getfixturevalue("new_etcd")
-    fleet = Fleet(tmp_path, new_etcd(3), postgres, workers=4, seed=SEED)
+    clock: Path = request.getfixturevalue("store_clock")
+    began = time.monotonic()
+    fleet = Fleet(tmp_path, new_etcd(3), postgres, store_clock=clock, clients=2, commands=2, seed=SEED)
     try:
         play(fleet, schedule(SEED, FAULTS, fleet.parts), HistoryFile(fleet.history / "faults.jsonl"))
         ended = fleet.finish(within_s=120)
         told = [part.log()[-3_000:] for part, code in zip(fleet.workers, ended, strict=True) if code != 0]
+        violated = fleet.clerk.violated()
     finally:
         fleet.remove()
     events = read_history(sorted(fleet.history.glob("*.jsonl")))
     fetches = Counter(event.error or "answered" for event in events if isinstance(event, Fetched))
-    commits = Counter(str(event.outcome) for event in events if isinstance(event, Committed))
-    print(Counter(type(event).__name__ for event in events), fetches, commits)  # noqa: T201
+    accepted = Counter(
+        event.worker.partition("-")[0]
+        for event in events
+        if isinstance(event, Committed) and event.outcome == "accepted"
+    )
+    facts = {
+        "seed": SEED,
+        "faults": FAULTS,
+        "seconds": round(time.monotonic() - began),
+        "events": dict(Counter(type(event).__name__ for event in events)),
+        "fetches": dict(fetches),
+        "commits": dict(Counter(str(event.outcome) for event in events if isinstance(event, Committed))),
+        "accepted of": dict(accepted),
+        "jobs": fleet.clerk.queued,
+        "refused to the clerk": len(fleet.clerk.refusals),
+        "workers that ended by themselves": [part.endings for part in fleet.commands],
+        "violations": {series: len(cells) for series, cells in violated.items()},
+    }
+    print("\n".join(f"{name}: {value}" for name, value in facts.items()))  # noqa: T201 - what a run showed
     with qmtl.SeamlessDataProvider(
         postgres.url("bars"), {}, metrics_registry=CollectorRegistry()
     ) as provider:
-        assert check([*events, *reread(provider, events)]) == []
+        assert check([*events, *reread(provider, events, violated)]) == []
     assert (ended, told) == ([0] * 4, [])
+    assert fleet.clerk.has_ended, fleet.clerk.refusals[-3:]
+    assert {code for part in fleet.commands for code in part.endings} <= {_WITHOUT_STORE}
     # It was not idle: workers met each other, and the store had something to refuse or nobody to answer.
     assert {event.answer for event in events if isinstance(event, Claimed)} >= {"granted", "held"}
     assert fetches["answered"] > FAULTS / 20
-    assert commits["accepted"]
+    assert accepted.keys() >= {part.name for part in fleet.workers}
+    assert fleet.clerk.queued

@@ -24,6 +24,7 @@ from tests.qmtl.stories.fleet.history import (
     Fenced,
     Fetched,
     HistoryFile,
+    Queued,
     Remaining,
     Requested,
     Reread,
@@ -87,6 +88,18 @@ def commits_in_the_wrong_order(fleet: MadeUpFleet) -> list[Event]:
     ((shard, token),) = commit.tokens
     newer = replace(commit, worker="other", claim="other", tokens=((shard, token + 1),), tx=commit.tx - 1)
     return [*fleet.end(), newer]
+
+
+def a_time_before_that_of_an_earlier_commit(fleet: MadeUpFleet) -> list[Event]:
+    commit = last(fleet.events, Committed, outcome="accepted")
+    fleet.events.append(replace(commit, tx=commit.tx + 1, as_of=commit.as_of - 1))
+    return fleet.end()
+
+
+def two_commits_of_one_time(fleet: MadeUpFleet) -> list[Event]:
+    commit = last(fleet.events, Committed, outcome="accepted")
+    fleet.events.append(replace(commit, tx=commit.tx + 1))
+    return fleet.end()
 
 
 def an_answer_that_was_there(fleet: MadeUpFleet) -> list[Event]:
@@ -170,6 +183,11 @@ def a_bar_that_nobody_has(fleet: MadeUpFleet) -> list[Event]:
     )
 
 
+def a_job_that_was_forgotten(fleet: MadeUpFleet) -> list[Event]:
+    fleet.events.append(Queued(fleet.tick(), SERIES, fleet.wanted.hull.end, fleet.wanted.hull.end + PIECE))
+    return fleet.end()
+
+
 def other_values(fleet: MadeUpFleet) -> list[Event]:
     events = fleet.end()
     fetched = last(events, Fetched, error=None)
@@ -187,6 +205,8 @@ def a_receipt_that_cannot_be_read(fleet: MadeUpFleet) -> list[Event]:
 BROKEN = {
     an_overtaken_commit: "stale commit",
     commits_in_the_wrong_order: "stale commit",
+    a_time_before_that_of_an_earlier_commit: "time goes back",
+    two_commits_of_one_time: "time goes back",
     an_answer_that_was_there: "asked again",
     an_answer_of_its_own: "asked again",
     an_answer_that_came_meanwhile: "asked again",
@@ -196,6 +216,7 @@ BROKEN = {
     a_shard_without_a_bar: "done without bars",
     done_for_what_nobody_had_asked: "done without bars",
     a_bar_that_nobody_has: "lost",
+    a_job_that_was_forgotten: "lost",
     other_values: "other bars",
     a_receipt_that_cannot_be_read: "other bars",
 }

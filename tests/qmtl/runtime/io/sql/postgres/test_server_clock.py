@@ -14,31 +14,22 @@ from qmtl.foundation.times import HOUR, SECOND
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.testing.store_suites.bars import SERIES, minutes, some_bars
+from tests.qmtl.faketime import LIBRARIES, faked, set_offset
 from tests.qmtl.postgres import PostgresServer, newest_programs
-
-LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 
 
 class ServerOfItsTime:
     """A server whose clock this test sets. Each of its processes reads the file at each question."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, clock: Path) -> None:
+    def __init__(self, clock: Path) -> None:
         self._clock = clock
-        self.set("+0")
+        self.set(0)
         programs = newest_programs()
         assert programs is not None
-        with monkeypatch.context() as started:
-            started.setenv("LD_PRELOAD", str(LIBRARIES[0]))
-            started.setenv("FAKETIME_TIMESTAMP_FILE", str(clock))
-            started.setenv("FAKETIME_NO_CACHE", "1")
-            started.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            self.server = PostgresServer(programs)
+        self.server = PostgresServer(programs, env=faked(clock))
 
-    def set(self, offset: str) -> None:
-        new = self._clock.with_suffix(".new")
-        new.write_text(offset)
-        new.chmod(0o644)
-        new.replace(self._clock)
+    def set(self, offset: int) -> None:
+        set_offset(self._clock, offset)
 
     def now(self) -> int:
         with psycopg.connect(self.server.url()) as connection:
@@ -48,14 +39,14 @@ class ServerOfItsTime:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, postgres_server: PostgresServer) -> Iterator[ServerOfItsTime]:
+def server(postgres_server: PostgresServer) -> Iterator[ServerOfItsTime]:
     if not LIBRARIES:
         lacking = "there is no libfaketime; apt-get install libfaketime"
         if os.environ.get("QMTL_TEST_REQUIRE", "") in ("all", "postgres"):
             pytest.fail(lacking)
         pytest.skip(lacking)
     # A folder that the user of the server can read.
-    made = ServerOfItsTime(monkeypatch, postgres_server.folder / "clock")
+    made = ServerOfItsTime(postgres_server.folder / "clock")
     yield made
     made.server.remove()
 
@@ -64,11 +55,11 @@ def test_commit_times_rise_while_the_server_goes_back_an_hour(server: ServerOfIt
     states = []
     with PostgresStore(server.server.url("bars")) as store:
         before = server.now()
-        for number, offset in enumerate(("+0", "-3600", "-3600", "-7200", "+0", "+3600")):
+        for number, offset in enumerate((0, -3600, -3600, -7200, 0, 3600)):
             server.set(offset)
             commit = store.commit(SERIES, Write("v", number, some_bars(number, 1)))
             states.append((commit.as_of, store.read(SERIES, minutes(0, 99)).frame))
-            if offset == "-3600":
+            if offset == -3600:
                 assert before - server.now() > HOUR // 2, "the clock of the server did step back"
         times = [as_of for as_of, _ in states]
         assert all(one < two for one, two in pairwise(times)), times
