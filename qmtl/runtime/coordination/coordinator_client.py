@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -76,15 +76,24 @@ class CoordinatorClient:
     # -- for workers ------------------------------------------------------------------------------------
 
     async def take(
-        self, worker: str, take_id: str, *, turn: int, store_id: str, venues: str, ttl_s: int
+        self,
+        worker: str,
+        take_id: str,
+        *,
+        turn: int,
+        store_id: str,
+        venues: str,
+        ttl_s: int,
+        resting: Sequence[str] = (),
     ) -> tuple[TakenShard | None, float]:
         """The next shard, held in the session of this worker; or None, and seconds until one may ask again.
 
         Who has not had an answer asks again under the same id, and is given the same shard. turn: how many it
-        was given before; so a request that comes late, after the next one, takes nothing.
+        was given before; so a request that comes late, after the next one, takes nothing. resting: series of
+        which it wants none now.
         """
         body = {"worker": worker, "take_id": take_id, "turn": turn, "store": store_id}
-        body |= {"venues": venues, "ttl_s": ttl_s}
+        body |= {"venues": venues, "ttl_s": ttl_s, "resting": list(resting)}
         found = await self._http.ask("POST", "/v1/jobs/take", body)
         taken, wait_s = found["taken"], found["retry_after_ms"] / 1000
         if taken is None:

@@ -14,10 +14,11 @@ from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import EARLIEST, LATEST, iso, to_ns
 from qmtl.runtime.coordination.job_blocks import Outcome
 from qmtl.runtime.coordination.job_plans import WantedRange
+from qmtl.runtime.coordination.series_rests import MOST as MOST_RESTING
 from qmtl.runtime.coordination.shard_leases import ShardRequest
 from qmtl.runtime.coordination.shards import shard_span
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
-from qmtl.services.coordinator.job_service import Take
+from qmtl.services.coordinator.job_taking import Take
 
 # Of one claim; and of one renewal or end, which is done as a whole or not at all.
 MOST_CLAIMED, MOST_HELD = 100, 60
@@ -199,6 +200,7 @@ class TakeBody(_Body):
     """`venues`: a pattern, such as `binance*`. `take_id`: made by the worker; the same if it asks again.
 
     `turn`: how many shards it was given before. With it, a request that comes late takes nothing.
+    `resting`: series of which it wants none now, because they have failed lately.
     """
 
     worker: Name
@@ -206,11 +208,12 @@ class TakeBody(_Body):
     store: Annotated[Name, AfterValidator(_no_slash)]
     venues: Name = "*"
     ttl_s: Annotated[StrictInt, Field(ge=LEAST_TTL, le=MOST_TTL)]
-
     turn: Annotated[StrictInt, Field(ge=0, lt=2**53)] | None = None
+    resting: Annotated[list[Series], Field(max_length=MOST_RESTING)] = []
 
     def asked(self) -> Take:
-        return Take(self.worker, self.take_id, self.store, self.venues, self.ttl_s, self.turn)
+        resting = frozenset(self.resting)
+        return Take(self.worker, self.take_id, self.store, self.venues, self.ttl_s, self.turn, resting)
 
 
 class EndBody(_Body):

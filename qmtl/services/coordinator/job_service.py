@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from qmtl.foundation.clock import Clock
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.leases import LeaseKey
-from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import SECOND
 from qmtl.runtime.coordination import job_blocks
 from qmtl.runtime.coordination.job_blocks import BLOCK, Block, Claim, Counts, Failures, Outcome, ShardState
-from qmtl.runtime.coordination.job_plans import JobPlan, JobShard, WantedRange
+from qmtl.runtime.coordination.job_plans import JobPlan, WantedRange
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
 from qmtl.services.coordinator.history import History
 from qmtl.services.coordinator.job_events import JobEvent, ended
 from qmtl.services.coordinator.job_store import Header, JobStore, StoredBlock, pieces
+from qmtl.services.coordinator.job_taking import Choice, Take, Taken, choices, shard_of
 from qmtl.services.coordinator.json_entries import contended
 from qmtl.services.coordinator.key_values import Committed, Conflict, KeyValues, Put, UnknownLifetimeError
 from qmtl.services.coordinator.last_takes import LastTakes
@@ -35,34 +34,6 @@ class Job(NamedTuple):
     header: Header
     counts: Counts
     violations: Sequence[Mapping[str, Any]] = ()
-
-
-class Taken(NamedTuple):
-    """A shard of a job; its number counts through all ranges of the job. attempts: that failed before."""
-
-    job: str
-    store: str
-    number: int
-    shard: JobShard
-    attempts: int
-
-    @property
-    def lease_key(self) -> str:
-        return str(LeaseKey(self.store, self.shard.series, self.shard.shard))
-
-
-class Take(NamedTuple):
-    """What a worker asks for. take_id: the same if it asks again. venues: a pattern, such as `binance*`.
-
-    turn: how many shards it was given before, if it says so. Then a request that comes late takes nothing.
-    """
-
-    worker: str
-    take_id: str
-    store: str
-    venues: str
-    ttl_s: int
-    turn: int | None = None
 
 
 class ListedShard(NamedTuple):
@@ -191,29 +162,35 @@ class JobService:
             return await self._given_again(asked, given)
         if given is not None and None not in (asked.turn, given["turn"]) and asked.turn <= given["turn"]:
             return None  # it has been answered since, and has asked for another
+        choice = await self._choice(asked)
+        if choice is None:
+            return None
+        taken = choice.taken
         claim = Claim(asked.worker, session, asked.take_id, self._now())
+        block = job_blocks.take(choice.stored.block, choice.within, claim)
+        event = _event("taken", taken, worker=asked.worker)
+        outcome = await self._store_taken(asked, session, choice.header, choice.stored, block, taken, event)
+        if isinstance(outcome, Conflict):
+            return outcome
+        self._on_event(event)
+        return taken
+
+    async def _choice(self, asked: Take) -> Choice | None:
+        again: Choice | None = None
         for header in await self._store.open():
             plan = await self._store.plan(header) if header.facts["store"] == asked.store else None
             if plan is None:
                 continue
             blocks = await self._store.blocks(header)
-            for stored in blocks:
-                may = _of_venues(plan, stored, asked.venues)
-                if may is None:
-                    continue
-                found = job_blocks.take(stored.block, claim, may)
-                if found is None:
-                    continue
-                taken = _shard(header, plan, found[0], stored.number * BLOCK + found[1])
-                event = _event("taken", taken, worker=asked.worker)
-                outcome = await self._store_taken(asked, session, header, stored, found[0], taken, event)
-                if isinstance(outcome, Conflict):
-                    return outcome
-                self._on_event(event)
-                return taken
             if not blocks:
                 await self._completed(header)
-        return None
+            found = choices(header, plan, blocks, asked, now=self._now())
+            if found.again is not None and asked.prefers_again:
+                return found.again
+            if found.fresh is not None:
+                return found.fresh
+            again = again or found.again
+        return again
 
     async def _store_taken(
         self,
@@ -247,7 +224,7 @@ class JobService:
             block = (await self._store.block(header, given["number"] // BLOCK)).block
             claim = block.claims.get(given["number"] % BLOCK)
             if claim is not None and (claim.worker, claim.take_id) == (asked.worker, asked.take_id):
-                return _shard(header, plan, block, given["number"])
+                return shard_of(header, plan, block, given["number"])
         # It is a guess that it was given anything: a session that has ended takes that with it.
         return await self._takes.checked(asked.worker)
 
@@ -265,7 +242,7 @@ class JobService:
                 return False
             if after == stored.block:
                 return True  # it was heard before
-            taken = _shard(header, plan, after, number)
+            taken = shard_of(header, plan, after, number)
             told = [
                 _event(name, taken, **facts) for name, facts in ended(stored.block, after, within, outcome)
             ]
@@ -292,7 +269,7 @@ class JobService:
             if after == before:
                 return
             told = [
-                _event(name, _shard(header, plan, after, stored.number * BLOCK + within), **facts)
+                _event(name, shard_of(header, plan, after, stored.number * BLOCK + within), **facts)
                 for within in sorted(before.claims.keys() - after.claims.keys())
                 for name, facts in ended(before, after, within, "expired")
             ]
@@ -339,17 +316,3 @@ class JobService:
 def _event(name: str, taken: Taken, **facts: Any) -> JobEvent:
     known = {"lease_key": taken.lease_key, "attempts": taken.attempts}
     return JobEvent(name, taken.job, {**known, **facts})
-
-
-def _shard(header: Header, plan: JobPlan, block: Block, number: int) -> Taken:
-    failures = block.failures.get(number % BLOCK)
-    attempts = 0 if failures is None else failures.attempts
-    return Taken(header.job, header.facts["store"], number, plan[number], attempts)
-
-
-def _of_venues(plan: JobPlan, stored: StoredBlock, pattern: str) -> Callable[[int], bool] | None:
-    """Which shards of a block may be taken; None if there is none, which is seen without looking at each."""
-    first = stored.number * BLOCK
-    found = plan.series_of(first, first + len(stored.block.states))
-    fitting = {series for series in found if fnmatchcase(SeriesId.parse(series).venue, pattern)}
-    return (lambda within: plan[first + within].series in fitting) if fitting else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,13 @@ class Queue(CoordinatorClient):
         ]
         self.faults = list(faults)
         self.asked: list[str] = []
+        self.resting: list[list[str]] = []
         self.ended: list[tuple[int, Outcome, str]] = []
         self.stopping = asyncio.Event()
 
     async def take(self, worker: str, take_id: str, **asked: Any) -> tuple[TakenShard | None, float]:
         self.asked.append(take_id)
+        self.resting.append(asked["resting"])
         if self.faults:
             raise self.faults.pop(0)
         return (self.left.pop(0)._replace(take_id=take_id), 0.0) if self.left else (None, 0.01)
@@ -124,6 +127,17 @@ def test_a_vendor_that_breaks_is_a_failure_and_the_next_shard_is_taken(work: Cal
     assert first[1] is Outcome.FAILED
     assert "of somebody's own" in first[2]
     assert second == (1, Outcome.DONE, "")
+    assert queue.resting[0] == []
+
+
+def test_a_series_that_fails_rests_and_no_other_waits_for_it(work: Callable[..., Any]) -> None:
+    queue = Queue(*[(FIRST, FIRST + DAY)] * 6, (FIRST + DAY, FIRST + 2 * DAY))
+    queue.left[-1] = queue.left[-1]._replace(series="ohlcv:test:ETH/USDT:1h")
+    began = time.monotonic()
+    ended = work(Broken(), queue)
+    assert [outcome for _, outcome, _ in ended] == [Outcome.FAILED] * 6 + [Outcome.DONE]
+    assert queue.resting[-1] == [SERIES]
+    assert time.monotonic() - began < 25, "six failures in a row made it pause for half a minute"
 
 
 def test_an_answer_that_did_not_come_is_asked_for_under_the_same_id(work: Callable[..., Any]) -> None:

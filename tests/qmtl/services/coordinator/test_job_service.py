@@ -15,7 +15,8 @@ from qmtl.runtime.coordination.job_blocks import BLOCK, MOST_ATTEMPTS, Outcome
 from qmtl.runtime.coordination.job_plans import JobPlan, JobShard, WantedRange
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
 from qmtl.services.coordinator.job_events import JobEvent
-from qmtl.services.coordinator.job_service import MOST_SHARDS, Job, JobService, Take, Taken
+from qmtl.services.coordinator.job_service import MOST_SHARDS, Job, JobService
+from qmtl.services.coordinator.job_taking import Take, Taken
 from qmtl.services.coordinator.lease_service import LeaseService
 from tests.qmtl.services.coordinator.memory_keys import MemoryKeys
 
@@ -48,9 +49,15 @@ class Coordinator:
         return asyncio.run(self.jobs.queue(job, store, "somebody", ranges))
 
     def take(
-        self, worker: str, take_id: str, venues: str = "*", store: str = "store", turn: int | None = None
+        self,
+        worker: str,
+        take_id: str,
+        venues: str = "*",
+        store: str = "store",
+        turn: int | None = None,
+        resting: frozenset[str] = frozenset(),
     ) -> Taken | None:
-        return asyncio.run(self.jobs.take(Take(worker, take_id, store, venues, TTL_S, turn)))[0]
+        return asyncio.run(self.jobs.take(Take(worker, take_id, store, venues, TTL_S, turn, resting)))[0]
 
     def end(self, taken: Taken, take_id: str, outcome: Outcome = Outcome.DONE, why: str = "") -> bool:
         return asyncio.run(self.jobs.end(taken.job, taken.number, take_id, outcome, why))
