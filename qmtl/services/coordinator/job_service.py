@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -76,15 +77,19 @@ class JobService:
                 why=f"a job may have {MOST_SHARDS:,} shards, and its ranges may take {MOST_BYTES:,} bytes",
                 next_step="queue it as several jobs",
             )
-        facts = {"store": store, "by": by, "at": self._now(), "shards": len(plan), "ranges": len(ranges)}
+        facts = {"store": store, "by": by, "at": self._now(), "shards": len(plan), "asks": _digest(stored)}
         queued = JobEvent("queued", job, {"shards": len(plan), "by": by})
         if await self._added(job, facts, stored, queued):
             self._on_event(queued)
             return Job(Header(job, facts, 0), Counts(len(plan), 0, 0, 0))
         found = await self.job(job)
-        same = ("store", "by", "shards", "ranges")
-        if found is None or any(found.header.facts[name] != facts[name] for name in same):
-            raise InvalidRequestError(f"there is another job {job}", next_step="give this one another id")
+        same = ("store", "by", "asks")
+        if found is None or any(found.header.facts.get(name) != facts[name] for name in same):
+            raise InvalidRequestError(
+                f"there is another job {job}",
+                why="it is of another store, of somebody else, or asks for other ranges",
+                next_step="give this one another id",
+            )
         return found
 
     async def _added(
@@ -311,6 +316,10 @@ class JobService:
 
     def _now(self) -> float:
         return self._clock.now() / SECOND
+
+
+def _digest(ranges: Sequence[bytes]) -> str:
+    return hashlib.sha256(b"".join(ranges)).hexdigest()
 
 
 def _event(name: str, taken: Taken, **facts: Any) -> JobEvent:

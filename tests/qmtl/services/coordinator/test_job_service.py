@@ -110,9 +110,20 @@ def test_a_job_from_its_first_shard_to_its_last(coordinator: Coordinator, keys: 
 def test_the_same_job_twice_is_one_and_another_of_its_id_is_refused(coordinator: Coordinator) -> None:
     coordinator.queue("a", wanted(3))
     assert coordinator.queue("a", wanted(3)).counts == (3, 0, 0, 0)
+    others = [
+        [wanted(4)],
+        [WantedRange("ohlcv:test:B:1m", wanted(3).span)],
+        [WantedRange("ohlcv:test:A:1m", Span(6 * MINUTE, 3 * SHARD - MINUTE))],
+        [wanted(2), WantedRange("ohlcv:test:A:1m", Span(2 * SHARD, 3 * SHARD - MINUTE))],
+    ]
+    for other in others:
+        with pytest.raises(InvalidRequestError, match="another job a"):
+            coordinator.queue("a", *other)
+    asyncio.run(coordinator.jobs.cancel("a"))
     with pytest.raises(InvalidRequestError, match="another job a"):
-        coordinator.queue("a", wanted(4))
-    assert [event.name for event in coordinator.events] == ["queued"]
+        coordinator.queue("a", *others[1])
+    assert coordinator.queue("a", wanted(3)).header.facts["ended"] == "cancelled"
+    assert [event.name for event in coordinator.events] == ["queued", "cancelled"]
 
 
 def test_a_job_that_is_too_large_is_refused_before_anything_is_stored(
