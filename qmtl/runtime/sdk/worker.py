@@ -184,15 +184,21 @@ class Worker:
             return
 
     async def _live(self, at_work: set[asyncio.Task[None]]) -> None:
-        """While anything is at work, be heard of three times in a lifetime."""
+        """While anything is at work, be heard of three times in a lifetime. That it was lost is said once."""
+        is_lost = False
         while True:
             await asyncio.sleep(self._ttl_s / 3)
-            if not at_work:
+            shards = sum(not task.done() for task in at_work)
+            if not shards:
+                is_lost = False
                 continue
             try:
                 await self._client.live(self.name)
+                is_lost = False
             except LostError as lost:
-                backfill_log.warning("worker.lost", worker=self.name, shards=len(at_work), why=lost.why)
+                if not is_lost:
+                    backfill_log.warning("worker.lost", worker=self.name, shards=shards, why=lost.why)
+                is_lost = True
             except (CoordinatorUnavailableError, LeaseError) as error:
                 backfill_log.warning("worker.not_renewed", worker=self.name, error=error.what)
 

@@ -72,7 +72,9 @@ class Broken(ScriptedVendor):
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[int, Outcome, str]]]:
     monkeypatch.setattr("qmtl.runtime.sdk.worker._ASK_AGAIN_S", 0.01)
 
-    def run(vendor: Any, queue: Queue, *, stop_when: Callable[[], bool] = lambda: False) -> Any:
+    def run(
+        vendor: Any, queue: Queue, *, stop_when: Callable[[], bool] = lambda: False, ttl_s: float = 15.0
+    ) -> Any:
         registry = CollectorRegistry()
 
         async def story() -> None:
@@ -85,6 +87,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
             ) as provider:
                 leases = DistributedBackfillCoordinator("http://127.0.0.1:1")
                 worker = Worker(provider, leases, queue, Metrics(registry), drain_s=0.2)
+                worker._ttl_s = ttl_s  # type: ignore[assignment]  # faster than a coordinator allows
                 running = asyncio.create_task(worker.run(queue.stopping))
                 async with asyncio.timeout(60):
                     while not running.done():
@@ -156,6 +159,23 @@ def test_what_is_not_done_in_time_when_a_worker_leaves_is_given_back(work: Calla
     assert why
     assert vendor.open_calls == 0
     assert len(queue.left) == 1, "it took nothing more"
+
+
+def test_a_session_that_has_ended_is_said_once_and_of_what_is_at_work(
+    work: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = []
+
+    class Lost(Queue):
+        async def live(self, worker: str) -> None:
+            asked.append(worker)
+            raise LostError("the session of this worker has ended", frozenset())
+
+    vendor = ScriptedVendor(faults={0: Hang()})
+    queue = Lost((FIRST, FIRST + DAY))
+    work(vendor, queue, stop_when=lambda: len(asked) > 20, ttl_s=0.03)
+    assert len(asked) > 20
+    assert caplog.text.count("worker.lost") == 1
 
 
 def test_what_is_lacking(tmp_path: Path) -> None:
