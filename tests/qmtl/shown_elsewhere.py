@@ -494,7 +494,6 @@ SHOWN_BY: dict[str, frozenset[str]] = {
         {
             "services/coordinator/answers",
             "services/coordinator/app",
-            "services/coordinator/bodies",
             "services/coordinator/routes",
         }
     ),

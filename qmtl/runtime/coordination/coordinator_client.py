@@ -10,7 +10,7 @@ from qmtl.foundation.times import iso, to_ns
 from qmtl.runtime.coordination.coordinator_http import CoordinatorHttp
 from qmtl.runtime.coordination.job_blocks import Outcome
 from qmtl.runtime.coordination.job_plans import WantedRange
-from qmtl.runtime.coordination.lease_hooks import steps_since
+from qmtl.runtime.coordination.lease_hooks import shown_since
 
 _PAGE = 1_000
 
@@ -71,7 +71,7 @@ class CoordinatorClient:
 
     async def history(self, since: int) -> list[Any]:
         """The steps of leases since a time (ns)."""
-        return list(await steps_since(self._http, since))
+        return list((await shown_since(self._http, since)).steps)
 
     # -- for workers ------------------------------------------------------------------------------------
 

@@ -46,7 +46,10 @@ class ListedShard(NamedTuple):
 
 
 class JobService:
-    """Many may serve one database. `on_event` hears of every step that was committed here."""
+    """Many may serve one database. `on_event` hears of every step that was committed here.
+
+    refuse_other: raises an error for a store of which there are no jobs here.
+    """
 
     def __init__(
         self,
@@ -55,11 +58,13 @@ class JobService:
         sessions: Sessions,
         history: History,
         on_event: Callable[[JobEvent], None] = lambda _: None,
+        refuse_other: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._keys = keys
         self._clock = clock
         self._sessions = sessions
         self._on_event = on_event
+        self._refuse_other = refuse_other
         self._history = history
         self._store = JobStore(keys, clock, history.lifetimes)
         self._takes = LastTakes(keys)
@@ -70,6 +75,7 @@ class JobService:
 
     async def queue(self, job: str, store: str, by: str, ranges: Sequence[WantedRange]) -> Job:
         """Queue a job; one of that id and content that is there already is answered again."""
+        self._refuse_other(store)
         plan, stored = JobPlan(ranges, SHARD_STEPS), pieces(ranges)
         if len(plan) > MOST_SHARDS or sum(map(len, stored)) > MOST_BYTES:
             raise InvalidRequestError(
@@ -137,12 +143,16 @@ class JobService:
         return found
 
     async def cancel(self, job: str) -> Job | None:
-        """Nobody takes its shards any more; what is claimed goes on unheard. None: there is no such job."""
+        """Nobody takes its shards any more. None: there is no such job.
+
+        What is claimed goes on unheard, and counts as queued: nobody holds a shard of a job that has ended.
+        """
         for _ in range(_TRIES):
             header = await self._open(job)
             if header is None:
                 return await self.job(job)
-            cancelled, counts = JobEvent("cancelled", job, {}), await self._store.counts(header)
+            cancelled, found = JobEvent("cancelled", job, {}), await self._store.counts(header)
+            counts = found._replace(queued=found.queued + found.claimed, claimed=0)
             if await self._store.close(header, "cancelled", counts, await self._trail(cancelled)):
                 self._on_event(cancelled)
         raise contended(self._keys, _TRIES)
@@ -151,6 +161,7 @@ class JobService:
 
     async def take(self, asked: Take) -> tuple[Taken | None, SessionStatus]:
         """The next shard that this worker may work on, held in its session; None if there is none now."""
+        self._refuse_other(asked.store)
         async with self._taking:
             for _ in range(_TRIES):
                 status = await self._sessions.begun(asked.worker, asked.ttl_s)

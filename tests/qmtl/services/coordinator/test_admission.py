@@ -196,7 +196,8 @@ def test_an_etcd_that_is_out_of_space_is_not_ready(new_etcd: Callable[..., EtcdC
         await service.check()
         assert await etcd.commit({}, {}) == before
         alarm = {"action": "ACTIVATE", "alarm": "NOSPACE", "memberID": "0"}
-        httpx.post(f"{cluster.urls[0]}/v3/maintenance/alarm", json=alarm).raise_for_status()
+        url = f"{cluster.urls[0]}/v3/maintenance/alarm"
+        (await asyncio.to_thread(httpx.post, url, json=alarm)).raise_for_status()
         with pytest.raises(CoordinatorUnavailableError, match="refuses") as refused:
             await service.check()
         assert "space" in (refused.value.why or "")

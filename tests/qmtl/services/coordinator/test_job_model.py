@@ -284,6 +284,8 @@ class JobMachine(RuleBasedStateMachine):
             assert facts["counts"] == list(block.counts)
         else:
             assert job in self.cancelled
+            queued, claimed, *ended = block.counts
+            assert facts["counts"] == [queued + claimed, 0, *ended], "nobody holds a shard of it"
 
     def _session_of(self, worker: str) -> str | None:
         entry = self.keys.entries.get(f"sessions/{worker}")

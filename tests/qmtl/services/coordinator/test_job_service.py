@@ -262,6 +262,7 @@ def test_a_job_that_is_cancelled_is_taken_by_nobody(coordinator: Coordinator) ->
     cancelled = asyncio.run(coordinator.jobs.cancel("a"))
     assert cancelled is not None
     assert cancelled.header.facts["ended"] == "cancelled"
+    assert coordinator.job("a").counts == (3, 0, 0, 0), "nobody holds a shard of it"
     assert coordinator.take("w", "u") is None
     assert not coordinator.end(taken, "t")
     assert asyncio.run(coordinator.jobs.cancel("a")) == cancelled
