@@ -484,7 +484,6 @@ SHOWN_BY: dict[str, frozenset[str]] = {
         {
             "services/coordinator/guesses",
             "services/coordinator/json_entries",
-            "services/coordinator/lease_service",
             "services/coordinator/memory_keys",
             "services/coordinator/sessions",
             "services/coordinator/shared_lifetimes",

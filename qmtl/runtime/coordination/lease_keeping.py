@@ -113,8 +113,8 @@ def decide_claim(kept: Kept, who: Claimant, requests: Iterable[ShardRequest], *,
 
 
 def _claim(kept: Kept, who: Claimant, request: ShardRequest, steps: _Steps) -> Claimed:
-    key, record = request.key, kept.records.get(request.key)
-    lease = Lease(key) if record is None else record.lease
+    key, record, cells = request.key, kept.records.get(request.key), remembered(request.cells)
+    lease = Lease(key, cells) if record is None else record.lease
     if record is not None and lease.state is LeaseState.HELD:
         if kept.lives(record):
             if (lease.holder, lease.claim_id) == (who.worker, who.claim_id):
@@ -125,12 +125,13 @@ def _claim(kept: Kept, who: Claimant, request: ShardRequest, steps: _Steps) -> C
         as_of = lease.as_of or 0
         if as_of > request.read_as_of and not request.cells - lease.cells:
             return Done(key, as_of)
-        lease = Lease(key)  # other cells, or bars that have been reopened since: new work
+        lease = Lease(key, cells)  # other cells, or bars that have been reopened since: new work
     if lease.state is LeaseState.ABANDONED:
         # Whoever asks for it by name has a reason to; that nobody has completed it yet stays on record.
-        lease = Lease(key, violation=lease.violation)
-    wanted = replace(lease, cells=remembered(request.cells))
-    lease = steps.take(wanted, leases.Granted(who.claim_id, who.worker, None))
+        lease = Lease(key, cells, violation=lease.violation)
+    if lease.cells is not cells:
+        lease = replace(lease, cells=cells)
+    lease = steps.take(lease, leases.Granted(who.claim_id, who.worker, None))
     ended = steps.store(lease, ended=None if record is None else record.ended)
     return Granted(key, who.claim_id, ended=ended)
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from qmtl.foundation.errors import CoordinatorUnavailableError
 from qmtl.services.coordinator.gateway_connections import GatewayConnections, NotConnectedError
+from qmtl.services.coordinator.json_entries import as_json
 from qmtl.services.coordinator.key_values import (
     Committed,
     Conflict,
@@ -65,7 +66,7 @@ class Etcd:
             "kv/txn",
             {
                 "compare": [
-                    {"key": keys[name], "target": "MOD", "result": "EQUAL", "mod_revision": str(revision)}
+                    {"key": keys[name], "target": "MOD", "mod_revision": str(revision)}  # equal, that is
                     for name, revision in expected.items()
                 ],
                 "success": [_change(keys[name], put) for name, put in changes.items()],
@@ -153,7 +154,7 @@ class Etcd:
     async def _ask(self, url: str, path: str, body: Mapping[str, Any]) -> Any:
         try:
             async with asyncio.timeout(self._attempt_s):
-                status, text = await self._connections.post(url, f"/v3/{path}", json.dumps(body).encode())
+                status, text = await self._connections.post(url, f"/v3/{path}", as_json(body))
         except (TimeoutError, ConnectionError) as cause:
             raise _unreachable(
                 url, str(cause) or f"it did not answer within {self._attempt_s:g} s"
@@ -194,7 +195,8 @@ def _unreachable(url: str, why: str) -> CoordinatorUnavailableError:
 def _change(key: str, put: Put | None) -> dict[str, Any]:
     if put is None:
         return {"request_delete_range": {"key": key}}
-    return {"request_put": {"key": key, "value": _text(put.value), "lease": str(put.lifetime or 0)}}
+    lease = {} if put.lifetime is None else {"lease": str(put.lifetime)}
+    return {"request_put": {"key": key, "value": _text(put.value), **lease}}
 
 
 def _key(name: str) -> str:

@@ -65,6 +65,10 @@ class _Outcome:
     kept: Kept
 
 
+class _TooManyHoldersError(Exception):
+    """The shards and the sessions of those who hold them are more than one commit may rest on."""
+
+
 class LeaseService:
     """Many may serve one database. `on_transition` hears of every step that was committed here.
 
@@ -86,8 +90,9 @@ class LeaseService:
         self.sessions = Sessions(keys, clock, self._guesses)
         self.history = History(keys, clock, self._lifetimes)
         self.clocks = Clocks(keys, clock, on_apart)
-        # Of one commit: a record and the session of its holder for each shard, the own session, a claim.
-        self.most_shards = (keys.most_keys - 2) // 2
+        # Of one commit: beside the shards the own session, and a claim; at worst the session of each holder.
+        self.most_shards = keys.most_keys - 2
+        self._always_fit = self.most_shards // 2
 
     # -- what workers ask -------------------------------------------------------------------------------
 
@@ -97,9 +102,13 @@ class LeaseService:
         """Each request is answered, in their order, without waiting for anybody."""
         answers: list[Claimed] = []
         status = await self.sessions.begun(worker, ttl_s)
-        for batch in _batches(requests, self.most_shards):
+        while rest := requests[len(answers) :]:
             for _ in range(_TRIES):
-                outcome = await self._claim(Claimant(worker, status.session.id, claim_id), batch)
+                who = Claimant(worker, status.session.id, claim_id)
+                try:
+                    outcome = await self._claim(who, rest[: self.most_shards])
+                except _TooManyHoldersError:
+                    outcome = await self._claim(who, rest[: self._always_fit])
                 if not outcome.decision.session_is_gone:
                     break
                 status = await self.sessions.begun(worker, ttl_s)
@@ -148,7 +157,7 @@ class LeaseService:
 
     async def fail(self, worker: str, claim_id: str, keys: Sequence[LeaseKey], *, why: str) -> None:
         """Frees what the claim holds of these; it is granted nothing more, even by what comes late."""
-        for batch in _batches(keys, self.most_shards) or [[]]:
+        for batch in _batches(keys, self._always_fit) or [[]]:
             await self._step(
                 batch,
                 lambda kept, batch=batch: decide_failure(  # type: ignore[misc]  # mypy infers no default
@@ -171,7 +180,7 @@ class LeaseService:
             for record in await self.records()
             if record.session == session and record.lease.state is LeaseState.HELD
         ]
-        for batch in _batches(found, self.most_shards):
+        for batch in _batches(found, self._always_fit):
             await self._step(
                 [record.lease.key for record in batch],
                 lambda kept: decide_sweep(kept, now=self._now()),
@@ -220,6 +229,7 @@ class LeaseService:
         """Decide, and change what was decided; both on what is stored, not on what was guessed.
 
         claim_id: whether it has ended is known to `decide`. ends: this claim ends, if anything is not lost.
+        Raises `_TooManyHoldersError`, but never for `_always_fit` shards.
         """
         claims = [claim for claim in (claim_id, ends) if claim is not None]
         for _ in range(_TRIES):
@@ -228,6 +238,8 @@ class LeaseService:
             }
             held = {one.lease.holder or "" for one in records.values() if one.lease.state is LeaseState.HELD}
             names = sorted({*workers, *held})
+            if len(shards) + len(names) + len(claims) > self._keys.most_keys:
+                raise _TooManyHoldersError
             sessions = {name: session.id for name in names if (session := self.sessions.of(name))}
             ended = frozenset(claim for claim in claims if self._guesses.entry(ENDED + claim))
             kept = Kept(records, sessions, ended)

@@ -92,7 +92,7 @@ def test_the_life_of_a_lease(http: httpx.Client, worker: str) -> None:
 def test_another_coordinator_takes_over(
     serve: Callable[..., CoordinatorProcess], etcd: EtcdCluster, http: httpx.Client, worker: str
 ) -> None:
-    claimed(http, worker, 0, 1)
+    claimed(http, worker, 0, 1, ttl_s=60)  # a process takes its time to begin
     coordinator = serve(etcd)
     with httpx.Client(base_url=coordinator.url, timeout=30) as second:
         lease = {"lease_key": key_of(worker), "claim_id": worker}
