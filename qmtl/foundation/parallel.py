@@ -32,8 +32,8 @@ def in_parallel(
     """
     coming = iter(items)
     first = list(islice(coming, worth_it))
-    threads = min(_MOST, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _MOST)
-    if len(first) < worth_it or threads < 2:
+    threads = _threads() if len(first) >= worth_it else 1
+    if threads < 2:
         yield from map(work, chain(first, coming))
         return
     _reuse_memory()
@@ -45,6 +45,10 @@ def in_parallel(
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
+
+
+def _threads() -> int:
+    return min(_MOST, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _MOST)
 
 
 @cache
