@@ -15,7 +15,9 @@ from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
 from qmtl.foundation.schema.registry.memory_storage import MemoryStorage
 from qmtl.foundation.schema.registry.storage import RegistryView
 from qmtl.foundation.settings import Settings
-from qmtl.runtime.testing.registry_suite import OPEN, VOLUME, RegistrySuite, at_once, bar, refused
+from qmtl.runtime.testing.registry_suite import RegistrySuite
+from qmtl.runtime.testing.registry_suites.at_once import at_once
+from qmtl.runtime.testing.registry_suites.schemas import OPEN, VOLUME, bar, refused
 
 
 class TestSchemaRegistryClient(RegistrySuite):

@@ -1,0 +1,1 @@
+"""What every schema registry promises, one suite for each kind of promise."""
