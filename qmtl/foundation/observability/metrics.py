@@ -40,17 +40,16 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | Unread | None = None) -> None:
         self._families: dict[str, Any] = {}
+        self._children: dict[tuple[str, ...], Any] = {}
         # Nobody has looked at a default registry that is not loaded, and loading it takes a while.
         if registry is not None or "prometheus_client" in sys.modules:
             self._make(registry)
 
     def observe_phases(self, series: SeriesId, seconds: Mapping[str, float]) -> None:
         """Seconds per phase of one fetch; phases that took no time, and other names, are left out."""
-        observe = self._family(catalog.SLA_SECONDS.name).observe
-        for phase in PHASES:
-            took = seconds.get(phase)
-            if took:
-                observe((series.text, phase), took)
+        for phase, took in seconds.items():
+            if took and phase in PHASES:
+                self._child((catalog.SLA_SECONDS.name, series.text, phase)).observe(took)
 
     def completion(self, series: SeriesId, *, lease_key: str) -> Gauge:
         """The gauge of one backfill's progress; `completion_done` takes it away."""
@@ -67,47 +66,56 @@ class Metrics:
 
     def count_findings(self, series: SeriesId, findings: Iterable[CountedFinding]) -> None:
         for finding in findings:
-            self._family(catalog.FLAGS.name).inc((series.text, finding.rule), finding.count)
+            self._child((catalog.FLAGS.name, series.text, finding.rule)).inc(finding.count)
             if finding.severity == "warning":
-                self._family(catalog.WARNINGS.name).inc((series.text, finding.rule), finding.count)
+                self._child((catalog.WARNINGS.name, series.text, finding.rule)).inc(finding.count)
 
     def count_fetch(self, series: SeriesId, strategy: str, outcome: str) -> None:
-        self._family(catalog.FETCHES.name).inc((series.text, strategy, outcome))
+        self._child((catalog.FETCHES.name, series.text, strategy, outcome)).inc()
 
     def count_bars_served(self, series: SeriesId, tier: str, bars: int) -> None:
-        self._family(catalog.BARS_SERVED.name).inc((series.text, tier), bars)
+        self._child((catalog.BARS_SERVED.name, series.text, tier)).inc(bars)
 
     def count_retry(self, source: str) -> None:
-        self._family(catalog.VENDOR_RETRIES.name).inc((source,))
+        self._child((catalog.VENDOR_RETRIES.name, source)).inc()
 
     def count_commit(self, series: SeriesId, source: str, *, added: int, quarantined: int) -> None:
         if added:
-            self._family(catalog.ROWS_COMMITTED.name).inc((series.text, source), added)
+            self._child((catalog.ROWS_COMMITTED.name, series.text, source)).inc(added)
         if quarantined:
-            self._family(catalog.ROWS_QUARANTINED.name).inc((series.text, source), quarantined)
+            self._child((catalog.ROWS_QUARANTINED.name, series.text, source)).inc(quarantined)
 
     def count_schema_failures(self, subject: str, mode: str, rows: int) -> None:
-        self._family(catalog.SCHEMA_FAILURES.name).inc((subject, mode), rows)
+        self._child((catalog.SCHEMA_FAILURES.name, subject, mode)).inc(rows)
 
     def count_uncoordinated(self, node_id: str, shards: int) -> None:
-        self._family(catalog.UNCOORDINATED.name).inc((node_id,), shards)
+        self._child((catalog.UNCOORDINATED.name, node_id)).inc(shards)
 
     def count_expired_lease(self, reason: str) -> None:
-        self._family(catalog.LEASES_EXPIRED.name).inc((reason,))
+        self._child((catalog.LEASES_EXPIRED.name, reason)).inc()
 
     def count_lease_event(self, event: str) -> None:
-        self._family(catalog.LEASE_EVENTS.name).inc((event,))
+        self._child((catalog.LEASE_EVENTS.name, event)).inc()
 
     def count_job_event(self, event: str) -> None:
-        self._family(catalog.JOB_EVENTS.name).inc((event,))
+        self._child((catalog.JOB_EVENTS.name, event)).inc()
 
     def count_worked_shard(self, outcome: str) -> None:
-        self._family(catalog.WORKED_SHARDS.name).inc((outcome,))
+        self._child((catalog.WORKED_SHARDS.name, outcome)).inc()
 
     def count_request(self, service: str, method: str, route: str, status: int, seconds: float) -> None:
         """One answered request. `route` is the pattern of its path, never the path."""
-        self._family(catalog.REQUESTS.name).inc((service, method, route, str(status)))
-        self._family(catalog.REQUEST_SECONDS.name).observe((service, route), seconds)
+        self._child((catalog.REQUESTS.name, service, method, route, str(status))).inc()
+        self._child((catalog.REQUEST_SECONDS.name, service, route)).observe(seconds)
+
+    def _child(self, key: tuple[str, ...]) -> Any:
+        """Of a metric's name and the values of its labels."""
+        # `labels()` takes a lock and rebuilds its key each time; an answer from the cache has no time for it.
+        child = self._children.get(key)
+        if child is None:
+            child = self._family(key[0]).labels(*key[1:])
+            self._children[key] = child
+        return child
 
     def _family(self, name: str) -> Any:
         if not self._families:
@@ -115,50 +123,50 @@ class Metrics:
         return self._families[name]
 
     def _make(self, registry: CollectorRegistry | Unread | None) -> None:
-        self._families = _DROPPED if isinstance(registry, Unread) else _families_of(registry)
+        objects = _DROPPED if isinstance(registry, Unread) else _objects_of(registry)
+        # In this order: another thread that finds families has their children as well.
+        self._children, self._families = objects[1], objects[0]
 
 
 class _Dropped:
-    """A metric of `Unread`."""
+    """A metric, and a child of it, of `Unread`."""
 
     def labels(self, *_: str) -> Self:
         return self
 
     def remove_by_labels(self, _: Mapping[str, str]) -> None: ...
 
+    def inc(self, _: float = 1.0) -> None: ...
+
     def set(self, _: float) -> None: ...
 
-    def inc(self, _: tuple[str, ...], __: float = 1.0) -> None: ...
-
-    def observe(self, _: tuple[str, ...], __: float) -> None: ...
+    def observe(self, _: float) -> None: ...
 
 
-_Families = dict[str, Any]
+_Objects = tuple[dict[str, Any], dict[tuple[str, ...], Any]]
 
-_DROPPED: _Families = {metric.name: _Dropped() for metric in CATALOG}
+_DROPPED: _Objects = ({metric.name: _Dropped() for metric in CATALOG}, {})
 
-_registries: weakref.WeakKeyDictionary[CollectorRegistry, _Families] = weakref.WeakKeyDictionary()
+_registries: weakref.WeakKeyDictionary[CollectorRegistry, _Objects] = weakref.WeakKeyDictionary()
 _registries_lock = threading.Lock()
 
 
-def _families_of(registry: CollectorRegistry | None) -> _Families:
-    """The metrics of a registry by name, made once."""
-    from prometheus_client import REGISTRY, Gauge
-
-    from qmtl.foundation.observability.tallies import CounterTally, SecondsTally
+def _objects_of(registry: CollectorRegistry | None) -> _Objects:
+    """The metrics of a registry, made once, and their children by labels."""
+    from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
     registry = REGISTRY if registry is None else registry
     with _registries_lock:
         if registry not in _registries:
-            families: _Families = {}
+            families: dict[str, Any] = {}
             for metric in CATALOG:
-                if metric.kind == "gauge":
-                    families[metric.name] = Gauge(
-                        metric.name, metric.meaning, metric.labels, registry=registry
+                if metric.kind == "histogram":
+                    family: Any = Histogram(
+                        metric.name, metric.meaning, metric.labels, registry=registry, buckets=metric.buckets
                     )
-                    continue
-                tally = CounterTally(metric) if metric.kind == "counter" else SecondsTally(metric)
-                registry.register(tally)
-                families[metric.name] = tally
-            _registries[registry] = families
+                else:
+                    make = Counter if metric.kind == "counter" else Gauge
+                    family = make(metric.name, metric.meaning, metric.labels, registry=registry)
+                families[metric.name] = family
+            _registries[registry] = (families, {})
         return _registries[registry]
