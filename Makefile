@@ -57,7 +57,7 @@ cross-check: $(READY)  ## the same strategies here and in backtrader, which gets
 
 soak: $(READY)  ## the crash tests, 1,000 rounds; 100,000 commits on PostgreSQL; an import of 10 million lines; stores of up to 10 GB; 1,000 faults of a fleet
 	QMTL_TEST_CRASH_ROUNDS=1000 QMTL_TEST_IMPORT_ROWS=10000000 QMTL_TEST_GROWTH=full QMTL_TEST_BLOAT_COMMITS=100000 \
-		QMTL_TEST_SERIES=10000 $(BIN)/python -m pytest -n auto -rs tests -k "crash or soak or thousands"
+		QMTL_TEST_SERIES=10000 QMTL_TEST_BOTH_CATALOGS=1 $(BIN)/python -m pytest -n auto -rs tests -k "crash or soak or thousands"
 
 	$(MAKE) ray
 	$(MAKE) cross-check
@@ -85,6 +85,8 @@ services: $(READY)  ## what the integration tests need beside Python
 	@echo "For some of them: apt-get install pgbouncer libfaketime. Without these they are skipped as well."
 	@scripts/get_questdb.sh && echo "QuestDB is fetched; tests start it themselves, with Java." || \
 		echo "For the tests of stores in QuestDB: apt-get install maven openjdk-17-jre-headless. Without it they are skipped."
+	@PYTHON=$(PYTHON) scripts/get_s3.sh && echo "Two S3 servers are fetched; tests start them themselves." || \
+		echo "For the tests of snapshots in object stores: apt-get install maven openjdk-17-jre-headless. Without it they are skipped."
 	@scripts/build_etcd.sh 3.6.16 3.7.3 && echo "etcd is built; tests start it themselves." || \
 		echo "For the tests of the coordinator: Go (https://go.dev), then make services. Without it they are skipped."
 

@@ -122,6 +122,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
         DistributedBackfillCoordinator as DistributedBackfillCoordinator,
     )
     from qmtl.runtime.coordination.ray_executor import RayExecutor as RayExecutor
+    from qmtl.runtime.io.snapshots.writing import SnapshotWritten as SnapshotWritten
     from qmtl.runtime.io.vendors.base import (
         LiveFeed as LiveFeed,
     )
@@ -137,6 +138,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     from qmtl.runtime.io.vendors.ccxt import CcxtVendor as CcxtVendor
     from qmtl.runtime.io.vendors.files import FilesVendor as FilesVendor
     from qmtl.runtime.io.vendors.polygon import PolygonVendor as PolygonVendor
+    from qmtl.runtime.io.vendors.snapshot import SnapshotVendor as SnapshotVendor
     from qmtl.runtime.replay.bars import Bar as Bar
     from qmtl.runtime.replay.bars import Gap as Gap
     from qmtl.runtime.replay.bars import Revision as Revision
@@ -165,6 +167,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     )
     from qmtl.runtime.sdk.proof import Proof as Proof
     from qmtl.runtime.sdk.provider import SeamlessDataProvider as SeamlessDataProvider
+    from qmtl.runtime.sdk.questdb_provider import EnhancedQuestDBProvider as EnhancedQuestDBProvider
     from qmtl.runtime.sdk.receipt import Receipt as Receipt
     from qmtl.runtime.sdk.results import (
         FetchResult as FetchResult,
@@ -176,6 +179,9 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     from qmtl.runtime.sdk.results_many import FetchManyResult as FetchManyResult
     from qmtl.runtime.sdk.run_result import RunResult as RunResult
     from qmtl.runtime.sdk.runner import Runner as Runner
+    from qmtl.runtime.sdk.snapshot_export import export_snapshot as export_snapshot
+    from qmtl.runtime.sdk.snapshot_import import SnapshotLoaded as SnapshotLoaded
+    from qmtl.runtime.sdk.snapshot_import import import_snapshot as import_snapshot
     from qmtl.runtime.sdk.strategy import Strategy as Strategy
     from qmtl.runtime.sdk.strategy import StreamInput as StreamInput
     from qmtl.runtime.sdk.strategy import node as node
@@ -221,9 +227,11 @@ _HOMES = {
     "qmtl.runtime.conformance.universe": ("UniverseReport",),
     "qmtl.runtime.coordination.distributed": ("DistributedBackfillCoordinator",),
     "qmtl.runtime.coordination.ray_executor": ("RayExecutor",),
+    "qmtl.runtime.io.snapshots.writing": ("SnapshotWritten",),
     "qmtl.runtime.io.vendors.ccxt": ("CcxtVendor",),
     "qmtl.runtime.io.vendors.files": ("FilesVendor",),
     "qmtl.runtime.io.vendors.polygon": ("PolygonVendor",),
+    "qmtl.runtime.io.vendors.snapshot": ("SnapshotVendor",),
     "qmtl.runtime.io.vendors.base": ("LiveFeed", "Page", "Update", "Vendor"),
     "qmtl.runtime.replay.bars": ("Bar", "Gap", "Revision"),
     "qmtl.runtime.replay.orders": ("Fill", "FillModel", "Order"),
@@ -234,11 +242,14 @@ _HOMES = {
     "qmtl.runtime.sdk.importing": ("import_file", "import_frame"),
     "qmtl.runtime.sdk.proof": ("Proof",),
     "qmtl.runtime.sdk.provider": ("SeamlessDataProvider",),
+    "qmtl.runtime.sdk.questdb_provider": ("EnhancedQuestDBProvider",),
     "qmtl.runtime.sdk.receipt": ("Receipt",),
     "qmtl.runtime.sdk.results": ("FetchResult", "Pending"),
     "qmtl.runtime.sdk.results_many": ("BackfillManyResult", "FetchManyResult"),
     "qmtl.runtime.sdk.run_result": ("RunResult",),
     "qmtl.runtime.sdk.runner": ("Runner",),
+    "qmtl.runtime.sdk.snapshot_export": ("export_snapshot",),
+    "qmtl.runtime.sdk.snapshot_import": ("SnapshotLoaded", "import_snapshot"),
     "qmtl.runtime.sdk.strategy": ("Strategy", "StreamInput", "node"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

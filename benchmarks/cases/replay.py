@@ -15,9 +15,9 @@ from benchmarks.sizes import Sizes
 from benchmarks.stopwatch import take_turns
 from qmtl.foundation.grid import Grid
 from qmtl.runtime.replay.bars import Bar
-from qmtl.runtime.replay.events import Reader
 from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.portfolio import Portfolio
+from qmtl.runtime.replay.readers import Reader
 from qmtl.runtime.replay.run import Part, Run
 from qmtl.runtime.replay.weights import Weights
 

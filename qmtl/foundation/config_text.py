@@ -66,7 +66,10 @@ class ConfigText:
         if data is None:
             data = {}
         if not isinstance(data, dict):
-            raise SettingsError(f"{path}:1:1: it holds no sections with keys, such as `{example}:`")
+            raise SettingsError(
+                f"{path}:1:1: it holds no sections with keys, such as `{example}:`",
+                next_step="write such sections, each with its keys indented below it",
+            )
         # A section whose keys are all commented out is empty, not null.
         return cls({key: {} if value is None else value for key, value in data.items()}, path, marks)
 
@@ -116,6 +119,9 @@ def yaml_of(path: Path, example: str = "seamless") -> tuple[Any, dict[Keys, Mark
     return _parsed(text, str(path), example)
 
 
+_CORRECT = "correct it there, or just above: a text with ': ', '#' or a bracket in it stands in quotes"
+
+
 def _parsed(text: str, name: str, example: str = "seamless") -> tuple[Any, dict[Keys, Mark]]:
     import yaml  # needed only where there is something to read
 
@@ -127,6 +133,7 @@ def _parsed(text: str, name: str, example: str = "seamless") -> tuple[Any, dict[
         raise SettingsError(
             f"{name}:{line}:{column}: this is not YAML",
             why=f"it holds the control character #x{ord(text[error.position]):02x}",
+            next_step="remove it",
         ) from error
     try:
         node = loader.get_single_node()
@@ -137,9 +144,9 @@ def _parsed(text: str, name: str, example: str = "seamless") -> tuple[Any, dict[
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = name if mark is None else f"{name}:{_mark(mark)}"
-        raise SettingsError(f"{where}: this is not YAML", why=error.problem) from error
+        raise SettingsError(f"{where}: this is not YAML", why=error.problem, next_step=_CORRECT) from error
     except yaml.YAMLError as error:
-        raise SettingsError(f"{name}: this is not YAML", why=str(error)) from error
+        raise SettingsError(f"{name}: this is not YAML", why=str(error), next_step=_CORRECT) from error
     except (RecursionError, TypeError) as error:
         raise SettingsError(
             f"{name}: this is not YAML of sections and keys",
@@ -178,7 +185,9 @@ def _marks_of(node: yaml.Node, keys: Keys, name: str) -> Iterable[tuple[Keys, Ma
         for key, value in node.value:
             mark = _mark(key.start_mark)
             if key.value in seen:
-                raise SettingsError(f"{name}:{mark}: the key {key.value!r} is given twice")
+                raise SettingsError(
+                    f"{name}:{mark}: the key {key.value!r} is given twice", next_step="leave one of them out"
+                )
             seen.add(key.value)
             yield (*keys, key.value), mark
             yield from _marks_of(value, (*keys, key.value), name)

@@ -36,7 +36,9 @@ class SeriesFacts:
         """From the keys of qmtl.yml or of the store. Raises `InvalidRequestError` for what is not a fact."""
         facts = cls(**values)
         if facts.anchor not in (None, "clock", "session"):
-            raise InvalidRequestError(f"anchor {facts.anchor!r} is neither 'clock' nor 'session'")
+            raise InvalidRequestError(
+                f"anchor {facts.anchor!r} is neither 'clock' nor 'session'", next_step="use one of them"
+            )
         return facts
 
     def to_mapping(self) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from qmtl.foundation.timeline import EMPTY, Coverage
 
 
 class LeaseKey(NamedTuple):
-    """What a lease is on: shard number `shard` of `series` (a node id) in the store `store_id`.
+    """What a lease is on: shard number `shard` of `series` (a node id) in a store.
 
+    store_id: the `place_id` of the store: a copy of it in another place has leases of its own.
     As text it is `<store>/<series>/<shard>`. Metrics, logs and interfaces call this text `lease_key`.
     """
 

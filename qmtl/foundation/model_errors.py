@@ -33,7 +33,9 @@ def model_error(error: ValidationError, text: ConfigText, model: type[BaseModel]
     if isinstance(cause, InvalidRequestError):
         return SettingsError(f"{place}: {key!r}: {cause.what}", why=cause.why, next_step=cause.next_step)
     why = str(cause) if cause is not None else problem["msg"]
-    return SettingsError(f"{place}: the value of {key!r} cannot be used", why=why)
+    return SettingsError(
+        f"{place}: the value of {key!r} cannot be used", why=why, next_step="correct it, or leave it out"
+    )
 
 
 def _keys_at(parents: Iterable[str | int], text: ConfigText, root: type[BaseModel]) -> list[str]:

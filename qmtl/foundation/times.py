@@ -82,7 +82,7 @@ def to_ns(value: Any, *, name: str = "time") -> int:
     else:
         try:
             instant = value.__index__()
-        except AttributeError:
+        except (AttributeError, TypeError):  # an array of several has one, and raises
             raise _unusable(value, name) from None
     if not EARLIEST <= instant <= LATEST:
         raise InvalidRequestError(
@@ -163,5 +163,8 @@ def to_seconds(value: Any, *, name: str = "duration") -> float:
             next_step='give seconds, a timedelta, or a text such as "2s"',
         )
     if not 0 <= seconds < float("inf"):
-        raise InvalidRequestError(f"{name} {value!r} is not a duration of zero or more seconds")
+        raise InvalidRequestError(
+            f"{name} {value!r} is not a duration of zero or more seconds",
+            next_step="give zero, or more, and less than infinity",
+        )
     return seconds

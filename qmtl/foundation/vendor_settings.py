@@ -85,8 +85,16 @@ class PolygonSource(Section):
     per_minute: Annotated[float, Field(gt=0)] = 5.0
 
 
+class SnapshotSource(Section):
+    """A snapshot, read where it lies: a folder, or s3://bucket/path. `number`: which one; else the newest."""
+
+    kind: Literal["snapshot"]
+    path: Text
+    number: Annotated[int, Field(ge=1)] | None = None
+
+
 SourceSettings: TypeAlias = Annotated[
-    CcxtSource | FilesSource | PythonSource | PolygonSource, Field(discriminator="kind")
+    CcxtSource | FilesSource | PythonSource | PolygonSource | SnapshotSource, Field(discriminator="kind")
 ]
 
 
@@ -112,8 +120,13 @@ class PolygonSettings(PolygonSource, _Matched):
     __doc__ = PolygonSource.__doc__
 
 
+class SnapshotSettings(SnapshotSource, _Matched):
+    __doc__ = SnapshotSource.__doc__
+
+
 VendorSettings: TypeAlias = Annotated[
-    CcxtSettings | FilesSettings | PythonSettings | PolygonSettings, Field(discriminator="kind")
+    CcxtSettings | FilesSettings | PythonSettings | PolygonSettings | SnapshotSettings,
+    Field(discriminator="kind"),
 ]
 
 Source = TypeVar("Source", bound=Section)
@@ -124,5 +137,7 @@ def with_paths_of(source: Source, folder: Path) -> Source:
     if isinstance(source, PythonSource):
         return source.with_folder(folder)
     if isinstance(source, FilesSource) and not is_address(source.path):
+        return source.model_copy(update={"path": str(folder / Path(source.path).expanduser())})
+    if isinstance(source, SnapshotSource) and not is_address(source.path):
         return source.model_copy(update={"path": str(folder / Path(source.path).expanduser())})
     return source

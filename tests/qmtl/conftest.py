@@ -21,6 +21,7 @@ from qmtl.runtime.testing.clock import FakeClock
 from tests.qmtl.etcd import OLDEST, EtcdCluster, etcd_program
 from tests.qmtl.postgres import PostgresServer, newest_programs
 from tests.qmtl.questdb import QuestDBServer, questdb_jar
+from tests.qmtl.s3 import Moto, S3Proxy, S3Server, moto_program, s3proxy_jar
 
 
 @pytest.fixture
@@ -142,6 +143,17 @@ def questdb_server() -> Iterator[QuestDBServer]:
         lacking = "QuestDB (scripts/get_questdb.sh, and Java 17)" if jar is None else "client questdb"
         _lack("questdb", f"there is no {lacking}")
     server = QuestDBServer(jar)
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session", params=["s3proxy", "moto"])
+def s3_server(request: pytest.FixtureRequest) -> Iterator[S3Server]:
+    """Each of two servers, for all tests of a process. Where they were not fetched, they are skipped."""
+    jar, program = s3proxy_jar(), moto_program()
+    if jar is None or program is None or importlib.util.find_spec("obstore") is None:
+        _lack("s3", "there are no S3 servers (scripts/get_s3.sh, and Java 17), or no obstore")
+    server: S3Server = S3Proxy(jar) if request.param == "s3proxy" else Moto(program)
     yield server
     server.remove()
 

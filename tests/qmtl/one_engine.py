@@ -56,6 +56,8 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
     ),
     "each store has such a module of its own: the suite, the model, the agreement": frozenset(
         {
+            "runtime/io/questdb/test_copies.py",
+            "runtime/io/questdb/test_on_postgres.py",
             "runtime/io/questdb/test_store.py",
             "runtime/io/sql/postgres/test_agreement.py",
             "runtime/io/sql/postgres/test_stateful.py",
@@ -66,6 +68,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "runtime/io/test_stores_agree.py",
         }
     ),
+    "a store in QuestDB, which is neither": frozenset({"runtime/sdk/test_questdb_provider.py"}),
     "processes and caches of one machine; postgres/test_machines and test_notice have others": frozenset(
         {
             "stories/test_cache_model.py",
@@ -95,6 +98,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
         {
             "runtime/io/feeds/test_replay.py",
             "runtime/io/vendors/test_polygon.py",
+            "runtime/io/vendors/test_snapshot.py",
             "runtime/sdk/test_fetch_executor.py",
             "runtime/sdk/test_progress.py",
             "runtime/sdk/test_watchdog.py",
@@ -115,11 +119,14 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "runtime/sdk/test_from_world.py",
             "runtime/sdk/isolation/test_process.py",
             "runtime/sdk/test_look_ahead.py",
+            "runtime/sdk/test_proof_check.py",
             "runtime/sdk/test_result_builder.py",
+            "runtime/sdk/test_run_arguments.py",
             "runtime/sdk/test_run_parts.py",
             "runtime/sdk/test_run_report.py",
             "runtime/sdk/test_schema_enforcer.py",
             "runtime/sdk/test_series_profile.py",
+            "runtime/sdk/test_strategy_check.py",
             "stories/test_kernel.py",
             "stories/test_own_frames.py",
             "stories/test_panels.py",
@@ -136,6 +143,9 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
         {
             "runtime/coordination/test_coordinated.py",
             "runtime/coordination/test_lease_choice.py",
+            "runtime/io/snapshots/test_writing.py",
+            "runtime/sdk/test_snapshot_export.py",
+            "runtime/sdk/test_snapshot_import.py",
             "runtime/sdk/test_wiring.py",
             "stories/test_handed_over_stores.py",
             "stories/test_writes_without_fences.py",

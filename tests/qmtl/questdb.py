@@ -35,7 +35,7 @@ class QuestDBServer:
         self.port = free_port()
         self.start()
 
-    def url(self, catalog: Path, name: str, *, password: str = PASSWORD) -> str:
+    def url(self, catalog: Path | str, name: str, *, password: str = PASSWORD) -> str:
         """The address of a store on this server."""
         return (
             f"questdb://{USER}:{quote(password, safe='')}@127.0.0.1:{self.port}?catalog={catalog}&name={name}"

@@ -7,12 +7,15 @@ proposes, what the prover concludes. A module that gets a test of its own leaves
 from __future__ import annotations
 
 SHOWN_BY: dict[str, frozenset[str]] = {
+    "runtime/io/questdb/test_on_postgres.py": frozenset({"runtime/io/sql/catalogs"}),
     "runtime/io/questdb/test_rows.py": frozenset({"runtime/io/sql/chunks"}),
     "runtime/replay/test_run.py": frozenset(
         {
             "runtime/replay/bars",
+            "runtime/replay/columns",
             "runtime/replay/equity",
             "runtime/replay/events",
+            "runtime/replay/failures",
             "runtime/replay/orders",
             "runtime/replay/portfolio",
             "runtime/replay/tape",
@@ -47,7 +50,6 @@ SHOWN_BY: dict[str, frozenset[str]] = {
         {
             "runtime/sdk/bound_inputs",
             "runtime/sdk/proof",
-            "runtime/sdk/proof_check",
             "runtime/sdk/run_history",
             "runtime/sdk/run_result",
             "runtime/sdk/runner",

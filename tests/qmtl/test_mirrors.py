@@ -25,6 +25,7 @@ ROOMS = (
     "runtime/io/bar_files",
     "runtime/io/bar_files/look",
     "runtime/io/questdb",
+    "runtime/io/snapshots",
     "runtime/io/sql",
     "runtime/io/sql/postgres",
     "runtime/io/sql/sqlite",
@@ -56,6 +57,7 @@ WITHOUT_LOGIC = frozenset(
         "interfaces/cli/demo",  # one call
         "runtime/coordination/shard_leases",  # a protocol and its answers; every service inherits LeaseSuite
         "services/coordinator/key_values",  # a protocol and its answers; the model and etcd have it
+        "runtime/io/snapshots/place",  # a protocol; every place inherits PlaceSuite
         "runtime/io/store/contract",  # protocols; every store inherits StoreSuite
         "runtime/ingest/settlement",  # two numbers
     }

@@ -61,7 +61,7 @@ def _queue(session: Session, store: Store, ranges: list[WantedRange]) -> None:
 
     refuse_unshared(store, coordinator_of(session)[0])
     now = iso(SystemClock().now())[:19].replace("-", "").replace(":", "")
-    job, store_id = f"{now}-{os.urandom(3).hex()}", store.store_id
+    job, store_id = f"{now}-{os.urandom(3).hex()}", store.place_id
     found: dict[str, Any] = asked(
         session, lambda client: client.queue(job, store_id=store_id, by=_somebody(), ranges=ranges)
     )

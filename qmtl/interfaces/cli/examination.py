@@ -37,6 +37,7 @@ EXTRAS = ("ccxt", "testing", "demo")
 LITTLE_ROOM = 1 << 30
 # Stores up to this size are read as a whole; a second or so.
 QUICK = 256 << 20
+_ON_A_PRIMARY = "name the primary server, and a user with the right to write"
 # So many damaged ranges and problems are named.
 _NAMED = 3
 # A clock before this instant was never set (2024-01-01).
@@ -244,8 +245,7 @@ def _on_a_server(session: Session, address: StoreAddress) -> Iterator[Check]:
             if not known.is_sound:
                 yield _sound(known)._replace(fix="qmtl store verify")
             if opened.read_only:
-                cure = "name the primary server, and a user with the right to write"
-                yield Check("store", "warn", "it can be read, but not written", cure)
+                yield Check("store", "warn", "it can be read, but not written", _ON_A_PRIMARY)
             yield from _declared(opened)
     except QmtlError as error:
         why = f"{error.what}: {error.why}" if error.why else error.what
@@ -255,6 +255,7 @@ def _on_a_server(session: Session, address: StoreAddress) -> Iterator[Check]:
 def _in_questdb(session: Session, address: QuestDBAddress) -> Iterator[Check]:
     """Whether the store can be read and written, and what of its server is to be known."""
     from qmtl.interfaces.cli.questdb_checks import questdb_checks
+    from qmtl.interfaces.cli.server_checks import server_checks
     from qmtl.runtime.sdk.stores import is_store
 
     try:
@@ -268,14 +269,21 @@ def _in_questdb(session: Session, address: QuestDBAddress) -> Iterator[Check]:
             info = opened.info()
             holds = f"{info.series:,} series, {counted(info.rows, 'row')}"
             yield Check("store", "ok", f"{address}: format {info.format}, {holds}")
-            yield from questdb_checks(opened.server(), opened.table)
+            yield from questdb_checks(opened.questdb())
+            where = address.place
+            if not isinstance(where, Path):
+                from qmtl.runtime.io.sql.postgres.store import PostgresStore  # it is installed
+
+                assert isinstance(opened, PostgresStore)
+                yield from server_checks(opened.server())
             known = opened.glance()
             if not known.is_sound:
                 yield _sound(known)._replace(fix="qmtl store verify")
             if opened.read_only:
-                cure = f"chmod -R u+rwX {address.folder}"
+                cure = f"chmod -R u+rwX {where}" if isinstance(where, Path) else _ON_A_PRIMARY
                 yield Check("store", "warn", "it can be read, but its catalog cannot be written", cure)
-            yield _room(address.folder)
+            if isinstance(where, Path):
+                yield _room(where)
             yield from _declared(opened)
     except QmtlError as error:
         why = f"{error.what}: {error.why}" if error.why else error.what

@@ -26,28 +26,36 @@ PIECE = 500_000
 
 def export(
     ctx: typer.Context,
-    series: Series,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "-o", "--output", parser=as_path, metavar="FILE", help=".parquet, .csv, .arrow or .json"
-        ),
-    ],
+    series: Annotated[
+        str | None,
+        typer.Argument(metavar="SERIES", help="ohlcv:VENUE:SYMBOL:TIMEFRAME; a snapshot has all without it."),
+    ] = None,
     start: Annotated[
         str | None, typer.Argument(metavar="START", help="Without it, from the first bar.")
     ] = None,
     end: Annotated[str | None, typer.Argument(metavar="END", help="Without it, to the last bar.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", parser=as_path, metavar="FILE", help=".parquet, .csv, .arrow or .json"
+        ),
+    ] = None,
+    snapshot: Annotated[
+        str | None,
+        typer.Option(metavar="DEST", help="Write a snapshot to this folder, or to s3://BUCKET/PATH."),
+    ] = None,
     as_of: AsOf = None,
     partial_ok: Annotated[
         bool, typer.Option("--partial-ok", help="Write what can be read, where a part of it is damaged.")
     ] = False,
     json: JsonToo = False,
 ) -> None:
-    """Write stored bars to a file, as they are.
+    """Write stored bars to a file, or to a snapshot.
 
     Asks no vendor, and checks nothing but that the bytes are those that were stored: exit 7, and no file,
     where they are not.
     """
+    from qmtl.foundation.errors import InvalidRequestError
     from qmtl.foundation.series import SeriesId
     from qmtl.foundation.timeline import EMPTY
     from qmtl.foundation.times import iso
@@ -57,9 +65,30 @@ def export(
     from qmtl.runtime.io.store.damage import corrupt
 
     session = session_of(ctx)
+    point = None if as_of is None else commit_time(as_of, "--as-of")
+    if (snapshot is None) == (output is None):
+        raise InvalidRequestError(
+            "it is not said where to" if output is None else "-o and --snapshot cannot stand together",
+            next_step="name a file with -o, or the place of a snapshot with --snapshot",
+        )
+    if snapshot is not None:
+        from qmtl.interfaces.cli.snapshot import write
+
+        if partial_ok:
+            raise InvalidRequestError(
+                "--partial-ok cannot stand with --snapshot",
+                why="a snapshot is whole, or it is not",
+                next_step="repair the store with 'qmtl store verify --repair', and fetch what was lost",
+            )
+        write(session, snapshot, series, start, end, point)
+        return
+    assert output is not None
+    if series is None:
+        raise InvalidRequestError(
+            "no series is named", next_step="name one; 'qmtl store info' lists what the store has"
+        )
     name = SeriesId.parse(series)
     check_target(session, series, output)
-    point = None if as_of is None else commit_time(as_of, "--as-of")
     rows, damaged = 0, EMPTY
     with session.open_store(read_only=True) as store:
         span = _span(store, name, start, end)

@@ -44,8 +44,9 @@ class Anchor(StrEnum):
 def import_bars(
     ctx: typer.Context,
     file: Annotated[
-        Path, typer.Argument(parser=as_path, metavar="FILE", help="CSV, Parquet, Arrow or JSON, also packed.")
-    ],
+        Path | None,
+        typer.Argument(parser=as_path, metavar="FILE", help="CSV, Parquet, Arrow or JSON, also packed."),
+    ] = None,
     series: Annotated[
         str | None, typer.Option(metavar="SERIES", help="ohlcv:VENUE:SYMBOL:TIMEFRAME; --look needs none.")
     ] = None,
@@ -116,9 +117,19 @@ def import_bars(
     look: Annotated[
         bool, typer.Option("--look", help="Import nothing: show what FILE holds, and the line that reads it.")
     ] = False,
+    snapshot: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="Load a snapshot of this folder, or of s3://BUCKET/PATH."),
+    ] = None,
+    number: Annotated[
+        int | None, typer.Option(metavar="N", help="Of the snapshot; without it, the newest.")
+    ] = None,
     json: JsonToo = False,
 ) -> None:
-    """Check the bars of FILE and commit them, all at once."""
+    """Check the bars of FILE and commit them, all at once.
+
+    Or load a snapshot, with its coverage, declared facts and reports.
+    """
     from qmtl.foundation.errors import ConformancePipelineError, InvalidRequestError
     from qmtl.interfaces.cli.look import add_look, show_look
     from qmtl.interfaces.cli.progress import Bars
@@ -127,6 +138,16 @@ def import_bars(
     from qmtl.runtime.sdk.importing import import_file
 
     session = session_of(ctx)
+    if snapshot is not None:
+        from qmtl.interfaces.cli.snapshot import load
+
+        load(ctx, snapshot, number, series)
+        return
+    if file is None or number is not None:
+        raise InvalidRequestError(
+            "no file is named" if file is None else "--number is of snapshots",
+            next_step="name a FILE, or the place of a snapshot with --snapshot",
+        )
     reading = ReadingOptions(
         columns=columns,
         tz=tz,

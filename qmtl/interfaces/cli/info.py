@@ -29,7 +29,7 @@ def info(ctx: typer.Context, json: JsonToo = False) -> None:
     session = session_of(ctx)
     with session.open_store(read_only=True) as store:
         whole, series = store.info(), [_series_json(one) for one in store.list_series()]
-        server = _server_of(session, store)
+        server, catalog = _server_of(session, store), _catalog_of(session, store)
     lines = [
         ("store", whole.path),
         ("format", f"{whole.format}"),
@@ -47,23 +47,37 @@ def info(ctx: typer.Context, json: JsonToo = False) -> None:
         lines.append(("damage", f"{counted(whole.lost, 'range')} lost; 'qmtl store verify' names them"))
     if server is not None:
         lines += _facts_of(server)
+    if catalog is not None:
+        lines += [(f"catalog's {name}", said) for name, said in _facts_of(catalog)]
     session.show(facts_text(lines))
     if series:
         columns = ("series", "rows", "first", "last", "chunks", "bytes", "quarantined", "reports")
         session.show(Rows(columns, ([_cell(one[name]) for name in columns] for one in series)))
     times = {"last_commit_at": _time(whole.last_commit_at), "horizon": _time(whole.horizon)}
-    known = {} if server is None else {"server": asdict(server)}
+    servers = {"server": server, "catalog": catalog}
+    known = {name: asdict(state) for name, state in servers.items() if state is not None}
     session.emit({**asdict(whole), **times, **known, "series": series})
 
 
 def _server_of(session: Session, store: KeptStore) -> ServerState | QuestDBState | None:
-    """What the server of a store is; None for a folder, for which psycopg is not loaded."""
+    """What the server of the rows of a store is; None for a folder, for which psycopg is not loaded."""
     if isinstance(session.settings().seamless.store, Path):
         return None
     from qmtl.runtime.io.questdb.store import QuestDBStore
 
-    if isinstance(store, QuestDBStore):
-        return store.server()
+    return store.questdb() if isinstance(store, QuestDBStore) else _postgres_of(store)
+
+
+def _catalog_of(session: Session, store: KeptStore) -> ServerState | None:
+    """What the server of the catalog is, where that is another one."""
+    from qmtl.foundation.questdb_address import QuestDBAddress
+
+    place = session.settings().seamless.store
+    is_apart = isinstance(place, QuestDBAddress) and not isinstance(place.place, Path)
+    return _postgres_of(store) if is_apart else None
+
+
+def _postgres_of(store: KeptStore) -> ServerState:
     from qmtl.runtime.io.sql.postgres.store import PostgresStore
 
     assert isinstance(store, PostgresStore)

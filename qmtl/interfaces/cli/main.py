@@ -64,6 +64,10 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
             "pins": "pins.pins",
         },
     ),
+    "snapshot": (
+        "Snapshots of a store; list, verify, gc.",
+        {"list": "snapshot.list_snapshots", "verify": "snapshot.verify", "gc": "snapshot.gc"},
+    ),
     "schema": (
         "Schemas: judge a change, watch it, promote it.",
         {

@@ -21,7 +21,7 @@ def facts_of(state: QuestDBState) -> list[tuple[str, str]]:
     return [
         ("server", f"QuestDB {state.version}, {_progress(state)}"),
         ("durability", f"cairo.commit.mode {state.commit_mode}: {waits}"),
-        ("table", f"{counted(state.rows, 'row')} of all versions, {size(state.bytes)}"),
+        ("table", f"{state.table}: {counted(state.rows, 'row')} of all versions, {size(state.bytes)}"),
     ]
 
 
@@ -33,11 +33,11 @@ def _progress(state: QuestDBState) -> str:
     return "all that it has taken can be read"
 
 
-def questdb_checks(state: QuestDBState, table: str) -> Iterator[Check]:
+def questdb_checks(state: QuestDBState) -> Iterator[Check]:
     """What the doctor says of it."""
     said = f"QuestDB {state.version}, {_progress(state)}"
     if state.suspended_why is not None:
-        yield Check("server", "fail", said, f"remove the cause, then: ALTER TABLE {table} RESUME WAL")
+        yield Check("server", "fail", said, f"remove the cause, then: ALTER TABLE {state.table} RESUME WAL")
     elif state.behind:
         yield Check("server", "warn", said, "wait, and repeat")
     else:

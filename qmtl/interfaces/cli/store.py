@@ -251,6 +251,8 @@ def compact(ctx: typer.Context, json: JsonToo = False) -> None:
         f"{counted(done.hot_folded, 'single row')} folded, {counted(done.swept, 'old version')} dropped; "
         f"{size(done.bytes_before)} before, {size(done.bytes_after)} now"
     )
+    if done.unnamed:
+        session.show(f"{counted(done.unnamed, 'row')} that no commit names dropped")
     if done.left:
         session.show(done.left)
     session.emit(asdict(done))

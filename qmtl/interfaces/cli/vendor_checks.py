@@ -15,6 +15,7 @@ from qmtl.interfaces.cli.wording import in_words_of
 
 if TYPE_CHECKING:
     from qmtl.foundation.settings import CcxtSettings, FilesSettings, Settings
+    from qmtl.foundation.vendor_settings import SnapshotSettings
 
 # Large exchanges of three owners: where none of them answers, the network is at fault.
 FIRST = ("binance", "coinbase", "kraken")
@@ -53,6 +54,8 @@ def _configured(settings: Settings, number: int) -> Check | str:
             return Check("", "ok", f"{entry.object} can be imported and makes a vendor")
         if entry.kind == "polygon":
             return entry.url if _has_key() else _without_key()
+        if entry.kind == "snapshot":
+            return _snapshot(entry)
         return _files(entry) if entry.kind == "files" else _address(entry, settings, number)
     except QmtlError as error:
         what = f"{error.what}; {error.why}" if error.why else error.what
@@ -162,3 +165,11 @@ def _files(entry: FilesSettings) -> Check:
     if folder.is_dir() and os.access(folder, os.R_OK):
         return Check("", "ok", f"files {entry.path}")
     return Check("", "fail", f"the folder {folder} is not there, or cannot be read", f"mkdir -p {folder}")
+
+
+def _snapshot(entry: SnapshotSettings) -> Check:
+    from qmtl.runtime.io.snapshots.addresses import place_named
+    from qmtl.runtime.io.snapshots.numbering import read_manifest
+
+    manifest = read_manifest(place_named(entry.path), entry.number)
+    return Check("", "ok", f"snapshot {manifest.number} of {entry.path} has {len(manifest.series):,} series")

@@ -27,12 +27,16 @@ File = Annotated[
 def validate(ctx: typer.Context, file: File, json: JsonToo = False) -> None:
     """Whether a world file can be used.
 
-    The first slip is told with file, line, column and the nearest name.
+    The first slip is told with file, line, column and the nearest name. What 'qmtl world plan' would refuse
+    is refused here as well; nobody is asked for bars.
     """
     from qmtl.foundation.words import counted
+    from qmtl.runtime.sdk.world_plan import check_world
 
     session = session_of(ctx)
     world = session.world(file)
+    with _provider(session, world, make=False) as provider:
+        check_world(provider, world)
     session.show(
         f"{file}: the world {world.id} has {counted(len(world.presets), 'preset')} "
         f"of {len(world.series):,} series together"

@@ -173,7 +173,7 @@ class _Job:
                 # Closed stretches between missing bars are answered for as well, so their shards are claimed,
                 # too.
                 await shards.claim(
-                    wanted, runs(wanted, self._grid), store_id=self._on.store.store_id, read_as_of=read_as_of
+                    wanted, runs(wanted, self._grid), store_id=self._on.store.place_id, read_as_of=read_as_of
                 )
                 self._result.uncoordinated = shards.uncoordinated or self._result.uncoordinated
                 await self._hear_of_lost(wanted, again)

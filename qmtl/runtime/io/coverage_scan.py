@@ -42,11 +42,11 @@ def scan_coverage(
         at = end
         if snapshot.count == 0 and at < span.end:
             # However far the next row is, one more read takes all that is known until there.
-            end = _next_row(store, series, at, as_of) or span.end
+            end = next_row(store, series, at, as_of) or span.end
     return states_of_cells(span, grid, present, answered, absent, damaged)
 
 
-def _next_row(store: BarReader, series: SeriesId, at: int, as_of: int) -> int | None:
+def next_row(store: BarReader, series: SeriesId, at: int, as_of: int) -> int | None:
     """The stamp of the first row that opens at `at` (ns) or later; None if there is none."""
     after = store.read(series, Span(at, at), as_of=as_of, context=1).rows["ts"].to_physical()
     later = after.filter(after >= at)

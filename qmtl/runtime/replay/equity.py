@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Int64Array
-from qmtl.runtime.replay.orders import Fill, FillModel
+from qmtl.foundation.times import iso
+from qmtl.runtime.replay.orders import Fill, FillModel, beyond_numbers
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -42,6 +43,8 @@ def marks(
 
     moments: ascending, unique. closes: of all series, with one close before the first moment where there is
     one. fills: those of this stretch, in order. before: units by series before them; cash: as well.
+
+    Raises `InvalidRequestError` where equity would be no number.
     """
     ts = np.array([fill.ts for fill in fills], dtype=np.int64)
     # What is filled at an open counts after that moment: whoever decides at it has not seen it yet. What is
@@ -58,7 +61,11 @@ def marks(
         units = _steps(moments, own_ts, units_before, [fill.position for fill in own], side)
         place = newest_at(closed, moments)
         # Before the first close there is no position: the price there is never used.
-        worth += np.where(units != 0.0, units * prices[np.maximum(place, 0)], 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below
+            worth += np.where(units != 0.0, units * prices[np.maximum(place, 0)], 0.0)
+    beyond = np.flatnonzero(~np.isfinite(worth))
+    if len(beyond):
+        raise beyond_numbers(f"what is held at {iso(int(moments[beyond[0]]))}")
     return Marks(moments, in_cash, worth)
 
 

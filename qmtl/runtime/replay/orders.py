@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from reprlib import repr as shortly
 from typing import Literal, NamedTuple
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.series import SeriesId
+
+# Of units, of what an order is worth, and of the cash at the start: sums of more could leave all floats.
+MOST = 1e300
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,12 @@ class FillModel:
         _one_of("units", self.units, ("fractional", "integer"))
         for name in ("fee_bps", "slippage_bps", "cash"):
             value = getattr(self, name)
-            most = math.inf if name == "cash" else 10_000.0
+            most = MOST if name == "cash" else 10_000.0
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if not (is_number and math.isfinite(value) and 0 <= value < most):
-                bound = "" if name == "cash" else ", and below 10,000"
+                bound = f", and below {most:,.0f}" if most < MOST else ""
                 raise InvalidRequestError(
-                    f"{name}={value!r} cannot be used", next_step=f"give a number from 0 on{bound}"
+                    f"{name}={shortly(value)} cannot be used", next_step=f"give a number from 0 on{bound}"
                 )
 
     def rounded(self, units: float) -> float:
@@ -53,16 +57,12 @@ class FillModel:
         fee = abs(value) * self.fee_bps / 10_000
         return value + fee, fee
 
-    def priced(self, units: float, price: float) -> float:
-        """The price with slippage."""
-        away = self.slippage_bps / 10_000
-        return price * (1 + away if units > 0 else 1 - away)
-
     def filled(self, units: float, price: float, cash: float) -> tuple[float, float, float, float]:
         """As many of `units` as `cash` pays for: units, price with slippage, what is paid, and its fee."""
-        price = self.priced(units, price)
+        away = self.slippage_bps / 10_000
+        price *= 1 + away if units > 0 else 1 - away
         paid, fee = self.cost(units, price)
-        if units > 0 and paid > cash:
+        if paid > cash and units > 0:
             units = self._affordable(price, cash)
             paid, fee = self.cost(units, price)
         return units, price, paid, fee
@@ -102,8 +102,18 @@ class Fill(NamedTuple):
     position: float
 
 
+def beyond_numbers(what: str, series: SeriesId | None = None) -> InvalidRequestError:
+    """To say of what is not finite, or would not stay so."""
+    return InvalidRequestError(
+        f"{what} is more than can be counted",
+        why=f"beyond {MOST:g} sums of what is held are no numbers any more",
+        series=series,
+        next_step="order less: a node that divides by what is nearly zero gives values as large as this",
+    )
+
+
 def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise InvalidRequestError(
-            f"{name}={value!r} is not known", next_step=f"use one of {', '.join(choices)}"
+            f"{name}={shortly(value)} is not known", next_step=f"use one of {', '.join(choices)}"
         )

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.series import SeriesId
-from qmtl.runtime.replay.orders import Fill, FillModel, Order
+from qmtl.foundation.times import iso
+from qmtl.runtime.replay.orders import MOST, Fill, FillModel, Order, beyond_numbers
 
 
 class Market(Protocol):
@@ -66,13 +67,21 @@ class Portfolio:
                 series=series,
                 next_step="order units instead: portfolio.order(series, units)",
             )
-        wanted = self._model.rounded(weight * self.equity / price) if weight else 0.0
-        self._place(series, wanted - self._units.get(series.text, 0.0) - self._on_its_way(series))
-        self._targets[series.text] = weight
+        text = series.text
+        wanted = weight * self.equity / price if weight else 0.0
+        if not abs(wanted) <= MOST:
+            raise beyond_numbers(f"a weight of {weight!r}, {wanted:g} units,", series)
+        missing = self._model.rounded(wanted) - self._units.get(text, 0.0)
+        if self._due or self._waiting:
+            missing -= self._on_its_way(series)
+        self._place(series, missing)
+        self._targets[text] = weight
 
     def order(self, series: SeriesId | str, units: float) -> None:
         """Buy `units`; sell them if they are negative."""
         series, units = _series(series), _number("units", units)
+        if abs(units) > MOST:
+            raise beyond_numbers(f"an order of {units!r} units", series)
         self._targets.pop(series.text, None)
         self._place(series, self._model.rounded(units))
 
@@ -98,7 +107,10 @@ class Portfolio:
         """Cash, and positions at their newest closes."""
         last_close, series = self._market.last_close, self._series
         worth = [units * last_close(series[of]) for of, units in self._units.items() if units]
-        return self._cash + math.fsum(worth)
+        try:
+            return self._cash + math.fsum(worth)
+        except (OverflowError, ValueError):  # of infinities, and of sums that become some
+            raise beyond_numbers("what is held") from None
 
     # -- what the run does --------------------------------------------------------------------------------
 
@@ -136,9 +148,10 @@ class Portfolio:
         if not units:
             return
         self._orders += 1
-        order = Order(series, units, self._market.now)
+        now = self._market.now
+        order = Order(series, units, now)
         if self._model.price == "close":
-            self._fill(order, order.made, self._market.last_close(series))
+            self._fill(order, now, self._market.last_close(series))
         else:
             self._schedule(self._orders, order)
 
@@ -150,18 +163,20 @@ class Portfolio:
             heapq.heappush(self._due, (opening[0], number, order, opening[1]))
 
     def _on_its_way(self, series: SeriesId) -> float:
-        if not self._due and not self._waiting:
-            return 0.0
         every = [*(order for _, _, order, _ in self._due), *(order for _, order in self._waiting)]
         return math.fsum(order.units for order in every if order.series == series)
 
     def _fill(self, order: Order, ts: int, price: float) -> None:
         series, text = order.series, order.series.text
         units, price, paid, fee = self._model.filled(order.units, price, self._cash)
+        if not abs(paid) <= MOST:
+            raise beyond_numbers(f"an order of {order.units!r} units, given at {iso(order.made)},", series)
         self._cash -= paid
         position = self._units[text] = self._units.get(text, 0.0) + units
         self._series[text] = series
-        self.fills.append(Fill(series, ts, units, price, fee, order.units, self._cash, position))
+        # What `Fill(...)` does, in half the time: there are as many of them as changes of mind.
+        fill = (series, ts, units, price, fee, order.units, self._cash, position)
+        self.fills.append(tuple.__new__(Fill, fill))
 
 
 def _series(series: SeriesId | str) -> SeriesId:

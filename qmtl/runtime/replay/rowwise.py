@@ -22,7 +22,8 @@ _OPERATORS = {
 }
 # polars multiplies a column by the reciprocal of a number, and divides where the column has one row.
 _DIVISIONS = {"TrueDivide", "RustDivide", "Divide", "FloorDivide", "Modulus"}
-_PYTHON = "AnonymousFunction"
+# No function of Python is written with fewer; longer lists of small numbers are rare in expressions.
+_FEWEST_BYTES = 16
 _FUNCTIONS = {"Negate", "Abs", "Sign", "FillNull", "Clip", "MaxHorizontal", "MinHorizontal", "Coalesce"}
 _PREDICATES = {"Not", "IsNull", "IsNotNull", "IsNan", "IsNotNan", "IsFinite", "IsInfinite"}
 
@@ -73,23 +74,24 @@ def children(expression: Written) -> Iterator[Written] | None:
     return None
 
 
-def depends_on_others(expression: Written) -> bool:
-    """Whether a value may depend on what else is worked out with it: by a division by a number, or a
-    function of Python.
-    """
+def holds_python(expression: Written) -> bool:
+    """Whether a function of Python is a part of it: polars writes its bytes, wherever it stands."""
     match expression:
+        case {"Literal": _}:
+            return False  # its values may be written as bytes, too
         case dict(parts):
-            return (
-                _PYTHON in parts
-                or _divides_by_number(parts, is_named)
-                or any(map(depends_on_others, parts.values()))
-            )
+            return any(map(holds_python, parts.values()))
         case list(parts):
-            return any(map(depends_on_others, parts))
+            return _are_bytes(parts) or any(map(holds_python, parts))
     return False
 
 
+def _are_bytes(parts: list[Written]) -> bool:
+    return len(parts) >= _FEWEST_BYTES and all(type(part) is int and 0 <= part < 256 for part in parts)
+
+
 def _divides_by_number(expression: Written, is_column: Callable[[Written], bool]) -> bool:
+    """Whether it divides a column by what has none, or what has none by a column."""
     match expression:
         case {"BinaryExpr": {"left": left, "op": str(op), "right": right}} if op in _DIVISIONS:
             return not (_holds(left, is_column) and _holds(right, is_column))

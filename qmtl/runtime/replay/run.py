@@ -11,18 +11,20 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import polars as pl
 
-from qmtl.foundation.errors import InvalidRequestError, QmtlError, StrategyError
+from qmtl.foundation.errors import InvalidRequestError, QmtlError
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Int64Array
-from qmtl.foundation.times import LATEST, iso
+from qmtl.foundation.times import LATEST
 from qmtl.runtime.replay.bars import Bar, Gap, Revision
 from qmtl.runtime.replay.budget import OWN_FAILURES
 from qmtl.runtime.replay.changes import Change, KnownGap, revision_of, row_of
 from qmtl.runtime.replay.equity import Closes, Marks, marks
-from qmtl.runtime.replay.events import Reader, Shown, events, shown
+from qmtl.runtime.replay.events import Shown, events, shown, worked_out
+from qmtl.runtime.replay.failures import bar_at, failed_at, failed_when_told, name_bar
 from qmtl.runtime.replay.orders import Fill, FillModel, Order
 from qmtl.runtime.replay.portfolio import Portfolio
+from qmtl.runtime.replay.readers import Reader
 from qmtl.runtime.replay.tape import Tape
 from qmtl.runtime.replay.tape_market import TapeMarket
 from qmtl.runtime.replay.weights import Weights, in_turn, weight_changes
@@ -87,6 +89,7 @@ class Run:
         self._start = start
         self._model = model
         self._names = tuple(name for reader in readers for name in reader.nodes)
+        self._expressions = tuple(name for reader in readers for name in reader.expressions)
         self._tapes = {
             series: Tape(series, grid, reach=_reach(readers, series) + spare.get(series, 0))
             for series, grid in grids.items()
@@ -150,15 +153,17 @@ class Run:
         for change in changes:
             for reader in self._readers:
                 owner = self._counterpart(reader, change.series)
-                values = {} if owner is None else reader.known[owner].newest
+                values = {} if owner is None else reader.newest(self._tapes[owner])
                 self._strategy.__dict__.update({name: values.get(name) for name in reader.nodes})
             revision = revision_of(change, self._tapes[change.series].grid)
             try:
                 self._strategy.on_revision(revision, self.portfolio)
-            except QmtlError:
-                raise  # it says what to do
+            except QmtlError as error:  # it says what to do
+                name_bar(error, change.series, change.ts, self._values)
+                raise
             except OWN_FAILURES as cause:  # as of bars
-                raise self._failed("on_revision", change.series, change.ts, cause) from cause
+                told = "on_revision", change.series, change.ts, self.now
+                raise failed_when_told(self._strategy, *told, cause) from cause
 
     @property
     def now(self) -> int:
@@ -207,9 +212,8 @@ class Run:
                         f"node {node!r} has no series that belongs to {series}",
                         next_step=f"use one of {', '.join(map(str, reader.series[:5]))}",
                     )
-                known = reader.known[owner]
-                place = int(known.at(np.array([self._market.now]))[0])
-                return known.values[node][place : place + 1].tolist()[0] if place >= 0 else None
+                place = int(reader.known[owner].at(np.array([self._market.now]))[0])
+                return reader.value(node, self._tapes[owner], place) if place >= 0 else None
         raise InvalidRequestError(
             f"the strategy has no node {node!r}", next_step=f"use one of {', '.join(self._names)}"
         )
@@ -221,13 +225,18 @@ class Run:
         """What `_deliver` comes to, without a word to the strategy."""
         assert self._weights is not None
         portfolio, market, due, gaps = self.portfolio, self._market, self.portfolio.due_orders, self._gaps
+        parts = worked_out(parts)
         for now, series, weight in weight_changes(self._weights, parts):
             if gaps and gaps[0].at <= now:
                 self._deliver_gaps(now)
             if due and due[0][0] < now:
                 portfolio.fill_due(now)
             market.now = now
-            portfolio.target(series, weight)
+            try:
+                portfolio.target(series, weight)
+            except QmtlError as error:
+                name_bar(error, series, *bar_at(parts, series, now))
+                raise
         known = [part for part in parts if len(part.known)]
         if known:
             last = max(known, key=lambda part: int(part.known[-1]))
@@ -236,17 +245,17 @@ class Run:
         self._deliver_gaps(until)
 
     def _deliver(self, parts: Sequence[Shown], until: int) -> None:
-        portfolio, market, names = self.portfolio, self._market, self._names
+        portfolio, market, names = self.portfolio, self._market, self._expressions
         on_bar: Callable[[Bar, Portfolio], object] = self._strategy.on_bar
+        own = self._strategy.__dict__
         if self._weights is not None:
-            weights = in_turn(self._weights, parts)
+            weights = in_turn(self._weights, parts, own)
 
             def on_bar(bar: Bar, portfolio: Portfolio) -> None:
                 portfolio.target(bar.series, next(weights))
 
         found = events(parts)
-        own = self._strategy.__dict__
-        due, gaps, bar = portfolio.due_orders, self._gaps, None
+        due, gaps, bar, calls = portfolio.due_orders, self._gaps, None, found.calls
         try:
             for now, bar, values in zip(found.known, found.bars, found.nodes, strict=False):
                 if gaps and gaps[0].at <= now:
@@ -255,12 +264,19 @@ class Run:
                     portfolio.fill_due(now)
                 market.now = now
                 own.update(zip(names, values, strict=True))
-                on_bar(bar, portfolio)
-            self._deliver_gaps(until)
+                for name, called in calls:
+                    own[name] = next(called)
+                try:
+                    on_bar(bar, portfolio)
+                except QmtlError as error:
+                    name_bar(error, bar.series, bar.ts, self._values)
+                    raise
         except QmtlError:
             raise  # it says what to do
         except OWN_FAILURES as cause:  # whatever a user's strategy raises is its own failure
-            raise self._failed_at(bar, cause) from cause
+            assert bar is not None, "only a bar that is delivered calls a strategy"
+            raise failed_at(self._strategy, bar, self._values, cause) from cause
+        self._deliver_gaps(until)
 
     def _deliver_gaps(self, until: int) -> None:
         while self._gaps and self._gaps[0].at <= until:
@@ -269,30 +285,17 @@ class Run:
             self._market.now = at
             try:
                 self._strategy.on_gap(gap, self.portfolio)
-            except QmtlError:
-                raise  # it says what to do
+            except QmtlError as error:  # it says what to do
+                name_bar(error, gap.series, gap.span.start, self._values)
+                raise
             except OWN_FAILURES as cause:  # as of bars
-                raise self._failed("on_gap", gap.series, gap.span.start, cause) from cause
+                told = "on_gap", gap.series, gap.span.start, self.now
+                raise failed_when_told(self._strategy, *told, cause) from cause
 
-    def _failed(self, where: str, series: SeriesId, ts: int, cause: BaseException) -> StrategyError:
-        return StrategyError(
-            f"{type(self._strategy).__name__}.{where} raised {type(cause).__name__}: {cause}",
-            why=f"at {iso(self._market.now)}, told of the bar of {series} that opens at {iso(ts)}",
-            bar_ts=ts,
-        )
-
-    def _failed_at(self, bar: Bar | None, cause: BaseException) -> StrategyError:
-        assert bar is not None, "only a bar that is delivered calls a strategy"
-        nodes = {name: self._strategy.__dict__.get(name) for name in self._names}
-        values = ", ".join(f"{name} {value!r}" for name, value in nodes.items())
-        return StrategyError(
-            f"{type(self._strategy).__name__}.on_bar raised {type(cause).__name__}: {cause}",
-            series=bar.series,
-            why=f"at the bar that opened at {iso(bar.ts)}, close {bar.close!r}"
-            + (f", with {values}" if values else ""),
-            bar_ts=bar.ts,
-            nodes=nodes,
-        )
+    @property
+    def _values(self) -> dict[str, Any]:
+        """What nodes are worth for the strategy now."""
+        return {name: self._strategy.__dict__.get(name) for name in self._names}
 
 
 def counterpart(reader: Reader, series: SeriesId) -> SeriesId | None:

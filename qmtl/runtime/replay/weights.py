@@ -8,6 +8,7 @@ only those count at which it changes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ import polars as pl
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.spelling import near
-from qmtl.runtime.replay.events import Column, Shown, in_order
+from qmtl.runtime.replay.columns import Column, objects
+from qmtl.runtime.replay.events import Shown, in_order
+from qmtl.runtime.replay.functions import runs_python
 from qmtl.runtime.replay.rowwise import is_named, is_rowwise, written
 
 _WEIGHT = "weight of a bar"
@@ -25,13 +28,14 @@ _WEIGHT = "weight of a bar"
 class Weights:
     """The expression of one strategy. Raises `InvalidRequestError` where it uses what is no node.
 
-    is_rowwise: whether it is known to give each bar what the values of that bar alone give, all at once.
+    names: of the nodes that it uses. is_rowwise: whether it is known to give each bar what the values of that
+    bar alone give, all at once. runs_python: whether it calls a function of Python.
     """
 
     def __init__(self, expression: pl.Expr, names: Iterable[str]) -> None:
         known = list(names)
-        self._used = list(dict.fromkeys(expression.meta.root_names()))
-        for name in self._used:
+        self.names = list(dict.fromkeys(expression.meta.root_names()))
+        for name in self.names:
             if name not in known:
                 meant = near(name, known)
                 raise InvalidRequestError(
@@ -46,13 +50,14 @@ class Weights:
         self._expression = expression.alias(_WEIGHT)
         form = written(expression)
         self.is_rowwise = form is not None and is_rowwise(form, is_named)
+        self.runs_python = runs_python(expression)
 
     def of(self, nodes: Mapping[str, Column], count: int) -> pl.Series:
         """The weight of each of `count` bars, as Float64."""
         if not count:
             return pl.Series(dtype=pl.Float64)
         try:
-            used = {name: _series(nodes[name]) for name in self._used}
+            used = {name: _series(nodes[name]) for name in self.names}
             frame = pl.DataFrame({"": np.zeros(count)} | used)
             parts = [frame] if self.is_rowwise else frame.iter_slices(1)
             found = pl.concat([part.with_columns(self._expression) for part in parts])[_WEIGHT]
@@ -69,11 +74,22 @@ class Weights:
             )
         return found.cast(pl.Float64)
 
+    def of_bar(self, nodes: Mapping[str, Any]) -> float | None:
+        """The weight of one bar, whose nodes have these values."""
+        weight: float | None = self.of({name: objects((nodes[name],)) for name in self.names}, 1).item()
+        return weight
 
-def in_turn(weights: Weights, parts: Sequence[Shown]) -> Iterator[Any]:
-    """The weight of each bar, in the order in which bars are delivered."""
+
+def in_turn(weights: Weights, parts: Sequence[Shown], nodes: Mapping[str, Any]) -> Iterator[Any]:
+    """The weight of each bar, in the order in which bars are delivered.
+
+    nodes: what they are worth at each bar, once it is delivered. Where code of Python has a part in a weight,
+    it waits until then.
+    """
+    if weights.runs_python or any(name in part.calls for part in parts for name in weights.names):
+        return (weights.of_bar(nodes) for _ in repeat(None))
     found = [weights.of(part.nodes, len(part.places)).to_list() for part in parts]
-    every = np.fromiter((one for of in found for one in of), dtype=object)
+    every = objects(one for of in found for one in of)
     return iter(every[in_order(parts)].tolist())
 
 
@@ -89,7 +105,7 @@ def weight_changes(weights: Weights, parts: Sequence[Shown]) -> Iterator[tuple[i
     order = in_order(few)
     known = np.concatenate([part.known for part in few])[order].tolist()
     series = np.concatenate([np.full(len(part.places), part.tape.series, dtype=object) for part in few])
-    every = np.fromiter((one for of in found for one in of), dtype=object)
+    every = objects(one for of in found for one in of)
     return zip(known, series[order].tolist(), every[order].tolist(), strict=True)
 
 

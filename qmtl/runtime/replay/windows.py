@@ -4,26 +4,22 @@ The definition is `window.select(expression)`, or `function(window)`, for a wind
 So a value depends on nothing but its window, to the last bit. A running sum, which rolling means of most
 libraries use, depends on all that went before: its last digits differ where a run is taken up again. Here
 windows are laid side by side, a block at a time, and each is aggregated by itself. What might see that others
-are worked out beside it is evaluated window by window: functions, and divisions by a number.
+are worked out beside it is evaluated window by window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
-from qmtl.foundation.errors import InvalidRequestError, QmtlError, StrategyError
-from qmtl.foundation.frames import stamps
+from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.spelling import near
-from qmtl.foundation.times import iso
-from qmtl.runtime.replay.budget import OWN_FAILURES
-from qmtl.runtime.replay.rowwise import depends_on_others, written
+from qmtl.runtime.replay.functions import value_for_each_row
+from qmtl.runtime.replay.rowwise import written
+from qmtl.runtime.replay.together import may_stand_together
 from qmtl.runtime.replay.whole_columns import can_be_read, plan
-
-Function = Callable[[pl.DataFrame], Any]
 
 # Rows of all windows of a block together: some tens of megabytes.
 _BLOCK_ROWS = 1_000_000
@@ -38,32 +34,27 @@ _TRIED, _MANY = 32, 256
 
 
 def values(
-    nodes: Mapping[str, pl.Expr | Function], rows: pl.DataFrame, *, width: int, first: int
-) -> dict[str, pl.Series | list[Any]]:
-    """Per node, its value for each row from row `first` on, of the window of `width` rows that ends there.
+    expressions: Mapping[str, pl.Expr], rows: pl.DataFrame, *, width: int, first: int
+) -> dict[str, pl.Series]:
+    """Per expression, its value for each row from `first` on, of the window of `width` rows that ends there.
 
     rows: bars of one series, ascending. first: at least `width - 1`, so that every window is whole.
-    Raises `InvalidRequestError` for an expression that cannot be evaluated, or gives several values, and
-    `StrategyError` where a function fails.
+    Raises `InvalidRequestError` for an expression that cannot be evaluated, or gives several values.
     """
     assert first >= width - 1
-    expressions = {name: node for name, node in nodes.items() if isinstance(node, pl.Expr)}
     for name, expression in expressions.items():
         check(name, expression, rows.schema)
     alone = {name: one for name, one in expressions.items() if _has_to_be_alone(one)}
-    found: dict[str, pl.Series | list[Any]] = {}
+    others = {name: one for name, one in expressions.items() if name not in alone}
+    found: dict[str, pl.Series] = {}
     if alone:
         found |= _one_by_one(alone, rows, width, first)
-        expressions = {name: one for name, one in expressions.items() if name not in alone}
     if rows.height - first >= _MANY:
-        found |= _over_columns(expressions, rows, width, first)
-    others = {name: expression for name, expression in expressions.items() if name not in found}
+        found |= _over_columns(others, rows, width, first)
+    others = {name: one for name, one in others.items() if name not in found}
     if others:
         found |= _of_expressions(others, rows, width, first)
-    for name, node in nodes.items():
-        if not isinstance(node, pl.Expr):
-            found[name] = _of_function(name, node, rows, width, first)
-    return {name: found[name] for name in nodes}
+    return {name: found[name] for name in expressions}
 
 
 def check(name: str, expression: pl.Expr, schema: pl.Schema) -> None:
@@ -86,42 +77,28 @@ def check(name: str, expression: pl.Expr, schema: pl.Schema) -> None:
         )
 
 
-def _of_function(name: str, function: Function, rows: pl.DataFrame, width: int, first: int) -> list[Any]:
-    found = []
-    for end in range(first + 1, rows.height + 1):
-        try:
-            found.append(function(rows.slice(end - width, width)))
-        except QmtlError:
-            raise  # it says what to do
-        except OWN_FAILURES as cause:  # whatever a user's function raises is named
-            ts = int(stamps(rows)[end - 1])
-            raise StrategyError(
-                f"node {name!r} raised {type(cause).__name__}: {cause}",
-                why=f"its window ends with the bar that opened at {iso(ts)}",
-                bar_ts=ts,
-            ) from cause
-    return found
-
-
 def _has_to_be_alone(expression: pl.Expr) -> bool:
     form = written(expression)
-    return form is None or depends_on_others(form)
+    return form is None or not may_stand_together(form)
 
 
 def _one_by_one(
     expressions: Mapping[str, pl.Expr], rows: pl.DataFrame, width: int, first: int
 ) -> dict[str, pl.Series]:
     # Refuses those that give a value for each row.
-    parts = [pl.DataFrame(_of_expressions(expressions, rows[: first + 1], width, first)).clear()]
+    found = pl.DataFrame(_of_expressions(expressions, rows[: first + 1], width, first))
+    if first == rows.height:
+        return {name: found[name].clear() for name in expressions}
     chosen = [expression.alias(name) for name, expression in expressions.items()]
-    for start in range(first, rows.height, _AT_ONCE):
-        ends = range(start + 1, min(start + _AT_ONCE, rows.height) + 1)
-        try:
+    parts = []
+    try:
+        for start in range(first, rows.height, _AT_ONCE):
+            ends = range(start + 1, min(start + _AT_ONCE, rows.height) + 1)
             block = [rows.slice(end - width, width).select(chosen) for end in ends]
-        except _FAILURES as error:
-            raise _not_evaluated(expressions, error) from error
-        parts.append(pl.concat(block, rechunk=True))
-    whole = pl.concat(parts)
+            parts.append(pl.concat(block, rechunk=True))
+        whole = pl.concat(parts)
+    except _FAILURES as error:
+        raise _not_evaluated(expressions, error) from error
     return {name: whole[name] for name in expressions}
 
 
@@ -135,17 +112,16 @@ def _of_expressions(
     for start in range(first, max(rows.height, first + 1), each):
         count = min(each, rows.height - start)
         windows = _side_by_side(rows.slice(start - width + 1, count + width - 1), columns, width, count)
+        # No column of theirs: expressions may choose columns by their places.
+        number = pl.lit(pl.Series(_WINDOW, np.repeat(np.arange(count, dtype=np.uint32), width)).set_sorted())
         try:
-            parts.append(windows.group_by(_WINDOW, maintain_order=True).agg(chosen).drop(_WINDOW))
+            parts.append(windows.group_by(number, maintain_order=True).agg(chosen).drop(_WINDOW))
         except _FAILURES as error:
             raise _not_evaluated(expressions, error) from error
     whole = pl.concat(parts)
     for name, dtype in whole.schema.items():
         if isinstance(dtype, pl.List):
-            raise InvalidRequestError(
-                f"node {name!r} gives a value for each row of its window, and not one for the window",
-                next_step="end the expression with an aggregation, such as .last(), .mean() or .max()",
-            )
+            raise value_for_each_row(name)
     return {name: whole[name] for name in expressions}
 
 
@@ -192,12 +168,11 @@ def _not_evaluated(names: Iterable[str], error: BaseException) -> InvalidRequest
 
 
 def _side_by_side(rows: pl.DataFrame, columns: Sequence[str], width: int, count: int) -> pl.DataFrame:
-    """`count` windows of `width` rows, numbered, one below the other; each begins a row later."""
+    """`count` windows of `width` rows, one below the other; each begins a row later."""
     if count == 0:
-        return rows.clear().select(pl.lit(0, pl.UInt32).alias(_WINDOW), *columns)
-    number = pl.Series(_WINDOW, np.repeat(np.arange(count, dtype=np.uint32), width)).set_sorted()
+        return rows.clear().select(columns)
     places = np.lib.stride_tricks.sliding_window_view(np.arange(rows.height, dtype=np.uint32), width)
-    laid = [number]
+    laid = []
     for name in columns:
         column = rows[name]
         if column.null_count() or column.dtype != pl.Float64:

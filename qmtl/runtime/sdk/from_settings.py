@@ -68,13 +68,15 @@ def vendor_at(settings: Settings, number: int) -> Vendor:
 
 
 # What says the most about an entry of each kind.
-_MAIN_KEY = {"ccxt": "exchange", "files": "path", "polygon": "url", "python": "object"}
+_MAIN_KEY = {"ccxt": "exchange", "files": "path", "polygon": "url", "python": "object", "snapshot": "path"}
 
 
 def vendor_name(settings: SourceSettings) -> str:
     """What the vendor of an entry calls itself, before it is made."""
     if settings.kind == "polygon":
         return settings.kind
+    if settings.kind == "snapshot" and settings.number is not None:
+        return f"snapshot:{settings.path}#{settings.number}"
     return f"{settings.kind}:{getattr(settings, _MAIN_KEY[settings.kind])}"
 
 
@@ -92,6 +94,10 @@ def vendor(settings: SourceSettings) -> Vendor:
         from qmtl.runtime.io.vendors.python_object import vendor_of_object
 
         return vendor_of_object(settings.object, settings.options, settings.folder)
+    if settings.kind == "snapshot":
+        from qmtl.runtime.io.vendors.snapshot import SnapshotVendor
+
+        return SnapshotVendor(settings.path, number=settings.number)
     from qmtl.runtime.io.vendors.files import FilesVendor
 
     return FilesVendor(settings.path, **settings.reading)

@@ -5,7 +5,7 @@ Whatever settles one of these (a parameter of the provider, an entry of qmtl.yml
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -53,7 +53,7 @@ class ProfileRow(NamedTuple):
     sla: SLAPolicy | None = None
     partial_ok: bool | None = None
     on_findings: OnFindings | None = None
-    members: Container[str] | None = None
+    members: Collection[str] | None = None
 
     def concerns(self, series: SeriesId) -> bool:
         """Whether the row holds for a series."""
@@ -76,6 +76,13 @@ class ProfileTable:
         self._rows = tuple(rows)
         self._fallback = fallback
         self.calendars = {row.match: row.calendar for row in self._rows if row.calendar is not None}
+        # Places of rows: of those for any series, and of the others by node id. A world of many presets has
+        # a row for each, and a series is in few of them.
+        self._open = [place for place, row in enumerate(self._rows) if row.members is None]
+        self._of_member: dict[str, list[int]] = {}
+        for place, row in enumerate(self._rows):
+            for name in row.members or ():
+                self._of_member.setdefault(name, []).append(place)
 
     def vendor(self, series: SeriesId) -> Vendor | None:
         """Where past bars of a series come from."""
@@ -110,9 +117,9 @@ class ProfileTable:
     def declared(self, series: SeriesId) -> dict[str, SeriesFacts]:
         """What each place declares of a series, in the order of the rows."""
         found: dict[str, SeriesFacts] = {}
-        for row in self._rows:
+        for row in self._concerning(series):
             facts = row.declared
-            if facts is not None and row.place not in found and row.concerns(series):
+            if facts is not None and row.place not in found:
                 found[row.place] = facts
         return found
 
@@ -154,11 +161,13 @@ class ProfileTable:
         return list({id(source): source for source in made}.values())
 
     def _first(self, series: SeriesId, column: Callable[[ProfileRow], T | None]) -> T | None:
-        for row in self._rows:
-            value = column(row)
-            if value is not None and row.concerns(series):
-                return value
-        return None
+        return next((value for row in self._concerning(series) if (value := column(row)) is not None), None)
+
+    def _concerning(self, series: SeriesId) -> Iterator[ProfileRow]:
+        """The rows that hold for a series, in order."""
+        of_members = self._of_member.get(series.text)
+        places = self._open if of_members is None else sorted([*self._open, *of_members])
+        return (row for row in map(self._rows.__getitem__, places) if row.concerns(series))
 
 
 NO_ROWS = ProfileTable()

@@ -29,6 +29,9 @@ from qmtl.runtime.sdk.run_history import Stretch
 # Of the JSON values of a proof.
 FORMAT = 1
 
+# When bars are known to a run: all of one commit from their close on, or each when it was known.
+KNOWLEDGE = ("as_of", "as_known")
+
 
 @dataclass(frozen=True)
 class ReadRange:

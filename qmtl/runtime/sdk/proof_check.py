@@ -1,134 +1,103 @@
-"""A proof read back, and how a run that was repeated differs from it."""
+"""How a run that was repeated differs from its proof: what refutes it, and what is only told.
+
+Range, fill model, seed and way of knowing are what a run is repeated with; it has them by itself. All other
+fields are compared. Three of them may differ although the same bars led to the same end, and refute nothing
+then: versions; the schema by which bars are checked, which a registry may have replaced since; and findings,
+which may have been accepted since.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from os import PathLike
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-from qmtl.foundation.errors import InvalidRequestError, ProofError
-from qmtl.foundation.timeline import Span
-from qmtl.foundation.times import to_ns
+from qmtl.foundation.errors import ProofError
 from qmtl.foundation.words import counted
-from qmtl.runtime.replay.knowledge import Counts
-from qmtl.runtime.replay.orders import FillModel
-from qmtl.runtime.sdk.proof import FORMAT, KnownBars, Proof, ReadRange
+from qmtl.runtime.sdk.proof import Proof, ReadRange
 
 # How many differences are named in a message; the error has all of them.
 _SHOWN = 5
 
 
-def read_proof(source: Proof | Mapping[str, Any] | str | PathLike[str]) -> Proof:
-    """A proof from its JSON values, or from a file of them. Raises `InvalidRequestError`."""
-    if isinstance(source, Proof):
-        return source
-    named = "the proof" if isinstance(source, Mapping) else str(source)
-    values = source if isinstance(source, Mapping) else proof_values(Path(source))
-    if values.get("format") != FORMAT:
-        raise InvalidRequestError(
-            f"{named} has the format {values.get('format')!r}",
-            why=f"this version reads the format {FORMAT}",
-            next_step="run the strategy again, with `proof=FILE`",
-        )
-    try:
-        return Proof(
-            strategy=values["strategy"],
-            source=values["source"],
-            module=values.get("module"),  # proofs of before name the class alone
-            span=_span(values),
-            fills=FillModel(**values["fills"]),
-            seed=values["seed"],
-            read=tuple(_read_range(part) for part in values["read"]),
-            known=KnownBars(
-                values["knowledge"], Counts(*(values[name] for name in Counts._fields)), values["known"]
-            ),
-            outcome=values["outcome"],
-            versions=dict(values["versions"]),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidRequestError(
-            f"{named} is no proof",
-            why=f"{type(error).__name__}: {error}",
-            next_step="give a file as `qmtl submit --proof FILE` writes it",
-        ) from error
+class Differences(NamedTuple):
+    """In words. refuting: the run does not repeat its proof. told: it does, in spite of these."""
+
+    refuting: list[str]
+    told: list[str]
+
+
+def differences(proven: Proof, found: Proof) -> Differences:
+    """Between a proof and that of the repeated run."""
+    mine, theirs = found.to_json(), proven.to_json()
+    has_module = proven.module is not None or proven.source is None
+    apart = {"read", "versions", "outcome"} if has_module else {"read", "versions", "outcome", "module"}
+    versions = list(_differing(mine["versions"], theirs["versions"]))
+    read = _of_read(proven.read, found.read)
+    plain = [{name: of[name] for name in of if name not in apart} for of in (mine, theirs)]
+    refuting = [
+        *_differing(*plain),
+        *read.refuting,
+        *_differing({"outcome": found.outcome}, {"outcome": proven.outcome}),
+    ]
+    told = read.told
+    if not has_module:
+        told = [f"module: {found.module} now, not in the proof", *told]
+    # Other versions that come to the same end prove as much; else they may be the reason.
+    if refuting:
+        return Differences([*versions, *refuting], told)
+    return Differences([], [*versions, *told])
 
 
 def refuse_differences(proven: Proof, found: Proof) -> None:
     """Raise `ProofError` where a repeated run was given something else, or came to something else."""
-    differences = _differences(proven, found)
-    if not differences:
+    refuting = differences(proven, found).refuting
+    if not refuting:
         return
-    shown = differences[:_SHOWN]
-    if len(differences) > _SHOWN:
-        shown.append(f"and {counted(len(differences) - _SHOWN, 'more difference')}")
     raise ProofError(
         f"the run of {proven.strategy} does not repeat its proof",
-        differences=differences,
-        why="; ".join(shown),
+        differences=refuting,
+        why="; ".join(first_few(refuting)),
         next_step="repeat it with the strategy, the store and the versions that the proof names",
     )
 
 
-def _differences(proven: Proof, found: Proof) -> list[str]:
-    module = found.module if proven.module else None
-    differences = [
-        f"{name}: {mine} now, {theirs} in the proof"
-        for name, mine, theirs in (
-            ("strategy", found.strategy, proven.strategy),
-            ("source", found.source, proven.source),
-            ("module", module, proven.module),
-            ("known", found.known.digest, proven.known.digest),
-            *((name, found.versions.get(name), version) for name, version in proven.versions.items()),
-        )
-        if mine != theirs
-    ]
-    read = {(part.series, part.span): part.fingerprint for part in found.read}
-    for part in proven.read:
-        mine = read.pop((part.series, part.span), None)
-        if mine != part.fingerprint:
-            has = "is not read now" if mine is None else f"has the fingerprint {mine} now"
-            differences.append(f"{part.series} {part.span} {has}, {part.fingerprint} in the proof")
-    differences += [f"{series} {span} is not in the proof" for series, span in read]
-    if proven.outcome != found.outcome:
-        differences.append(f"outcome: {found.outcome} now, {proven.outcome} in the proof")
-    # Other versions that come to the same end prove as much.
-    same = proven.outcome == found.outcome
-    return [one for one in differences if not (same and one.partition(":")[0] in proven.versions)]
+def first_few(words: list[str]) -> list[str]:
+    """A few of many differences, and how many more there are."""
+    more = len(words) - _SHOWN
+    return words if more <= 0 else [*words[:_SHOWN], f"and {counted(more, 'more difference')}"]
 
 
-def proof_values(path: Path) -> Mapping[str, Any]:
-    """The JSON values of a file. Raises `InvalidRequestError`."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InvalidRequestError(
-            f"there is no file {path}", next_step="write one: qmtl submit ... --proof FILE"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InvalidRequestError(
-            f"{path} cannot be read as JSON",
-            why=str(error),
-            next_step="give a file as `qmtl submit --proof FILE` writes it",
-        ) from error
-    if not isinstance(values, dict):
-        raise InvalidRequestError(
-            f"{path} is no proof", next_step="give a file as `qmtl submit --proof FILE` writes it"
-        )
-    return values
+def _differing(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:
+    for name in dict.fromkeys([*theirs, *mine]):
+        now, then = mine.get(name, "nothing"), theirs.get(name, "nothing")
+        if now != then:
+            yield f"{name}: {now} now, {then} in the proof"
 
 
-def _span(values: Mapping[str, Any]) -> Span:
-    return Span(to_ns(values["start"]), to_ns(values["end"]))
-
-
-def _read_range(values: Mapping[str, Any]) -> ReadRange:
-    return ReadRange(
-        values["series"],
-        _span(values),
-        values["fingerprint"],
-        values["as_of"],
-        values["schema_id"],
-        values["passes"],
-    )
+def _of_read(proven: tuple[ReadRange, ...], found: tuple[ReadRange, ...]) -> Differences:
+    refuting, told = [], []
+    by_range = {(part.series, part.span): part for part in found}
+    order = []
+    for part in proven:
+        key = (part.series, part.span)
+        now = by_range.pop(key, None)
+        if now is None:
+            refuting.append(f"{part.series} {part.span} is not read now")
+            continue
+        order.append(key)
+        for name in ("fingerprint", "as_of"):
+            mine, theirs = getattr(now, name), getattr(part, name)
+            if mine != theirs:
+                refuting.append(f"{part.series} {part.span} has the {name} {mine} now, {theirs} in the proof")
+        if now.schema_id != part.schema_id:
+            told.append(
+                f"{part.series} {part.span} is checked by {now.schema_id} now, {part.schema_id} in the proof"
+            )
+        if part.passes and not now.passes:
+            refuting.append(f"{part.series} {part.span} has findings now, none in the proof")
+        elif now.passes and not part.passes:
+            told.append(f"{part.series} {part.span} has findings in the proof, none that raises now")
+    refuting += [f"{series} {span} is not in the proof" for series, span in by_range]
+    if not refuting and order != [(part.series, part.span) for part in found]:
+        refuting.append("read: the same ranges, in another order")
+    return Differences(refuting, told)

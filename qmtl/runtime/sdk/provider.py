@@ -191,9 +191,10 @@ class SeamlessDataProvider:
         """
         fetcher, began = self._fetcher, self._parts.clock.monotonic()
         fetcher.refuse_unusable()
-        max_staleness = fetcher.look(series_of(series), sla, began)
+        name = series_of(series)
+        max_staleness = fetcher.look(name, sla, began)
         context = fetcher.open(
-            series,
+            name,
             start,
             end,
             strategy,
@@ -511,7 +512,7 @@ class SeamlessDataProvider:
         return None if last is None else last.report
 
     def __repr__(self) -> str:
-        return on_screen(["SeamlessDataProvider", *fact_lines(self._facts())])
+        return on_screen([type(self).__name__, *fact_lines(self._facts())])
 
     def _repr_html_(self) -> str:
         return facts_table(self._facts())

@@ -36,16 +36,16 @@ class Recipe:
     task makes one, and those that follow share it.
     """
 
-    def __init__(self, token: str, options: dict[str, Any], store_id: str, machine: str) -> None:
+    def __init__(self, token: str, options: dict[str, Any], place_id: str, machine: str) -> None:
         self.token = token
         self.options = options
-        self._store_id = store_id
+        self._place_id = place_id
         self._machine = machine
 
     @classmethod
     def of(cls, parts: ProviderParts, made_of: Mapping[str, Any]) -> Recipe:
         """made_of: what the parts were made of, and `store`."""
-        recipe = cls(uuid.uuid4().hex, _sendable(made_of, parts.store), parts.store.store_id, _machine())
+        recipe = cls(uuid.uuid4().hex, _sendable(made_of, parts.store), parts.store.place_id, _machine())
         _HERE[recipe.token] = parts
         return recipe
 
@@ -56,7 +56,7 @@ class Recipe:
                 why="it is in memory, or it is an open store on a server",
                 next_step="make the provider with the folder or the address of its store, or use threads",
             )
-        return pickled(Recipe, self.token, self.options, self._store_id, self._machine)
+        return pickled(Recipe, self.token, self.options, self._place_id, self._machine)
 
     @contextmanager
     def parts(self) -> Iterator[ProviderParts]:
@@ -84,14 +84,16 @@ class Recipe:
     def made(self) -> ProviderParts:
         """A provider of its own; no store is made where there is none."""
         place = self.options["store"]
-        is_shared = names_server(place) if isinstance(place, str) else isinstance(place, StoreAddress)
-        if not is_shared and _machine() != self._machine:
+        where = place_of(place)
+        if isinstance(where, QuestDBAddress):
+            where = where.place
+        if isinstance(where, Path) and _machine() != self._machine:
             raise _without_store(place, "it is a folder of another machine")
         if not is_store(place_of(place)):
             raise _without_store(place, "there is no store in that place")
         options = {name: value for name, value in self.options.items() if name != "store"}
         parts = provider_parts(place, live=None, progress=False, metrics_registry=Unread(), **options)
-        if parts.store.store_id != self._store_id:
+        if parts.store.place_id != self._place_id:
             parts.life.close()
             raise _without_store(place, "there is another one in that place")
         return parts
@@ -192,7 +194,7 @@ def _place(named: Any, store: Store) -> Any:
         return named
     if isinstance(named, str) and names_questdb(named):
         named = place_of(named)
-    if isinstance(named, QuestDBAddress):  # its catalog is a folder of this machine
+    if isinstance(named, QuestDBAddress):  # its catalog may be a folder of this machine
         return named.within(Path.cwd())
     # What a store on a server says of its place lacks the password.
     if store.folder is None or names_server(store.location) or names_questdb(store.location):

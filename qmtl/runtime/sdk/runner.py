@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from qmtl.foundation.arguments import check_file, check_flag
 from qmtl.foundation.errors import InvalidRequestError, StrategyError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
@@ -17,17 +18,26 @@ from qmtl.foundation.times import iso, to_ns
 from qmtl.foundation.words import counted
 from qmtl.runtime.replay.bars import Unclean
 from qmtl.runtime.replay.budget import OverBudget
-from qmtl.runtime.replay.events import Reader
 from qmtl.runtime.replay.orders import FillModel
+from qmtl.runtime.replay.readers import Reader
 from qmtl.runtime.replay.run import Run
 from qmtl.runtime.sdk.bound_inputs import BoundInput, bound, preset_of
 from qmtl.runtime.sdk.from_world import provider_of_world
 from qmtl.runtime.sdk.isolation.process import IsolatedRun, StrategyProcess, isolated
 from qmtl.runtime.sdk.look_ahead import playing, running, submitting
 from qmtl.runtime.sdk.paper import Paper
-from qmtl.runtime.sdk.proof import KnownBars, Proof, ReadRange, proof_of, read_ranges
-from qmtl.runtime.sdk.proof_check import read_proof, refuse_differences
+from qmtl.runtime.sdk.proof import KNOWLEDGE, KnownBars, Proof, ReadRange, proof_of, read_ranges
+from qmtl.runtime.sdk.proof_check import refuse_differences
+from qmtl.runtime.sdk.proof_reading import read_proof
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
+from qmtl.runtime.sdk.run_arguments import (
+    check_choice,
+    check_places,
+    loaded,
+    loaded_sets,
+    model_of,
+    seed_of,
+)
 from qmtl.runtime.sdk.run_history import Source, Stretch, completed, end_of, sources
 from qmtl.runtime.sdk.run_keeper import RunKeeper
 from qmtl.runtime.sdk.run_parts import AsKnown, AsOf
@@ -35,7 +45,6 @@ from qmtl.runtime.sdk.run_result import RunResult
 from qmtl.runtime.sdk.run_state import Header, StateFile, identity_of
 from qmtl.runtime.sdk.shared_history import SharedHistory
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, listens, nodes_of, weights_of
-from qmtl.runtime.sdk.strategy_files import strategy_of_file
 from qmtl.runtime.sdk.watchdog import Calls, check_budget, watched
 from qmtl.runtime.worlds.loading import load_world
 from qmtl.runtime.worlds.world import World
@@ -46,7 +55,7 @@ _MODES = {
     "paper": None,
     "live": "there are no feeds of exchanges yet, and no orders leave this process",
 }
-_KNOWLEDGE = {"as_of": None, "as_known": None}
+_KNOWLEDGE = dict.fromkeys(KNOWLEDGE)
 
 
 class Runner:
@@ -97,26 +106,30 @@ class Runner:
             comes to the same proof. Python must be able to pickle what the strategy has in its attributes.
         isolate: run it in a process of its own that can read no file but programs, write none, start no
             program and open no connection. A strategy of a file is not even loaded in this process. Refused
-            where the system cannot do it: it takes Linux with Landlock. A backtest that is not kept alone.
+            where the system cannot do it: it takes Linux with Landlock. Such a run is not kept: no `resume`.
 
         All of history, and of the bars before `start` that windows and warm-up need, is read at one commit,
         which the proof names. Raises what a fetch raises, `MissingDataError` also where there are too few
         bars before `start`, and `StrategyError` where the strategy fails.
         """
-        _refuse("mode", mode, _MODES)
-        _refuse("knowledge", knowledge, _KNOWLEDGE)
+        check_places(world, data_preset, history_provider)
+        check_choice("mode", mode, _MODES)
+        check_choice("knowledge", knowledge, _KNOWLEDGE)
         check_budget(budget)
-        model = FillModel() if fills is None else fills
+        check_file("resume", resume)
+        check_flag("isolate", isolate)
+        model, seed = model_of(fills), seed_of(seed)
         pinned = None if as_of is None else to_ns(as_of, name="as_of")
         if mode == "paper" and (pinned is not None or knowledge != "as_of"):
             raise InvalidRequestError(
                 "a run in paper mode is given bars as they come",
                 next_step="leave out `as_of=` and `knowledge=`; a backtest takes them",
             )
-        if isolate and (mode == "paper" or resume is not None):
+        if isolate and resume is not None:
             raise InvalidRequestError(
-                "a run in a process of its own is neither kept nor on paper",
-                next_step="leave out `isolate`, or `resume` and `mode`",
+                "a run in a process of its own is not kept",
+                why="what would be kept lies in that process, and unpickling it here could run any code",
+                next_step="leave out `isolate`, or `resume`",
             )
         return _submitted(
             strategy, world, data_preset, history_provider, start=start, end=end, as_of=pinned, model=model,
@@ -147,12 +160,13 @@ class Runner:
         The other parameters are those of `submit`. The results come in the order of the sets, each when its
         run has ended, and are what `submit` would give for this set. All bars stay in memory until the end.
         """
+        check_places(world, data_preset, history_provider)
         check_budget(budget)
-        model = FillModel() if fills is None else fills
+        model, seed = model_of(fills), seed_of(seed)
         pinned = None if as_of is None else to_ns(as_of, name="as_of")
         with ExitStack() as stack:
             with submitting():
-                made = [_loaded(strategy(**of)) for of in parameters]
+                made = loaded_sets(strategy, parameters)
                 if not made:
                     return
                 inputs = _bound(made, world, data_preset, history_provider, stack)
@@ -173,6 +187,7 @@ class Runner:
         world: World | str | PathLike[str] | None = None,
         data_preset: str | None = None,
         history_provider: SeamlessDataProvider | None = None,
+        isolate: bool = False,
     ) -> RunResult:
         """Run a strategy once more on what a proof names, and compare what it was given and came to.
 
@@ -180,13 +195,16 @@ class Runner:
         they were then; range, commits, fills and seed are those of the proof, and nobody is asked for bars.
 
         Raises `ProofError` with all differences, and otherwise what `submit` raises: bars that retention has
-        swept, for one, cannot be read again.
+        swept, for one, cannot be read again. Versions, schemas and accepted findings may differ from those of
+        the proof where the same bars led to the same end.
         """
+        check_places(world, data_preset, history_provider)
+        check_flag("isolate", isolate)
         proven = read_proof(proof)
         found = _submitted(
             strategy, world, data_preset, history_provider, start=proven.span.start, end=proven.span.end,
             as_of={SeriesId.parse(part.series): part.as_of for part in proven.read},
-            model=proven.fills, seed=proven.seed, knowledge=proven.known.mode,
+            model=proven.fills, seed=proven.seed, knowledge=proven.known.mode, isolate=isolate,
         )  # fmt: skip
         refuse_differences(proven, found.proof)
         return found
@@ -210,7 +228,7 @@ def _submitted(
     isolate: bool = False,
 ) -> RunResult:
     with submitting(), ExitStack() as stack:
-        made, process = stack.enter_context(isolated(strategy)) if isolate else (_loaded(strategy), None)
+        made, process = stack.enter_context(isolated(strategy)) if isolate else (loaded(strategy), None)
         (inputs,) = _bound([made], world, data_preset, history_provider, stack)
         state = None
         if resume is not None:
@@ -356,17 +374,6 @@ def _with_findings(stretch: Stretch) -> Iterator[Unclean]:
             yield Unclean(name, span, f"{one.rule}, {counted(one.raises, 'bar')}")
 
 
-def _loaded(strategy: Strategy | type[Strategy] | str) -> Strategy:
-    kind = strategy_of_file(strategy) if isinstance(strategy, str) else strategy
-    made = kind() if isinstance(kind, type) else kind
-    if not isinstance(made, Strategy):
-        raise InvalidRequestError(
-            f"{strategy!r} is no strategy",
-            next_step="give a subclass of qmtl.Strategy, or an instance of one",
-        )
-    return made
-
-
 def _range(start: Any, end: Any, found: Sequence[Source]) -> Span:
     first = to_ns(start, name="start")
     last = min(end_of(source, first) for source in found) if end is None else to_ns(end, name="end")
@@ -375,12 +382,3 @@ def _range(start: Any, end: Any, found: Sequence[Source]) -> Span:
             f"start {iso(first)} does not come before end {iso(last)}", next_step="a range is [start, end)"
         )
     return Span(first, last)
-
-
-def _refuse(name: str, value: str, known: Mapping[str, str | None]) -> None:
-    """Raise `InvalidRequestError` for what is not known, and with its reason for what is not there yet."""
-    if value not in known or known[value] is not None:
-        usable = ", ".join(repr(choice) for choice, why in known.items() if why is None)
-        raise InvalidRequestError(
-            f"{name}={value!r} cannot be used", why=known.get(value), next_step=f"use {usable}"
-        )

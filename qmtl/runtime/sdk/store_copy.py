@@ -1,19 +1,21 @@
-"""A whole copy of a store at another place: between folders and PostgreSQL, whichever way."""
+"""A whole copy of a store at another place: to a folder or to PostgreSQL, from these or from QuestDB."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, closing
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from os import PathLike
 from pathlib import Path
 
 from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.questdb_address import QuestDBAddress
 from qmtl.foundation.server_addresses import ServerAddress
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.copying import Progress, StoreCopy, Target, copy
 from qmtl.runtime.io.sql.database import Database
 from qmtl.runtime.io.sql.sqlite import copy_target as folders
 from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
-from qmtl.runtime.sdk.stores import is_store, needs_psycopg, place_on_sql
+from qmtl.runtime.sdk.stores import is_store, needs_psycopg, place_of, place_on_sql, questdb_store
 
 # How long the store that is copied may be locked by others, as it is opened.
 _LOCK_S = 30.0
@@ -28,6 +30,7 @@ def copy_store(
     """Copy the store of a folder or of an address to another one, with its history and all that it keeps.
 
     source: may be read and written meanwhile; the copy holds what was committed when its last phase began.
+        Rows that lie in QuestDB are packed where they are copied to.
     target: a new or empty folder, or an address whose schema is missing or empty. No store is there before
         the copy is complete and answers as `source` does: compared by fingerprint at each pin and at the
         newest commit. An attempt that ends early leaves what it has copied beside it; the next goes on.
@@ -37,8 +40,8 @@ def copy_store(
     copy, or anything at the target; `StoreCorruptError` for a damaged store; `StoreError` where there is no
     room, no server, or no right to write.
     """
-    origin, place = place_on_sql(source, "`store copy`"), place_on_sql(target, "`store copy`")
-    with closing(_opened(origin)) as database, _target(place, origin) as made:
+    origin, place = place_of(source), place_on_sql(target, "`store copy` to them")
+    with _opened(origin) as database, _target(place, origin) as made:
         return copy(database, made, progress or _unseen)
 
 
@@ -55,9 +58,9 @@ def restore_store(
     takes its place, with its roles; until then nothing of it has changed. Raises `StoreLockedError` while
     anybody has it open, and `InvalidRequestError` where it is in the way and may not go.
     """
-    origin, place = place_on_sql(source, "`store restore`"), place_on_sql(target, "`store restore`")
+    origin, place = place_of(source), place_on_sql(target, "`store restore`")
     assert not isinstance(place, Path)
-    with closing(_opened(origin)) as database, needs_psycopg():
+    with _opened(origin) as database, needs_psycopg():
         from qmtl.runtime.io.sql.postgres import copy_target as schemas
 
         from_address = origin if isinstance(origin, StoreAddress) else None
@@ -65,19 +68,27 @@ def restore_store(
             return copy(database, made, progress or _unseen)
 
 
-def _opened(origin: Path | StoreAddress) -> Database:
+@contextmanager
+def _opened(origin: Path | ServerAddress) -> Iterator[Database]:
     if not is_store(origin):
         raise InvalidRequestError(
             f"there is no store to copy at {origin}", next_step="check the folder, or the address"
         )
+    if isinstance(origin, QuestDBAddress):
+        with questdb_store(origin, read_only=True) as store:
+            yield store.catalog
+        return
     if isinstance(origin, Path):
-        return StoreDirectory(origin, read_only=True, lock_timeout_s=_LOCK_S)
+        with closing(StoreDirectory(origin, read_only=True, lock_timeout_s=_LOCK_S)) as folder:
+            yield folder
+        return
     from qmtl.runtime.io.sql.postgres.database import PostgresDatabase
 
-    return PostgresDatabase(origin, read_only=True, lock_timeout_s=_LOCK_S)
+    with closing(PostgresDatabase(origin, read_only=True, lock_timeout_s=_LOCK_S)) as database:
+        yield database
 
 
-def _target(place: Path | StoreAddress, origin: Path | StoreAddress) -> AbstractContextManager[Target]:
+def _target(place: Path | StoreAddress, origin: Path | ServerAddress) -> AbstractContextManager[Target]:
     if isinstance(place, Path):
         return folders.copy_target(place, origin if isinstance(origin, Path) else None)
     with needs_psycopg():

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from qmtl.runtime.io.questdb.store import QuestDBStore
     from qmtl.runtime.io.sql.postgres.store import PostgresStore
 
-# What tells a store from other objects.
 # How long a write waits for other writers of the catalog.
 _CATALOG_LOCK_S = 30.0
+# What tells a store from other objects.
 _VERBS = ("read", "commit", "changed_since", "list_series")
 
 
@@ -59,7 +59,7 @@ def opened_store(
         from qmtl.foundation.questdb_address import QuestDBAddress
 
         if isinstance(store, QuestDBAddress):
-            return questdb_store(store, clock=clock, retention=retention)
+            return questdb_store(store, clock=clock, retention=retention, max_staleness=max_staleness)
         if lacking := [verb for verb in _VERBS if not callable(getattr(store, verb, None))]:
             raise InvalidRequestError(
                 f"store= is {type(store).__name__}, not a folder or a store",
@@ -111,22 +111,37 @@ def questdb_store(
     clock: Clock | None = None,
     retention: float | None = None,
     read_only: bool = False,
+    max_staleness: float = 0.0,
 ) -> QuestDBStore:
-    """The store of an address such as questdb://host:9000?catalog=FOLDER. retention: in seconds, as above."""
+    """The store of an address such as questdb://host:9000?catalog=FOLDER. retention: in seconds, as above.
+
+    max_staleness: as above; a catalog in a folder tells of each commit at once all the same.
+    """
     from qmtl.foundation.questdb_address import QuestDBAddress
     from qmtl.runtime.io.questdb.rows import QuestDBRows
     from qmtl.runtime.io.questdb.server import QuestDBServer
-    from qmtl.runtime.io.questdb.store import QuestDBStore
     from qmtl.runtime.io.questdb.table import BarTable
-    from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
 
     where = QuestDBAddress.parse(address) if isinstance(address, str) else address
     if find_spec("questdb") is None:
         raise MissingDependencyError("questdb", extra="questdb")
     rows = QuestDBRows(BarTable(QuestDBServer(where)))
-    catalog = StoreDirectory(
-        where.folder, read_only=read_only, lock_timeout_s=_CATALOG_LOCK_S, elsewhere=rows
-    )
+    place = where.place
+    if not isinstance(place, Path):
+        with needs_psycopg():
+            from qmtl.runtime.io.questdb.on_postgres import QuestDBOnPostgres
+        return QuestDBOnPostgres(
+            place,
+            rows,
+            clock=None if isinstance(clock, SystemClock) else clock,
+            retention=_ns(retention),
+            read_only=read_only,
+            max_staleness=max_staleness,
+        )
+    from qmtl.runtime.io.questdb.store import QuestDBStore
+    from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
+
+    catalog = StoreDirectory(place, read_only=read_only, lock_timeout_s=_CATALOG_LOCK_S, elsewhere=rows)
     try:
         return QuestDBStore(catalog, rows, clock=clock or SystemClock(), retention=_ns(retention))
     except BaseException:
@@ -166,7 +181,7 @@ def is_store(place: Path | ServerAddress) -> bool:
     from qmtl.foundation.questdb_address import QuestDBAddress
 
     if isinstance(place, QuestDBAddress):
-        return (place.folder / DATABASE).exists()
+        return is_store(place.place)
     with needs_psycopg():
         from qmtl.runtime.io.sql.postgres import store as postgres
     return postgres.is_store(place)

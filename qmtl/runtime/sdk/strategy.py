@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from qmtl.foundation.arguments import check_flag, check_kind, unusable
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.series import SeriesId
 from qmtl.runtime.sdk.fetching import series_of
@@ -45,7 +46,11 @@ class StreamInput:
         allow_partial: bool = False,
     ) -> None:
         _check_window(window)
-        names = [series] if isinstance(series, str | SeriesId) else list(series or ())
+        check_kind("preset", preset, str, "the id of a preset of the world")
+        check_flag("allow_partial", allow_partial)
+        if history_provider is not None:  # most have none: a module is saved that is slow to import
+            _check_provider(history_provider)
+        names = [series] if isinstance(series, str | SeriesId) else _several(series)
         self.series = tuple(dict.fromkeys(map(series_of, names)))
         self.preset = preset
         if series is not None and preset is not None:
@@ -71,6 +76,21 @@ def _check_window(window: object) -> None:
             f"a window of {window!r} bars cannot be used",
             next_step=f"give a whole number from 1 to {_LONGEST:,}",
         )
+
+
+def _several(series: object) -> list[Any]:
+    if series is None:
+        return []
+    if not isinstance(series, Iterable) or isinstance(series, bytes | Mapping):
+        raise unusable("series", series, "name a series, or several: ohlcv:binance:BTC/USDT:1m")
+    return list(series)
+
+
+def _check_provider(given: object) -> None:
+    from qmtl.runtime.sdk.provider import SeamlessDataProvider
+
+    give = "a provider: qmtl.SeamlessDataProvider(store=...)"
+    check_kind("history_provider", given, SeamlessDataProvider, give)
 
 
 # A node over more bars than this needs a gigabyte for its windows alone.
@@ -187,6 +207,11 @@ def weights_of(strategy: Strategy) -> Weights | None:
             f"{name} has a target, and an on_bar of its own", next_step="leave out one of them"
         )
     return Weights(target, [node.name for node in nodes_of(strategy)])
+
+
+def decides(strategy: Strategy) -> bool:
+    """Whether it has an `on_bar` of its own, or a target."""
+    return strategy.target is not None or _has_own(strategy, "on_bar")
 
 
 def listens(strategy: Strategy) -> bool:

@@ -104,7 +104,7 @@ class Worker:
                 self.name,
                 self._take_id,
                 turn=self._turn,
-                store_id=self._provider.store.store_id,
+                store_id=self._provider.store.place_id,
                 venues=self._venues,
                 ttl_s=self._ttl_s,
                 resting=self._rests.at(asyncio.get_running_loop().time()),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
-from qmtl.foundation.errors import InvalidRequestError, QmtlError
+from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError, QmtlError, SettingsError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import BarStates
 from qmtl.foundation.timeline import Span
@@ -91,20 +92,44 @@ def plan_world(
 
 
 def history_of(provider: SeamlessDataProvider, preset: WorldPreset, series: SeriesId) -> Span:
-    """The history of one series of an input, now. Raises where its window does not fit."""
+    """The history of one series of an input, now.
+
+    Raises `SettingsError` with its place where its window does not fit, or what is declared is not known.
+    """
     parts = provider._parts
-    grid = parts.profiles.of(series).grid
     try:
+        grid = parts.profiles.of(series).grid
         return preset.window.history(grid, parts.clock.now())
     except InvalidRequestError as error:
-        error.series = error.series or series.text
-        raise
+        raise SettingsError(
+            f"{preset.place}: {error.what}" if preset.place else error.what,
+            series=error.series or series.text,
+            span=error.span,
+            why=error.why,
+            next_step=error.next_step,
+        ) from error
+
+
+def check_world(provider: SeamlessDataProvider, world: World) -> None:
+    """Whether a world can be planned, and its vendors be made; asks no vendor, and reads no bars.
+
+    A package that is not installed says nothing of the world. Raises `SettingsError` for the first slip.
+    """
+    seen: list[object] = []
+    for preset in world.presets:
+        for series in preset.series:
+            history_of(provider, preset, series)
+            vendor = provider._parts.profiles.of(series).vendor
+            if vendor is not None and not any(vendor is one for one in seen):
+                seen.append(vendor)
+                with suppress(MissingDependencyError):
+                    paging_of(vendor, series)
 
 
 def _look(provider: SeamlessDataProvider, preset: WorldPreset, series: SeriesId) -> Known:
     parts = provider._parts
-    profile = parts.profiles.of(series)
     span = history_of(provider, preset, series)
+    profile = parts.profiles.of(series)
     states = scan_coverage(provider.store, series, span, profile.grid, now=parts.clock.now())
     vendor, unserved = profile.vendor, None
     if vendor is None:

@@ -48,18 +48,18 @@ def load_world(world: str | PathLike[str] | World) -> World:
     path = Path(world)
     file, text = _read(path)
     known = _catalog(file, text)
-    presets: list[WorldPreset] = []
+    presets: dict[str, WorldPreset] = {}
     whose: dict[str, str] = {}  # by node id, the input that has it
     for number, entry in enumerate(file.world.data.presets):
         with _at(text, *_ENTRIES, number, "id"):
-            if any(one.id == entry.id for one in presets):
+            if entry.id in presets:
                 raise InvalidRequestError(
                     f"two presets have the id {entry.id!r}",
                     why="an input of a strategy names its preset by it",
                     next_step="give one of them another id",
                 )
         preset = _resolved(entry, number, known, text)
-        presets.append(preset)
+        presets[entry.id] = preset
         for place, series in enumerate(preset.series):
             with _at(text, *_ENTRIES, number, "universe", "symbols", place):
                 if whose.setdefault(series.text, entry.id) != entry.id:
@@ -68,7 +68,7 @@ def load_world(world: str | PathLike[str] | World) -> World:
                         why="one series cannot have the windows and policies of two presets",
                         next_step="leave it out of one of them",
                     )
-    return World(file.world.id, path, tuple(presets))
+    return World(file.world.id, path, tuple(presets.values()))
 
 
 def catalog_of_file(path: Path) -> Catalog:
@@ -142,6 +142,7 @@ def _resolved(entry: PresetEntry, number: int, known: Catalog, text: ConfigText)
         backfill_mode=seamless["backfill_mode"],
         publish_fingerprint=seamless["publish_fingerprint"],
         live=LivePolicy(**live),
+        place=str(text.place((*where, "id"))),
     )
 
 

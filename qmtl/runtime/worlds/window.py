@@ -39,6 +39,12 @@ class Window:
         """
         end = self.end(grid, now)
         wanted = end - round(self.min_history * SECOND)
+        if wanted < EARLIEST:
+            raise InvalidRequestError(
+                f"a min_history of {self.min_history:,.0f} s reaches back beyond {iso(EARLIEST)}",
+                why="no bar can open before that",
+                next_step="set a smaller min_history",
+            )
         if self.backfill_start is None:
             return grid.align(Span(min(wanted, bars_back(grid, end, self.warmup_bars)), end))
         if self.backfill_start >= end:
@@ -78,6 +84,12 @@ def bars_back(grid: Grid, end: int, bars: int) -> int:
 
     Raises `InvalidRequestError` where the calendar expects too few.
     """
+    too_few = InvalidRequestError(
+        f"the calendar of the series expects fewer than {counted(bars, 'bar')} before {iso(end)}",
+        next_step="set fewer bars, or declare the calendar by which the series trades",
+    )
+    if bars * grid.step > end - EARLIEST:
+        raise too_few
     if bars == 0 or grid.is_always_open:
         return end - bars * grid.step
     for width in (1 << n for n in range(1, _WIDEST.bit_length())):
@@ -85,7 +97,4 @@ def bars_back(grid: Grid, end: int, bars: int) -> int:
         opens = grid.stamps(grid.expected(Span(start, end)))
         if len(opens) >= bars:
             return int(opens[-bars])
-    raise InvalidRequestError(
-        f"the calendar of the series expects fewer than {counted(bars, 'bar')} before {iso(end)}",
-        next_step="set fewer bars, or declare the calendar by which the series trades",
-    )
+    raise too_few

@@ -38,7 +38,7 @@ class WorldPreset:
 
     id: in the world. preset: the name of the preset. origin: where that is defined. series: in the order of
     the universe. vendor: who serves them where the settings name nobody; None: nobody. subject: under which
-    their schema is registered, where the preset names one.
+    their schema is registered, where the preset names one. place: of the input in the world file.
     """
 
     id: str
@@ -55,6 +55,7 @@ class WorldPreset:
     backfill_mode: str
     publish_fingerprint: bool
     live: LivePolicy
+    place: str = ""
 
     @property
     def sla(self) -> SLAPreset:

@@ -108,7 +108,7 @@ def _of_store(store: Fencing) -> OpenApp:
 
     @contextmanager
     def open_coordinator(credentials: Credentials | None) -> Iterator[ASGIApp]:
-        yield make_app(MemoryKeys(), stores={store.store_id: locks}, credentials=credentials)
+        yield make_app(MemoryKeys(), stores={store.place_id: locks}, credentials=credentials)
 
     return open_coordinator
 

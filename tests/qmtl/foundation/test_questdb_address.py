@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.questdb_address import QuestDBAddress
+from qmtl.foundation.store_address import StoreAddress
 
 
 def test_an_address_names_server_catalog_and_tables() -> None:
@@ -26,6 +29,32 @@ def test_what_is_left_out_has_a_default() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "questdb://q:u3st@h?catalog=postgresql://me:p%40ss+@db:5433/bars?schema=desk&sslmode=require&name=x",
+        "questdb://q:u3st@h?name=x&catalog=postgresql://me:p@ss+@db:5433/bars?schema=desk&sslmode=require",
+        "questdb://q:u3st@h?name=x&catalog="
+        "postgresql%3A%2F%2Fme%3Ap%40ss%2B%40db%3A5433%2Fbars%3Fschema%3Ddesk%26sslmode%3Drequire",
+    ],
+)
+def test_a_catalog_may_be_an_address_of_postgresql(text: str) -> None:
+    """As it stands, with options of its own, or quoted as a whole."""
+    found = QuestDBAddress.parse(text)
+    place = found.place
+    assert isinstance(place, StoreAddress)
+    assert (place.schema, found.name) == ("desk", "x")
+    assert place.conninfo == "postgresql://me:p%40ss+@db:5433/bars?sslmode=require"
+    assert found.shown == (
+        "questdb://q@h:9000?catalog=postgresql://me@db:5433/bars?sslmode=require&schema=desk&name=x"
+    )
+    assert QuestDBAddress.parse(found.shown).shown == found.shown
+    assert found.within(Path("/elsewhere")) == found
+    hidden = f"{found!r} {found} {found.redacted(text)}"
+    for secret in ("p@ss", "p%40ss", "u3st"):
+        assert secret not in hidden
+
+
+@pytest.mark.parametrize(
     ("text", "why"),
     [
         ("questdb:bars", "does not begin with questdb://"),
@@ -35,7 +64,11 @@ def test_what_is_left_out_has_a_default() -> None:
         ("questdb://localhost?catalog=bars&table=trades", "'table' is no option"),
         ("questdb://localhost?catalog=bars&catalog=other", "an option twice"),
         ("questdb://localhost?catalog=bars&name=A;DROP", "the name 'A;DROP'"),
-        ("questdb://localhost?catalog=postgresql://db", "not served yet"),
+        ("questdb://localhost?catalog=s3://db", "neither a folder nor an address of PostgreSQL"),
+        ("questdb://localhost?catalog=postgresql:db", "does not begin with postgresql://"),
+        ("questdb://localhost?catalog=postgresql://me:s3cr/et@db", "have to be quoted"),
+        ("questdb://localhost?catalog=postgresql://me:a&name=s3cret@db", "have to be quoted"),
+        ("questdb://localhost?catalog=postgresql://db?schema=a&name=A", "the name 'A'"),
         ("questdb://me:s3cr/et@localhost?catalog=bars", "have to be quoted"),
         ("questdb://me:s3cr?et@localhost?catalog=bars", "have to be quoted"),
         ("questdb://localhost/db?catalog=bars", "have to be quoted"),

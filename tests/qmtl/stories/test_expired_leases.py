@@ -109,7 +109,7 @@ def test_one_of_two_workers_may_write_and_each_bar_is_a_vendor_s(
         assert_frame_equal(frame, truth.filter(truth["ts"].is_in(frame["ts"].implode())))
         assert len(set(stamps(frame).tolist())) == frame.height
         # The lease is the other's still.
-        request = ShardRequest(LeaseKey(store.store_id, SERIES.text, SHARD), EMPTY, 0)
+        request = ShardRequest(LeaseKey(store.place_id, SERIES.text, SHARD), EMPTY, 0)
         (answer,) = asyncio.run(MemoryLeases.claim(leases, [request], claim_id="looking"))
         assert isinstance(answer, Held)
 

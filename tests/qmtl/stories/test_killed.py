@@ -160,7 +160,7 @@ def finished(store: Path, known: Coverage) -> None:
         answer = provider.fetch(script.SERIES, *script.SPAN, partial_ok=True)
         assert_frame_equal(answer.frame, vendor.bars(script.SERIES, script.SPAN))
         assert [call.span for call in vendor.calls] == list(Coverage.of(script.SPAN) - known)
-        store_id = provider.store.store_id
+        store_id = provider.store.place_id
     numbers = shard_numbers(Coverage.of(script.SPAN), SHARD_STEPS * MINUTE)
     wanted = [ShardRequest(LeaseKey(store_id, script.SERIES, number), EMPTY, 0) for number in numbers]
     answers = asyncio.run(LocalLeases(store / "claims").claim(wanted, claim_id="later"))

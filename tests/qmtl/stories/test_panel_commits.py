@@ -109,7 +109,7 @@ def test_chunks_of_a_panel_share_transactions_and_stay_claimed_until_then(make: 
     free: list[str] = []
 
     def look(names: list[str]) -> None:
-        heard = {name: claims(folder, store.store_id, name) for name in names}
+        heard = {name: claims(folder, store.place_id, name) for name in names}
         free.extend(name for name, answers in heard.items() if not all(isinstance(a, Held) for a in answers))
 
     store.before = look
@@ -121,7 +121,7 @@ def test_chunks_of_a_panel_share_transactions_and_stay_claimed_until_then(make: 
     assert [len(batch) for batch in store.transactions] == [AT_ONCE] * 6
     for name in names:
         assert_frame_equal(provider.fetch(name, *SPAN, strategy="FAIL_FAST").frame, vendor.bars(name, SPAN))
-        assert all(isinstance(one, Granted) for one in claims(folder, store.store_id, name))
+        assert all(isinstance(one, Granted) for one in claims(folder, store.place_id, name))
 
 
 @pytest.mark.parametrize("count", [AT_ONCE, 100])

@@ -515,8 +515,7 @@ def test_what_cannot_be_run_is_refused_with_the_reason(store: Path) -> None:
             (Hold, {"mode": "paper", "as_of": END}, "is given bars as they come"),
             (Hold, {"mode": "paper", "knowledge": "as_known"}, "is given bars as they come"),
             (Hold, {"mode": "paper", "history_provider": history}, "no live feed serves this series"),
-            (Hold, {"mode": "paper", "isolate": True}, "neither kept nor on paper"),
-            (Hold, {"resume": "run.state", "isolate": True}, "neither kept nor on paper"),
+            (Hold, {"resume": "run.state", "isolate": True}, "a run in a process of its own is not kept"),
             (Hold, {"mode": "live"}, "there are no feeds of exchanges yet"),
             (Hold, {"mode": "test"}, "mode='test' cannot be used"),
             (Hold, {"knowledge": "now"}, "knowledge='now' cannot be used"),
@@ -525,7 +524,7 @@ def test_what_cannot_be_run_is_refused_with_the_reason(store: Path) -> None:
         ):
             with pytest.raises(InvalidRequestError, match=says):
                 submit(strategy, **options)
-        with pytest.raises(StrategyError, match="Silent has no on_bar"):
+        with pytest.raises(InvalidRequestError, match="Silent has no on_bar"):
             submit(Silent, history_provider=history)
 
 

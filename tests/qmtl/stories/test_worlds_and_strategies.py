@@ -126,6 +126,13 @@ def test_a_proof_of_a_command_is_verified_by_a_command(desk: Path) -> None:
     assert run.exit_code == 0, run.output
     assert "verified     proof.json: the same bars, the same fills, the same equity\n" in run.output
     assert json.loads(runner.invoke(app, ["--json", "replay", "verify", "proof.json"]).stdout)["verified"]
+    proof = json.loads(Path("proof.json").read_text())
+    Path("older.json").write_text(json.dumps(proof | {"versions": proof["versions"] | {"numpy": "0.1"}}))
+    older = runner.invoke(app, ["replay", "verify", "older.json"])
+    assert older.exit_code == 0, older.output
+    assert f"beside       numpy: {proof['versions']['numpy']} now, 0.1 in the proof\n" in older.output
+    [beside] = json.loads(runner.invoke(app, ["--json", "replay", "verify", "older.json"]).stdout)["beside"]
+    assert beside.startswith("numpy: ")
     Path("other.py").write_text(STRATEGY.replace("0.5 if", "0.25 if"))
     run = runner.invoke(app, ["replay", "verify", "proof.json", "--strategy", "other.py"])
     assert run.exit_code == 4, run.output
@@ -143,6 +150,7 @@ def test_a_proof_of_a_command_is_verified_by_a_command(desk: Path) -> None:
         ('{"submitted": {"strategy": "cross.py"}}', "the proof has the format None"),
         ('{"format": 1, "submitted": {"strategy": "cross.py"}}', "is no proof"),
         ('{"format": 9, "submitted": {"strategy": "cross.py"}}', "has the format 9"),
+        ('{"format": 1, "submitted": 5}', "submitted: 5 is not what was submitted"),
     ],
 )
 def test_what_is_no_proof_is_refused(desk: Path, text: str | None, says: str) -> None:
@@ -233,6 +241,11 @@ def test_a_world_that_is_loaded_is_taken_as_well(desk: Path) -> None:
         (["two.py"], "two.py has 2 strategies"),
         (["torn.py"], "SyntaxError: '(' was never closed (torn.py, line 1)"),
         (["cross.py", "--mode", "live"], "there are no feeds of exchanges yet"),
+        (["cross.py", "--seed", "-1"], "seed=-1 cannot be used"),
+        (["cross.py", "--budget", "nan"], "budget=nan cannot be used"),
+        (["cross.py", "--resume", ""], "'--resume'"),
+        (["cross.py", "--mode", "paper", "--feed", "fed", "--speed", "nan"], "speed=nan cannot be used"),
+        (["needing.py"], "Needing() cannot be made"),
         (["cross.py", "--data-preset", "nobody"], "two presets for input 'price'"),
         (["cross.py", "--proof", "nowhere/proof.json"], "the folder of nowhere/proof.json is not there"),
         (["cross.py", "--proof", "world.yml"], "world.yml"),
@@ -242,6 +255,8 @@ def test_a_command_that_cannot_be_run_says_why(desk: Path, arguments: list[str],
     Path("bad.py").write_text("a = 1\na / 0\n")
     Path("torn.py").write_text("print(\n")
     Path("none.py").write_text("import qmtl\n")
+    takes = STRATEGY.replace("    def on", "    def __init__(self, a): ...\n\n    def on")
+    Path("needing.py").write_text(takes.replace("Cross", "Needing"))
     Path("two.py").write_text("import qmtl\nclass A(qmtl.Strategy): ...\nclass B(qmtl.Strategy): ...\n")
     run = CliRunner().invoke(
         app, ["submit", *arguments, "--world", "world.yml", "--start", "2024-03-02", "--end", "2024-03-04"]

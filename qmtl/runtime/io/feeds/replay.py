@@ -21,12 +21,16 @@ from qmtl.runtime.io.vendors.base import Update
 class ReplayClock:
     """A clock that begins at `start` (anything that `to_ns` reads) and goes `speed` times as fast.
 
+    It says `start` when it is first asked for the time: a run that takes a while to begin, as one in a
+    process of its own does, has missed no bar by then.
+
     All who use it wait that much shorter: a lag of 30 s is half a second at a speed of 60. Raises
     `InvalidRequestError` for a speed that is no positive number.
     """
 
     def __init__(self, start: Any, speed: float = 1.0) -> None:
-        if not 0 < speed <= _FASTEST:
+        given: object = speed
+        if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= _FASTEST:
             raise InvalidRequestError(
                 f"speed={speed!r} cannot be used", next_step=f"give a number above 0, and up to {_FASTEST:,}"
             )
@@ -35,7 +39,9 @@ class ReplayClock:
 
     def now(self) -> int:
         """Wall time in int nanoseconds UTC."""
-        return self._start + round(self.monotonic() * SECOND)
+        passed = self.monotonic()
+        began: float = vars(self).setdefault("_asked", passed)  # one step, whichever thread is first
+        return self._start + round((passed - began) * SECOND)
 
     def monotonic(self) -> float:
         """Seconds since this clock was made, as it counts them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from secrets import randbits
 
@@ -13,7 +13,7 @@ from qmtl.foundation.errors import StoreError
 from qmtl.foundation.frames import VALUES
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import iso
-from qmtl.runtime.io.questdb.table import BarTable
+from qmtl.runtime.io.questdb.table import BarTable, having
 from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.codec import DamagedError, Packed, decode, plain_bytes
 from qmtl.runtime.io.store.rows import Rows, allocate
@@ -31,82 +31,127 @@ class QuestDBRows:
 
     def __init__(self, table: BarTable) -> None:
         self.table = table
+        # Asks the catalog where the rows are now, which another process may have changed.
+        self.asks: Callable[[], int] = lambda: table.place
+        self._has_moved = False
+
+    def put(self, place: int) -> None:
+        """Use the table of a place from now on."""
+        if place != self.table.place:
+            self._has_moved = True  # first, for other threads
+            self.table = self.table.at(place)
+
+    def _have_left(self, table: BarTable) -> bool:
+        """Whether the rows are no longer in a table."""
+        self.put(self.asks())
+        return self.table.place != table.place
 
     def write(self, series: SeriesId, chunks: Sequence[Packed]) -> list[int]:
-        self.table.check()  # the client would make a table that is missing, and not as ours
+        self.put(self.asks())
+        table = self.table
+        try:
+            return self._written(table, series, chunks)
+        except StoreError:
+            if not self._have_left(table):
+                raise
+        return self.write(series, chunks)
+
+    def _written(self, table: BarTable, series: SeriesId, chunks: Sequence[Packed]) -> list[int]:
+        table.check()  # the client would make a table that is missing, and not as ours
         numbers = [1 + randbits(62) for _ in chunks]
-        why = self._sent(series, numbers, chunks)
+        why = _sent(table, series, numbers, chunks)
         if why:
             # The server takes rows, and throws them away without a word, where they come by a connection that
             # knew the table before it was dropped and made anew: seen with 9.3.4.
-            self.table.server.close()
-            why = self._sent(series, numbers, chunks)
+            table.server.close()
+            why = _sent(table, series, numbers, chunks)
         if why:
             raise StoreError(
                 "QuestDB does not give back what was written",
-                path=self.table.server.address.shown,
+                path=table.server.address.shown,
                 series=series,
                 why=why,
                 next_step="nothing was committed; look into the log of the server, and repeat",
             )
         return numbers
 
-    def _sent(self, series: SeriesId, numbers: Sequence[int], chunks: Sequence[Packed]) -> str:
-        """Send chunks, and read them back; what is wrong with them, or nothing."""
-        coming = iter(zip(numbers, chunks, strict=True))
-        while some := list(islice(coming, _SENT)):
-            rows = [_rows_of(chunk) for _, chunk in some]
-            self.table.server.send(self.table.name, series.text, [number for number, _ in some], rows)
-        self.table.settle()
-        written = [(series, Chunk(number, *chunk[:5])) for number, chunk in zip(numbers, chunks, strict=True)]
-        for chunk, back in zip(chunks, self.read(written), strict=True):
-            if isinstance(back, DamagedError):
-                return str(back)
-            if back != chunk.blob:
-                return f"its rows from {iso(chunk.first_ts)} to {iso(chunk.last_ts)} have other values"
-        return ""
-
     def read(self, chunks: Sequence[tuple[SeriesId, Chunk]]) -> list[bytes | DamagedError]:
-        found = self._read(chunks)
-        if any(_is_short(one, chunk) for one, (_, chunk) in zip(found, chunks, strict=True)):
-            # A server that was just started may not show all of it yet: that is no damage.
-            self.table.check()
-            self.table.settle()
-            found = self._read(chunks)
-        return [
-            plain_bytes(rows) if rows.size else DamagedError("its rows are gone from QuestDB")
-            for rows in found
-        ]
-
-    def _read(self, chunks: Sequence[tuple[SeriesId, Chunk]]) -> list[Rows]:
-        found: list[Rows] = []
-        for first in range(0, len(chunks), _ASKED):
-            found += self._read_some(chunks[first : first + _ASKED])
-        return found
-
-    def _read_some(self, chunks: Sequence[tuple[SeriesId, Chunk]]) -> list[Rows]:
-        names = ", ".join(sorted({_quoted(series.text) for series, _ in chunks}))
-        numbers = ", ".join(str(chunk.id) for _, chunk in chunks)
-        low = max(0, min(chunk.first_ts for _, chunk in chunks))
-        high = max(chunk.last_ts for _, chunk in chunks)
+        table = self.table
         try:
-            found = self.table.server.export(
-                f"SELECT ts, tx, {', '.join(VALUES)} FROM {self.table.name} WHERE series IN ({names})"
-                f" AND ts BETWEEN {low} AND {high} AND tx IN ({numbers})"
-            )
+            found = rows_in(table, chunks)
+            if any(_is_short(one, chunk) for one, (_, chunk) in zip(found, chunks, strict=True)):
+                # A server that was just started may not show all of it yet: that is no damage.
+                table.check()
+                table.settle()
+                found = rows_in(table, chunks)
         except StoreError:
-            self.table.check()  # whether it is the table says more than what became of the statement
-            raise
-        columns = dict(zip(found.schema.names, found.schema.types, strict=True))
-        if columns != _COLUMNS:
-            self.table.check()
-            raise StoreError(
-                "QuestDB gives columns of other types than its table has",
-                path=self.table.server.address.shown,
-                why=f"{columns}, not {_COLUMNS}",
-                next_step="use a version of the server that the documentation names",
-            )
-        return _by_number(found, [chunk.id for _, chunk in chunks])
+            if not self._have_left(table):
+                raise
+            return self.read(chunks)
+        is_short = any(_is_short(one, chunk) for one, (_, chunk) in zip(found, chunks, strict=True))
+        if is_short and self._have_left(table):
+            return self.read(chunks)
+        return as_bytes(found)
+
+    def are_in(self, place: int, chunks: Sequence[Chunk]) -> bool:
+        if place == self.table.place and not self._has_moved:
+            return True
+        self.put(place)
+        found = (self.table.count(chunks[first : first + _ASKED]) for first in range(0, len(chunks), _ASKED))
+        return sum(found) == sum(chunk.rows for chunk in chunks)
+
+
+def as_bytes(found: Sequence[Rows]) -> list[bytes | DamagedError]:
+    """Rows of chunks as those of `pack_plain`."""
+    return [
+        plain_bytes(rows) if rows.size else DamagedError("its rows are gone from QuestDB") for rows in found
+    ]
+
+
+def _sent(table: BarTable, series: SeriesId, numbers: Sequence[int], chunks: Sequence[Packed]) -> str:
+    """Send chunks, and read them back; what is wrong with them, or nothing."""
+    coming = iter(zip(numbers, chunks, strict=True))
+    while some := list(islice(coming, _SENT)):
+        rows = [_rows_of(chunk) for _, chunk in some]
+        table.server.send(table.name, series.text, [number for number, _ in some], rows)
+    table.settle()
+    written = [(series, Chunk(number, *chunk[:5])) for number, chunk in zip(numbers, chunks, strict=True)]
+    for chunk, back in zip(chunks, as_bytes(rows_in(table, written)), strict=True):
+        if isinstance(back, DamagedError):
+            return str(back)
+        if back != chunk.blob:
+            return f"its rows from {iso(chunk.first_ts)} to {iso(chunk.last_ts)} have other values"
+    return ""
+
+
+def rows_in(table: BarTable, chunks: Sequence[tuple[SeriesId, Chunk]]) -> list[Rows]:
+    """The rows of each chunk that a table has."""
+    found: list[Rows] = []
+    for first in range(0, len(chunks), _ASKED):
+        found += _some_rows_in(table, chunks[first : first + _ASKED])
+    return found
+
+
+def _some_rows_in(table: BarTable, chunks: Sequence[tuple[SeriesId, Chunk]]) -> list[Rows]:
+    names = ", ".join(sorted({_quoted(series.text) for series, _ in chunks}))
+    try:
+        found = table.server.export(
+            f"SELECT ts, tx, {', '.join(VALUES)} FROM {table.name} WHERE series IN ({names})"
+            f" AND {having([chunk for _, chunk in chunks])}"
+        )
+    except StoreError:
+        table.check()  # whether it is the table says more than what became of the statement
+        raise
+    columns = dict(zip(found.schema.names, found.schema.types, strict=True))
+    if columns != _COLUMNS:
+        table.check()
+        raise StoreError(
+            "QuestDB gives columns of other types than its table has",
+            path=table.server.address.shown,
+            why=f"{columns}, not {_COLUMNS}",
+            next_step="use a version of the server that the documentation names",
+        )
+    return _by_number(found, [chunk.id for _, chunk in chunks])
 
 
 _COLUMNS = {"ts": pa.timestamp("ns", tz="UTC"), "tx": pa.int64(), **dict.fromkeys(VALUES, pa.float64())}

@@ -14,7 +14,8 @@ class QuestDBState:
 
     commit_mode: of `cairo.commit.mode`; only with "sync" the server waits for the disk. rows: of the table,
     of all versions and of writes that were never completed. behind: transactions that it has taken, and not
-    shown yet. suspended_why: why it shows no more of them; None if it does.
+    shown yet. suspended_why: why it shows no more of them; None if it does. table: its name, which is another
+    one after a compaction that has dropped rows.
     """
 
     version: str
@@ -23,6 +24,7 @@ class QuestDBState:
     bytes: int
     behind: int
     suspended_why: str | None
+    table: str
 
     @property
     def waits_for_disk(self) -> bool:
@@ -45,4 +47,5 @@ def state_of(table: BarTable) -> QuestDBState:
         bytes=int(used),
         behind=now.written - now.applied,
         suspended_why=(now.why or "it gives no reason") if now.is_suspended else None,
+        table=table.name,
     )

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from qmtl.foundation.clock import Clock
-from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError
 from qmtl.foundation.facts import NOTHING_DECLARED, agreed
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import iso
 from qmtl.runtime.io.questdb.rows import QuestDBRows
 from qmtl.runtime.io.questdb.state import QuestDBState, state_of
 from qmtl.runtime.io.sql import fences
+from qmtl.runtime.io.sql.catalogs import FIRST_PLACE, place_of_rows, put_rows
 from qmtl.runtime.io.sql.database import Database
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.store.rows import Rows
 from qmtl.runtime.io.store.values import Commit, Write
+
+if TYPE_CHECKING:
+    from qmtl.runtime.io.sql.compaction import Compaction, Progress
 
 
 class QuestDBStore(KeptStore):
@@ -31,14 +37,54 @@ class QuestDBStore(KeptStore):
         self, catalog: Database, rows: QuestDBRows, *, clock: Clock, retention: int | None = None
     ) -> None:
         super().__init__(catalog, clock, retention)
-        self._rows = rows
-        with catalog.reading() as connection:
-            is_new = connection.execute("SELECT 1 FROM chunk LIMIT 1").fetchone() is None
-        rows.table.claim(catalog.store_id, is_new=is_new, read_only=catalog.read_only)
+        self._hold(rows)
 
-    def server(self) -> QuestDBState:
-        """What the server is, and how far it is."""
+    def _hold(self, rows: QuestDBRows) -> None:
+        """Take the tables for those of this catalog, and make them if it is new."""
+        self._rows = rows
+        with self._database.reading() as connection:
+            is_new = connection.execute("SELECT 1 FROM chunk LIMIT 1").fetchone() is None
+            rows.table = rows.table.at(place_of_rows(connection) or FIRST_PLACE)
+        rows.asks = self._place
+        try:
+            rows.table.claim(self.store_id, is_new=is_new, read_only=self.read_only)
+        except StoreCorruptError:
+            if not self._finds_them_elsewhere():
+                raise
+            rows.table.check()
+
+    def _place(self) -> int:
+        with self._database.reading() as connection:
+            return place_of_rows(connection) or FIRST_PLACE
+
+    def _finds_them_elsewhere(self) -> bool:
+        """Whether a catalog that was brought back finds its rows where a later compaction has put them."""
+        table = self._rows.table
+        places = table.places()
+        if self.read_only or len(places) != 1 or table.place in places:
+            return False
+        with self._database.writing() as connection:
+            put_rows(connection, places[0])
+            connection.execute("COMMIT")
+        self._rows.put(places[0])
+        return True
+
+    def compact(self, *, progress: Progress | None = None) -> Compaction:
+        """As that of any store; and drop rows of the table that no commit names, once they are a tenth."""
+        from qmtl.runtime.io.questdb.moving import drop_unnamed
+
+        done = super().compact(progress=progress)
+        unnamed, left = drop_unnamed(self._database, self._rows)
+        return replace(done, unnamed=unnamed, left="; ".join(filter(None, (done.left, left))))
+
+    def questdb(self) -> QuestDBState:
+        """What the server of the rows is, and how far it is."""
         return state_of(self._rows.table)
+
+    @property
+    def catalog(self) -> Database:
+        """The database of all but its rows, whose connections know where these are."""
+        return self._database
 
     @property
     def table(self) -> str:

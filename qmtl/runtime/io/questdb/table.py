@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreError
 from qmtl.foundation.frames import VALUES
 from qmtl.runtime.io.questdb.server import QuestDBServer, StatementError
+from qmtl.runtime.io.sql.catalogs import FIRST_PLACE
+from qmtl.runtime.io.sql.chunks import Chunk
 
 # How long rows that the server has taken may stay invisible before that is an error.
 _VISIBLE_S = 60.0
@@ -30,12 +34,51 @@ class Progress(NamedTuple):
 
 
 class BarTable:
-    """`NAME_bars`, and beside it `NAME_store`, whose only row says which catalog both belong to."""
+    """`NAME_bars`, and beside it `NAME_store`, whose only row says which catalog both belong to.
 
-    def __init__(self, server: QuestDBServer) -> None:
-        self.server = server
-        self.name = f"{server.address.name}_bars"
+    place: of the rows, as the catalog has it; the first has no number in its name.
+    """
+
+    def __init__(self, server: QuestDBServer, place: int = FIRST_PLACE) -> None:
+        self.server, self.place = server, place
+        self._first = f"{server.address.name}_bars"
+        self.name = self._first if place == FIRST_PLACE else f"{self._first}_{place:x}"
         self._owner = f"{server.address.name}_store"
+
+    def at(self, place: int) -> BarTable:
+        """That of another place."""
+        return self if place == self.place else BarTable(self.server, place)
+
+    def places(self) -> list[int]:
+        """All places that have a table."""
+        found = self.server.query(f"SELECT table_name FROM tables() WHERE table_name LIKE '{self._first}%'")
+        ends = [str(name).removeprefix(self._first) for (name,) in found]
+        return [
+            FIRST_PLACE if not end else int(end[1:], 16)
+            for end in ends
+            if re.fullmatch(r"(_[0-9a-f]{2,16})?", end)
+        ]
+
+    def make_like(self, other: BarTable) -> None:
+        """Make it empty, with the columns of another one, those of the desk included."""
+        self.server.query(f"CREATE TABLE {self.name} (LIKE {other.name})")
+
+    def copy(self, other: BarTable, chunks: Sequence[Chunk]) -> None:
+        """Write rows of another one, as they are; they become visible some time later."""
+        self.server.query(f"INSERT INTO {self.name} SELECT * FROM {other.name} WHERE {having(chunks)}")
+
+    def count(self, chunks: Sequence[Chunk]) -> int:
+        """How many rows of chunks it has."""
+        found = self.server.query(f"SELECT count() FROM {self.name} WHERE {having(chunks)}")
+        return int(found[0][0])
+
+    def size(self) -> int:
+        """How many rows it has."""
+        return int(self.server.query(f"SELECT count() FROM {self.name}")[0][0])
+
+    def drop(self) -> None:
+        """Be gone, if it is there."""
+        self.server.query(f"DROP TABLE IF EXISTS {self.name}")
 
     @property
     def statement(self) -> str:
@@ -165,6 +208,13 @@ class BarTable:
                 )
             time.sleep(pause)
             pause = min(2 * pause, 0.05)
+
+
+def having(chunks: Sequence[Chunk]) -> str:
+    """As SQL: which rows are those of chunks; not too many at once."""
+    numbers = ", ".join(str(chunk.id) for chunk in chunks)
+    low = max(0, min(chunk.first_ts for chunk in chunks))
+    return f"ts BETWEEN {low} AND {max(chunk.last_ts for chunk in chunks)} AND tx IN ({numbers})"
 
 
 def _words(column: tuple[str, bool] | None) -> str:

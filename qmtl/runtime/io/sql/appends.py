@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from qmtl.runtime.io.sql.single_rows import pack_each
 from qmtl.runtime.io.store import coverage_records
 from qmtl.runtime.io.store.fencing import Fence, stale_fence
 from qmtl.runtime.io.store.rows import Rows
-from qmtl.runtime.io.store.values import CoverageRecord, Point, Write, hull
+from qmtl.runtime.io.store.values import CoverageRecord, Point, Write
 
 
 class Small(NamedTuple):
@@ -88,19 +88,21 @@ def append(series: SeriesId, write: Write, rows: Rows, before: Before) -> Append
     """What a write adds; None where it adds nothing, where it is refused, or where it does more than add."""
     if write.fences and stale_fence(series, write.fences, before.fences) is not None:
         return None
-    if write.declared != NOTHING_DECLARED and not _is_known(before.facts, write.declared):
+    if _declares(write) and not _is_known(before.facts, write.declared):
         return None
     size = rows.size
     if transaction.counts_hot(series, rows) and before.hot + size > transaction.MANY_HOT:
         return None
-    covered = write.covered.hull
+    covered = touched = write.covered.hull
     old = before.records
-    after = coverage_records.overlay(old, write) if covered.end > covered.start else []
+    after = [] if covered.is_empty else coverage_records.overlay(old, write)
     if not size and set(old) == set(after):
         return None
-    reach = [] if covered.is_empty else [covered]
     if size:
-        reach.append(Span(int(rows.ts[0]), int(rows.ts[-1]) + series.timeframe.step))
+        start, end = int(rows.ts[0]), int(rows.ts[-1]) + series.timeframe.step
+        touched = Span(start, end)
+        if not covered.is_empty:
+            touched = Span(min(start, covered.start), max(end, covered.end))
     return Append(
         before.number,
         before,
@@ -109,7 +111,7 @@ def append(series: SeriesId, write: Write, rows: Rows, before: Before) -> Append
         [record for record in after if record not in old],
         write.delivered_at,
         covered,
-        hull(reach),
+        touched,
     )
 
 
@@ -160,6 +162,10 @@ def write_all(connection: Connection, made: Sequence[tuple[Point, Append]]) -> N
         dialect.insert_commit,
         [(*point, "write", writer, one.number, *one.touched) for point, one in made],
     )
+
+
+def _declares(write: Write) -> bool:
+    return write.declared is not NOTHING_DECLARED and write.declared != NOTHING_DECLARED
 
 
 def _keeps_aside(write: Write) -> bool:
@@ -215,7 +221,7 @@ def questions(dialect: Dialect, writes: Sequence[Small]) -> Questions:
         _question(
             dialect,
             f"SELECT series, facts, {sound['facts']} FROM wanted JOIN facts ON {named} AND tx_to = {LIVE}",
-            [(name, None, None) for name, write, _ in listed if write.declared != NOTHING_DECLARED],
+            [(name, None, None) for name, write, _ in listed if _declares(write)],
         ),
     )
 
@@ -245,21 +251,20 @@ def _before(connection: Connection, writes: Sequence[Small], asked: Questions) -
         if is_free
     }
     unsound: set[int] = set()
-
-    def of_known(question: Question | None) -> Iterator[tuple[int, list[Any]]]:
-        return ((number, row) for number, *row in _found(connection, question) if number in known)
-
-    for number, (*record, is_sound) in of_known(asked.records):
-        known[number][1].records.append(CoverageRecord(*record))
-        if not is_sound:
-            unsound.add(number)
-    for number, (shard, token, claim) in of_known(asked.fences):
-        known[number][1].fences[shard] = Fence(token, claim)
-    for number, (text, is_sound) in of_known(asked.facts):
-        one, before = known[number]
-        known[number] = one, before._replace(facts=text)
-        if not is_sound:
-            unsound.add(number)
+    for number, *record, is_sound in _found(connection, asked.records):
+        if number in known:
+            known[number][1].records.append(CoverageRecord(*record))
+            if not is_sound:
+                unsound.add(number)
+    for number, shard, token, claim in _found(connection, asked.fences):
+        if number in known:
+            known[number][1].fences[shard] = Fence(token, claim)
+    for number, text, is_sound in _found(connection, asked.facts):
+        if number in known:
+            one, before = known[number]
+            known[number] = one, before._replace(facts=text)
+            if not is_sound:
+                unsound.add(number)
     return [both for number, both in known.items() if number not in unsound]
 
 

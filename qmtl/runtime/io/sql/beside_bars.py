@@ -41,6 +41,10 @@ class SqlRecords:
         return self._database.store_id
 
     @property
+    def place_id(self) -> str:
+        return self._database.place_id
+
+    @property
     def shard_steps(self) -> int:
         return self._database.shard_steps
 

@@ -40,3 +40,10 @@ class RowsElsewhere(Protocol):
         Raises `StoreError` where nobody can say what is there: that is no damage.
         """
         ...
+
+    def are_in(self, place: int, chunks: Sequence[Chunk]) -> bool:
+        """Whether chunks of `write` lie in the place that the catalog names, see `catalogs`.
+
+        Asked in the transaction that is about to name them: they may have been sent to one that was left.
+        """
+        ...

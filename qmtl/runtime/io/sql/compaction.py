@@ -37,7 +37,7 @@ class Compaction:
 
     windows: stretches of chunks made anew. hot_folded: single rows that went into chunks. swept: versions
     behind the retention horizon that were deleted. bytes_before, bytes_after: size of the directory. left:
-    what was left undone, and why.
+    what was left undone, and why. unnamed: rows in another system that no commit names, which were dropped.
     """
 
     windows: int
@@ -46,6 +46,7 @@ class Compaction:
     bytes_before: int
     bytes_after: int
     left: str = ""
+    unnamed: int = 0
 
 
 def compact(database: Database, clock: Clock, retention: int | None, progress: Progress | None) -> Compaction:

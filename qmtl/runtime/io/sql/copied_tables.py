@@ -9,6 +9,7 @@ from typing import Any
 
 from qmtl.foundation.errors import StoreCorruptError
 from qmtl.foundation.words import counted
+from qmtl.runtime.io.sql import catalogs
 from qmtl.runtime.io.sql.database import Side
 from qmtl.runtime.io.sql.dialect import PROVEN, Connection
 from qmtl.runtime.io.sql.single_rows import Stored, unpack_single
@@ -19,8 +20,11 @@ TABLES = tuple(PROVEN)
 _BESIDE = {"hot": ["data"], "lost": ["rowid"]}
 # Settings that an engine keeps for itself, and one that says that a copy is not finished.
 UNFINISHED = "unfinished"
-_NOT_COPIED = f"name NOT IN ('application', 'format', 'timeline', '{UNFINISHED}')"
+_OWN = ("application", "format", "timeline", UNFINISHED, *catalogs.SETTINGS)
+_NOT_COPIED = f"name NOT IN ({', '.join(map(repr, _OWN))})"
 REPAIR = "see what `qmtl store verify` says of the store; once repaired (`--repair`) it is copied"
+# How chunks are packed, see `packed_as`.
+_PACKED = "SELECT id, codec, checksum, bytes FROM chunk"
 # Rows that are held at once. Reports are the longest: some ten thousand bytes each.
 AT_ONCE = 500
 
@@ -41,11 +45,16 @@ def copy_rows(source: Side, target: Connection, table: str) -> Iterator[int]:
 
     Raises `StoreCorruptError` for a row that is not what was written.
     """
+    packed = {}
+    if table == "chunk" and source.connection.elsewhere is not None:
+        packed = {number: how for number, *how in target.execute(_PACKED).fetchall()}
     target.execute(f"DELETE FROM {table} WHERE {_which(table)}")
     insert = insertion(target, table)
     for rows in _sound_rows(source, table):
         if table == "quarantine":
             rows = [_as_kept(row, source.connection, target) for row in rows]
+        if packed:
+            rows = [packed_as(row, *packed[row[0]]) for row in rows]
         target.executemany(insert, rows)
         yield len(rows)
 
@@ -88,6 +97,12 @@ def refuse_damage(table: str, rows: int) -> None:
             why="a copy of a damaged store would pass for a whole one",
             next_step=REPAIR,
         )
+
+
+def packed_as(entry: Any, codec: int, checksum: bytes, size: int) -> list[Any]:
+    """An entry of the index, for rows that were packed anew. size: of the packed bytes."""
+    anew = {"codec": codec, "checksum": checksum, "bytes": size}
+    return [anew.get(name, value) for name, value in zip(columns_of("chunk"), entry, strict=True)]
 
 
 def _which(table: str) -> str:

@@ -9,15 +9,18 @@ from typing import Any, NamedTuple
 from qmtl.foundation.errors import StoreCorruptError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.sql.codec import checksum_of
-from qmtl.runtime.io.sql.copied_tables import REPAIR, columns_of, insertion, refuse_damage
+from qmtl.runtime.io.sql.chunks import Chunk, RowsElsewhere
+from qmtl.runtime.io.sql.codec import checksum_of, decode, pack_many
+from qmtl.runtime.io.sql.copied_tables import REPAIR, columns_of, insertion, packed_as, refuse_damage
 from qmtl.runtime.io.sql.database import Side
 from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.store.rows import allocate
 
 # Entries of the index that are compared at once, and packed bytes that are held at once.
 ENTRIES, BYTES = 256, 4 << 20
-_ID, _SERIES, _FIRST, _LAST, _CHECKSUM, _SIZE = (
-    columns_of("chunk").index(name) for name in ("id", "series", "first_ts", "last_ts", "checksum", "bytes")
+_ID, _SERIES, _FIRST, _LAST, _ROWS, _CHECKSUM, _SIZE = (
+    columns_of("chunk").index(name)
+    for name in ("id", "series", "first_ts", "last_ts", "rows", "checksum", "bytes")
 )
 
 
@@ -45,11 +48,17 @@ def copy_some(source: Side, target: Connection, after: int) -> Some | None:
         target.execute("SELECT id, checksum FROM chunk WHERE id > ? AND id <= ?", (after, last)).fetchall()
     )
     missing = [entry for entry in entries if there.get(entry[_ID]) != entry[_CHECKSUM]]
+    if (
+        source.connection.elsewhere is not None
+    ):  # its numbers are never used again, and it is packed anew here
+        missing = [entry for entry in entries if entry[_ID] not in there]
     target.executemany("DELETE FROM blob WHERE chunk = ?", [(entry[_ID],) for entry in missing])
     target.executemany("DELETE FROM chunk WHERE id = ?", [(entry[_ID],) for entry in missing])
     for portion in _portions(missing):
         with source.naming():
             data = _bytes_of(source.connection, portion)
+        if source.connection.elsewhere is not None:
+            portion, data = _packed_here(portion, data)
         target.executemany("INSERT INTO blob (chunk, data) VALUES (?, ?)", list(data.items()))
         target.executemany(insertion(target, "chunk"), portion)
     return Some(last, len(entries) - len(missing), len(missing), sum(entry[_SIZE] for entry in missing))
@@ -89,20 +98,48 @@ def _portions(entries: list[Any]) -> Iterator[list[Any]]:
         yield portion
 
 
+def _packed_here(entries: list[Any], data: dict[int, bytes]) -> tuple[list[Any], dict[int, bytes]]:
+    """Entries of plain rows, and their bytes, as a database keeps them."""
+    pieces = [allocate(entry[_ROWS]) for entry in entries]
+    for entry, piece in zip(entries, pieces, strict=True):
+        decode(data[entry[_ID]], piece)
+    packed = pack_many(pieces)
+    return (
+        [
+            packed_as(entry, one.codec, one.checksum, len(one.blob))
+            for entry, one in zip(entries, packed, strict=True)
+        ],
+        {entry[_ID]: one.blob for entry, one in zip(entries, packed, strict=True)},
+    )
+
+
 def _bytes_of(connection: Connection, entries: list[Any]) -> dict[int, bytes]:
     """Packed bytes of chunks, by number. Raises `StoreCorruptError` if they do not match their checksums."""
-    wanted = connection.dialect.listed("?", ["number"])
-    found = dict(
-        connection.execute(
-            f"WITH wanted AS ({wanted}) SELECT chunk, data FROM wanted JOIN blob ON chunk = number",
-            (json.dumps([[entry[_ID]] for entry in entries]),),
-        ).fetchall()
-    )
+    if connection.elsewhere is None:
+        wanted = connection.dialect.listed("?", ["number"])
+        found = dict(
+            connection.execute(
+                f"WITH wanted AS ({wanted}) SELECT chunk, data FROM wanted JOIN blob ON chunk = number",
+                (json.dumps([[entry[_ID]] for entry in entries]),),
+            ).fetchall()
+        )
+    else:
+        found = _from_elsewhere(connection, connection.elsewhere, entries)
     for entry in entries:
         data = found.get(entry[_ID])
         if not isinstance(data, bytes) or checksum_of(data) != entry[_CHECKSUM]:
             raise _damaged(connection, entry, "are gone" if data is None else "do not match their checksum")
     return found
+
+
+def _from_elsewhere(connection: Connection, elsewhere: RowsElsewhere, entries: list[Any]) -> dict[int, bytes]:
+    nodes = dict(connection.execute("SELECT id, node FROM series").fetchall())
+    chunks = [
+        (SeriesId.parse(nodes[entry[_SERIES]]), Chunk(entry[_ID], *entry[_FIRST : _CHECKSUM + 1]))
+        for entry in entries
+    ]
+    found = zip(entries, elsewhere.read(chunks), strict=True)
+    return {entry[_ID]: data for entry, data in found if isinstance(data, bytes)}
 
 
 def _damaged(connection: Connection, entry: Any, how: str) -> StoreCorruptError:

@@ -10,6 +10,7 @@ import numpy as np
 
 from qmtl.foundation.parallel import in_parallel
 from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.sql.catalogs import place_of_rows
 from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.codec import Packed, pack_many, pack_plain
 from qmtl.runtime.io.sql.dialect import LIVE
@@ -146,4 +147,14 @@ def still_holds(made: Plan, chunks: list[Chunk], view: View) -> bool:
         start=made.touched.start,
         end=made.touched.end,
     ).fetchone()
-    return moved is None and chunks_under(view, made) == chunks
+    return moved is None and chunks_under(view, made) == chunks and _are_in_place(made, view)
+
+
+def _are_in_place(made: Plan, view: View) -> bool:
+    """Whether what was written elsewhere was not left behind there by a move of all rows."""
+    elsewhere, place = view.connection.elsewhere, place_of_rows(view.connection) if made.numbers else None
+    if elsewhere is None or place is None:
+        return True
+    return elsewhere.are_in(
+        place, [Chunk(number, *one[:5]) for number, one in zip(made.numbers, made.packed, strict=True)]
+    )

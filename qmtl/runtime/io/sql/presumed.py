@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from qmtl.foundation.series import SeriesId
-from qmtl.runtime.io.sql.appends import Append, Small, append
+from qmtl.runtime.io.sql.appends import Append, Before, Small, append
 from qmtl.runtime.io.store.values import CoverageRecord, Point
 
 # So many series are followed; more than that begin anew.
@@ -53,15 +53,24 @@ class Presumptions:
 
         What lies behind it has to be found out as well: rows, and coverage records that it would touch.
         """
-        found = self._following([one])
-        return None if found is None else self._presumed(found)
+        return self._presumed([one], may_lie_before=True)
 
     def append_all(self, small: Sequence[Small]) -> Presumed | None:
         """What writes add behind all that their series have; None where that is not known of all of them."""
+        return self._presumed(small, may_lie_before=False)
+
+    def _presumed(self, small: Sequence[Small], *, may_lie_before: bool) -> Presumed | None:
         found = self._following(small)
-        if found is None or not all(_is_behind(one, last) for one, last in found[1]):
+        if found is None:
             return None
-        return self._presumed(found)
+        made = {}
+        for one, last in found.pairs:
+            is_behind = _is_behind(one, last)
+            added = _append(one, last, is_last=is_behind) if is_behind or may_lie_before else None
+            if added is None:
+                return None
+            made[one.series] = added
+        return Presumed(found.newest, made)
 
     def _following(self, small: Sequence[Small]) -> _Following | None:
         """Writes, each with the last one that was appended to its series."""
@@ -72,12 +81,6 @@ class Presumptions:
             newest = self._newest
         pairs = [(one, made) for one, made in zip(small, last, strict=True) if made is not None]
         return _Following(newest, pairs) if pairs and len(pairs) == len(small) else None
-
-    @staticmethod
-    def _presumed(found: _Following) -> Presumed | None:
-        presumed = {one.series: _append(one, last) for one, last in found.pairs}
-        made = {series: one for series, one in presumed.items() if one is not None}
-        return Presumed(found.newest, made) if len(made) == len(presumed) else None
 
 
 class _Following(NamedTuple):
@@ -93,12 +96,11 @@ def _is_behind(one: Small, last: Append) -> bool:
     return bool(is_free and one.write.covered.hull.start >= last.covered.start)
 
 
-def _append(one: Small, last: Append) -> Append | None:
+def _append(one: Small, last: Append, *, is_last: bool) -> Append | None:
     if one.write.fences:
         return None
-    left = last.before._replace(
-        hot=last.before.hot + last.rows.size, records=_touched_by(one, last), is_last=_is_behind(one, last)
-    )
+    number, hot, _, fences, facts, _ = last.before
+    left = Before(number, hot + last.rows.size, _touched_by(one, last), fences, facts, is_last)
     return append(*one, left)
 
 
@@ -108,4 +110,4 @@ def _touched_by(one: Small, last: Append) -> list[CoverageRecord]:
         return []
     start, end = one.write.covered.hull
     left = [record for record in last.before.records if record not in last.retired]
-    return sorted(record for record in [*left, *last.added] if record.end >= start and record.start <= end)
+    return sorted([record for record in [*left, *last.added] if record.end >= start and record.start <= end])

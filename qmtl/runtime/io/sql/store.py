@@ -252,7 +252,9 @@ class SqlStore(SqlRecords):
         dialect = self._database.dialect
         # Where no server is asked, one write is quicker by itself.
         apart = {} if only and not dialect.is_server else writes
-        small = appends.small_ones({s: w for s, w in apart.items() if s not in prepared}, rows)
+        if prepared:
+            apart = {series: write for series, write in apart.items() if series not in prepared}
+        small = appends.small_ones(apart, rows)
         presumed = self._presumptions.append_all(small) if len(small) == len(writes) else None
         asked = None if presumed is not None else appends.questions(dialect, small)
         foreseen = [one for one in asked or () if one is not None]

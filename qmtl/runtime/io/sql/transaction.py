@@ -7,13 +7,13 @@ import socket
 from itertools import count
 
 from qmtl.foundation.facts import NOTHING_DECLARED, SeriesFacts, agreed
-from qmtl.foundation.frames import VALUES
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql import deliveries, fences, kept_flags
 from qmtl.runtime.io.sql import facts as declarations
 from qmtl.runtime.io.sql.commits import add_series, series_number
 from qmtl.runtime.io.sql.dialect import LIVE, Connection
+from qmtl.runtime.io.sql.kept_aside import keep_aside
 from qmtl.runtime.io.sql.plans import Plan
 from qmtl.runtime.io.sql.single_rows import pack_single
 from qmtl.runtime.io.sql.view import View
@@ -72,7 +72,7 @@ class Transaction:
         if write.covered:
             before = self.view.answers(write.covered.hull, touching=True)
             spoken = self.answers(before, coverage_records.overlay(before, write))
-        kept_aside = self.quarantine(write)
+        kept_aside = keep_aside(self.connection, self.number, write, self.tx)
         declared = write.declared != NOTHING_DECLARED and self._declared_by(write)
         if not (difference.fresh.size or made.windows or spoken or kept_aside or declared or healed):
             self.nothing_new()
@@ -174,27 +174,6 @@ class Transaction:
         self._more[2] += len(added) - len(retired)
         self._more[3] += len(added)
         return old != new
-
-    def quarantine(self, write: Write) -> bool:
-        """Keep impossible rows aside; whether any is new. The same row, rule and source is kept once."""
-        frame = write.quarantine
-        if frame is None or not frame.height:
-            return False
-        added = 0
-        same, kept_as = self.connection.dialect.same, self.connection.dialect.from_float
-        values_are = " AND ".join(f"{name} {same} ?{n}" for n, name in enumerate(("ts", *VALUES), start=2))
-        for ts, values, rule in zip(
-            frame["ts"].to_physical(), frame.select(VALUES).iter_rows(), frame["rule"], strict=True
-        ):
-            kept = (self.number, ts, *map(kept_as, values), rule, write.source)
-            added += self.connection.execute(
-                "INSERT INTO quarantine"
-                " (series, ts, open, high, low, close, volume, rule, source, checked_at, tx)"
-                " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 WHERE NOT EXISTS (SELECT 1 FROM"
-                f" quarantine WHERE series = ?1 AND {values_are} AND rule = ?8 AND source = ?9)",
-                (*kept, write.checked_at, self.tx),
-            ).rowcount
-        return added > 0
 
     def log(self, kind: str, touched: Span) -> None:
         """Enter the commit into the list of commits; flags that rest on what it touched are void."""

@@ -257,6 +257,14 @@ class Fencing(Protocol):
         ...
 
     @property
+    def place_id(self) -> str:
+        """As `store_id`, but a copy in another place has another one; so has what is restored on a server.
+
+        Leases and jobs go by it: what is done in a copy is not done here.
+        """
+        ...
+
+    @property
     def shard_steps(self) -> int:
         """How many grid steps make one shard of a backfill; kept by the catalog, so that all cut alike."""
         ...

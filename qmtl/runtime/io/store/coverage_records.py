@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qmtl.foundation.timeline import Coverage, Span
-from qmtl.runtime.io.store.values import CoverageRecord, Write
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.runtime.io.store.values import CoverageRecord, Outcome, Write
 
 
 def overlay(older: Iterable[CoverageRecord], write: Write) -> list[CoverageRecord]:
@@ -18,17 +18,23 @@ def overlay(older: Iterable[CoverageRecord], write: Write) -> list[CoverageRecor
     """
     absent = write.absent - write.retracted
     answered = write.answered - absent - write.retracted
-    records = without(older, write.covered)
-    records += [CoverageRecord(s, e, "answered", write.source, write.checked_at, None) for s, e in answered]
-    records += [
-        CoverageRecord(s, e, "absent", write.source, write.checked_at, write.absent_until) for s, e in absent
-    ]
     refused = write.refused & write.retracted
-    records += [
-        CoverageRecord(s, e, "refused", write.source, write.checked_at, write.refused_until)
-        for s, e in refused
+    return merge(
+        [
+            *without(older, write.covered),
+            *_records(write, "answered", answered, None),
+            *_records(write, "absent", absent, write.absent_until),
+            *_records(write, "refused", refused, write.refused_until),
+        ]
+    )
+
+
+def _records(write: Write, outcome: Outcome, cells: Coverage, until: int | None) -> list[CoverageRecord]:
+    if cells is EMPTY:  # most often
+        return []
+    return [
+        CoverageRecord(start, end, outcome, write.source, write.checked_at, until) for start, end in cells
     ]
-    return merge(records)
 
 
 def without(records: Iterable[CoverageRecord], gone: Coverage) -> list[CoverageRecord]:
@@ -59,7 +65,10 @@ def merge(records: Iterable[CoverageRecord]) -> list[CoverageRecord]:
             and (last.outcome, last.source, last.expires_at)
             == (record.outcome, record.source, record.expires_at)
         ):
-            merged[-1] = last._replace(end=record.end, checked_at=min(last.checked_at, record.checked_at))
+            checked_at = min(last.checked_at, record.checked_at)
+            merged[-1] = CoverageRecord(
+                last.start, record.end, last.outcome, last.source, checked_at, last.expires_at
+            )
         else:
             merged.append(record)
     return merged

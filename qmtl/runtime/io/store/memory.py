@@ -67,7 +67,7 @@ class MemoryStore(MemoryReports, RegistryRecords):
     def __init__(self, *, clock: Clock | None = None) -> None:
         MemoryReports.__init__(self, clock or SystemClock())
         RegistryRecords.__init__(self, MemoryStorage())
-        self.store_id = str(uuid4())
+        self.store_id = self.place_id = str(uuid4())
         self._series: dict[SeriesId, MemorySeries] = {}
         self._changes: list[Change] = []
         self._times: list[int] = []  # of commits 1, 2, ...

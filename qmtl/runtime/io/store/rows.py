@@ -45,7 +45,9 @@ class Rows(NamedTuple):
 
     def cut(self, first: int, last: int) -> Rows:
         """The rows `[first, last)`, without a copy."""
-        return _of(column[first:last] for column in self)
+        if first == 0 and last == self.size:
+            return self
+        return _of([column[first:last] for column in self])
 
     def pick(self, which: npt.NDArray[Any]) -> Rows:
         """The rows of a mask or of positions."""
@@ -135,6 +137,8 @@ def _arrays(frame: pl.DataFrame, starts: Sequence[int] = ()) -> Rows:
         raise _RefusedError(f"its columns are {dict(frame.schema)}, not {dict(BAR_SCHEMA)}")
     if not frame.height:
         return NO_ROWS
+    if frame.height == 1 and (one := _one_row(frame)) is not None:
+        return one
     columns = (frame.rechunk() if frame.n_chunks() > 1 else frame).get_columns()
     for column in columns[:-1]:
         if column.null_count():
@@ -149,10 +153,18 @@ def _arrays(frame: pl.DataFrame, starts: Sequence[int] = ()) -> Rows:
     for column in columns[1:]:
         missing = column.null_count()
         numbers = (column.drop_nulls() if missing else column).to_numpy()
-        if not _all_finite(numbers):
+        if not np.isfinite(numbers).all():
             raise _RefusedError(f"{column.name} holds NaN or infinity")
         values.append(column.fill_null(float("nan")).to_numpy() if missing else numbers)
     return Rows(ts, *values)
+
+
+def _one_row(frame: pl.DataFrame) -> Rows | None:
+    """A live bar, for which passes over columns are a long way round; None if a number is missing or odd."""
+    stamp, *values = frame.row(0)
+    if stamp is None or None in values or not all(map(isfinite, values)):
+        return None
+    return Rows(frame.to_series(0).to_numpy().view(np.int64), *np.array(values)[:, None])
 
 
 # Frames of fewer rows are read together.
@@ -176,15 +188,13 @@ def from_small_frames(frames: Mapping[SeriesId, pl.DataFrame]) -> dict[SeriesId,
         rows = _arrays(whole, starts=ends[:-1])
     except _RefusedError:
         return {}
+    if rows.size == len(small):  # a bar each, which is quicker than to cut them out
+        each = zip(*(column[:, None] for column in rows), strict=True)
+        return dict(zip(small, map(Rows._make, each), strict=True))
     return {
         series: rows.cut(end - frame.height, end)
         for (series, frame), end in zip(small.items(), ends, strict=True)
     }
-
-
-def _all_finite(numbers: Float64Array) -> bool:
-    # For a live bar, a pass by numpy is a long way round.
-    return isfinite(numbers[0]) if len(numbers) == 1 else bool(np.isfinite(numbers).all())
 
 
 _NAMES = BAR_SCHEMA.names()
@@ -195,8 +205,8 @@ def to_frame(rows: Rows, *, volume_nulls: bool | None = None) -> pl.DataFrame:
     """A frame with BAR_SCHEMA. `volume_nulls` says whether there may be any; None looks."""
     if volume_nulls is None:
         volume_nulls = bool(np.isnan(rows.volume).any())
-    columns = [pl.Series("ts", rows.ts).cast(TS)]
-    columns += [pl.Series(name, values) for name, values in zip(VALUES, rows[1:], strict=True)]
+    values = [pl.Series(name, column) for name, column in zip(VALUES, rows[1:], strict=True)]
     if volume_nulls:
-        columns[-1] = pl.Series("volume", rows.volume, nan_to_null=True)
-    return pl.DataFrame(columns)
+        values[-1] = pl.Series("volume", rows.volume, nan_to_null=True)
+    # A third quicker than `pl.DataFrame` of the six, which looks for what else they may be.
+    return pl.Series("ts", rows.ts).cast(TS).to_frame().hstack(values)

@@ -67,7 +67,9 @@ class FilesVendor:
         local_path(path, "the path of a files vendor")
         _check_fields(f"the path {path!r}", path)
         if holes not in ("unknown", "no_trade"):
-            raise InvalidRequestError(f"holes {holes!r} are neither 'unknown' nor 'no_trade'")
+            raise InvalidRequestError(
+                f"holes {holes!r} are neither 'unknown' nor 'no_trade'", next_step="use one of them"
+            )
         reading = Reading.of(options)  # a mistake in the options is reported now, not at the first request
         for value in reading.where.values():
             _check_fields(f"the condition {value!r}", value)

@@ -13,14 +13,16 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from qmtl.foundation.errors import InvalidRequestError, QmtlError
+from qmtl.foundation.errors import QmtlError
 from qmtl.runtime.replay.budget import OverBudget
-from qmtl.runtime.replay.events import Reader
+from qmtl.runtime.replay.readers import Reader
 from qmtl.runtime.replay.run import Run
 from qmtl.runtime.sdk.isolation.messages import error_values, input_values, outcome_message
 from qmtl.runtime.sdk.isolation.pipe import receive, send
 from qmtl.runtime.sdk.look_ahead import isolate, playing, running
 from qmtl.runtime.sdk.strategy import Strategy, inputs_of, listens, nodes_of, weights_of
+from qmtl.runtime.sdk.strategy_check import check_strategy
+from qmtl.runtime.sdk.strategy_check import made as instance_of
 from qmtl.runtime.sdk.strategy_files import module_of_file, strategy_of_file
 from qmtl.runtime.sdk.watchdog import Calls, watched
 
@@ -31,6 +33,7 @@ def serve(order: Mapping[str, Any], source: BinaryIO, to: BinaryIO) -> None:
     try:
         strategy = _strategy(order)
         inputs = [input_values(one) for one in inputs_of(strategy)]
+        check_strategy(strategy)
         _say(to, {"class": type(strategy).__qualname__, "inputs": inputs})
         _play(strategy, source, to)
     except EOFError:
@@ -77,14 +80,7 @@ def _strategy(order: Mapping[str, Any]) -> Strategy:
             sys.modules["__main__"] = module  # of the parameters of an instance
         made = reduce(getattr, order["class"].split("."), cast(Any, module))
     if order["state"] is None:
-        try:
-            return made()
-        except QmtlError:
-            raise
-        except Exception as cause:  # whatever a user's __init__ raises is its own failure
-            raise InvalidRequestError(
-                f"{made.__name__} cannot be made", why=f"{type(cause).__name__}: {cause}"
-            ) from cause
+        return cast(Strategy, instance_of(made, {}))
     strategy = made.__new__(made)
     strategy.__dict__.update(pickle.loads(bytes.fromhex(order["state"])))
     return strategy

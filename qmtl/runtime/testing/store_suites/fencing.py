@@ -28,6 +28,8 @@ class FencingSuite:
     def test_a_store_has_one_name_and_one_grid_of_shards(self, store: Store) -> None:
         assert store.store_id
         assert store.store_id == store.store_id
+        assert store.place_id
+        assert store.place_id == store.place_id
         assert store.shard_steps == 10_000
 
     def test_each_claim_gets_larger_tokens_than_all_before_it(self, store: Store) -> None:
@@ -43,7 +45,7 @@ class FencingSuite:
         """Leases of a coordinator, of the one that was set up in its place, and of this machine, in turn."""
         local, coordinator, rebuilt = LocalLeases(tmp_path / "claims"), MemoryLeases(), MemoryLeases()
         turns: list[ShardLeases] = [local, coordinator, local, rebuilt, local, rebuilt]
-        key = LeaseKey(store.store_id, SERIES.text, 3)
+        key = LeaseKey(store.place_id, SERIES.text, 3)
         newest = 0
         for number, leases in enumerate(turns):
             claim_id = f"claim {number}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from qmtl.runtime.testing.store_suites.bars import some_bars
 from tests.qmtl.command_line import CommandLine
 from tests.qmtl.questdb import PASSWORD, QuestDBServer
 
-GOOD = QuestDBState("9.3.4", "sync", 600, 4_096, 0, None)
+GOOD = QuestDBState("9.3.4", "sync", 600, 4_096, 0, None, "desk_bars")
 SERIES = "ohlcv:mine:BTC/USDT:1m"
 
 
@@ -34,11 +35,11 @@ SERIES = "ohlcv:mine:BTC/USDT:1m"
     ],
 )
 def test_what_the_doctor_says_of_a_server(state: QuestDBState, found: list[tuple[str, str]]) -> None:
-    assert [(check.outcome, check.detail) for check in questdb_checks(state, "desk_bars")] == found
+    assert [(check.outcome, check.detail) for check in questdb_checks(state)] == found
 
 
 def test_a_server_that_does_not_wait_for_the_disk_is_warned_of() -> None:
-    first, second = questdb_checks(replace(GOOD, commit_mode="nosync"), "desk_bars")
+    first, second = questdb_checks(replace(GOOD, commit_mode="nosync"))
     assert (first.outcome, second.outcome) == ("ok", "warn")
     assert "a loss of power may take the newest rows" in second.detail
     assert "cairo.commit.mode=sync" in second.fix
@@ -82,12 +83,44 @@ def test_a_store_is_filled_looked_at_and_tidied_by_commands(
     assert PASSWORD not in told + examined + imported.output
 
 
+def test_a_backup_is_a_folder_that_answers_alike(
+    run: Callable[..., Result], cli: CommandLine, tmp_path: Path
+) -> None:
+    file, copy = tmp_path / "bars.csv", tmp_path / "copy"
+    some_bars(0, 600).write_csv(file)
+    assert run("import", file, "--series", SERIES).exit_code == 0
+    made = run("store", "backup", copy)
+    assert made.exit_code == 0, made.output
+    assert PASSWORD not in made.output
+    asked = ("fetch", SERIES, "1970-01-01", "1970-01-01T10:00", "--format", "csv", "--partial-ok")
+    assert cli.run(*asked, before=("--store", copy)).stdout == run(*asked).stdout
+
+
+def test_the_server_of_its_catalog_is_told_as_well(
+    cli: CommandLine, questdb_server: QuestDBServer, postgres_url: str, tmp_path: Path
+) -> None:
+    url = questdb_server.url(postgres_url, f"cli_{uuid4().hex}")
+    before = ("--store", url)
+    assert "no catalog yet" in cli.run("doctor", before=before).output
+    some_bars(0, 600).write_csv(tmp_path / "bars.csv")
+    assert cli.run("import", tmp_path / "bars.csv", "--series", SERIES, before=before).exit_code == 0
+    told = cli.run("store", "info", before=before).output
+    assert "QuestDB 9.3.4, all that it has taken can be read" in told
+    assert "catalog's server" in told
+    assert "catalog's durability" in told
+    known = json.loads(cli.run("store", "info", "--json", before=before).stdout)
+    assert (known["server"]["rows"], known["catalog"]["fsync"]) == (600, True)
+    examined = cli.run("doctor", before=before).output
+    assert "cairo.commit.mode is nosync" in examined
+    assert "a primary without a replica" in examined
+    assert PASSWORD not in told + examined
+
+
 @pytest.mark.parametrize(
     "words",
     [
-        ("store", "backup", "copy"),
         ("store", "restore", "copy"),
-        ("store", "copy", "URL", "copy"),
+        ("store", "copy", "copy", "URL"),
         ("store", "migrate"),
         ("store", "grant", "reader", "me"),
     ],
@@ -99,6 +132,7 @@ def test_what_is_not_built_yet_says_so(
     some_bars(0, 2).write_csv(file)
     assert run("import", file, "--series", SERIES).exit_code == 0
     given = {"URL": url, "copy": tmp_path / "copy"}
+    assert run("store", "backup", given["copy"]).exit_code == 0
     refused = run(*words[:2], *(given.get(word, word) for word in words[2:]))
     assert refused.exit_code != 0
     assert "QuestDB" in refused.output

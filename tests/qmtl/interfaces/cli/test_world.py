@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -257,3 +258,91 @@ def test_all_series_of_an_input_share_one_bar() -> None:
         ("majors bars", 4, 15),
         ("majors bars", 9, 15),
     ]
+
+
+OWN = """\
+world:
+  id: w1
+  data:
+    definitions:
+      - preset: desk.1d
+        series: "ohlcv:desk:{symbol}:1d"
+        vendor: {kind: files, path: "{symbol}.csv"}
+        calendar: 24x7
+    presets:
+      - id: stocks
+        preset: desk.1d
+        universe: {symbols: [AAA, BBB]}
+        window: {warmup_bars: 5, backfill_start: 2024-01-01}
+"""
+WINDOW = "warmup_bars: 5, backfill_start: 2024-01-01"
+VENDOR = '{kind: files, path: "{symbol}.csv"}'
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("24x7", "XNYZ", ":10:9: the calendar 'XNYZ' is not known"),
+        ("24x7", "desk", ":10:9: the calendar 'desk' is not known"),
+        (
+            WINDOW,
+            "backfill_start: 2150-01-01",
+            ":10:9: history begins at 2150-01-01, where no bar has closed",
+        ),
+        (WINDOW, "warmup_bars: 50000, backfill_start: 2024-01-01", "is longer than history"),
+        (WINDOW, "min_history: 40000d, backfill_start: 2024-01-01", "before backfill_start"),
+        (WINDOW, "min_history: 1000000000d", "reaches back beyond 1677-09-22"),
+        (WINDOW, f"warmup_bars: {10**12}", "fewer than 1,000,000,000,000 bars"),
+        (WINDOW, f"warmup_bars: {10**30}", "fewer than 1,000,000,000,000,000,"),
+        ("    universe", f"    seamless: {{stabilization_bars: {10**9}}}\n        universe", "fewer than"),
+        ("1d", "1x", "1x"),
+        ("calendar: 24x7", "calendar: 24x7\n        calendar: FX", "is given twice"),
+        ("calendar: 24x7", "anchor: open", "cannot be used"),
+        ("[AAA, BBB]", "[AAA", "this is not YAML"),
+        ("warmup_bars: 5", "warmup_bars: -5", "cannot be used"),
+        (OWN, "- a\n", "holds no sections"),
+        (OWN, "", "needs 'world'"),
+    ],
+)
+def test_what_a_plan_refuses_is_not_valid(cli: CommandLine, before: str, after: str, says: str) -> None:
+    path = cli.folder / "own.yml"
+    path.write_text(OWN.replace(before, after))
+    for command in ("validate", "plan"):
+        result = cli.run("world", command, path)
+        assert result.exit_code == 2, result.output
+        assert says in " ".join(result.stderr.split()), command
+        assert "next:" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("vendor", "says"),
+    [
+        ('{kind: files, path: "{sym}.csv"}', "has a field {sym} that is not known"),
+        ('{kind: files, path: "s3://bars/{symbol}.csv"}', "is not served"),
+        ('{kind: files, path: "a.csv", where: {ticker: "{sym}"}}', "has a field {sym} that is not known"),
+        ('{kind: files, path: "a.csv", tz: Mars}', "the time zone 'Mars' is not known"),
+        ('{kind: python, object: "no.such:thing"}', "there is no module no"),
+        ("{kind: polygon, url: nohttp}", "is not a URL of HTTP"),
+    ],
+)
+def test_a_vendor_that_cannot_be_made_is_not_valid(cli: CommandLine, vendor: str, says: str) -> None:
+    path = cli.folder / "own.yml"
+    path.write_text(OWN.replace(VENDOR, vendor))
+    result = cli.run("world", "validate", path)
+    assert result.exit_code == 2, result.output
+    text = " ".join(result.stderr.split())
+    assert f"the vendor of the preset desk.1d ({path}:5:9) cannot be made" in text
+    assert says in text
+    assert "next:" in result.stderr
+    assert cli.run("world", "plan", path).exit_code == 0, "which lists it beside all else"
+
+
+def test_a_package_that_is_not_there_says_nothing_of_a_world(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = cli.folder / "own.yml"
+    path.write_text(OWN.replace(VENDOR, "{kind: ccxt, exchange: binance}"))
+    monkeypatch.setitem(sys.modules, "ccxt", None)
+    monkeypatch.setitem(sys.modules, "ccxt.async_support", None)
+    assert cli.run("world", "validate", path).exit_code == 0
+    assert not cli.store.exists(), "and no store is made"

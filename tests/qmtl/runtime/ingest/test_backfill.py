@@ -85,12 +85,12 @@ class Place:
     def claimed_by_another(self, shard: int) -> Callable[[], None]:
         """Claim a shard as another process would; what gives it back."""
         other = ExitStack()
-        key = LeaseKey(self.store.store_id, SERIES.text, shard)
+        key = LeaseKey(self.store.place_id, SERIES.text, shard)
         other.enter_context(claimed_elsewhere(LocalLeases(self.store.folder / "claims"), key))
         return other.close
 
     async def is_free(self, shard: int) -> bool:
-        request = ShardRequest(LeaseKey(self.store.store_id, SERIES.text, shard), EMPTY, 0)
+        request = ShardRequest(LeaseKey(self.store.place_id, SERIES.text, shard), EMPTY, 0)
         (answer,) = await self.leases.claim([request], claim_id="looking")
         if not isinstance(answer, Granted):
             return False
@@ -210,7 +210,7 @@ def test_one_question_crosses_the_borders_of_shards(place: Place) -> None:
 
 def test_a_holder_that_died_is_shown_once_with_what_it_left(place: Place, events: Any) -> None:
     shard = DAWN // (SHARD_STEPS * MINUTE)
-    key = LeaseKey(place.store.store_id, SERIES.text, shard)
+    key = LeaseKey(place.store.place_id, SERIES.text, shard)
     claims = place.store.folder / "claims"
     with subprocess.Popen(
         [sys.executable, "-c", HOLDS, str(claims), str(key)], stdout=subprocess.PIPE, text=True
@@ -577,7 +577,7 @@ def test_the_metrics_of_a_backfill(place: Place) -> None:
     }
     place.run(place.fill(ScriptedVendor(page_rows=60, faults=faults), hours(0, 2), on_progress=look))
     node, source = ("node_id", str(SERIES)), ("source", "vendor")
-    key = f"{place.store.store_id}/{SERIES}/{DAWN // (SHARD_STEPS * MINUTE)}"
+    key = f"{place.store.place_id}/{SERIES}/{DAWN // (SHARD_STEPS * MINUTE)}"
     gauge = (
         "backfill_completion_ratio",
         (("interval", "1m"), ("lease_key", key), node),

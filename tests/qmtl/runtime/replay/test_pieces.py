@@ -16,10 +16,10 @@ from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import MINUTE
 from qmtl.runtime.replay.bars import Bar, Gap, Revision
 from qmtl.runtime.replay.changes import Change, KnownGap
-from qmtl.runtime.replay.events import Reader
 from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.pieces import pieces
 from qmtl.runtime.replay.portfolio import Portfolio
+from qmtl.runtime.replay.readers import Reader
 from qmtl.runtime.replay.run import Part, Run
 from qmtl.runtime.testing import synthetic_bars
 

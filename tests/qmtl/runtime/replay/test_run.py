@@ -19,9 +19,9 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import MINUTE
 from qmtl.runtime.replay.bars import Bar
-from qmtl.runtime.replay.events import Reader
 from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.portfolio import Portfolio
+from qmtl.runtime.replay.readers import Reader
 from qmtl.runtime.replay.run import Part, Run, counterpart
 
 A1, B1 = SeriesId.parse("ohlcv:x:A:1m"), SeriesId.parse("ohlcv:x:B:1m")

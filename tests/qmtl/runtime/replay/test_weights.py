@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,9 +19,9 @@ from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import MINUTE
 from qmtl.runtime.replay.bars import Bar, Gap
 from qmtl.runtime.replay.changes import KnownGap
-from qmtl.runtime.replay.events import Reader
 from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.portfolio import Portfolio
+from qmtl.runtime.replay.readers import Reader
 from qmtl.runtime.replay.run import Outcome, Part, Run
 from qmtl.runtime.replay.weights import Weights
 from qmtl.runtime.testing import synthetic_bars
@@ -28,7 +29,7 @@ from qmtl.runtime.testing import synthetic_bars
 A, B = SeriesId.parse("ohlcv:x:A:1m"), SeriesId.parse("ohlcv:x:B:1m")
 A5 = SeriesId.parse("ohlcv:x:A:5m")
 CLOSE = pl.col("close")
-FAST, SLOW, TREND = pl.col("fast"), pl.col("slow"), pl.col("trend")
+FAST, SLOW, TREND, RISE = (pl.col(name) for name in ("fast", "slow", "trend", "rise"))
 
 # Each with what an author would write in `on_bar` instead.
 TARGETS: dict[str, tuple[pl.Expr, Callable[[Any], float]]] = {
@@ -46,8 +47,21 @@ TARGETS: dict[str, tuple[pl.Expr, Callable[[Any], float]]] = {
         pl.when((FAST - SLOW).exp() > 1).then(1).otherwise(0),
         lambda of: 1 if np.exp(of.fast - of.slow) > 1 else 0,
     ),
+    "of a function": (
+        pl.when(RISE.fill_null(0.0) > 0).then(0.5).otherwise(-0.1),
+        lambda of: 0.5 if of.rise is not None and of.rise > 0 else -0.1,
+    ),
+    "by Python": (
+        FAST.map_batches(lambda s: pl.Series(map(math.cos, s)), return_dtype=pl.Float64),
+        lambda of: math.cos(of.fast),
+    ),
 }
 NODES = {"fast": CLOSE.tail(3).mean(), "slow": CLOSE.mean()}
+SLOWER_NODES = {
+    "trend": CLOSE.last() - 100,
+    "rise": lambda window: None if window["volume"][-1] is None else window["close"][-1] - window["close"][0],
+}
+NAMES = [*NODES, *SLOWER_NODES]
 
 
 class Silent:
@@ -74,7 +88,7 @@ def rows(series: SeriesId, minutes: int, seed: int) -> pl.DataFrame:
 
 
 def played(strategy: Any, parts: Sequence[tuple[Part, int]], model: FillModel, **how: Any) -> Run:
-    readers = [Reader("price", (A, B), 5, NODES), Reader("slower", (A5,), 2, {"trend": CLOSE.last() - 100})]
+    readers = [Reader("price", (A, B), 5, NODES), Reader("slower", (A5,), 2, SLOWER_NODES)]
     grids = {series: Grid(series.timeframe) for series in (A, B, A5)}
     run = Run(strategy, readers, grids, model, start=20 * MINUTE, **how)
     for part, until in parts:
@@ -108,7 +122,7 @@ def test_all_ways_come_to_the_same_end(data: st.DataObject) -> None:
         parts.append((Part(of, gaps=[gap]), edge * MINUTE))
         before = edge
     by_hand = played(ByHand(weight), parts, model)
-    weights = Weights(expression, ["fast", "slow", "trend"])
+    weights = Weights(expression, NAMES)
     one_by_one = played(Silent(), parts, model, weights=weights)
     at_once = played(Silent(), parts, model, weights=weights, listens=False)
     assert same(by_hand.outcome, one_by_one.outcome)
@@ -128,7 +142,7 @@ def test_only_changes_order_where_nobody_listens(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Portfolio, "target", noted)
     part = (Part({s: rows(s, 300, 1) for s in (A, B, A5)}), 310 * MINUTE)
     expression, _ = TARGETS["crossing"]
-    weights = Weights(expression, ["fast", "slow", "trend"])
+    weights = Weights(expression, NAMES)
     every = played(Silent(), [part], FillModel(), weights=weights).outcome.bars
     assert len(asked) == every
     of_all, asked[:] = list(asked), []
@@ -141,7 +155,7 @@ def test_nothing_that_is_no_weight_is_ordered() -> None:
     parts = [(Part({s: rows(s, 60, 1) for s in (A, B, A5)}), 70 * MINUTE)]
 
     def play(expression: pl.Expr, listens: bool) -> None:
-        weights = Weights(expression, ["fast", "slow", "trend"])
+        weights = Weights(expression, NAMES)
         played(Silent(), parts, FillModel(), weights=weights, listens=listens)
 
     def refused(expression: pl.Expr, listens: bool) -> str:

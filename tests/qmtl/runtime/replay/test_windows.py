@@ -35,7 +35,13 @@ EXPRESSIONS = {
     "sevenths_of_each": (CLOSE / 7).sum(),
     "floors": CLOSE.last() // 0.49,
     "rests": CLOSE.last() % 0.49,
-    "by_python": CLOSE.map_batches(lambda s: s.reverse(), return_dtype=pl.Float64).last(),
+    "first_column": pl.first().last(),
+    "second_column": pl.nth(1).mean(),
+    "last_column": pl.last().max(),
+    "all_columns": pl.struct(pl.all()).last(),
+    "numbers_of_columns": pl.sum_horizontal(pl.all().exclude("ts")).last(),
+    "sorted": CLOSE.sort().sum(),
+    "unlike": CLOSE.kurtosis(),
     "widest": (pl.max_horizontal(pl.all().exclude("ts")) - pl.col("low")).max(),
 }
 
@@ -82,43 +88,12 @@ def test_a_division_by_a_number_does_not_see_how_many_others_there_are(node: pl.
     assert found == rows.head(1).select(node).item()
 
 
-def test_a_function_that_says_it_needs_no_other_row_sees_no_other_row() -> None:
-    ahead = CLOSE.last().map_batches(lambda s: s.shift(-1), return_dtype=pl.Float64, is_elementwise=True)
-    assert set(windows.values({"node": ahead}, bars(20), width=3, first=2)["node"]) == {None}
-
-
 def test_blocks_meet_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = bars(500)
     whole = windows.values(EXPRESSIONS, rows, width=7, first=6)
     monkeypatch.setattr(windows, "_BLOCK_ROWS", 50)
     for name, found in windows.values(EXPRESSIONS, rows, width=7, first=6).items():
         assert all(map(same, found, whole[name])), name
-
-
-def test_a_function_is_given_each_window() -> None:
-    rows = bars(10)
-    seen: list[pl.DataFrame] = []
-
-    def last(window: pl.DataFrame) -> float:
-        seen.append(window)
-        return float(window["close"][-1])
-
-    found = windows.values({"last": last}, rows, width=4, first=5)["last"]
-    assert found == rows["close"].to_list()[5:]
-    assert [window.equals(rows.slice(at - 3, 4)) for at, window in enumerate(seen, 5)] == [True] * 5
-
-
-def test_a_function_that_changes_its_window_changes_nothing_else() -> None:
-    rows = bars(10)
-    before = rows.clone()
-
-    def spoil(window: pl.DataFrame) -> float:
-        window[0, "close"] = -1.0
-        window.drop_in_place("open")
-        return float(window["close"].sum())
-
-    windows.values({"spoil": spoil}, rows, width=4, first=3)
-    assert rows.equals(before)
 
 
 @pytest.mark.parametrize(

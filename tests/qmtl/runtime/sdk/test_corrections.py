@@ -148,7 +148,7 @@ def test_who_waits_for_a_claim_takes_an_answer_that_was_asked_for_after_its_own_
     ask(one)
     vendor.calls.clear()
     opened = clock.now()
-    key = LeaseKey(one.store.store_id, str(SERIES), START // (10_000 * MINUTE))
+    key = LeaseKey(one.store.place_id, str(SERIES), START // (10_000 * MINUTE))
     with claimed_elsewhere(LocalLeases(one.store.folder / "claims"), key):
         waiting = ThreadPoolExecutor().submit(other.refresh, SERIES, *HOUR)
         while "_asking" not in vars(other._fetcher) or not other._fetcher._asking._flights._under_way:

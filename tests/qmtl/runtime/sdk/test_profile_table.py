@@ -137,3 +137,50 @@ def test_a_row_may_be_of_some_node_ids_alone() -> None:
     assert (table.on_findings(SERIES), table.on_findings(OTHER)) == ("report", "report")
     elsewhere = ProfileTable([mine._replace(match="ohlcv:other:*")])
     assert elsewhere.subject(SERIES) is None, "the pattern holds, too"
+
+
+NAMES = [f"ohlcv:desk:{symbol}:1h" for symbol in "ABC"]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["*", "ohlcv:desk:*", "ohlcv:desk:A:*", "ohlcv:other:*"]),
+            st.none() | st.frozensets(st.sampled_from(NAMES)),
+            st.none() | st.sampled_from(["one", "two"]),
+            st.sampled_from(["here", "there"]),
+        ),
+        max_size=8,
+    )
+)
+def test_rows_of_members_are_found_as_if_all_were_looked_at(
+    rows: list[tuple[str, frozenset[str] | None, str | None, str]],
+) -> None:
+    table = ProfileTable(
+        [
+            ProfileRow(match, place, subject=subject, facts=SeriesFacts(calendar=subject), members=members)
+            for match, members, subject, place in rows
+        ]
+    )
+    for name in NAMES:
+        mine = [
+            (place, subject)
+            for match, members, subject, place in rows
+            if fnmatchcase(name, match) and (members is None or name in members)
+        ]
+        series = SeriesId.parse(name)
+        assert table.subject(series) == next((subject for _, subject in mine if subject), None)
+        assert {place: facts.calendar for place, facts in table.declared(series).items()} == dict(mine[::-1])
+
+
+def test_a_series_is_not_compared_with_all_presets_of_a_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    concerns, asked = ProfileRow.concerns, []
+    monkeypatch.setattr(
+        ProfileRow, "concerns", lambda row, series: asked.append(row) or concerns(row, series)
+    )
+    rows = [
+        ProfileRow("*", "a world", subject=f"s{n}", members=frozenset({name})) for n, name in enumerate(NAMES)
+    ]
+    table = ProfileTable(rows * 100)
+    assert [table.subject(SeriesId.parse(name)) for name in NAMES] == ["s0", "s1", "s2"]
+    assert len(asked) == len(NAMES)

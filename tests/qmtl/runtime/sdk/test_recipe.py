@@ -67,7 +67,7 @@ def test_elsewhere_tasks_share_one_provider_of_the_same_store(
     recipe = elsewhere(recipe_of(own), monkeypatch)
     with recipe.parts() as parts, recipe.parts() as same:
         assert parts is same is not own._parts
-        assert parts.store.store_id == own.store.store_id
+        assert parts.store.place_id == own.store.place_id
         assert parts.store.newest() == own.store.newest()
         assert parts.profiles.of(SeriesId.parse(A)).sla == rules
         assert isinstance(parts.profiles.of(SeriesId.parse(A)).vendor, ScriptedVendor)
@@ -102,7 +102,7 @@ def test_a_provider_that_no_task_uses_is_closed_after_a_while(
 
 
 def test_another_store_than_the_callers_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = elsewhere(recipe_of(make(clock=None)), monkeypatch, _store_id="of another")
+    recipe = elsewhere(recipe_of(make(clock=None)), monkeypatch, _place_id="of another")
     with pytest.raises(qmtl.InvalidRequestError, match="another one in that place"), recipe.parts():
         pass
 

@@ -871,7 +871,7 @@ def test_progress_is_a_gauge_while_it_lasts_and_gone_afterwards(
     provider.fetch(SERIES, "2023-11-01", "2024-01-02", on_progress=look)
     width = provider.store.shard_steps * MINUTE
     shards = range(to_ns("2023-11-01") // width, (to_ns("2024-01-02") - 1) // width + 1)
-    assert list(ratios) == [f"{provider.store.store_id}/{SERIES}/{shard}" for shard in shards]
+    assert list(ratios) == [f"{provider.store.place_id}/{SERIES}/{shard}" for shard in shards]
     for seen in ratios.values():
         assert len(seen) >= 2
         assert seen == sorted(seen)

@@ -76,6 +76,15 @@ def test_history_that_cannot_reach_back_so_far_is_refused() -> None:
         Window(backfill_start=to_ns("2024-03-02")).history(MINUTES, NOW)
 
 
+@pytest.mark.parametrize("grid", [MINUTES, SESSIONS, HOURS])
+@pytest.mark.parametrize("power", [12, 18, 30])
+def test_what_reaches_back_beyond_all_times_is_refused(grid: Grid, power: int) -> None:
+    for window in (Window(10**power), Window(stabilization_bars=10**power), Window(min_history=10.0**power)):
+        with pytest.raises(InvalidRequestError) as refused:
+            window.history(grid, NOW)
+        assert refused.value.next_step
+
+
 def test_a_calendar_that_is_hardly_ever_open_is_refused() -> None:
     class Never:
         def sessions(self, span: Span) -> object:

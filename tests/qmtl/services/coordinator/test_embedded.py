@@ -174,7 +174,7 @@ def test_a_fetch_goes_on_alone_when_the_command_is_killed(
         first = provider.fetch(SERIES, "2024-01-01", "2024-01-02")
         (lease,) = httpx.get(f"{server.url}/v1/leases").json()["leases"]
         assert (first.receipt.uncoordinated, lease["state"]) == (None, "completed")
-        assert lease["lease_key"].startswith(provider.store.store_id)
+        assert lease["lease_key"].startswith(provider.store.place_id)
         server.end(signal.SIGKILL)
         second = provider.fetch(SERIES, "2024-01-02", "2024-01-03")
     assert (first.frame.height, second.frame.height) == (1440, 1440)

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from prometheus_client import CollectorRegistry
 
 import qmtl
 from qmtl.foundation.times import MINUTE, to_ns
+from qmtl.runtime.io.sql.postgres.store import PostgresStore
+from qmtl.runtime.sdk.store_copy import copy_store
 from qmtl.runtime.testing import SimulatedExchange
 from qmtl.runtime.testing.exchange.server import KLINES
 from qmtl.runtime.testing.polygon import SimulatedPolygon
@@ -67,9 +69,10 @@ class Fleet:
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
 
-    def worker(self, *options: object) -> ServedProcess:
+    def worker(self, *options: object, of: Sequence[object] = ()) -> ServedProcess:
+        """of: options of all commands."""
         log = self.folder / f"worker-{len(self.workers)}.log"
-        command = ("--config", self.folder / "qmtl.yml", "-v", "worker", *options)
+        command = ("--config", self.folder / "qmtl.yml", "-v", *of, "worker", *options)
         self.workers.append(ServedProcess(log, *command))
         return self.workers[-1]
 
@@ -173,6 +176,22 @@ def test_two_workers_fill_a_job_and_ask_for_each_bar_once(fleet: Fleet) -> None:
     for worker in workers:
         assert "Traceback" not in worker.reported()
         assert worker.end() == 0
+
+
+def test_a_worker_on_a_copy_of_the_store_leaves_its_jobs_alone(
+    fleet: Fleet, new_schema: Callable[[], str]
+) -> None:
+    fleet.present()  # makes the store
+    copy = new_schema()
+    copy_store(fleet.store, copy)
+    queued = fleet.run("backfill", SERIES, START, END, "--detach")
+    on_copy = fleet.worker(of=("--store", copy))
+    on_store = fleet.worker("--slots", 1)
+    assert fleet.ended(queued["job"])["done"] == 5
+    assert fleet.present() == BARS
+    assert (on_copy.end(), on_store.end()) == (0, 0)
+    with PostgresStore(copy) as store:
+        assert store.newest().tx == 0
 
 
 def test_what_a_killed_worker_was_at_another_completes(fleet: Fleet) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from qmtl.foundation.series import SeriesId
 from qmtl.runtime.io.sql.appends import Append
@@ -39,19 +39,36 @@ def question(series: SeriesId, presumed: Presumed, now: int | None, channel: str
         "data": pack_single(made.rows, made.number, newest.tx + 1)[0],
         "channel": channel,
     }
-    if not made.covered.is_empty:
+    if touches := not made.covered.is_empty:
         values |= {"low": made.covered.start, "high": made.covered.end, "touching": len(made.before.records)}
     for old in made.retired:
         values |= {"old_start": old.start, "old_end": old.end}
     for new in made.added:
-        values |= {f"new_{name}": value for name, value in new._asdict().items()}
+        values |= {
+            "new_start": new.start,
+            "new_end": new.end,
+            "outcome": new.outcome,
+            "source": new.source,
+            "checked_at": new.checked_at,
+            "expires_at": new.expires_at,
+        }
     for at in made.delivered_at.values():
         values["delivered_at"] = at
-    return Question(_statement(frozenset(values), clock), values)
+    kind = _Kind(touches, bool(made.retired), bool(made.added), bool(made.delivered_at))
+    return Question(_statement(kind, clock), values)
+
+
+class _Kind(NamedTuple):
+    """What is done to coverage records, and whether a time of delivery is written."""
+
+    touches: bool
+    ends: bool
+    adds: bool
+    delivers: bool
 
 
 @lru_cache(maxsize=32)
-def _statement(given: frozenset[str], clock: str) -> str:
+def _statement(kind: _Kind, clock: str) -> str:
     live = f"series = :series AND tx_to = {LIVE}"
     free = [
         "id = :newest AND committed_at = :newest_at",
@@ -60,7 +77,7 @@ def _statement(given: frozenset[str], clock: str) -> str:
         f"NOT EXISTS (SELECT FROM hot WHERE {live} AND ts = :ts)",
         f"NOT EXISTS (SELECT FROM lost WHERE {live})",
     ]
-    answers, versions = int("new_start" in given) - int("old_start" in given), 1 + int("new_start" in given)
+    answers, versions = kind.adds - kind.ends, 1 + kind.adds
     parts = [
         'made AS (INSERT INTO tx (id, committed_at, kind, writer, series, start, "end")'
         f" SELECT :tx, greatest(:newest_at + 1, coalesce(:now::bigint, {clock})), 'write', :writer, :series,"
@@ -72,23 +89,23 @@ def _statement(given: frozenset[str], clock: str) -> str:
         "void AS (DELETE FROM kept_flags USING made"
         " WHERE series = :series AND reach_end > :start AND reach_start < :stop)",
     ]
-    if "touching" in given:
+    if kind.touches:
         free.append(
             f'(SELECT count(*) FROM answer WHERE {live} AND "end" >= :low AND start <= :high) = :touching'
         )
-    if "old_start" in given:
+    if kind.ends:
         free.append(f'EXISTS (SELECT FROM answer WHERE {live} AND "end" = :old_end AND start = :old_start)')
         parts.append(
             "ended AS (UPDATE answer SET tx_to = :tx FROM made"
             f' WHERE {live} AND answer."end" = :old_end AND answer.start = :old_start)'
         )
-    if "new_start" in given:
+    if kind.adds:
         parts.append(
             'began AS (INSERT INTO answer (series, tx_to, "end", start, tx_from, said, source, checked_at,'
-            f" expires_at) SELECT :series, {LIVE}, :new_end, :new_start, :tx, :new_outcome, :new_source,"
-            " :new_checked_at, :new_expires_at::bigint FROM made)"
+            f" expires_at) SELECT :series, {LIVE}, :new_end, :new_start, :tx, :outcome, :source, :checked_at,"
+            " :expires_at::bigint FROM made)"
         )
-    if "delivered_at" in given:
+    if kind.delivers:
         parts.append(
             "came AS (INSERT INTO delivery (series, tx_to, ts, tx_from, delivered_at)"
             f" SELECT :series, {LIVE}, :ts, :tx, :delivered_at FROM made)"

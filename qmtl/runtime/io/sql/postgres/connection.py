@@ -16,6 +16,7 @@ from psycopg.adapt import AdaptersMap
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper
 
+from qmtl.runtime.io.sql.chunks import RowsElsewhere
 from qmtl.runtime.io.sql.dialect import Cursor, Dialect, Question, Values
 from qmtl.runtime.io.sql.postgres.cancelling import order_to_cancel, send
 from qmtl.runtime.io.sql.postgres.dialect import POSTGRES, is_damage
@@ -39,6 +40,7 @@ class PostgresConnection:
         raw.prepare_threshold = None  # statements that are worth it are prepared by ours
         _keep_types(raw.adapters)
         self.raw = raw
+        self.elsewhere: RowsElsewhere | None = None
         self._statements = Statements(raw)
         # The number of the session at the server: a lost connection does not know it any more.
         self.session = raw.info.backend_pid
@@ -57,10 +59,6 @@ class PostgresConnection:
     @property
     def dialect(self) -> Dialect:
         return POSTGRES
-
-    @property
-    def elsewhere(self) -> None:
-        return None  # a schema keeps its own rows
 
     @property
     def is_broken(self) -> bool:
@@ -251,10 +249,7 @@ def _changes(sql: str, values: Iterable[Values]) -> Iterator[Asked]:
         yield _asked(Question(sql, some[0])) if len(some) == 1 else changed_by_each(sql, some)
 
 
-class _WholeNumber(Int8BinaryDumper):
-    """Every number as a bigint, whatever its size: a statement is prepared once, and truths are counted."""
-
-
 def _keep_types(adapters: AdaptersMap) -> None:
+    """Send every number as a bigint, whatever its size: a statement is prepared once. Truths are counted."""
     for kind in (int, bool):
-        adapters.register_dumper(kind, _WholeNumber)
+        adapters.register_dumper(kind, Int8BinaryDumper)

@@ -17,6 +17,8 @@ from qmtl.foundation.errors import QmtlError, StoreError, StoreLockedError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.sql.catalogs import settle_rows
+from qmtl.runtime.io.sql.chunks import RowsElsewhere
 from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
 from qmtl.runtime.io.sql.formats import older
 from qmtl.runtime.io.sql.postgres import at_once, recognition, timeline
@@ -60,7 +62,7 @@ class PostgresDatabase:
     """Implements `Database`.
 
     has_clock: whether commits get the time of the server. max_staleness: in seconds; above 0, `notice` hears
-    of the commits of others.
+    of the commits of others. elsewhere: where the bars of its chunks lie, see `settle_rows`.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class PostgresDatabase:
         lock_timeout_s: float,
         has_clock: bool = True,
         max_staleness: float = 0.0,
+        elsewhere: RowsElsewhere | None = None,
     ) -> None:
         self.address, self.read_only = address, read_only
         self._lock_timeout_s, self._has_clock = lock_timeout_s, has_clock
@@ -78,7 +81,7 @@ class PostgresDatabase:
         self._lock = f"{APPLICATION_ID}, {zlib.crc32(address.schema.encode()) - 2**31}"
         # Of two schemas that share a channel, for it is cut at 63 bytes, each hears of the other as well.
         self._channel = f"qmtl {address.schema}".encode()[:63].decode(errors="ignore")
-        self._closed = False
+        self._closed, self._elsewhere = False, elsewhere
         self._why_read_only = "it was opened read-only"
         # That of the newest commits, and how often connections were made to a server on another one.
         self._timeline: int | None = None
@@ -119,10 +122,12 @@ class PostgresDatabase:
             connection.commit()
         elif found.format < FORMAT:
             raise older(found.format, FORMAT, self.address.shown)
-        self.store_id, self.shard_steps, self._format = recognition.identity_of(connection)
+        identity = recognition.identity_of(connection)
+        self.store_id, self.place_id, self.shard_steps, self._format = identity
         self._timeline = timeline.of_store(connection)
         if not self.read_only:
             self._go_on(connection)
+        settle_rows(connection, self.location, self.writing, are_elsewhere=self._elsewhere is not None)
 
     def _go_on(self, connection: PostgresConnection) -> None:
         """Where the server is on another timeline than the store, note that before anything is written."""
@@ -149,6 +154,7 @@ class PostgresDatabase:
 
     def _opened(self) -> PostgresConnection:
         connection = opened(self.address)
+        connection.elsewhere = self._elsewhere
         if None not in (self._timeline, connection.timeline) and connection.timeline != self._timeline:
             self.generation += 1
         return connection
@@ -156,7 +162,7 @@ class PostgresDatabase:
     @property
     def folder(self) -> Path:
         """Where the processes of this user, on this machine, lock each other out; others do not see it."""
-        return user_state_path("qmtl", appauthor=False) / "stores" / self.store_id
+        return user_state_path("qmtl", appauthor=False) / "stores" / self.place_id
 
     @property
     def location(self) -> str:

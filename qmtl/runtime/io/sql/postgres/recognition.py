@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import NamedTuple
+from uuid import NAMESPACE_OID, uuid5
 
 from qmtl.foundation.errors import StoreCorruptError, StoreError
 from qmtl.foundation.store_address import StoreAddress
@@ -16,6 +17,15 @@ from qmtl.runtime.io.sql.postgres.rights import Right, lacking
 
 # Since this version a transaction can be looked for by its number.
 _OLDEST = 130_000
+
+
+class Identity(NamedTuple):
+    """Who the store is, and in this very place; how many grid steps make a shard; its format."""
+
+    store_id: str
+    place_id: str
+    shard_steps: int
+    format: int
 
 
 class Found(NamedTuple):
@@ -120,8 +130,7 @@ def lay_out(connection: PostgresConnection, address: StoreAddress) -> None:
     )
 
 
-def identity_of(connection: PostgresConnection) -> tuple[str, int, int]:
-    """Who the store is, how many grid steps make a shard, and its format."""
+def identity_of(connection: PostgresConnection) -> Identity:
     found = connection.execute("SELECT store_id FROM identity").fetchone()
     settings = dict(connection.execute("SELECT name, value FROM setting").fetchall())
     if found is None or "shard_steps" not in settings:
@@ -129,4 +138,12 @@ def identity_of(connection: PostgresConnection) -> tuple[str, int, int]:
             "the id of the store, or the size of its shards, is gone",
             next_step="bring the database back from a backup",
         )
-    return str(found[0]), int(settings["shard_steps"]), int(settings["format"])
+    # What was copied, by whatever tool, is another schema, in another database or on another server.
+    place = connection.execute(
+        "SELECT (SELECT system_identifier FROM pg_control_system()),"
+        " (SELECT oid FROM pg_database WHERE datname = current_database()),"
+        " (SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
+    ).fetchone()
+    assert place is not None
+    place_id = uuid5(NAMESPACE_OID, " ".join(map(str, (found[0], *place))))
+    return Identity(str(found[0]), str(place_id), int(settings["shard_steps"]), int(settings["format"]))

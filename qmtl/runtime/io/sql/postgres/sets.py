@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import index
 from typing import Any, NamedTuple
@@ -48,14 +48,13 @@ def changed_by_each(sql: str, values: Sequence[Values]) -> Asked:
 
 def _asked(sql: str, values: Sequence[Values], *, is_query: bool) -> Asked:
     statement = translated(sql, "given.v")
-    columns = list(zip(*map(statement.ordered, values), strict=True))
+    columns = list(zip(*(map(statement.ordered, values) if statement.names else values), strict=True))
     # What all values have in common is said once. But not in the conditions of a change: a planner that sees
     # it there takes it for rare, finds all such rows, and compares each of them with each of the values.
     is_change = not is_query and not statement.text.startswith("INSERT")
     kinds = tuple(_kind_of(column, says_once=not is_change) for column in columns)
-    # psycopg would look for the smallest kind of number that has room for each of an array.
     given = [
-        _numbers(column) if kind == "bigint[]" else list(column) if kind.endswith("[]") else column[0]
+        _ARRAYS.get(kind, list)(column) if kind.endswith("[]") else column[0]
         for column, kind in zip(columns, kinds, strict=True)
         if kind != "NULL"
     ]
@@ -102,3 +101,13 @@ def _for_each(text: str, kinds: tuple[str, ...], *, is_query: bool) -> str:
 def _numbers(column: Sequence[int | None]) -> str:
     listed = ",".join(["NULL" if value is None else str(index(value)) for value in column])
     return f"{{{listed}}}"
+
+
+def _bytes(column: Sequence[bytes | None]) -> str:
+    listed = ",".join(["NULL" if value is None else f'"\\\\x{value.hex()}"' for value in column])
+    return f"{{{listed}}}"
+
+
+# Arrays as texts. psycopg would look for the smallest kind of number that has room for each of an array, and
+# for what is to be escaped in each piece of bytes.
+_ARRAYS: dict[str, Callable[[Sequence[Any]], Any]] = {"bigint[]": _numbers, "bytea[]": _bytes}

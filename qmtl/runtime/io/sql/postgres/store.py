@@ -12,6 +12,7 @@ from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.appends import small_ones
+from qmtl.runtime.io.sql.chunks import RowsElsewhere
 from qmtl.runtime.io.sql.commits import whole_series
 from qmtl.runtime.io.sql.postgres import at_once
 from qmtl.runtime.io.sql.postgres.database import PostgresDatabase
@@ -53,6 +54,7 @@ class PostgresStore(KeptStore):
     lock_timeout_s: how long a write waits for other writers before `StoreLockedError`.
     max_staleness: seconds for which `has_changed` may miss the commits of other processes, so that it need
         not ask the server; a connection of its own hears of them. 0 asks each time.
+    elsewhere: where the bars of its chunks lie, if this is only the catalog of a store.
 
     Raises `StoreError` where the database cannot be reached, or refuses.
     """
@@ -66,6 +68,7 @@ class PostgresStore(KeptStore):
         retention: int | None = None,
         lock_timeout_s: float = 30.0,
         max_staleness: float = 0.0,
+        elsewhere: RowsElsewhere | None = None,
     ) -> None:
         self._address = address if isinstance(address, StoreAddress) else StoreAddress.parse(address)
         self._database: PostgresDatabase = PostgresDatabase(
@@ -74,6 +77,7 @@ class PostgresStore(KeptStore):
             lock_timeout_s=lock_timeout_s,
             has_clock=clock is None,
             max_staleness=max_staleness,
+            elsewhere=elsewhere,
         )
         self.max_staleness, self._notice = max_staleness, self._database.notice
         if self._notice is not None:  # its thread would outlive a store that nobody closes

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.abc import Transformer as Reader
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.generators import fetch_many, send
 from psycopg.pq import ExecStatus, Format, PipelineStatus
@@ -26,7 +26,10 @@ _REMEMBERED, _PREPARED = 1_000, 500
 
 
 class Found:
-    """What a statement has found or done. Implements `Cursor`. status: such as `COMMIT`."""
+    """What a statement has found or done. Implements `Cursor`.
+
+    status: such as `COMMIT`; empty where rows came.
+    """
 
     def __init__(self, rows: list[tuple[Any, ...]], rowcount: int, status: str) -> None:
         self._rows, self._next = rows, 0
@@ -56,17 +59,25 @@ class _Key(NamedTuple):
     types: tuple[int, ...]
 
 
+class _Coming(Enum):
+    """What an answer will be that prepares nothing."""
+
+    ANSWER, END = auto(), auto()
+
+
 class Statements:
     """Makes statements on one connection, and remembers which of them are prepared."""
 
     def __init__(self, raw: psycopg.Connection[Any]) -> None:
         self._raw = raw
+        # It knows how to send and how to read each type of value once it has met it.
+        self._types = Transformer(raw)
         self._seen: OrderedDict[_Key, None] = OrderedDict()
         self._names: OrderedDict[_Key, bytes] = OrderedDict()
         self._count = 0
-        # Of each answer that is still to come, what reads its rows; the statement that it has prepared; or
-        # None for the end of a round.
-        self._coming: list[Reader | _Key | None] = []
+        # Of each answer that is still to come, what it will be: that of a statement, or of one that was
+        # prepared, or the end of a round.
+        self._coming: list[_Coming | _Key] = []
 
     def made(self, statements: Iterable[Asked]) -> list[Found]:
         """What statements have found or done, made in their order.
@@ -77,12 +88,15 @@ class Statements:
         """
         pgconn = self._raw.pgconn
         given = list(statements)
-        with self._or_closed():
+        results: list[list[PGresult]] = []
+        try:
             self._send(given, ends=True)
-            results: list[list[PGresult]] = []
             while len(results) < len(self._coming):
                 results += [one] if (one := self._raw.wait(fetch_many(pgconn))) else []
             pgconn.exit_pipeline_mode()
+        except BaseException:
+            self._close()
+            raise
         expected, self._coming = self._coming, []
         found = self._read(expected, results)
         return found[len(found) - len(given) :]
@@ -92,23 +106,21 @@ class Statements:
 
         ends: whether those that are sent later are made even if one of these has failed.
         """
-        with self._or_closed():
+        try:
             self._send(statements, ends=ends)
+        except BaseException:
+            self._close()
+            raise
 
     def settle(self) -> None:
         """Wait for what was sent: only then may psycopg use the connection by itself."""
         if self._coming:
             self.made([])
 
-    @contextmanager
-    def _or_closed(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self._coming = []
-            with suppress(psycopg.Error):
-                self._raw.close()
-            raise
+    def _close(self) -> None:
+        self._coming = []
+        with suppress(psycopg.Error):
+            self._raw.close()
 
     def _send(self, statements: Iterable[Asked], *, ends: bool) -> None:
         """Send statements as one piece. ends: and end the round."""
@@ -119,14 +131,14 @@ class Statements:
             self._add(text, values)
         if ends:
             pgconn.pipeline_sync()
-            self._coming.append(None)
+            self._coming.append(_Coming.END)
         if pgconn.flush():  # more than the network takes at once
             self._raw.wait(send(pgconn))
 
     def _add(self, text: str, values: Sequence[Any]) -> None:
-        pgconn, transformer = self._raw.pgconn, Transformer(self._raw)
-        given = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
-        types, formats = transformer.types or (), transformer.formats
+        pgconn, known = self._raw.pgconn, self._types
+        given = known.dump_sequence(values, [PyFormat.AUTO] * len(values))
+        types, formats = known.types or (), known.formats
         key = _Key(text, tuple(types))
         name = self._names.get(key)
         if name is None and key in self._seen:
@@ -140,42 +152,43 @@ class Statements:
         else:
             self._names.move_to_end(key)
             pgconn.send_query_prepared(name, given, formats, Format.BINARY)
-        self._coming.append(transformer)
+        self._coming.append(_Coming.ANSWER)
 
     def _remember(self, key: _Key) -> None:
         self._seen[key] = None
         if len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
 
-    def _read(
-        self, expected: Sequence[Reader | _Key | None], results: Sequence[Sequence[PGresult]]
-    ) -> list[Found]:
+    def _read(self, expected: Sequence[_Coming | _Key], results: Sequence[Sequence[PGresult]]) -> list[Found]:
         found: list[Found] = []
         failure: psycopg.Error | None = None
         for what, (result, *_) in zip(expected, results, strict=True):
-            if what is None:
+            if what is _Coming.END:
                 continue
-            if result.status not in (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED):
-                found += [] if isinstance(what, _Key) else [_found(what, result)]
-                continue
-            if isinstance(what, _Key):
-                self._names.pop(what, None)
-            failure = failure or psycopg.errors.error_from_result(result)
+            status = result.status
+            if status == ExecStatus.TUPLES_OK:
+                found.append(self._rows(result))
+            elif status not in (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED):
+                if what is _Coming.ANSWER:
+                    found.append(
+                        Found([], result.command_tuples or 0, (result.command_status or b"").decode())
+                    )
+            else:
+                if isinstance(what, _Key):
+                    self._names.pop(what, None)
+                failure = failure or psycopg.errors.error_from_result(result)
+        self._types.set_pgresult(None)  # or the last rows would stay in memory
         if failure is not None:
             raise failure
         self._forget()
         return found
+
+    def _rows(self, result: PGresult) -> Found:
+        self._types.set_pgresult(result)
+        return Found(self._types.load_rows(0, result.ntuples, tuple), result.ntuples, "")
 
     def _forget(self) -> None:
         """Let the server forget what was not used for long."""
         gone = [self._names.popitem(last=False)[1] for _ in range(len(self._names) - _PREPARED)]
         if gone:
             self.made([Asked(f"DEALLOCATE {name.decode()}", []) for name in gone])
-
-
-def _found(transformer: Reader, result: PGresult) -> Found:
-    status = (result.command_status or b"").decode()
-    if result.status != ExecStatus.TUPLES_OK:
-        return Found([], result.command_tuples or 0, status)
-    transformer.set_pgresult(result)
-    return Found(transformer.load_rows(0, result.ntuples, tuple), result.ntuples, status)

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from urllib.parse import quote
+from uuid import NAMESPACE_OID, uuid5
 
 from qmtl.foundation.errors import QmtlError, StoreCorruptError, StoreError, StoreLockedError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.sql.catalogs import settle_rows
 from qmtl.runtime.io.sql.chunks import RowsElsewhere
 from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
 from qmtl.runtime.io.sql.formats import older
@@ -26,11 +28,9 @@ from qmtl.runtime.io.sql.sqlite.layout import (
     LOCK,
     LOG,
     PAGE_BYTES,
-    ROWS_ELSEWHERE,
     bring_up_to_date,
     create,
     format_of,
-    has_rows_elsewhere,
     read_as_today,
     shard_steps,
     store_id,
@@ -42,6 +42,10 @@ from qmtl.runtime.io.store.fencing import SHARD_STEPS
 from qmtl.runtime.io.store.rows import ROW_BYTES
 from qmtl.runtime.io.store.values import Point
 
+# A bar for each of a thousand series touches more pages than fit into the 2 MB that SQLite keeps by itself.
+_CACHE_BYTES = 16 * 2**20
+# So many pages of the log are moved into the main file at once: commits in a row touch the same ones.
+_MOVED_PAGES = 3_000
 # The log is cut back to this size once a large commit has been moved into the main file.
 _LOG_BYTES = 64 * 2**20
 
@@ -153,35 +157,13 @@ class StoreDirectory:
                     raise older(found, FORMAT, self.folder)
                 self._lay_out(connection)
             self.shard_steps, self._store_id = shard_steps(connection), store_id(connection)
-            self._settle_rows(connection)
+            if not self._migrates:
+                settle_rows(
+                    connection, self.location, self.writing, are_elsewhere=self._elsewhere is not None
+                )
         if found and self._newest is None and not self.read_only:
             with suppress(StoreLockedError):  # who has the lock commits, and notes that
                 self.note_newest()
-
-    def _settle_rows(self, connection: SqliteConnection) -> None:
-        """Refuse a folder whose rows lie elsewhere than it was opened for; a new one notes where they do."""
-        is_catalog = has_rows_elsewhere(connection)
-        if self._elsewhere is None and is_catalog and not self._migrates:
-            raise StoreError(
-                "the folder is the catalog of a store whose rows lie elsewhere",
-                path=self.folder,
-                why="without them its bars would be taken for lost",
-                next_step="open it as questdb://host:9000?catalog=FOLDER",
-            )
-        if self._elsewhere is None or is_catalog:
-            return
-        if connection.execute("SELECT 1 FROM tx LIMIT 1").fetchone() is not None:
-            raise StoreError(
-                "the folder is a store of its own, and cannot be the catalog of another",
-                path=self.folder,
-                why="it has commits whose rows lie in it",
-                next_step="name a new folder as the catalog",
-            )
-        with self.writing() as writer:
-            writer.execute(
-                "INSERT INTO setting (name, value) VALUES (?, 1) ON CONFLICT DO NOTHING", (ROWS_ELSEWHERE,)
-            )
-            writer.execute("COMMIT")
 
     @property
     def location(self) -> str:
@@ -199,6 +181,12 @@ class StoreDirectory:
                 next_step=f"qmtl --store '{self.folder}' store migrate",
             )
         return self._store_id
+
+    @property
+    def place_id(self) -> str:
+        """As `store_id`, of this directory alone: a copy of it has another one."""
+        of = self.folder.stat()
+        return str(uuid5(NAMESPACE_OID, f"{self.store_id} {of.st_dev} {of.st_ino}"))
 
     def _refuse_loss(self, connection: SqliteConnection, found: int) -> None:
         """Raise `StoreCorruptError` if commits are gone that were durable once."""
@@ -356,7 +344,7 @@ class StoreDirectory:
         """
         self.refuse_unwritable(series)
         with self.translated(series), self._pool.use() as connection, self.lock.acquired(timeout_s):
-            prove_what_is_written(connection)
+            _make_ready(connection)
             if not is_durable:
                 connection.execute("PRAGMA synchronous = NORMAL")
             try:
@@ -473,6 +461,14 @@ class StoreDirectory:
             raise
         except (sqlite3.Error, UnicodeDecodeError) as failure:
             raise meaning(failure, self.folder, series, span) from failure
+
+
+def _make_ready(connection: SqliteConnection) -> None:
+    """Let a connection write: with checksums, and with room for the pages of many series."""
+    if not connection.proves:
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_MOVED_PAGES}").fetchone()
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_BYTES // 1024}")
+        prove_what_is_written(connection)
 
 
 def keep_entries(folder: Path) -> None:

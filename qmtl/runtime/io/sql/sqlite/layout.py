@@ -20,8 +20,6 @@ LOCK = "bars.lock"
 # SQLite keeps what was committed but not yet moved into the main file in this one.
 LOG = DATABASE + "-wal"
 PAGE_BYTES = 8192
-# The setting of a store that keeps no bytes of chunks itself.
-ROWS_ELSEWHERE = "rows elsewhere"
 
 # What format 2 added to format 1. shard_steps: how many grid steps make one shard of a backfill; processes
 # that use one store must cut alike. pin: commits that a sweep leaves readable, by their time.
@@ -276,12 +274,6 @@ def shard_steps(connection: sqlite3.Connection) -> int:
         why="writers that cut shards differently would not see each other's fences",
         next_step="bring the store back from a backup (`qmtl store restore`)",
     )
-
-
-def has_rows_elsewhere(connection: sqlite3.Connection) -> bool:
-    """Whether the bars of its chunks lie in another system."""
-    found = connection.execute("SELECT 1 FROM setting WHERE name = ?", (ROWS_ELSEWHERE,))
-    return found.fetchone() is not None
 
 
 def create(connection: sqlite3.Connection) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,18 @@ def test_a_clock_goes_as_fast_as_it_was_told() -> None:
     assert passed == pytest.approx(real * 36_000 * 1e9, rel=0.5)
 
 
-@pytest.mark.parametrize("speed", [0, -1, float("nan"), float("inf"), 10**9])
-def test_a_speed_that_is_none_is_refused(speed: float) -> None:
+@pytest.mark.parametrize("speed", [0, -1, float("nan"), float("inf"), 10**9, True, "2", None])
+def test_a_speed_that_is_none_is_refused(speed: Any) -> None:
     with pytest.raises(InvalidRequestError, match="cannot be used"):
         ReplayClock("2024-03-01", speed)
+
+
+def test_it_begins_when_it_is_first_asked_for_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: passed[0])
+    clock = ReplayClock("2024-03-01", speed=60)
+    passed[0] += 5.0
+    assert clock.monotonic() == 300.0, "timers go on from when it was made"
+    assert clock.now() == START
+    passed[0] += 2.0
+    assert (clock.now() - START, clock.monotonic()) == (120 * SECOND, 420.0)

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from qmtl.runtime.io.questdb import moving
 from qmtl.runtime.io.questdb.store import QuestDBStore
 from qmtl.runtime.sdk.stores import questdb_store
 from qmtl.runtime.testing import store_model
@@ -31,16 +32,23 @@ def tables_of_the_machine(
 ) -> None:
     """For machines with `UsedTables`; bars before 1970 are left out, which QuestDB does not take."""
     monkeypatch.setattr(store_model, "FIRST_BAR", 0)
+    monkeypatch.setattr(moving, "WORTH_IT", 2.0)  # nearly all rows are those of others
     UsedTables.server = questdb_server
     UsedTables.catalog, UsedTables.name = used_tables
 
 
 @pytest.fixture
-def used_url(questdb_server: QuestDBServer, used_tables: tuple[Path, str], tmp_path: Path) -> str:
+def used_url(
+    questdb_server: QuestDBServer,
+    used_tables: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
     """The address of an empty store, in whose tables are the rows of all tests before: none is ever shown.
 
     It is a copy of one catalog, so that only the first makes tables, which takes a quarter of a second.
     """
+    monkeypatch.setattr(moving, "WORTH_IT", 2.0)  # nearly all rows are those of others
     folder, name = used_tables
     shutil.copytree(folder, tmp_path / "copied")
     return questdb_server.url(tmp_path / "copied", name)

@@ -147,6 +147,7 @@ def test_an_empty_store_is_copied(places: tuple[str, str], script: ModuleType) -
         assert (copied.last_tx, copied.rows, copied.chunks) == (0, 0, 0)
         with script.opened(target) as copy:
             assert copy.store_id == store.store_id
+            assert copy.place_id != store.place_id, "what is done here is not done there"
             assert copy.shard_steps == store.shard_steps
             assert copy.commit(SERIES, Write("v", 1, some_bars(0, 1))).tx == 1
 

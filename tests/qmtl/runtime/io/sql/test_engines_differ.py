@@ -33,7 +33,7 @@ def test_every_expression_that_differs_is_in_the_list() -> None:
 
 
 # What a store says of itself, and its end: they differ in nothing but the value.
-OF_ITSELF = {"dialect", "store_id", "shard_steps", "location", "read_only", "close"}
+OF_ITSELF = {"dialect", "store_id", "place_id", "shard_steps", "location", "read_only", "close"}
 
 
 @pytest.mark.parametrize("protocol", [Database, Connection])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from qmtl import (
 from qmtl.foundation.times import HOUR, to_ns
 from qmtl.interfaces.cli.main import app
 from qmtl.runtime.sdk.isolation import process, sandbox
-from qmtl.runtime.testing import synthetic_bars
+from qmtl.runtime.testing import Deliver, FakeClock, ScriptedFeed, synthetic_bars
 
 A = "ohlcv:mine:A:1h"
 START, END = to_ns("2024-03-01"), to_ns("2024-03-04")
@@ -82,7 +83,9 @@ def test_an_isolated_strategy_comes_to_the_same_proof(history: SeamlessDataProvi
     assert alone.proof == here.proof
     assert alone.fills.equals(here.fills)
     assert alone.equity.equals(here.equity)
-    assert Runner.verify(alone.proof, "cross.py", history_provider=history).proof == here.proof
+    for isolate in (False, True):
+        again = Runner.verify(alone.proof, "cross.py", history_provider=history, isolate=isolate)
+        assert again.proof == here.proof
 
 
 class Held(Strategy):
@@ -301,8 +304,12 @@ def test_what_cannot_be_isolated_is_refused(
     lock = threading.Lock()
     held = Held()
     held.weight = lock  # type: ignore[assignment]
-    own = "price = qmtl.StreamInput('ohlcv:mine:A:1h', history_provider=object())"
-    Path("own.py").write_text(f"import qmtl\n\nclass Own(qmtl.Strategy):\n    {own}\n")
+    own = "price = qmtl.StreamInput('ohlcv:mine:A:1h', history_provider=given)"
+    Path("own.py").write_text(
+        "import qmtl\n\n"
+        "given = object.__new__(qmtl.SeamlessDataProvider)\n\n"
+        f"class Own(qmtl.Strategy):\n    {own}\n"
+    )
     Path("again.py").write_text(f"{CROSS}\nqmtl.Runner.submit(Cross, start='2024-03-01')\n")
     for strategy, says in (
         (Local, "Local cannot be isolated"),
@@ -349,6 +356,9 @@ def test_a_command_isolates_a_strategy_that_it_does_not_load_itself(desk: Path) 
     here = CliRunner().invoke(app, [*words, "--proof", "here.json"])
     assert here.exit_code == 0, here.output
     assert json.loads(Path("alone.json").read_text()) == json.loads(Path("here.json").read_text())
+    verified = CliRunner().invoke(app, ["replay", "verify", "alone.json", "--isolate"])
+    assert verified.exit_code == 0, verified.output
+    assert "loaded by" not in verified.output, "nor has it to verify"
 
 
 SCRIPT = """\
@@ -396,3 +406,54 @@ def test_it_ends_when_the_process_that_reads_bars_is_killed(desk: Path) -> None:
         killed.kill()
         # What it writes ends: nobody has the other end of this pipe any more.
         killed.communicate(timeout=30)
+
+
+CLOSED = START + 24 * HOUR
+
+
+@contextmanager
+def on_paper(folder: Path) -> Iterator[SeamlessDataProvider]:
+    """A store with all bars up to a time, and a feed that brings the others as they close."""
+    bars = synthetic_bars(A, Span(START - 48 * HOUR, END))
+    later = pl.col("ts").cast(pl.Int64) >= CLOSED
+    import_frame(folder, bars.filter(~later), A)
+    lines = [
+        Deliver(3600.0 + (place == 0), row) for place, row in enumerate(bars.filter(later).iter_slices(1))
+    ]
+    feed, clock = ScriptedFeed(lines, ends=True), FakeClock(CLOSED)
+    with SeamlessDataProvider(folder, {}, {"ohlcv:*": feed}, clock=clock, progress=False) as provider:
+        yield provider
+
+
+def test_an_isolated_strategy_goes_on_paper_to_the_same_proof(desk: Path) -> None:
+    proofs = []
+    for isolate in (False, True):
+        with on_paper(desk / f"paper-{isolate}") as provider:
+            run = submit("cross.py", provider, mode="paper", isolate=isolate, seed=7)
+            assert run.fills.height > 5
+            assert run.figures.bars == (END - START) // HOUR
+            assert Runner.verify(run.proof, "cross.py", history_provider=provider, isolate=isolate)
+            proofs.append(run.proof)
+    here, alone = proofs
+    assert (alone.outcome, alone.source, alone.span) == (here.outcome, here.source, here.span)
+    assert [part.fingerprint for part in alone.read] == [part.fingerprint for part in here.read]
+
+
+OPENS = """\
+import qmtl
+
+class Opens(qmtl.Strategy):
+    price = qmtl.StreamInput("ohlcv:mine:A:1h")
+
+    def on_bar(self, bar, portfolio):
+        if bar.ts == %d:
+            open("A.csv")
+"""
+
+
+@pytest.mark.parametrize("at", [CLOSED - HOUR, CLOSED + HOUR])
+def test_what_it_tries_on_paper_is_stopped_as_well(desk: Path, at: int) -> None:
+    Path("opens.py").write_text(OPENS % at)
+    with on_paper(desk / "paper") as provider, pytest.raises(StrategyError, match="PermissionError") as told:
+        submit("opens.py", provider, mode="paper", isolate=True)
+    assert told.value.bar_ts == at

@@ -63,6 +63,7 @@ def test_a_backup_is_restored_elsewhere(saved: Path, new_schema: Callable[[], st
     with PostgresStore(place) as store, EmbeddedStore(saved) as copy:
         assert contents(store) == contents(copy)
         assert answers(store) == answers(copy)
+        assert (store.store_id == copy.store_id, store.place_id == copy.place_id) == (True, False)
         assert store.commit(SERIES, Write("v", 1, some_bars(6_000, 1))).tx == copy.newest().tx + 1
 
 

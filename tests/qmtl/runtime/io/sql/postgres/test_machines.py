@@ -174,7 +174,7 @@ def test_where_the_locks_lie(
         first = store.folder
         assert first is not None
         assert first.is_relative_to(tmp_path / "one")
-        assert store.store_id in first.parts
+        assert store.place_id in first.parts
         if not same:
             monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "two"))
         with PostgresStore(postgres_url) as again:

@@ -59,6 +59,7 @@ def test_reads_work_and_writes_say_why(postgres_url: str, there: Callable[[str],
         with PostgresStore(there(postgres_url)) as store:
             assert store.read_only
             assert store.store_id == primary.store_id
+            assert store.place_id == primary.place_id, "it goes on where the primary ends"
             assert store.newest() == (first.tx, first.as_of)
             assert store.read(SERIES, minutes(0, 9), as_of=first.as_of).frame.equals(WRITE.frame)
             assert store.verify().is_sound

@@ -1,0 +1,209 @@
+"""A store, or some of its series, becomes a snapshot; what an earlier one holds is not written again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+from uuid import uuid4
+
+from qmtl.foundation.clock import Clock
+from qmtl.foundation.errors import InvalidRequestError, StoreError
+from qmtl.foundation.facts import NOTHING_DECLARED
+from qmtl.foundation.fingerprint import fingerprint
+from qmtl.foundation.frames import stamps
+from qmtl.foundation.parallel import in_parallel
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Span
+from qmtl.foundation.version import __version__
+from qmtl.runtime.io.snapshots.manifest import (
+    ANSWERS,
+    REPORTS,
+    SEGMENTS,
+    Manifest,
+    Part,
+    Segment,
+    SeriesEntry,
+    part_of,
+)
+from qmtl.runtime.io.snapshots.numbering import newest_manifest, publish
+from qmtl.runtime.io.snapshots.pieces import pieces
+from qmtl.runtime.io.snapshots.place import Place
+from qmtl.runtime.io.snapshots.reports import opinions_at, opinions_to_bytes
+from qmtl.runtime.io.snapshots.segments import bars_to_bytes, records_to_bytes
+from qmtl.runtime.io.store.contract import Store
+from qmtl.runtime.io.store.coverage_records import merge
+from qmtl.runtime.io.store.damage import corrupt
+from qmtl.runtime.io.store.values import ALL_TIME, CoverageRecord, Snapshot
+
+# What is counted, how many are done, and how many there are.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class SnapshotWritten:
+    """A snapshot that is there.
+
+    written, bytes: files that are new, and their size. kept: how many it shares with an earlier one.
+    """
+
+    manifest: Manifest
+    location: str
+    written: int
+    bytes: int
+    kept: int
+
+
+class _Made(NamedTuple):
+    """A segment, and how many bytes were written for it: 0 where it was there."""
+
+    segment: Segment
+    bytes: int
+
+
+def write_snapshot(
+    store: Store,
+    place: Place,
+    series: Iterable[SeriesId],
+    *,
+    clock: Clock,
+    span: Span = ALL_TIME,
+    as_of: int | None = None,
+    progress: Progress | None = None,
+) -> SnapshotWritten:
+    """Write what a store holds of some series at one commit, and then the manifest that makes it a snapshot.
+
+    span: only bars that open within it, and answers for it. as_of: commit time in ns; None for the newest.
+    Bars are in memory in pieces only. Ended early, it leaves files that no manifest names, and no snapshot.
+
+    Raises `StoreCorruptError` where bars are lost to damage: a snapshot is whole, or it is not.
+    """
+    names = sorted(set(series), key=str)
+    if not names:
+        raise InvalidRequestError(
+            "the store has no series to take a snapshot of",
+            next_step="fill it with `qmtl import` or `qmtl fetch`",
+        )
+    newest = store.newest()
+    point = newest.as_of if as_of is None else as_of
+    before = newest_manifest(place)
+    known = {} if before is None else {entry.series: entry for entry in before.series}
+    writer = _Writer(store, place, span, point)
+    entries = []
+    for number, name in enumerate(names):
+        if progress is not None:
+            progress(f"writing {name}", number, len(names))
+        entries.append(writer.entry(name, known.get(name)))
+    if progress is not None:
+        progress("writing", len(names), len(names))
+    writer.check_kept()
+    draft = Manifest(
+        0, uuid4().hex, clock.now(), f"qmtl {__version__}", store.store_id, point, tuple(entries)
+    )
+    manifest = publish(
+        place, lambda number: replace(draft, number=number), 0 if before is None else before.number
+    )
+    return SnapshotWritten(manifest, place.location, writer.written, writer.bytes, len(writer.kept))
+
+
+class _Writer:
+    """Writes the files of series, and counts them."""
+
+    def __init__(self, store: Store, place: Place, span: Span, as_of: int) -> None:
+        self._store = store
+        self._place = place
+        self._span = span
+        self._as_of = as_of
+        self.written = 0
+        self.bytes = 0
+        self.kept: set[Part] = set()
+
+    def entry(self, series: SeriesId, before: SeriesEntry | None) -> SeriesEntry:
+        """Write a series. before: what the snapshot before says of it."""
+        known = {} if before is None else {segment.span: segment for segment in before.segments}
+        records: list[CoverageRecord] = []
+
+        def with_rows() -> Iterator[Snapshot]:
+            for piece in pieces(self._store, series, self._span, self._as_of):
+                if piece.damaged:
+                    raise corrupt(
+                        series,
+                        piece.damaged,
+                        what="there is no snapshot",
+                        span=piece.span,
+                        path=getattr(self._store, "location", None),
+                    )
+                records.extend(_clipped(piece))
+                if piece.count:
+                    yield piece
+
+        def segment_of(piece: Snapshot) -> _Made:
+            return self._segment(series, piece, known.get(piece.span))
+
+        segments = []
+        for made in in_parallel(segment_of, with_rows(), worth_it=2):
+            segments.append(made.segment)
+            self._count(made.segment.part, made.bytes)
+        old_answers = None if before is None else before.answers
+        old_reports = None if before is None else before.reports
+        records = merge(records)
+        answers = self._beside(ANSWERS, records_to_bytes(records), old_answers) if records else None
+        opinions = opinions_at(self._store, series, self._as_of)
+        reports = self._beside(REPORTS, opinions_to_bytes(opinions), old_reports) if opinions else None
+        newest = opinions.reports[-1] if opinions.reports else {}
+        facts = self._store.facts(series, as_of=self._as_of)
+        return SeriesEntry(
+            series,
+            tuple(segments),
+            answers,
+            len(records),
+            NOTHING_DECLARED if facts is None else facts,
+            reports,
+            newest.get("schema_id"),
+            newest.get("ruleset"),
+        )
+
+    def _segment(self, series: SeriesId, piece: Snapshot, before: Segment | None) -> _Made:
+        frame = piece.frame
+        hashed = fingerprint(frame)
+        if before is not None and (before.rows, before.fingerprint) == (frame.height, hashed):
+            return _Made(before, 0)
+        data = bars_to_bytes(series, frame)
+        part = part_of(SEGMENTS, data)
+        self._place.put(part.name, data)
+        ts = stamps(frame)
+        return _Made(Segment(part, piece.span, frame.height, int(ts[0]), int(ts[-1]), hashed), len(data))
+
+    def _beside(self, kind: str, data: bytes, before: Part | None) -> Part:
+        part = part_of(kind, data)
+        if part == before:
+            self._count(part, 0)
+        else:
+            self._place.put(part.name, data)
+            self._count(part, len(data))
+        return part
+
+    def _count(self, part: Part, size: int) -> None:
+        if size:
+            self.written += 1
+            self.bytes += size
+        else:
+            self.kept.add(part)
+
+    def check_kept(self) -> None:
+        """Raise `StoreError` where a file of an earlier snapshot is gone that this one would name."""
+        for part in sorted(self.kept, key=lambda part: part.name):
+            size = self._place.size(part.name)
+            if size != part.bytes:
+                raise StoreError(
+                    f"the file {part.name} of an earlier snapshot is damaged, and this one needs it",
+                    path=self._place.location,
+                    why="it is not there" if size is None else f"it has {size:,} of {part.bytes:,} bytes",
+                    next_step="put a good copy in its place, or write the snapshot to another place",
+                )
+
+
+def _clipped(piece: Snapshot) -> Iterator[CoverageRecord]:
+    start, end = piece.span
+    for record in piece.answers:
+        yield record._replace(start=max(record.start, start), end=min(record.end, end))
