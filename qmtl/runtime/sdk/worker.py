@@ -99,6 +99,9 @@ class Worker:
 
     async def _next(self) -> tuple[TakenShard | None, float]:
         """The next shard; or None, and seconds to wait."""
+        now = asyncio.get_running_loop().time()
+        if pause_s := self._rests.pause_s(now):
+            return None, pause_s
         try:
             found = await self._client.take(
                 self.name,
@@ -107,7 +110,7 @@ class Worker:
                 store_id=self._provider.store.place_id,
                 venues=self._venues,
                 ttl_s=self._ttl_s,
-                resting=self._rests.at(asyncio.get_running_loop().time()),
+                resting=self._rests.at(now),
             )
         except CoordinatorUnavailableError as error:
             if not self._is_away:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qmtl.runtime.coordination.series_rests import LONGEST_S, MOST, SeriesRests
+from qmtl.runtime.coordination.series_rests import LONGEST_S, MANY, MOST, SeriesRests
 
 
 def test_a_series_rests_longer_each_time_and_no_other_with_it() -> None:
@@ -42,3 +42,15 @@ def test_failures_without_end_are_no_number_that_is_too_large() -> None:
     for _ in range(3_000):
         rests.failed("a", now=0.0)
     assert rests.at(59.9) == ["a"]
+
+
+def test_nothing_is_taken_where_many_series_fail_and_none_succeeds() -> None:
+    rests, pauses = SeriesRests(), []
+    for number in range(MANY + 8):
+        rests.failed(f"s{number}", now=100.0)
+        rests.failed(f"s{number}", now=100.0)  # the same once more says nothing new
+        pauses.append(rests.pause_s(100.0))
+    assert pauses == [0] * MANY + [1, 2, 4, 8, 16, 32, 60, LONGEST_S]
+    assert (rests.pause_s(130.0), rests.pause_s(170.0)) == (30.0, 0.0)
+    rests.done("s0")
+    assert rests.pause_s(100.0) == 0.0
