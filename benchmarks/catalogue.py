@@ -24,6 +24,7 @@ NAMES = (
     "one_bar_each",
     "postgres_reads",
     "postgres_writes",
+    "snapshot",
     "cold_backfill",
     "lease",
     "jobs",

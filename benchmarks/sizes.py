@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Sizes:
     """Row counts and repetitions.
 
-    year: rows of one stored year. window: rows of a short read. many: rows of the largest series.
+    year: rows of one stored year. window: rows of a short read. many: rows of the largest series of a store.
+    snapshot: rows of one that is carried away.
     series: how many series of a year are written in bulk. panel: how many are fetched at once.
     upsert: rows changed at once.
     spans: how many are merged. fields: of a large schema. versions: of a subject. seconds: how long a server
@@ -21,6 +22,7 @@ class Sizes:
     year: int
     window: int
     many: int
+    snapshot: int
     series: int
     panel: int
     upsert: int
@@ -37,6 +39,7 @@ FULL = Sizes(
     year=525_600,
     window=1_000,
     many=10_000_000,
+    snapshot=50_000_000,
     series=8,
     panel=1_000,
     upsert=10_000,
@@ -52,6 +55,7 @@ TINY = Sizes(
     year=20_000,
     window=1_000,
     many=60_000,
+    snapshot=60_000,
     series=2,
     panel=5,
     upsert=1_000,

@@ -166,6 +166,8 @@ class Coverage:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Coverage):
             return NotImplemented
+        if self._spans is not None and other._spans is not None:  # as of the single span of most answers
+            return self._spans == other._spans
         return np.array_equal(self.starts, other.starts) and np.array_equal(self.ends, other.ends)
 
     def __hash__(self) -> int:

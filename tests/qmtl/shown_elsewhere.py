@@ -7,7 +7,6 @@ proposes, what the prover concludes. A module that gets a test of its own leaves
 from __future__ import annotations
 
 SHOWN_BY: dict[str, frozenset[str]] = {
-    "runtime/io/questdb/test_moving.py": frozenset({"runtime/io/sql/rows_place"}),
     "runtime/io/questdb/test_on_postgres.py": frozenset({"runtime/io/sql/catalogs"}),
     "runtime/io/questdb/test_rows.py": frozenset({"runtime/io/sql/chunks"}),
     "runtime/replay/test_run.py": frozenset(
@@ -496,7 +495,6 @@ SHOWN_BY: dict[str, frozenset[str]] = {
         {
             "services/coordinator/answers",
             "services/coordinator/app",
-            "services/coordinator/bodies",
             "services/coordinator/routes",
         }
     ),

@@ -168,7 +168,7 @@ def verify(
     from qmtl.interfaces.cli.progress import Bars
     from qmtl.interfaces.cli.store import size
     from qmtl.runtime.io.snapshots.addresses import place_named
-    from qmtl.runtime.io.snapshots.catalog import read_manifest
+    from qmtl.runtime.io.snapshots.numbering import read_manifest
     from qmtl.runtime.io.snapshots.upkeep import verify_snapshot
 
     session = session_of(ctx)

@@ -169,7 +169,7 @@ def _files(entry: FilesSettings) -> Check:
 
 def _snapshot(entry: SnapshotSettings) -> Check:
     from qmtl.runtime.io.snapshots.addresses import place_named
-    from qmtl.runtime.io.snapshots.catalog import read_manifest
+    from qmtl.runtime.io.snapshots.numbering import read_manifest
 
     manifest = read_manifest(place_named(entry.path), entry.number)
     return Check("", "ok", f"snapshot {manifest.number} of {entry.path} has {len(manifest.series):,} series")

@@ -76,17 +76,26 @@ class ContextWindow:
     @cached_property
     def missing(self) -> Int64Array:
         """For each row, how many expected bars are missing between it and the next, answered or not."""
+        return self.after_rows(self.missing_in_gaps)
+
+    @cached_property
+    def missing_in_gaps(self) -> Int64Array:
+        """The same for the rows in `gaps` alone: there is none after any other."""
         gaps, ts = self.gaps, self.ts
-        missing = np.zeros(len(ts), dtype=np.int64)
         if self.grid.is_always_open:
             # Rows without a gap between them are one cell apart.
             starts = np.concatenate([[0], gaps + 1])
             cells = self.cells_before(ts[starts]) - starts
-            missing[gaps] = cells[1:] - cells[:-1]
-        else:
-            missing[gaps] = self.cells_before(ts[gaps + 1]) - self.cells_before(ts[gaps]) - 1
-            missing[gaps] += ~self.is_expected[gaps]
-        return missing
+            missing: Int64Array = cells[1:] - cells[:-1]
+            return missing
+        missing = self.cells_before(ts[gaps + 1]) - self.cells_before(ts[gaps]) - 1
+        return missing + ~self.is_expected[gaps]
+
+    def after_rows(self, counts: Int64Array) -> Int64Array:
+        """What is counted of each of the `gaps`, for each row; zero after the others."""
+        after = np.zeros(len(self.ts), dtype=np.int64)
+        after[self.gaps] = counts
+        return after
 
     def cells_before(self, ts: Int64Array) -> Int64Array:
         """How many expected cells open before each stamp within the hull; only differences mean something."""

@@ -44,25 +44,27 @@ def silences(window: ContextWindow, thresholds: Thresholds) -> Silences:
     gaps = window.gaps
     if len(gaps) == 0:
         return NO_SILENCE
-    missing, stopped, ends = _answered_gaps(window)
-    counts = missing[gaps]
-    long = window.judged(gaps[counts >= _least_judged(window, counts, thresholds)])
+    counts, stopped, ends = _answered_gaps(window)
+    judged = counts >= _least_judged(window, counts, thresholds)
+    judged &= (gaps >= window.first) & (gaps < window.last)
+    long, lengths = gaps[judged], counts[judged]
     found = NO_SILENCE
     if len(long):
         total = _running_total(counts)
         before = _missing_share(window, total, np.maximum(long - CONTEXT + 1, 0), long, thresholds)
-        after = _missing_share(
-            window, total, long + 1, np.minimum(long + CONTEXT, len(missing) - 1), thresholds
-        )
+        last_row = len(window.ts) - 1
+        after = _missing_share(window, total, long + 1, np.minimum(long + CONTEXT, last_row), thresholds)
         share = np.fmax(before, after)  # ignores a side without a rhythm (NaN)
-        suspects = long[_unlikely(missing[long], share, thresholds)]
-        # The gap itself is at the centre and so not among its neighbours.
-        suspects = suspects[
-            missing[suspects] >= thresholds.silence_times_gap * _third_longest(missing, suspects)
-        ]
-        found = Silences(_cells_of(window, suspects), _cells_of(window, long[np.isnan(share)]))
+        found = Silences(EMPTY, _cells_of(window, long[np.isnan(share)]))
+        unlikely = _unlikely(lengths, share, thresholds)
+        if unlikely.any():
+            suspects = long[unlikely]
+            # The gap itself is at the centre and so not among its neighbours.
+            third = _third_longest(window, counts, suspects)
+            suspects = suspects[lengths[unlikely] >= thresholds.silence_times_gap * third]
+            found = found._replace(implausible=_cells_of(window, suspects))
     is_judged = (stopped >= window.first) & (stopped < window.last)
-    found = found.joined(_silent_stops(window, missing, stopped[is_judged], ends[is_judged], thresholds))
+    found = found.joined(_silent_stops(window, counts, stopped[is_judged], ends[is_judged], thresholds))
     return _without_holidays(window, *found)
 
 
@@ -98,63 +100,59 @@ def last_silence(window: ContextWindow, answered: Coverage, thresholds: Threshol
     count = grid.count(cells)
     if count < _MIN_MISSING:
         return NO_SILENCE
-    missing, _, _ = _answered_gaps(window)
-    row, counts = np.array([last]), np.array([count])
-    if np.isnan(_share_before(window, missing, row, thresholds)[0]):
+    counts, _, _ = _answered_gaps(window)
+    row, length = np.array([last]), np.array([count])
+    if np.isnan(_share_before(window, counts, row, thresholds)[0]):
         return Silences(EMPTY, cells)
-    if not _is_implausible_stop(window, missing, row, counts, thresholds)[0]:
+    if not _is_implausible_stop(window, counts, row, length, thresholds)[0]:
         return NO_SILENCE
     return _without_holidays(window, cells, EMPTY)
 
 
 def _answered_gaps(window: ContextWindow) -> tuple[Int64Array, Indexes, Int64Array]:
-    """How many bars are missing after each row, if all of them were answered (else zero).
+    """How many bars are missing in each gap, if all of them were answered (else zero).
 
     Also the rows after which not all were answered, and for each of those the first unanswered cell.
     """
-    missing, unanswered = window.missing, window.unanswered
+    counts, unanswered = window.missing_in_gaps, window.unanswered
     if not unanswered:
-        return missing, np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.int64)
+        return counts, np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.int64)
     gaps, ts = window.gaps, window.ts
     index = np.searchsorted(unanswered.starts, ts[gaps], side="right")
     first = unanswered.starts[np.minimum(index, len(unanswered) - 1)]
     is_open = (index < len(unanswered)) & (first < ts[gaps + 1])
-    missing = missing.copy()
-    missing[gaps[is_open]] = 0
-    return missing, gaps[is_open], first[is_open]
+    return np.where(is_open, 0, counts), gaps[is_open], first[is_open]
 
 
 def _silent_stops(
-    window: ContextWindow, missing: Int64Array, rows: Indexes, ends: Int64Array, thresholds: Thresholds
+    window: ContextWindow, counts: Int64Array, rows: Indexes, ends: Int64Array, thresholds: Thresholds
 ) -> Silences:
-    """The silences that follow some rows, up to the first unanswered cell."""
-    counts = window.cells_before(ends) - window.cells_before(window.ts[rows])
-    counts -= 1 if window.grid.is_always_open else window.is_expected[rows]
-    long = counts >= _MIN_MISSING
-    rows, ends, counts = rows[long], ends[long], counts[long]
+    """The silences that follow some rows, up to the first unanswered cell. `counts`: of all gaps."""
+    lengths = window.cells_before(ends) - window.cells_before(window.ts[rows])
+    lengths -= 1 if window.grid.is_always_open else window.is_expected[rows]
+    long = lengths >= _MIN_MISSING
+    rows, ends, lengths = rows[long], ends[long], lengths[long]
     if len(rows) == 0:
         return NO_SILENCE
-    unknown = np.isnan(_share_before(window, missing, rows, thresholds))
-    suspects = _is_implausible_stop(window, missing, rows, counts, thresholds)
+    unknown = np.isnan(_share_before(window, counts, rows, thresholds))
+    suspects = _is_implausible_stop(window, counts, rows, lengths, thresholds)
     return Silences(
         _cells_between(window, rows[suspects], ends[suspects]),
         _cells_between(window, rows[unknown], ends[unknown]),
     )
 
 
-def _share_before(
-    window: ContextWindow, missing: Int64Array, rows: Indexes, thresholds: Thresholds
-) -> Floats:
-    total = _running_total(missing[window.gaps])
+def _share_before(window: ContextWindow, counts: Int64Array, rows: Indexes, thresholds: Thresholds) -> Floats:
+    total = _running_total(counts)
     return _missing_share(window, total, np.maximum(rows - CONTEXT + 1, 0), rows, thresholds)
 
 
 def _is_implausible_stop(
-    window: ContextWindow, missing: Int64Array, rows: Indexes, counts: Int64Array, thresholds: Thresholds
+    window: ContextWindow, counts: Int64Array, rows: Indexes, lengths: Int64Array, thresholds: Thresholds
 ) -> npt.NDArray[np.bool_]:
-    found = _unlikely(counts, _share_before(window, missing, rows, thresholds), thresholds)
-    third = _third_longest(missing, rows[found], before_only=True)
-    found[found] = counts[found] >= thresholds.silence_times_gap * third
+    found = _unlikely(lengths, _share_before(window, counts, rows, thresholds), thresholds)
+    third = _third_longest(window, counts, rows[found], before_only=True)
+    found[found] = lengths[found] >= thresholds.silence_times_gap * third
     return found
 
 
@@ -166,8 +164,11 @@ def _unlikely(counts: Int64Array, share: Floats, thresholds: Thresholds) -> npt.
     return unlikely
 
 
-def _third_longest(missing: Int64Array, rows: Indexes, *, before_only: bool = False) -> Int64Array:
-    """The third longest of the gaps after the rows around each of some rows."""
+def _third_longest(
+    window: ContextWindow, counts: Int64Array, rows: Indexes, *, before_only: bool = False
+) -> Int64Array:
+    """The third longest of the gaps after the rows around each of some rows. `counts`: of all gaps."""
+    missing = window.after_rows(counts)
     around, exists = neighbours(len(missing), rows)
     if before_only:
         exists &= around < rows[:, None]

@@ -82,10 +82,10 @@ def crosses_an_edge(window: ContextWindow, thresholds: Thresholds) -> bool:
 
     Then more rows are needed: its own, or those around it, may not all be in the window.
     """
-    first, last, count = window.first, window.last, len(window.ts)
+    first, last, count = window.first, window.last, window.rows.height
     if first >= last:
         return False
-    close = window.columns["close"]
+    close = window.rows.get_column("close").to_numpy()  # of most windows no other column is looked at here
     over_first = first > 0 and close[first] == close[first - 1]
     over_last = last < count and close[last] == close[last - 1]
     return (over_first and _is_long(window, first, thresholds)) or (

@@ -137,6 +137,7 @@ HISTORY: Shape = {
     "steps": [
         {
             "id": TEXT,
+            "revision": COUNT,
             "at": TIME,
             "event": TEXT,
             "job": Nullable(TEXT, may_lack=True),
@@ -147,6 +148,7 @@ HISTORY: Shape = {
         }
     ],
     "next": Nullable(TEXT),
+    "revision": COUNT,
     "now": TIME,
 }
 _COUNTS = ("shards", "queued", "claimed", "done", "violations")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -14,7 +14,7 @@ from qmtl.runtime.coordination.coordinator_answers import RefusedError
 from qmtl.runtime.coordination.coordinator_http import CoordinatorHttp
 from qmtl.runtime.coordination.job_blocks import Outcome
 from qmtl.runtime.coordination.job_plans import WantedRange
-from qmtl.runtime.coordination.lease_hooks import steps_since
+from qmtl.runtime.coordination.lease_hooks import shown_since
 
 _PAGE = 1_000
 # As coordinators have them.
@@ -96,20 +96,29 @@ class CoordinatorClient:
 
     async def history(self, since: int) -> list[Any]:
         """The steps of leases since a time (ns)."""
-        return list(await steps_since(self._http, since))
+        return list((await shown_since(self._http, since)).steps)
 
     # -- for workers ------------------------------------------------------------------------------------
 
     async def take(
-        self, worker: str, take_id: str, *, turn: int, store_id: str, venues: str, ttl_s: int
+        self,
+        worker: str,
+        take_id: str,
+        *,
+        turn: int,
+        store_id: str,
+        venues: str,
+        ttl_s: int,
+        resting: Sequence[str] = (),
     ) -> tuple[TakenShard | None, float]:
         """The next shard, held in the session of this worker; or None, and seconds until one may ask again.
 
         Who has not had an answer asks again under the same id, and is given the same shard. turn: how many it
-        was given before; so a request that comes late, after the next one, takes nothing.
+        was given before; so a request that comes late, after the next one, takes nothing. resting: series of
+        which it wants none now.
         """
         body = {"worker": worker, "take_id": take_id, "turn": turn, "store": store_id}
-        body |= {"venues": venues, "ttl_s": ttl_s}
+        body |= {"venues": venues, "ttl_s": ttl_s, "resting": list(resting)}
         found = await self._http.ask("POST", "/v1/jobs/take", TAKE, body)
         taken, wait_s = found["taken"], found["retry_after_ms"] / 1000
         if taken is None:

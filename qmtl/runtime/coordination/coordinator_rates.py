@@ -14,6 +14,7 @@ from qmtl.foundation.observability.log import backfill_log
 from qmtl.runtime.coordination.answer_shapes import RATE
 from qmtl.runtime.coordination.coordinator_http import CoordinatorHttp
 from qmtl.runtime.io.fleet_rates import Spent
+from qmtl.runtime.io.rates import LONGEST_PAUSE_S
 
 # A coordinator that did not answer is left alone for so long: each attempt may take seconds.
 _PAUSE_S = 2.0
@@ -43,7 +44,7 @@ class CoordinatorRates:
         return Spent(found["wait_s"], found["pause_s"])
 
     async def pause(self, venue: str, seconds: float) -> None:
-        await self._ask("pause", {"venue": venue, "seconds": seconds})
+        await self._ask("pause", {"venue": venue, "seconds": min(seconds, LONGEST_PAUSE_S)})
 
     async def _ask(self, path: str, body: Mapping[str, Any]) -> Any:
         """The answer, or None while there is none."""

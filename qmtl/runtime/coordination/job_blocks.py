@@ -89,15 +89,30 @@ class Block:
         )
 
 
-def take(block: Block, claim: Claim, may: Callable[[int], bool]) -> tuple[Block, int] | None:
-    """Claim the first shard that is queued, whose pause is over, and that `may` be taken."""
-    for number, state in enumerate(block.states):
-        failed = block.failures.get(number)
-        rests = failed is not None and failed.not_before > claim.since
-        if state is ShardState.QUEUED and not rests and may(number):
-            claims = {**block.claims, number: claim}
-            return replace(_with(block, number, ShardState.CLAIMED), claims=claims), number
-    return None
+class Free(NamedTuple):
+    """Shards of a block that may be taken, by number. fresh: has never failed. again: may be tried again."""
+
+    fresh: int | None
+    again: int | None
+
+
+def free(block: Block, may: Callable[[int], bool], *, now: float) -> Free:
+    """The first fresh shard; and of those that failed and have rested, the one that waits longest."""
+    queued = [number for number, state in enumerate(block.states) if state is ShardState.QUEUED]
+    rested = [
+        number
+        for number in queued
+        if number in block.failures and block.failures[number].not_before <= now and may(number)
+    ]
+    return Free(
+        next((number for number in queued if number not in block.failures and may(number)), None),
+        min(rested, key=lambda number: block.failures[number].not_before, default=None),
+    )
+
+
+def take(block: Block, number: int, claim: Claim) -> Block:
+    """Claim a shard that is `free`."""
+    return replace(_with(block, number, ShardState.CLAIMED), claims={**block.claims, number: claim})
 
 
 def end(block: Block, number: int, take_id: str, outcome: Outcome, why: str, *, now: float) -> Block | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -17,7 +17,7 @@ from qmtl.runtime.coordination.coordinator_http import CoordinatorHttp
 
 # How often the coordinator is asked for news.
 FOLLOW_S = 2.0
-# The clocks of coordinators may be so far apart: what one of them dates earlier is looked for so long.
+# A clock may be so much further behind than coordinators know of each other.
 _APART = 30 * SECOND
 _PAGE = 500
 
@@ -41,30 +41,44 @@ class LeaseStep(NamedTuple):
 Hook = Callable[[LeaseStep], None]
 
 
+class Shown(NamedTuple):
+    """What a coordinator shows of its history: steps since a time, complete up to a commit.
+
+    revision: of that commit. now: ns, by the clock of coordinators that is furthest behind.
+    """
+
+    steps: list[Mapping[str, Any]]
+    revision: int
+    now: int
+
+
 @dataclass
 class News:
-    """Which steps are new. `since`: ns; what came before it is none of ours."""
+    """Which steps are new, by the order in which they were stored: clocks may go wrong.
+
+    since: ns; what is not known is dated later. revision: up to it all steps are known, but for some that a
+    clock has dated earlier than was thought possible.
+    """
 
     since: int
-    _seen: dict[str, int] = field(default_factory=dict)
+    revision: int
+    _before: int = -1
+    _told: frozenset[str] = frozenset()
 
-    @property
-    def from_time(self) -> int:
-        """What is to be asked for."""
-        newest = max(self._seen.values(), default=self.since)
-        return max(self.since, newest - _APART)
+    def __post_init__(self) -> None:
+        self._before = self.revision
 
-    def of(self, steps: list[Mapping[str, Any]]) -> list[LeaseStep]:
-        found = []
-        for step in steps:
-            at = to_ns(step["at"])
-            if step["id"] not in self._seen:
-                self._seen[step["id"]] = at
-                facts = (step["lease_key"], step["holder"], step["attempts"], step["why"])
-                found.append(LeaseStep(step["event"], *facts, at, step.get("job")))
-        first = self.from_time
-        self._seen = {one: at for one, at in self._seen.items() if at >= first}
-        return found
+    def of(self, shown: Shown) -> list[LeaseStep]:
+        """Those not told yet. shown: since `since`, or earlier."""
+        if shown.revision < self.revision:  # another database, or one restored: what it holds is all new
+            self._before = self.revision = 0
+            self._told = frozenset()
+        recent = [step for step in shown.steps if self._before < step["revision"] <= shown.revision]
+        new = sorted((one for one in recent if one["id"] not in self._told), key=lambda one: one["revision"])
+        # One more time, for those that a clock which is not known of yet has dated earlier.
+        self._told = frozenset(step["id"] for step in recent if step["revision"] > self.revision)
+        self._before, self.revision, self.since = self.revision, shown.revision, shown.now - _APART
+        return [_step(one) for one in new]
 
 
 async def follow(http: CoordinatorHttp, hooks: Mapping[str, Hook]) -> None:
@@ -74,9 +88,12 @@ async def follow(http: CoordinatorHttp, hooks: Mapping[str, Hook]) -> None:
     while True:
         try:
             if news is None:
-                # By the clock of the coordinator; nothing is dated so late.
-                news = News(to_ns((await _page(http, {"since": iso(LATEST)}))["now"]))
-            for step in news.of(await steps_since(http, news.from_time)):
+                first = await shown_since(http, LATEST)  # nothing is dated so late
+                news = News(first.now - _APART, first.revision)
+            shown = await shown_since(http, news.since)
+            if shown.now - _APART < news.since:
+                shown = await shown_since(http, shown.now - _APART)
+            for step in news.of(shown):
                 if step.event in hooks:
                     _call(hooks[step.event], step)
             is_away = False
@@ -90,19 +107,23 @@ async def follow(http: CoordinatorHttp, hooks: Mapping[str, Hook]) -> None:
         await asyncio.sleep(FOLLOW_S)
 
 
-async def steps_since(http: CoordinatorHttp, since: int) -> list[Mapping[str, Any]]:
+async def shown_since(http: CoordinatorHttp, since: int) -> Shown:
     """The steps of leases since a time (ns), as the route answers them."""
-    found: list[Mapping[str, Any]] = []
-    page = await _page(http, {"since": iso(since)})
-    found += page["steps"]
+    first = page = await _page(http, {"since": iso(since)})
+    found: list[Mapping[str, Any]] = list(page["steps"])
     while page["next"] is not None:
         page = await _page(http, {"after": page["next"]})
         found += page["steps"]
-    return found
+    return Shown(found, first["revision"], to_ns(first["now"]))
 
 
 async def _page(http: CoordinatorHttp, query: Mapping[str, str]) -> Any:
     return await http.ask("GET", f"/v1/history?{urlencode({**query, 'limit': _PAGE})}", HISTORY)
+
+
+def _step(step: Mapping[str, Any]) -> LeaseStep:
+    facts = (step["lease_key"], step["holder"], step["attempts"], step["why"])
+    return LeaseStep(step["event"], *facts, to_ns(step["at"]), step.get("job"))
 
 
 def _call(hook: Hook, step: LeaseStep) -> None:

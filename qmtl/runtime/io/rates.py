@@ -22,7 +22,8 @@ T = TypeVar("T")
 
 # The longest ban that a venue is known to speak is three days; a pause that ends later was written by a clock
 # that has been set back since, and is not believed.
-_LONGEST_PAUSE = 3 * 24 * 3600 * SECOND
+LONGEST_PAUSE_S = 3 * 24 * 3600
+_LONGEST_PAUSE = LONGEST_PAUSE_S * SECOND
 
 # A pause that lasts longer than this is worth an error rather than a wait.
 PATIENCE_S = 300.0

@@ -57,16 +57,12 @@ class FillModel:
         fee = abs(value) * self.fee_bps / 10_000
         return value + fee, fee
 
-    def priced(self, units: float, price: float) -> float:
-        """The price with slippage."""
-        away = self.slippage_bps / 10_000
-        return price * (1 + away if units > 0 else 1 - away)
-
     def filled(self, units: float, price: float, cash: float) -> tuple[float, float, float, float]:
         """As many of `units` as `cash` pays for: units, price with slippage, what is paid, and its fee."""
-        price = self.priced(units, price)
+        away = self.slippage_bps / 10_000
+        price *= 1 + away if units > 0 else 1 - away
         paid, fee = self.cost(units, price)
-        if units > 0 and paid > cash:
+        if paid > cash and units > 0:
             units = self._affordable(price, cash)
             paid, fee = self.cost(units, price)
         return units, price, paid, fee

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from qmtl.foundation.frames import BAR_SCHEMA, stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Int64Array
+from qmtl.runtime.replay.cursor import Cursor
 
 _NO_TIMES = np.zeros(0, dtype=np.int64)
 _NO_PRICES = np.zeros(0, dtype=np.float64)
@@ -40,7 +40,8 @@ class Tape:
         self.known = _NO_TIMES  # of each row, from when on it is known; ascending
         self._ahead = pl.DataFrame()  # rows that are read, and not known yet
         self._ahead_closed = self._ahead_known = _NO_TIMES
-        self._opened = self._times = _view(_NO_TIMES)
+        self._opened = self._times = Cursor(_view(_NO_TIMES), grid.step)
+        self._opened_at = _view(_NO_TIMES)
         self._opens = self._closes = _view(_NO_PRICES)
 
     def read(self, rows: pl.DataFrame | None, until: int, known: Int64Array | None = None) -> None:
@@ -89,11 +90,13 @@ class Tape:
         self._index_ahead()
 
     def _index_ahead(self) -> None:
-        self._opened = _view(stamps(self._ahead))
+        self._opened_at = _view(stamps(self._ahead))
+        self._opened = Cursor(self._opened_at, self.grid.step)
         self._opens = _view(self._ahead["open"].to_numpy())
 
     def _index(self) -> None:
-        self._times, self._closes = _view(self.known), _view(self.rows["close"].to_numpy())
+        self._times = Cursor(_view(self.known), self.grid.step)
+        self._closes = _view(self.rows["close"].to_numpy())
 
     def revise(self, ts: int, row: pl.DataFrame | None, at: int) -> None:
         """Of the known rows, take `row` for the one that opened at `ts`; None takes it away.
@@ -118,7 +121,7 @@ class Tape:
 
     def last_close(self, now: int) -> float:
         """The newest close that is known at a time. Raises `InvalidRequestError` where there is none."""
-        known = bisect_right(self._times, now)
+        known = self._times.count(now)
         if not known:
             raise InvalidRequestError(
                 "there is no bar yet whose price could be used",
@@ -130,5 +133,5 @@ class Tape:
 
     def next_open(self, since: int) -> tuple[int, float] | None:
         """Time and price of the first open at or after a time; None where the rows end first."""
-        at = bisect_left(self._opened, since)
-        return None if at == len(self._opened) else (self._opened[at], self._opens[at])
+        at = self._opened.count(since - 1)
+        return None if at == len(self._opened_at) else (self._opened_at[at], self._opens[at])

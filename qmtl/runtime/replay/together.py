@@ -2,8 +2,9 @@
 
 polars has other ways for groups than for a frame: it adds up in another order what was sorted, shifted or
 filled, keeps distinct values in another, gives categories numbers across groups, and multiplies by the
-reciprocal where it would divide. Only what is known to come to the same bits counts. polars writes
-expressions as JSON, in a form that other versions may change: what is not understood does not count.
+reciprocal where it would divide. Only what is known to come to the same bits counts, but for the sign of a
+zero, which differs where a constant is subtracted, or a single number is added up. polars writes expressions
+as JSON, in a form that other versions may change: what is not understood does not count.
 """
 
 from __future__ import annotations

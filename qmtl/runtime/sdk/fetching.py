@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 # How long an answer may look for what it is compared with once its budget is spent.
 _LAST_S = 0.25
 
+# Of a fetch without budgets; it is entered several times in each, and making one takes longer than that.
+_UNBOUND = nullcontext()
+
 
 class Fetcher:
     """What every face of a provider goes through. Safe to use from several threads.
@@ -80,9 +83,9 @@ class Fetcher:
         if sla is None and self._has_budgets and series is not None:
             policy = self.parts.profiles.table.sla(series)
         if policy is None:
-            return nullcontext()
+            return _UNBOUND
         budget = budget_for(policy, Tier.STORAGE, NOTHING_SPENT, self.parts.clock.monotonic() - began)
-        return nullcontext() if budget is None else self._within(budget, series, began)
+        return _UNBOUND if budget is None else self._within(budget, series, began)
 
     @contextmanager
     def _within(self, budget: Budget, series: SeriesId | None, began: float) -> Iterator[None]:
@@ -149,9 +152,10 @@ class Fetcher:
             check_fill(fill, series)
         if sla is not None:
             check_policy(sla, series)
-        with self._budgeted(series_of(series), sla, opened):
+        name = series_of(series)
+        with self._budgeted(name, sla, opened):
             request, profile = self.request(
-                series, start, end, strategy=strategy, sla=sla, partial_ok=partial_ok, as_of=as_of
+                name, start, end, strategy=strategy, sla=sla, partial_ok=partial_ok, as_of=as_of
             )
         shows = parts.progress if progress is None else progress
         state = initial_state(request, profile.grid)
@@ -310,7 +314,7 @@ class Fetcher:
             elapsed = self.parts.clock.monotonic() - context.opened
             budget = Budget("total", policy.total, max(_LAST_S, policy.total - elapsed))
         else:
-            return nullcontext()
+            return _UNBOUND
         return self._within(budget, context.profile.series, context.opened)
 
     def _flush_observations(self) -> None:

@@ -191,9 +191,10 @@ class SeamlessDataProvider:
         """
         fetcher, began = self._fetcher, self._parts.clock.monotonic()
         fetcher.refuse_unusable()
-        max_staleness = fetcher.look(series_of(series), sla, began)
+        name = series_of(series)
+        max_staleness = fetcher.look(name, sla, began)
         context = fetcher.open(
-            series,
+            name,
             start,
             end,
             strategy,

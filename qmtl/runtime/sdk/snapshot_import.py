@@ -22,8 +22,8 @@ from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.conformance.screen import screen
 from qmtl.runtime.io.snapshots.addresses import place_named
-from qmtl.runtime.io.snapshots.catalog import read_manifest
 from qmtl.runtime.io.snapshots.manifest import Manifest, Segment, SeriesEntry
+from qmtl.runtime.io.snapshots.numbering import read_manifest
 from qmtl.runtime.io.snapshots.place import Place
 from qmtl.runtime.io.snapshots.reading import opinions_of, read_segment, records_of, verified_segment
 from qmtl.runtime.io.snapshots.reports import add_opinions

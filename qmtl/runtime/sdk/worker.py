@@ -18,6 +18,7 @@ from qmtl.runtime.coordination.coordinator_answers import LostError
 from qmtl.runtime.coordination.coordinator_client import CoordinatorClient, TakenShard
 from qmtl.runtime.coordination.distributed import DistributedBackfillCoordinator
 from qmtl.runtime.coordination.job_blocks import Outcome
+from qmtl.runtime.coordination.series_rests import SeriesRests
 from qmtl.runtime.coordination.shard_leases import Granted, ShardRequest
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 
@@ -26,9 +27,6 @@ DRAIN_S = 20.0
 # A coordinator that does not answer is asked again after so long, and told of an ending for so long.
 _ASK_AGAIN_S = 2.0
 _INSIST_S = 60.0
-# After one attempt after the other has failed, the worker takes nothing for up to so long: it is the vendor
-# that fails, or the worker itself, and not each of the shards.
-_LONGEST_PAUSE_S = 60.0
 
 
 class Worker:
@@ -55,7 +53,7 @@ class Worker:
         self._ttl_s = leases.ttl_s
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix="qmtl-worker")
         self._take_id, self._turn = uuid.uuid4().hex, 0
-        self._failures = 0
+        self._rests = SeriesRests()
         self._leaves = False
         self._is_away = self._was_refused = False
         self.name = leases.worker
@@ -73,9 +71,7 @@ class Worker:
                 taken, wait_s = await self._next() if len(at_work) < self._slots else (None, None)
                 if taken is not None:
                     at_work.add(asyncio.create_task(self._fill(taken)))
-                    if self._failures == 0:
-                        continue
-                    wait_s = min(_LONGEST_PAUSE_S, 2.0 ** (self._failures - 1))
+                    continue
                 await asyncio.wait({stopped}, timeout=wait_s) if wait_s is not None else await asyncio.wait(
                     {stopped, *at_work}, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -103,6 +99,9 @@ class Worker:
 
     async def _next(self) -> tuple[TakenShard | None, float]:
         """The next shard; or None, and seconds to wait."""
+        now = asyncio.get_running_loop().time()
+        if pause_s := self._rests.pause_s(now):
+            return None, pause_s
         try:
             found = await self._client.take(
                 self.name,
@@ -111,6 +110,7 @@ class Worker:
                 store_id=self._provider.store.place_id,
                 venues=self._venues,
                 ttl_s=self._ttl_s,
+                resting=self._rests.at(now),
             )
         except CoordinatorUnavailableError as error:
             if not self._is_away:
@@ -148,7 +148,10 @@ class Worker:
             backfill_log.error("worker.broke", **facts, exc_info=error)
         if why:
             outcome = Outcome.RELEASED if self._leaves else Outcome.FAILED
-        self._failures = self._failures + 1 if outcome is Outcome.FAILED else 0
+        if outcome is Outcome.FAILED:
+            self._rests.failed(taken.series, now=asyncio.get_running_loop().time())
+        elif outcome is Outcome.DONE:
+            self._rests.done(taken.series)
         self._metrics.count_worked_shard(outcome.value)
         log = backfill_log.info if outcome is not Outcome.FAILED else backfill_log.warning
         log(f"worker.{outcome.value}", **facts, **({"why": why} if why else {}))
@@ -199,15 +202,21 @@ class Worker:
             return
 
     async def _live(self, at_work: set[asyncio.Task[None]]) -> None:
-        """While anything is at work, be heard of three times in a lifetime."""
+        """While anything is at work, be heard of three times in a lifetime. That it was lost is said once."""
+        is_lost = False
         while True:
             await asyncio.sleep(self._ttl_s / 3)
-            if not at_work:
+            shards = sum(not task.done() for task in at_work)
+            if not shards:
+                is_lost = False
                 continue
             try:
                 await self._client.live(self.name)
+                is_lost = False
             except LostError as lost:
-                backfill_log.warning("worker.lost", worker=self.name, shards=len(at_work), why=lost.why)
+                if not is_lost:
+                    backfill_log.warning("worker.lost", worker=self.name, shards=shards, why=lost.why)
+                is_lost = True
             except (CoordinatorUnavailableError, LeaseError) as error:
                 backfill_log.warning("worker.not_renewed", worker=self.name, error=error.what)
 

@@ -77,9 +77,11 @@ class LeasesAnswer(BaseModel):
 class StepAnswer(BaseModel):
     """event: granted, completed, failed, expired, requeued, abandoned; or of a job, and of its shards,
     job.queued, job.taken, job.failed, ... The other facts are from then on. job: of the steps of jobs.
+    at: by the clock of a coordinator. revision: of the commit; these order by arrival.
     """
 
     id: str
+    revision: int
     at: str
     event: str
     job: str | None
@@ -91,10 +93,15 @@ class StepAnswer(BaseModel):
 
 
 class HistoryAnswer(BaseModel):
-    """Steps in the order of time; `next` is where the next page begins: ask again with `after` set to it."""
+    """Steps in the order of time; `next` is where the next page begins: ask again with `after` set to it.
+
+    revision: of the newest commit before the page was read. now: by the clock of coordinators that is
+    furthest behind: what comes later is dated no earlier.
+    """
 
     steps: list[StepAnswer]
     next: str | None
+    revision: int
     now: str
 
 

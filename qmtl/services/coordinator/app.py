@@ -55,11 +55,19 @@ def make_app(
     service = (
         EmbeddedLeases(keys, stores, clock, partial(told, metrics))
         if isinstance(keys, MemoryKeys) and stores is not None
-        else LeaseService(keys, clock, partial(told, metrics))
+        else LeaseService(keys, clock, partial(told, metrics), told_of_clock)
     )
-    jobs = JobService(keys, clock, service.sessions, service.history, partial(told_of_job, metrics))
+    jobs = JobService(
+        keys,
+        clock,
+        service.sessions,
+        service.history,
+        partial(told_of_job, metrics),
+        service.refuse_other,
+    )
 
     async def sweep() -> None:
+        await service.clocks.compare()
         await service.sweep(jobs.expire)
         await jobs.tidy()
 
@@ -132,6 +140,12 @@ def told_of_job(metrics: Metrics, event: JobEvent) -> None:
     known = {name: value for name, value in event.facts.items() if value is not None}
     log(f"job.{event.name}", job=event.job, **known)
     metrics.count_job_event(event.name)
+
+
+def told_of_clock(who: str, ahead_s: int) -> None:
+    """Log that the clock of another coordinator is apart; one of the two is wrong."""
+    side = "ahead" if ahead_s > 0 else "behind"
+    coordinator_log.warning("clocks.apart", coordinator=who, seconds=abs(ahead_s), side=side)
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    WithJsonSchema,
+    model_validator,
+)
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.leases import LeaseKey, ShardProgress
@@ -15,10 +24,12 @@ from qmtl.foundation.times import EARLIEST, LATEST, iso, to_ns
 from qmtl.runtime.coordination.coordinator_client import MOST_RANGES
 from qmtl.runtime.coordination.job_blocks import Outcome
 from qmtl.runtime.coordination.job_plans import WantedRange
+from qmtl.runtime.coordination.series_rests import MOST as MOST_RESTING
 from qmtl.runtime.coordination.shard_leases import ShardRequest
 from qmtl.runtime.coordination.shards import shard_span
+from qmtl.runtime.io.rates import LONGEST_PAUSE_S
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
-from qmtl.services.coordinator.job_service import Take
+from qmtl.services.coordinator.job_taking import Take
 
 # Of one claim; and of one renewal or end, which is done as a whole or not at all.
 MOST_CLAIMED, MOST_HELD = 100, 60
@@ -91,6 +102,12 @@ class WantedShard(_Body):
         """Raises `InvalidRequestError` for spans that are reversed, or not of this shard."""
         bounds = shard_span(self.shard, SHARD_STEPS * SeriesId.parse(self.series).timeframe.step)
         first, last = max(bounds.start, EARLIEST), min(bounds.end, LATEST)
+        if first >= last:
+            raise InvalidRequestError(
+                f"there is no shard {self.shard} of {self.series}",
+                why=f"it would lie before {iso(EARLIEST)} or after {iso(LATEST)}",
+                next_step=f"shards are {SHARD_STEPS:,} bars each, counted from 1970",
+            )
         for start, end in self.cells:
             if not first <= start < end <= last:
                 raise InvalidRequestError(
@@ -128,6 +145,12 @@ class ProgressBody(_Body):
 
     done: Annotated[StrictInt, Field(ge=0, lt=2**53)]
     total: Annotated[StrictInt, Field(ge=0, lt=2**53)]
+
+    @model_validator(mode="after")
+    def _of_all(self) -> Self:
+        if self.done > self.total:
+            raise ValueError(f"{self.done} bars of {self.total} cannot be answered for")
+        return self
 
 
 class RenewBody(_Body):
@@ -197,6 +220,7 @@ class TakeBody(_Body):
     """`venues`: a pattern, such as `binance*`. `take_id`: made by the worker; the same if it asks again.
 
     `turn`: how many shards it was given before. With it, a request that comes late takes nothing.
+    `resting`: series of which it wants none now, because they have failed lately.
     """
 
     worker: Name
@@ -204,11 +228,12 @@ class TakeBody(_Body):
     store: Annotated[Name, AfterValidator(_no_slash)]
     venues: Name = "*"
     ttl_s: Annotated[StrictInt, Field(ge=LEAST_TTL, le=MOST_TTL)]
-
     turn: Annotated[StrictInt, Field(ge=0, lt=2**53)] | None = None
+    resting: Annotated[list[Series], Field(max_length=MOST_RESTING)] = []
 
     def asked(self) -> Take:
-        return Take(self.worker, self.take_id, self.store, self.venues, self.ttl_s, self.turn)
+        resting = frozenset(self.resting)
+        return Take(self.worker, self.take_id, self.store, self.venues, self.ttl_s, self.turn, resting)
 
 
 class EndBody(_Body):
@@ -221,6 +246,8 @@ class EndBody(_Body):
 
 
 Positive = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+# A budget that gains less would be whole again after more years than there are times for.
+Speed = Annotated[float, Field(ge=0.000_001, le=1_000_000, allow_inf_nan=False)]
 
 
 class RateBody(_Body):
@@ -229,10 +256,12 @@ class RateBody(_Body):
     venue: Name
     taker: Name
     cost: Positive
-    per_second: Positive
+    per_second: Speed
     burst: Positive
 
 
 class PauseBody(_Body):
+    """No venue is known to name a pause that is longer than three days."""
+
     venue: Name
-    seconds: Positive
+    seconds: Annotated[float, Field(gt=0, le=LONGEST_PAUSE_S, allow_inf_nan=False)]

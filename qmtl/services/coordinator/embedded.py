@@ -107,13 +107,16 @@ class EmbeddedLeases(LeaseService):
             del self._locked[lock.key]
             await self._locks(lock.key).fail([lock], why="the lease has ended")
 
-    def _locks(self, key: LeaseKey) -> LocalLeases:
-        if key.store_id not in self._stores:
+    def refuse_other(self, store_id: str) -> None:
+        if store_id not in self._stores:
             raise InvalidRequestError(
                 f"this coordinator is of {counted(len(self._stores), 'store')}, {', '.join(self._stores)}",
-                why=f"the claim is for {key}",
+                why=f"the store that is asked for is {store_id}",
                 next_step="begin a coordinator for that store, or one before an etcd",
             )
+
+    def _locks(self, key: LeaseKey) -> LocalLeases:
+        self.refuse_other(key.store_id)
         return self._stores[key.store_id]
 
     def _is_held(self, key: LeaseKey) -> bool:

@@ -91,6 +91,11 @@ class Etcd:
             (b64decode(kv["key"]).decode().removeprefix(PREFIX), _entry(kv)) for kv in answer.get("kvs", [])
         ]
 
+    async def revision(self) -> int:
+        # Read from the leader's view, as every range is that does not say otherwise.
+        answer = await self._call("kv/range", {"key": _key("format"), "keys_only": True})
+        return int(answer["header"]["revision"])
+
     async def begin_lifetime(self, seconds: int) -> Lifetime:
         answer = await self._call("lease/grant", {"TTL": str(seconds)})
         return Lifetime(int(answer["ID"]), int(answer["TTL"]))

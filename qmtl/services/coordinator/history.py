@@ -40,21 +40,28 @@ class History:
     async def page(self, *, after: str, most: int) -> tuple[list[dict[str, Any]], str | None]:
         """The steps of up to `most` entries behind the id `after`; and where the next page begins, if any.
 
-        Each has an `id`; ids order by time, as far as the clocks of coordinators agree.
+        Each has an `id`; ids order by time, as far as the clocks of coordinators agree. `revision`: of the
+        commit that stored it; these order by arrival, whatever clocks show.
         """
         found = await self._keys.page(_HISTORY, after=_HISTORY + after, most=most)
         steps: list[dict[str, Any]] = []
         for key, entry in found:
             name, facts = key.removeprefix(_HISTORY), json.loads(entry.value)
             steps += [
-                {"id": f"{name}.{number}", "at": iso(facts["at"]), "job": None, **step}
+                {
+                    "id": f"{name}.{number}",
+                    "revision": entry.revision,
+                    "at": iso(facts["at"]),
+                    "job": None,
+                    **step,
+                }
                 for number, step in enumerate(facts["steps"])
             ]
         return steps, found[-1][0].removeprefix(_HISTORY) if len(found) == most else None
 
-    def now(self) -> str:
-        """By the clock that dates the steps that are stored here."""
-        return iso(self._clock.now())
+    async def revision(self) -> int:
+        """Of the newest commit of any kind."""
+        return await self._keys.revision()
 
 
 def lease_step(transition: Transition) -> dict[str, Any]:

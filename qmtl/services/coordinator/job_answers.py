@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from qmtl.foundation.times import SECOND, iso
 from qmtl.services.coordinator.answers import SessionAnswer
-from qmtl.services.coordinator.job_service import Job, ListedShard, Taken
+from qmtl.services.coordinator.job_service import Job, ListedShard
+from qmtl.services.coordinator.job_taking import Taken
 
 
 class JobAnswer(BaseModel):

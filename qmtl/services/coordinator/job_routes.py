@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -22,7 +22,7 @@ from qmtl.services.coordinator.job_answers import (
     taken_json,
 )
 from qmtl.services.coordinator.job_service import JobService
-from qmtl.services.coordinator.routes import LeasesLostError, in_time, refusals
+from qmtl.services.coordinator.routes import LeasesLostError, in_time, known_query, refusals
 from qmtl.services.http.wording import JSONAnswer
 
 # A worker that has nothing to do asks again after this time.
@@ -31,7 +31,7 @@ IDLE_S = 2.0
 
 def job_routes(jobs: JobService) -> APIRouter:
     """For people who queue jobs and look, and for workers."""
-    router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+    router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(known_query)])
 
     @router.post("", response_model=JobAnswer, responses=refusals())
     async def queue(body: JobBody) -> Response:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from qmtl.foundation.clock import Clock
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.leases import LeaseKey
-from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import SECOND
 from qmtl.runtime.coordination import job_blocks
 from qmtl.runtime.coordination.job_blocks import BLOCK, Block, Claim, Counts, Failures, Outcome, ShardState
-from qmtl.runtime.coordination.job_plans import JobPlan, JobShard, WantedRange
+from qmtl.runtime.coordination.job_plans import JobPlan, WantedRange
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
 from qmtl.services.coordinator.history import History
 from qmtl.services.coordinator.job_events import JobEvent, ended
 from qmtl.services.coordinator.job_store import Header, JobStore, StoredBlock, pieces
+from qmtl.services.coordinator.job_taking import Choice, Take, Taken, choices, shard_of
 from qmtl.services.coordinator.json_entries import contended
 from qmtl.services.coordinator.key_values import Committed, Conflict, KeyValues, Put, UnknownLifetimeError
 from qmtl.services.coordinator.last_takes import LastTakes
@@ -37,34 +37,6 @@ class Job(NamedTuple):
     violations: Sequence[Mapping[str, Any]] = ()
 
 
-class Taken(NamedTuple):
-    """A shard of a job; its number counts through all ranges of the job. attempts: that failed before."""
-
-    job: str
-    store: str
-    number: int
-    shard: JobShard
-    attempts: int
-
-    @property
-    def lease_key(self) -> str:
-        return str(LeaseKey(self.store, self.shard.series, self.shard.shard))
-
-
-class Take(NamedTuple):
-    """What a worker asks for. take_id: the same if it asks again. venues: a pattern, such as `binance*`.
-
-    turn: how many shards it was given before, if it says so. Then a request that comes late takes nothing.
-    """
-
-    worker: str
-    take_id: str
-    store: str
-    venues: str
-    ttl_s: int
-    turn: int | None = None
-
-
 class ListedShard(NamedTuple):
     number: int
     lease_key: str
@@ -74,7 +46,10 @@ class ListedShard(NamedTuple):
 
 
 class JobService:
-    """Many may serve one database. `on_event` hears of every step that was committed here."""
+    """Many may serve one database. `on_event` hears of every step that was committed here.
+
+    refuse_other: raises an error for a store of which there are no jobs here.
+    """
 
     def __init__(
         self,
@@ -83,11 +58,13 @@ class JobService:
         sessions: Sessions,
         history: History,
         on_event: Callable[[JobEvent], None] = lambda _: None,
+        refuse_other: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._keys = keys
         self._clock = clock
         self._sessions = sessions
         self._on_event = on_event
+        self._refuse_other = refuse_other
         self._history = history
         self._store = JobStore(keys, clock, history.lifetimes)
         self._takes = LastTakes(keys)
@@ -98,6 +75,7 @@ class JobService:
 
     async def queue(self, job: str, store: str, by: str, ranges: Sequence[WantedRange]) -> Job:
         """Queue a job; one of that id and content that is there already is answered again."""
+        self._refuse_other(store)
         plan, stored = JobPlan(ranges, SHARD_STEPS), pieces(ranges)
         if len(plan) > MOST_SHARDS or sum(map(len, stored)) > MOST_BYTES:
             raise InvalidRequestError(
@@ -105,15 +83,19 @@ class JobService:
                 why=f"a job may have {MOST_SHARDS:,} shards, and its ranges may take {MOST_BYTES:,} bytes",
                 next_step="queue it as several jobs",
             )
-        facts = {"store": store, "by": by, "at": self._now(), "shards": len(plan), "ranges": len(ranges)}
+        facts = {"store": store, "by": by, "at": self._now(), "shards": len(plan), "asks": _digest(stored)}
         queued = JobEvent("queued", job, {"shards": len(plan), "by": by})
         if await self._added(job, facts, stored, queued):
             self._on_event(queued)
             return Job(Header(job, facts, 0), Counts(len(plan), 0, 0, 0))
         found = await self.job(job)
-        same = ("store", "by", "shards", "ranges")
-        if found is None or any(found.header.facts[name] != facts[name] for name in same):
-            raise InvalidRequestError(f"there is another job {job}", next_step="give this one another id")
+        same = ("store", "by", "asks")
+        if found is None or any(found.header.facts.get(name) != facts[name] for name in same):
+            raise InvalidRequestError(
+                f"there is another job {job}",
+                why="it is of another store, of somebody else, or asks for other ranges",
+                next_step="give this one another id",
+            )
         return found
 
     async def _added(
@@ -161,12 +143,16 @@ class JobService:
         return found
 
     async def cancel(self, job: str) -> Job | None:
-        """Nobody takes its shards any more; what is claimed goes on unheard. None: there is no such job."""
+        """Nobody takes its shards any more. None: there is no such job.
+
+        What is claimed goes on unheard, and counts as queued: nobody holds a shard of a job that has ended.
+        """
         for _ in range(_TRIES):
             header = await self._open(job)
             if header is None:
                 return await self.job(job)
-            cancelled, counts = JobEvent("cancelled", job, {}), await self._store.counts(header)
+            cancelled, found = JobEvent("cancelled", job, {}), await self._store.counts(header)
+            counts = found._replace(queued=found.queued + found.claimed, claimed=0)
             if await self._store.close(header, "cancelled", counts, await self._trail(cancelled)):
                 self._on_event(cancelled)
         raise contended(self._keys, _TRIES)
@@ -175,6 +161,7 @@ class JobService:
 
     async def take(self, asked: Take) -> tuple[Taken | None, SessionStatus]:
         """The next shard that this worker may work on, held in its session; None if there is none now."""
+        self._refuse_other(asked.store)
         async with self._taking:
             for _ in range(_TRIES):
                 status = await self._sessions.begun(asked.worker, asked.ttl_s)
@@ -191,29 +178,35 @@ class JobService:
             return await self._given_again(asked, given)
         if given is not None and None not in (asked.turn, given["turn"]) and asked.turn <= given["turn"]:
             return None  # it has been answered since, and has asked for another
+        choice = await self._choice(asked)
+        if choice is None:
+            return None
+        taken = choice.taken
         claim = Claim(asked.worker, session, asked.take_id, self._now())
+        block = job_blocks.take(choice.stored.block, choice.within, claim)
+        event = _event("taken", taken, worker=asked.worker)
+        outcome = await self._store_taken(asked, session, choice.header, choice.stored, block, taken, event)
+        if isinstance(outcome, Conflict):
+            return outcome
+        self._on_event(event)
+        return taken
+
+    async def _choice(self, asked: Take) -> Choice | None:
+        again: Choice | None = None
         for header in await self._store.open():
             plan = await self._store.plan(header) if header.facts["store"] == asked.store else None
             if plan is None:
                 continue
             blocks = await self._store.blocks(header)
-            for stored in blocks:
-                may = _of_venues(plan, stored, asked.venues)
-                if may is None:
-                    continue
-                found = job_blocks.take(stored.block, claim, may)
-                if found is None:
-                    continue
-                taken = _shard(header, plan, found[0], stored.number * BLOCK + found[1])
-                event = _event("taken", taken, worker=asked.worker)
-                outcome = await self._store_taken(asked, session, header, stored, found[0], taken, event)
-                if isinstance(outcome, Conflict):
-                    return outcome
-                self._on_event(event)
-                return taken
             if not blocks:
                 await self._completed(header)
-        return None
+            found = choices(header, plan, blocks, asked, now=self._now())
+            if found.again is not None and asked.prefers_again:
+                return found.again
+            if found.fresh is not None:
+                return found.fresh
+            again = again or found.again
+        return again
 
     async def _store_taken(
         self,
@@ -247,7 +240,7 @@ class JobService:
             block = (await self._store.block(header, given["number"] // BLOCK)).block
             claim = block.claims.get(given["number"] % BLOCK)
             if claim is not None and (claim.worker, claim.take_id) == (asked.worker, asked.take_id):
-                return _shard(header, plan, block, given["number"])
+                return shard_of(header, plan, block, given["number"])
         # It is a guess that it was given anything: a session that has ended takes that with it.
         return await self._takes.checked(asked.worker)
 
@@ -265,7 +258,7 @@ class JobService:
                 return False
             if after == stored.block:
                 return True  # it was heard before
-            taken = _shard(header, plan, after, number)
+            taken = shard_of(header, plan, after, number)
             told = [
                 _event(name, taken, **facts) for name, facts in ended(stored.block, after, within, outcome)
             ]
@@ -292,7 +285,7 @@ class JobService:
             if after == before:
                 return
             told = [
-                _event(name, _shard(header, plan, after, stored.number * BLOCK + within), **facts)
+                _event(name, shard_of(header, plan, after, stored.number * BLOCK + within), **facts)
                 for within in sorted(before.claims.keys() - after.claims.keys())
                 for name, facts in ended(before, after, within, "expired")
             ]
@@ -336,20 +329,10 @@ class JobService:
         return self._clock.now() / SECOND
 
 
+def _digest(ranges: Sequence[bytes]) -> str:
+    return hashlib.sha256(b"".join(ranges)).hexdigest()
+
+
 def _event(name: str, taken: Taken, **facts: Any) -> JobEvent:
     known = {"lease_key": taken.lease_key, "attempts": taken.attempts}
     return JobEvent(name, taken.job, {**known, **facts})
-
-
-def _shard(header: Header, plan: JobPlan, block: Block, number: int) -> Taken:
-    failures = block.failures.get(number % BLOCK)
-    attempts = 0 if failures is None else failures.attempts
-    return Taken(header.job, header.facts["store"], number, plan[number], attempts)
-
-
-def _of_venues(plan: JobPlan, stored: StoredBlock, pattern: str) -> Callable[[int], bool] | None:
-    """Which shards of a block may be taken; None if there is none, which is seen without looking at each."""
-    first = stored.number * BLOCK
-    found = plan.series_of(first, first + len(stored.block.states))
-    fitting = {series for series in found if fnmatchcase(SeriesId.parse(series).venue, pattern)}
-    return (lambda within: plan[first + within].series in fitting) if fitting else None

@@ -66,6 +66,10 @@ class KeyValues(Protocol):
         """The entries whose keys begin with `prefix`, in the order of their bytes, behind the key `after`."""
         ...
 
+    async def revision(self) -> int:
+        """The number of the newest commit; all that is read afterwards holds it."""
+        ...
+
     async def begin_lifetime(self, seconds: int) -> Lifetime: ...
 
     async def keep_alive(self, number: int) -> bool:

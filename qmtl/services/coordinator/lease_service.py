@@ -29,6 +29,7 @@ from qmtl.runtime.coordination.lease_keeping import (
 )
 from qmtl.runtime.coordination.lease_records import COMPLETED_S, ShardRecord, record_json, record_of
 from qmtl.runtime.coordination.shard_leases import Claimed, ShardRequest
+from qmtl.services.coordinator.clocks import Clocks
 from qmtl.services.coordinator.guesses import Guesses
 from qmtl.services.coordinator.history import History, lease_step
 from qmtl.services.coordinator.json_entries import all_of, as_json, contended
@@ -69,10 +70,17 @@ class _TooManyHoldersError(Exception):
 
 
 class LeaseService:
-    """Many may serve one database. `on_transition` hears of every step that was committed here."""
+    """Many may serve one database. `on_transition` hears of every step that was committed here.
+
+    on_apart: of coordinators whose clocks are apart from this one, see `Clocks`.
+    """
 
     def __init__(
-        self, keys: KeyValues, clock: Clock, on_transition: Callable[[Transition], None] = lambda _: None
+        self,
+        keys: KeyValues,
+        clock: Clock,
+        on_transition: Callable[[Transition], None] = lambda _: None,
+        on_apart: Callable[[str, int], None] = lambda *_: None,
     ) -> None:
         self._keys = keys
         self._clock = clock
@@ -81,6 +89,7 @@ class LeaseService:
         self._lifetimes = SharedLifetimes(keys, clock)
         self.sessions = Sessions(keys, clock, self._guesses)
         self.history = History(keys, clock, self._lifetimes)
+        self.clocks = Clocks(keys, clock, on_apart)
         # Of one commit: beside the shards the own session, and a claim; at worst the session of each holder.
         self.most_shards = keys.most_keys - 2
         self._always_fit = self.most_shards // 2
@@ -197,9 +206,14 @@ class LeaseService:
         """The workers whose sessions live."""
         return await self.sessions.living()
 
+    def refuse_other(self, store_id: str) -> None:
+        """Raise `InvalidRequestError` for a store that is not coordinated here: there is none."""
+
     async def check(self) -> None:
         """Raise `CoordinatorUnavailableError` if nothing can be committed now."""
-        await self._keys.commit({"format": -1}, {})
+        # It never is as expected, so that nothing is changed; but an etcd that is out of space refuses it,
+        # since it would store something.
+        await self._keys.commit({"format": -1}, {"format": Put(b"{}")})
 
     # -- steps ------------------------------------------------------------------------------------------
 

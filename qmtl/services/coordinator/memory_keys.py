@@ -74,6 +74,9 @@ class MemoryKeys:
         keys = sorted(key for key in self.entries if key.startswith(prefix) and key > after)
         return [(key, self.entries[key]) for key in keys[:most]]
 
+    async def revision(self) -> int:
+        return self._revision
+
     async def begin_lifetime(self, seconds: int) -> Lifetime:
         self._last_lifetime += 1
         self._lifetimes[self._last_lifetime] = seconds, self.now + seconds

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from qmtl.services.coordinator.bodies import PauseBody, RateBody
 from qmtl.services.coordinator.rate_service import RateAnswer, RateService
-from qmtl.services.coordinator.routes import in_time, refusals
+from qmtl.services.coordinator.routes import in_time, known_query, refusals
 from qmtl.services.http.wording import JSONAnswer
 
 
@@ -24,7 +24,7 @@ class RateJSON(BaseModel):
 
 def rate_routes(rates: RateService) -> APIRouter:
     """For workers, before each request to a venue."""
-    router = APIRouter(prefix="/v1/rates", tags=["rates"])
+    router = APIRouter(prefix="/v1/rates", tags=["rates"], dependencies=[Depends(known_query)])
 
     @router.post("/take", response_model=RateJSON, responses=refusals())
     async def take(body: RateBody) -> Response:

@@ -7,12 +7,13 @@ import uuid
 from collections.abc import Awaitable, Sequence
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from qmtl.foundation.errors import CoordinatorUnavailableError, InvalidRequestError
 from qmtl.foundation.leases import LeaseKey
+from qmtl.foundation.times import iso
 from qmtl.services.coordinator.answers import (
     ClaimAnswer,
     EndAnswer,
@@ -63,13 +64,24 @@ async def in_time(work: Awaitable[T]) -> T:
         ) from None
 
 
+def known_query(request: Request) -> None:
+    """Refuses a parameter that the route does not have: what is misspelt would be ignored without a word."""
+    names = [field.alias for field in request.scope["route"].dependant.query_params]
+    unknown = sorted(set(request.query_params) - set(names))
+    if unknown:
+        raise InvalidRequestError(
+            f"this route has no query parameter {unknown[0]!r}",
+            why=f"it has {', '.join(names)}" if names else "it has none",
+        )
+
+
 def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: _MEANINGS[code] for code in (*codes, 503)}
 
 
 def worker_routes(leases: LeaseService) -> APIRouter:
     """For workers."""
-    router = APIRouter(prefix="/v1/leases", tags=["workers"])
+    router = APIRouter(prefix="/v1/leases", tags=["workers"], dependencies=[Depends(known_query)])
 
     @router.post(
         "/claim", response_model=ClaimAnswer, response_model_exclude_none=True, responses=refusals(409)
@@ -111,7 +123,7 @@ def worker_routes(leases: LeaseService) -> APIRouter:
 
 def reader_routes(leases: LeaseService) -> APIRouter:
     """For people and dashboards."""
-    router = APIRouter(prefix="/v1", tags=["looking"])
+    router = APIRouter(prefix="/v1", tags=["looking"], dependencies=[Depends(known_query)])
 
     @router.get("/leases", response_model=LeasesAnswer, responses=refusals())
     async def listed(after: str = "", limit: Annotated[int, Query(ge=1, le=1_000)] = 100) -> Response:
@@ -142,8 +154,9 @@ def reader_routes(leases: LeaseService) -> APIRouter:
 
         limit: of commits, each of which may hold steps of several leases.
         """
+        revision, now = await in_time(leases.history.revision()), iso(leases.clocks.earliest())
         steps, rest = await in_time(leases.history.page(after=after or id_at(since), most=limit))
-        return JSONAnswer({"steps": steps, "next": rest, "now": leases.history.now()})
+        return JSONAnswer({"steps": steps, "next": rest, "revision": revision, "now": now})
 
     @router.get("/workers", response_model=list[WorkerAnswer], responses=refusals())
     async def workers() -> Response:

@@ -28,7 +28,7 @@ class DirectRoute(Route):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["route"] = self._route
-        if scope["method"] not in self._methods:
+        if scope["method"] not in self._methods or scope["query_string"]:
             await self._route.handle(scope, receive, send)
             return
         message = await receive()  # whole: see `BoundedBodies`

@@ -76,8 +76,9 @@ def serve_guarded(
 
 
 def serve(app: ASGIApp, place: Place, *, ready: Callable[[str], None], limits: Limits = LIMITS) -> None:
-    """Serve until SIGTERM or SIGINT. `ready` is called with the address once connections are taken.
+    """Serve until SIGTERM or SIGINT; SIGHUP changes nothing.
 
+    `ready` is called with the address once connections are taken.
     Needs the main thread. Raises `InvalidRequestError` for a host, port or certificate that cannot be used.
     """
     if (place.tls_cert is None) != (place.tls_key is None):
@@ -134,6 +135,9 @@ class _Server(uvicorn.Server):
         before = {
             number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
         }
+        # A closed terminal, or who wants a file to be read anew: neither is a reason to end.
+        if hasattr(signal, "SIGHUP"):
+            before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             yield
         finally:

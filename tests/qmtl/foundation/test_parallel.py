@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
 import threading
@@ -52,3 +54,31 @@ def test_an_exit_hook_may_use_it() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (ended.stdout, ended.stderr) == ("4950\n", "")
+
+
+FAULTS = """
+import resource
+import numpy as np
+from qmtl.foundation.parallel import in_parallel
+
+def work(number):
+    return sum(float(part[0]) for part in [np.ones(1 << 16) * number for _ in range(4)])
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    list(in_parallel(work, range(64)))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+print(sum(faults() for _ in range(20)))
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or (os.cpu_count() or 1) < 2,
+    reason="of threads, with glibc's allocator",
+)
+def test_threads_use_their_memory_again() -> None:
+    """The system is asked for some 700 pages; without, for 70,000 and more."""
+    ended = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    assert int(ended.stdout) < 20_000

@@ -31,6 +31,20 @@ def test_the_set_operations(a: list[Span], b: list[Span]) -> None:
         assert result == Coverage(result.spans), "as if it had been made of its own spans"
 
 
+@given(SPANS, SPANS, st.booleans(), st.booleans())
+def test_two_are_equal_if_they_hold_the_same(
+    a: list[Span], b: list[Span], one_is_read: bool, other_is_read: bool
+) -> None:
+    """Whether their spans have been asked for, and are at hand, or not."""
+    for of_other in (a, b):
+        one, other = Coverage(a), Coverage(of_other)
+        if one_is_read:
+            assert isinstance(one.spans, tuple)
+        if other_is_read:
+            assert isinstance(other.spans, tuple)
+        assert (one == other) == (instants(a) == instants(of_other))
+
+
 @given(SPANS, st.integers(0, 30), st.integers(0, 30))
 def test_questions(spans: list[Span], a: int, b: int) -> None:
     coverage, window = Coverage(spans), Span(min(a, b), max(a, b))

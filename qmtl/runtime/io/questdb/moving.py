@@ -14,12 +14,12 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.words import counted
 from qmtl.runtime.io.questdb.rows import QuestDBRows, as_bytes, rows_in
 from qmtl.runtime.io.questdb.table import BarTable
+from qmtl.runtime.io.sql.catalogs import begin_moving, place_coming, place_of_rows, put_rows
 from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.codec import checksum_of
 from qmtl.runtime.io.sql.commits import series_named
 from qmtl.runtime.io.sql.database import Database
 from qmtl.runtime.io.sql.dialect import Connection
-from qmtl.runtime.io.sql.rows_place import begin_moving, place_coming, place_of_rows, put_rows
 
 # Less than this part of the rows is left where it is.
 WORTH_IT = 0.1

@@ -14,8 +14,8 @@ from qmtl.foundation.times import iso
 from qmtl.runtime.io.questdb.rows import QuestDBRows
 from qmtl.runtime.io.questdb.state import QuestDBState, state_of
 from qmtl.runtime.io.sql import fences
+from qmtl.runtime.io.sql.catalogs import FIRST_PLACE, place_of_rows, put_rows
 from qmtl.runtime.io.sql.database import Database
-from qmtl.runtime.io.sql.rows_place import FIRST_PLACE, place_of_rows, put_rows
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.store.rows import Rows

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreError
 from qmtl.foundation.frames import VALUES
 from qmtl.runtime.io.questdb.server import QuestDBServer, StatementError
+from qmtl.runtime.io.sql.catalogs import FIRST_PLACE
 from qmtl.runtime.io.sql.chunks import Chunk
-from qmtl.runtime.io.sql.rows_place import FIRST_PLACE
 
 # How long rows that the server has taken may stay invisible before that is an error.
 _VISIBLE_S = 60.0

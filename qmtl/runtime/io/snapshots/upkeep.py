@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from qmtl.foundation.errors import InvalidRequestError, StoreError
 from qmtl.foundation.parallel import in_parallel
-from qmtl.runtime.io.snapshots.catalog import numbers, read_manifest
 from qmtl.runtime.io.snapshots.folder import UNFINISHED
-from qmtl.runtime.io.snapshots.manifest import MANIFESTS, SUFFIXES, Manifest, SeriesEntry
+from qmtl.runtime.io.snapshots.manifest import MANIFESTS, SUFFIXES, Manifest, SeriesEntry, manifest_name
+from qmtl.runtime.io.snapshots.numbering import numbers, read_manifest
 from qmtl.runtime.io.snapshots.place import Entry, Place
 from qmtl.runtime.io.snapshots.reading import opinions_of, records_of, verified_segment
 
@@ -92,9 +92,22 @@ class Garbage:
 def find_garbage(place: Place, *, now: int, grace: int) -> Garbage:
     """The files of ours that no manifest names, and that were written more than `grace` (ns) before `now`.
 
-    Raises what reading a manifest raises: a file that nobody can say is unneeded stays.
+    Raises what reading a manifest raises: a file that nobody can say is unneeded stays. Where no manifest is
+    listed, it is `InvalidRequestError`: the listing may be late, or the place another one.
     """
-    named = {part.name for number in numbers(place) for part in read_manifest(place, number).parts}
+    listed = numbers(place)
+    if not listed:
+        raise InvalidRequestError(
+            f"there is no snapshot at {place.location}, and so nothing that would stay",
+            next_step="check the place; to remove all of it, delete the folder itself",
+        )
+    # A listing that is late in its middle must not cost a snapshot its files.
+    late = [
+        number
+        for number in sorted({*range(listed[0], listed[-1])} - {*listed})
+        if place.size(manifest_name(number)) is not None
+    ]
+    named = {part.name for number in (*listed, *late) for part in read_manifest(place, number).parts}
     unnamed = [
         entry
         for prefix in (*SUFFIXES, MANIFESTS)

@@ -16,7 +16,6 @@ from qmtl.foundation.parallel import in_parallel
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.version import __version__
-from qmtl.runtime.io.snapshots.catalog import newest_manifest, publish
 from qmtl.runtime.io.snapshots.manifest import (
     ANSWERS,
     REPORTS,
@@ -27,6 +26,7 @@ from qmtl.runtime.io.snapshots.manifest import (
     SeriesEntry,
     part_of,
 )
+from qmtl.runtime.io.snapshots.numbering import newest_manifest, publish
 from qmtl.runtime.io.snapshots.pieces import pieces
 from qmtl.runtime.io.snapshots.place import Place
 from qmtl.runtime.io.snapshots.reports import opinions_at, opinions_to_bytes

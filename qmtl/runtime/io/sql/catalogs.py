@@ -1,34 +1,85 @@
-"""Whether a database is the catalog of a store whose rows lie elsewhere, which is opened as nothing else."""
+"""Catalogs of stores whose rows lie in another system: where they lie there, and that nobody opens one alone.
+
+Where they lie is a number, and another one once they are written anew.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 from qmtl.foundation.errors import StoreError
-from qmtl.runtime.io.sql.database import Database
 from qmtl.runtime.io.sql.dialect import Connection
-from qmtl.runtime.io.sql.rows_place import begin_places, place_of_rows
+
+FIRST_PLACE = 1
+# The settings of a store that keeps no bytes of chunks itself: where its rows are, and where somebody may be
+# writing them anew.
+SETTINGS = _PLACE, _COMING = "rows elsewhere", "rows being moved"
 
 
-def settle_rows(database: Database, connection: Connection, *, are_elsewhere: bool) -> None:
-    """Refuse a database whose rows lie elsewhere than it was opened for; a new one notes where they do."""
+def settle_rows(
+    connection: Connection,
+    location: str,
+    writing: Callable[[], AbstractContextManager[Connection]],
+    *,
+    are_elsewhere: bool,
+) -> None:
+    """Refuse a database whose rows lie elsewhere than it was opened for; a new one notes where they do.
+
+    writing: of the database, see `Database.writing`.
+    """
     is_catalog = place_of_rows(connection) is not None
     if is_catalog and not are_elsewhere:
         raise StoreError(
             "this is the catalog of a store whose rows lie elsewhere",
-            path=database.location,
+            path=location,
             why="without them its bars would be taken for lost",
             next_step="open it as questdb://host:9000?catalog=...",
         )
     if is_catalog or not are_elsewhere:
         return
-    with database.writing() as writer:
+    with writing() as writer:
         if place_of_rows(writer) is not None:
             return  # another process was quicker
         if writer.execute("SELECT 1 FROM tx LIMIT 1").fetchone() is not None:
             raise StoreError(
                 "this is a store of its own, and cannot be the catalog of another",
-                path=database.location,
+                path=location,
                 why="it has commits whose rows lie in it",
                 next_step="name a new folder or schema as the catalog",
             )
-        begin_places(writer)
+        put_rows(writer, FIRST_PLACE)
+        begin_moving(writer, FIRST_PLACE)  # whoever may write the store, and make no setting, can move them
         writer.execute("COMMIT")
+
+
+def place_of_rows(connection: Connection) -> int | None:
+    """Where they are; None in a database that keeps its own."""
+    return _setting(connection, _PLACE)
+
+
+def place_coming(connection: Connection) -> int | None:
+    """The last place where somebody began to write them anew."""
+    return _setting(connection, _COMING)
+
+
+def put_rows(connection: Connection, place: int) -> None:
+    """From this transaction on they are in that place."""
+    _set(connection, _PLACE, place)
+
+
+def begin_moving(connection: Connection, place: int) -> None:
+    """From this transaction on nobody else who has begun to write them anew may complete that."""
+    _set(connection, _COMING, place)
+
+
+def _setting(connection: Connection, name: str) -> int | None:
+    found = connection.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+    return None if found is None else int(found[0])
+
+
+def _set(connection: Connection, name: str, value: int) -> None:
+    if _setting(connection, name) is None:
+        connection.execute("INSERT INTO setting (name, value) VALUES (?, ?)", (name, value))
+    else:
+        connection.execute("UPDATE setting SET value = ? WHERE name = ?", (value, name))

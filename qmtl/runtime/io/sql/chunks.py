@@ -42,7 +42,7 @@ class RowsElsewhere(Protocol):
         ...
 
     def are_in(self, place: int, chunks: Sequence[Chunk]) -> bool:
-        """Whether chunks of `write` lie in the place that the catalog names, see `rows_place`.
+        """Whether chunks of `write` lie in the place that the catalog names, see `catalogs`.
 
         Asked in the transaction that is about to name them: they may have been sent to one that was left.
         """

@@ -9,7 +9,7 @@ from typing import Any
 
 from qmtl.foundation.errors import StoreCorruptError
 from qmtl.foundation.words import counted
-from qmtl.runtime.io.sql import rows_place
+from qmtl.runtime.io.sql import catalogs
 from qmtl.runtime.io.sql.database import Side
 from qmtl.runtime.io.sql.dialect import PROVEN, Connection
 from qmtl.runtime.io.sql.single_rows import Stored, unpack_single
@@ -20,7 +20,7 @@ TABLES = tuple(PROVEN)
 _BESIDE = {"hot": ["data"], "lost": ["rowid"]}
 # Settings that an engine keeps for itself, and one that says that a copy is not finished.
 UNFINISHED = "unfinished"
-_OWN = ("application", "format", "timeline", UNFINISHED, *rows_place.SETTINGS)
+_OWN = ("application", "format", "timeline", UNFINISHED, *catalogs.SETTINGS)
 _NOT_COPIED = f"name NOT IN ({', '.join(map(repr, _OWN))})"
 REPAIR = "see what `qmtl store verify` says of the store; once repaired (`--repair`) it is copied"
 # How chunks are packed, see `packed_as`.

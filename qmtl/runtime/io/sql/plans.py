@@ -10,11 +10,11 @@ import numpy as np
 
 from qmtl.foundation.parallel import in_parallel
 from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.sql.catalogs import place_of_rows
 from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.codec import Packed, pack_many, pack_plain
 from qmtl.runtime.io.sql.dialect import LIVE
 from qmtl.runtime.io.sql.rewrite_plan import Window, around, rechunk, rewrite_plan
-from qmtl.runtime.io.sql.rows_place import place_of_rows
 from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.store.damage import Damage
 from qmtl.runtime.io.store.difference import Comparison, Difference, all_new

@@ -45,7 +45,9 @@ class Rows(NamedTuple):
 
     def cut(self, first: int, last: int) -> Rows:
         """The rows `[first, last)`, without a copy."""
-        return _of(column[first:last] for column in self)
+        if first == 0 and last == self.size:
+            return self
+        return _of([column[first:last] for column in self])
 
     def pick(self, which: npt.NDArray[Any]) -> Rows:
         """The rows of a mask or of positions."""
@@ -203,8 +205,8 @@ def to_frame(rows: Rows, *, volume_nulls: bool | None = None) -> pl.DataFrame:
     """A frame with BAR_SCHEMA. `volume_nulls` says whether there may be any; None looks."""
     if volume_nulls is None:
         volume_nulls = bool(np.isnan(rows.volume).any())
-    columns = [pl.Series("ts", rows.ts).cast(TS)]
-    columns += [pl.Series(name, values) for name, values in zip(VALUES, rows[1:], strict=True)]
+    values = [pl.Series(name, column) for name, column in zip(VALUES, rows[1:], strict=True)]
     if volume_nulls:
-        columns[-1] = pl.Series("volume", rows.volume, nan_to_null=True)
-    return pl.DataFrame(columns)
+        values[-1] = pl.Series("volume", rows.volume, nan_to_null=True)
+    # A third quicker than `pl.DataFrame` of the six, which looks for what else they may be.
+    return pl.Series("ts", rows.ts).cast(TS).to_frame().hstack(values)

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import EMPTY, Coverage, Span
+from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
 from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.conformance.flags import Flags
 from qmtl.runtime.io.store.coverage_records import without
@@ -34,7 +34,7 @@ class SeriesAtCommit(Protocol):
 def records_around(rows: Rows, step: int, span: Span, context: int) -> Span:
     """What `snapshot_of` asks coverage records of."""
     first, last = np.searchsorted(rows.ts, [span.start, span.end]).tolist()
-    around = _hull(rows.cut(max(0, first - context), min(rows.size, last + context)), step, span)
+    around = _hull(rows.ts[max(0, first - context) : last + context], step, span)
     is_last = rows.size and rows.size - last < context
     return Span(around.start, LATEST) if is_last and int(rows.ts[-1]) + step < span.end else around
 
@@ -58,7 +58,7 @@ def snapshot_of(
     step = known.series.timeframe.step
     first, last = np.searchsorted(rows.ts, [span.start, span.end]).tolist()
     low, high = max(0, first - context), min(rows.size, last + context)
-    around = known.answers(_hull(rows.cut(low, high), step, span))
+    around = known.answers(_hull(rows.ts[low:high], step, span))
     gone = known.gone()
     damaged = behind = EMPTY
     reach = None if gone or not context else _reach(rows, first - context, last + context, step)
@@ -94,11 +94,11 @@ def _reach(rows: Rows, low: int, high: int, step: int) -> Span:
     return Span(start, end)
 
 
-def _hull(rows: Rows, step: int, span: Span) -> Span:
+def _hull(ts: Int64Array, step: int, span: Span) -> Span:
     """The span, and the bars of all rows around it."""
-    if not rows.size:
+    if not len(ts):
         return span
-    return Span(min(span.start, int(rows.ts[0])), max(span.end, int(rows.ts[-1]) + step))
+    return Span(min(span.start, int(ts[0])), max(span.end, int(ts[-1]) + step))
 
 
 def _answered_behind(known: SeriesAtCommit, last: int, step: int, span: Span) -> Coverage:

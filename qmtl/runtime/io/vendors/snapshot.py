@@ -19,9 +19,9 @@ from qmtl.foundation.frames import empty_bars, stamps
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.runtime.io.snapshots.addresses import place_named
-from qmtl.runtime.io.snapshots.catalog import read_manifest
 from qmtl.runtime.io.snapshots.folder import FolderPlace
 from qmtl.runtime.io.snapshots.manifest import Manifest, Segment, SeriesEntry
+from qmtl.runtime.io.snapshots.numbering import read_manifest
 from qmtl.runtime.io.snapshots.reading import read_segment, records_of, segments_within
 from qmtl.runtime.io.store.values import CoverageRecord, Outcome
 from qmtl.runtime.io.vendors.base import Page

@@ -65,7 +65,7 @@ def test_what_a_coordinator_answers_has_its_shape(answer: Any, shape: Shape) -> 
         ({"taken": TAKEN | {"lease_key": "claim"}, "retry_after_ms": 0}, TAKE, "is not the key of a lease"),
         ({"taken": TAKEN | {"number": "0"}, "retry_after_ms": 0}, TAKE, "is not a count"),
         ({"retry_after_ms": 0}, TAKE, "the answer has no `taken`"),
-        ({"steps": [], "next": None}, HISTORY, "the answer has no `now`"),
+        ({"steps": [], "next": None, "revision": 3}, HISTORY, "the answer has no `now`"),
     ],
 )
 def test_what_is_wrong_is_named(answer: Any, shape: Shape, why: str) -> None:

@@ -21,6 +21,7 @@ from qmtl.runtime.coordination.job_blocks import (
     block_of,
     end,
     expire,
+    free,
     sum_of,
     take,
 )
@@ -43,20 +44,19 @@ class BesideANaiveOne(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(worker=worker_number, may=st.sets(shard_number))
-    def take(self, worker: int, may: set[int]) -> None:
+    @rule(worker=worker_number, may=st.sets(shard_number), prefers_fresh=st.booleans())
+    def take(self, worker: int, may: set[int], prefers_fresh: bool) -> None:
         self.takes += 1
         claim = Claim(f"w{worker}", f"s{worker}", f"t{self.takes}", self.now)
-        free = [
-            number
-            for number, one in enumerate(self.naive)
-            if one["state"] == "queued" and number in may and one["rests"] <= self.now
-        ]
-        found = take(self.block, claim, may.__contains__)
-        assert (found is None) == (not free)
-        if found is not None:
-            self.block, number = found
-            assert number == free[0]
+        queued = [n for n, one in enumerate(self.naive) if one["state"] == "queued" and n in may]
+        fresh = [n for n in queued if not self.naive[n]["fails"]]
+        again = [n for n in queued if self.naive[n]["fails"] and self.naive[n]["rests"] <= self.now]
+        again.sort(key=lambda n: self.naive[n]["rests"])
+        found = free(self.block, may.__contains__, now=self.now)
+        assert found == ((fresh or [None])[0], (again or [None])[0])
+        number = found.fresh if prefers_fresh else found.again
+        if number is not None:
+            self.block = take(self.block, number, claim)
             self.naive[number] |= {"state": "claimed", "by": claim}
 
     @rule(number=shard_number, outcome=st.sampled_from(Outcome), mine=st.booleans())
@@ -114,17 +114,15 @@ def test_beside_a_naive_one() -> None:
 def test_a_shard_that_always_fails_ends_with_its_reason_and_stops_no_other() -> None:
     block, now = Block.new(2), 0.0
     for attempt in range(MOST_ATTEMPTS):
-        found = take(block, Claim("w", "s", f"t{attempt}", now), lambda number: number == 0)
-        assert found is not None
-        after = end(found[0], 0, f"t{attempt}", Outcome.FAILED, "no such symbol" * 100, now=now)
+        assert 0 in free(block, lambda number: number == 0, now=now)
+        taken = take(block, 0, Claim("w", "s", f"t{attempt}", now))
+        after = end(taken, 0, f"t{attempt}", Outcome.FAILED, "no such symbol" * 100, now=now)
         assert after is not None
         block, now = after, now + RETRY_S[-1]
     assert block.states == (ShardState.VIOLATION, ShardState.QUEUED)
     ((number, failed),) = block.violations()
     assert (number, failed.attempts, len(failed.why)) == (0, 5, 500)
-    found = take(block, Claim("w", "s", "t", now), lambda _: True)
-    assert found is not None
-    assert found[1] == 1
+    assert free(block, lambda _: True, now=now) == (1, None)
 
 
 def test_counts_add_up() -> None:

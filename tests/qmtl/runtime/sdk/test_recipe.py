@@ -102,7 +102,7 @@ def test_a_provider_that_no_task_uses_is_closed_after_a_while(
 
 
 def test_another_store_than_the_callers_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = elsewhere(recipe_of(make(clock=None)), monkeypatch, _store_id="of another")
+    recipe = elsewhere(recipe_of(make(clock=None)), monkeypatch, _place_id="of another")
     with pytest.raises(qmtl.InvalidRequestError, match="another one in that place"), recipe.parts():
         pass
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,13 @@ class Queue(CoordinatorClient):
         ]
         self.faults = list(faults)
         self.asked: list[str] = []
+        self.resting: list[list[str]] = []
         self.ended: list[tuple[int, Outcome, str]] = []
         self.stopping = asyncio.Event()
 
     async def take(self, worker: str, take_id: str, **asked: Any) -> tuple[TakenShard | None, float]:
         self.asked.append(take_id)
+        self.resting.append(asked["resting"])
         if self.faults:
             raise self.faults.pop(0)
         return (self.left.pop(0)._replace(take_id=take_id), 0.0) if self.left else (None, 0.01)
@@ -77,7 +80,9 @@ class Broken(ScriptedVendor):
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[int, Outcome, str]]]:
     monkeypatch.setattr("qmtl.runtime.sdk.worker._ASK_AGAIN_S", 0.01)
 
-    def run(vendor: Any, queue: Queue, *, stop_when: Callable[[], bool] = lambda: False) -> Any:
+    def run(
+        vendor: Any, queue: Queue, *, stop_when: Callable[[], bool] = lambda: False, ttl_s: float = 15.0
+    ) -> Any:
         registry = CollectorRegistry()
 
         async def story() -> None:
@@ -90,6 +95,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
             ) as provider:
                 leases = DistributedBackfillCoordinator("http://127.0.0.1:1")
                 worker = Worker(provider, leases, queue, Metrics(registry), drain_s=0.2)
+                worker._ttl_s = ttl_s  # type: ignore[assignment]  # faster than a coordinator allows
                 running = asyncio.create_task(worker.run(queue.stopping))
                 async with asyncio.timeout(60):
                     while not running.done():
@@ -132,6 +138,17 @@ def test_a_vendor_that_breaks_is_a_failure_and_the_next_shard_is_taken(work: Cal
     assert first[1] is Outcome.FAILED
     assert "of somebody's own" in first[2]
     assert second == (1, Outcome.DONE, "")
+    assert queue.resting[0] == []
+
+
+def test_a_series_that_fails_rests_and_no_other_waits_for_it(work: Callable[..., Any]) -> None:
+    queue = Queue(*[(FIRST, FIRST + DAY)] * 6, (FIRST + DAY, FIRST + 2 * DAY))
+    queue.left[-1] = queue.left[-1]._replace(series="ohlcv:test:ETH/USDT:1h")
+    began = time.monotonic()
+    ended = work(Broken(), queue)
+    assert [outcome for _, outcome, _ in ended] == [Outcome.FAILED] * 6 + [Outcome.DONE]
+    assert queue.resting[-1] == [SERIES]
+    assert time.monotonic() - began < 25, "six failures in a row made it pause for half a minute"
 
 
 def test_an_answer_that_did_not_come_is_asked_for_under_the_same_id(work: Callable[..., Any]) -> None:
@@ -160,6 +177,23 @@ def test_what_is_not_done_in_time_when_a_worker_leaves_is_given_back(work: Calla
     assert why
     assert vendor.open_calls == 0
     assert len(queue.left) == 1, "it took nothing more"
+
+
+def test_a_session_that_has_ended_is_said_once_and_of_what_is_at_work(
+    work: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = []
+
+    class Lost(Queue):
+        async def live(self, worker: str) -> None:
+            asked.append(worker)
+            raise LostError("the session of this worker has ended", frozenset())
+
+    vendor = ScriptedVendor(faults={0: Hang()})
+    queue = Lost((FIRST, FIRST + DAY))
+    work(vendor, queue, stop_when=lambda: len(asked) > 20, ttl_s=0.03)
+    assert len(asked) > 20
+    assert caplog.text.count("worker.lost") == 1
 
 
 def test_what_is_lacking(tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
+from qmtl.foundation.clock import SystemClock
 from qmtl.foundation.errors import CoordinatorUnavailableError, InvalidRequestError
 from qmtl.services.coordinator.admission import admit
 from qmtl.services.coordinator.etcd import PREFIX, Etcd
 from qmtl.services.coordinator.key_values import Entry, Put
+from qmtl.services.coordinator.lease_service import LeaseService
 from tests.qmtl.etcd import EtcdCluster
 from tests.qmtl.ports import free_port
 from tests.qmtl.served_process import QMTL
@@ -181,3 +183,30 @@ def test_the_command_says_so(old_etcd: str) -> None:
         assert (done.returncode, done.stdout) == (code, ""), done.stderr
         assert "Traceback" not in done.stderr
         assert "next:" in done.stderr
+
+
+def test_an_etcd_that_is_out_of_space_is_not_ready(new_etcd: Callable[..., EtcdCluster]) -> None:
+    """Nor is anything stored by whoever asks whether it is."""
+    cluster = new_etcd()
+
+    async def story(etcd: Etcd) -> None:
+        await admit(etcd)
+        service = LeaseService(etcd, SystemClock())
+        before = await etcd.commit({}, {})
+        await service.check()
+        assert await etcd.commit({}, {}) == before
+        alarm = {"action": "ACTIVATE", "alarm": "NOSPACE", "memberID": "0"}
+        url = f"{cluster.urls[0]}/v3/maintenance/alarm"
+        (await asyncio.to_thread(httpx.post, url, json=alarm)).raise_for_status()
+        with pytest.raises(CoordinatorUnavailableError, match="refuses") as refused:
+            await service.check()
+        assert "space" in (refused.value.why or "")
+
+    async def run() -> None:
+        etcd = Etcd(cluster.urls)
+        try:
+            await story(etcd)
+        finally:
+            await etcd.close()
+
+    asyncio.run(run())

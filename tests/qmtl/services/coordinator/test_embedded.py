@@ -204,3 +204,18 @@ def test_a_store_in_memory_has_nothing_to_coordinate() -> None:
     nothing = {"auth": None, "tls_cert": None, "tls_key": None, "unprotected": False}
     with pytest.raises(InvalidRequestError, match="nothing to coordinate"):
         serve_coordinator(MemoryStore(), host="127.0.0.1", port=0, ready=print, **nothing)
+
+
+def test_jobs_of_another_store_are_refused(url: str) -> None:
+    """They would be queued for workers that nobody can begin."""
+    wanted = [{"series": SERIES, "start": "2024-01-01", "end": "2024-01-02"}]
+    with httpx.Client(base_url=url) as http:
+        job = {"job": "a", "store": "store", "by": "b", "ranges": wanted}
+        assert http.post("/v1/jobs", json=job).status_code == 200
+        refused = http.post("/v1/jobs", json={**job, "job": "other", "store": "elsewhere"})
+        assert refused.status_code == 422
+        assert "of 2 stores, store, another" in refused.json()["detail"]
+        assert "elsewhere" in refused.json()["detail"]
+        take = {"worker": "w", "take_id": "t", "ttl_s": 60}
+        assert http.post("/v1/jobs/take", json={**take, "store": "elsewhere"}).status_code == 422
+        assert http.post("/v1/jobs/take", json={**take, "store": "store"}).json()["taken"] is not None

@@ -116,6 +116,8 @@ def test_as_many_keys_as_are_promised(either: EtcdCluster) -> None:
         changes: dict[str, Put | None] = {key: Put(b"x" * 3_000) for key in keys}
         assert isinstance(await etcd.commit(dict.fromkeys(keys, 0), changes), Committed)
         conflict = await etcd.commit(dict.fromkeys(keys, 0), changes)
+        written = await etcd.commit({}, {"many/one more": Put(b"x")})
+        assert written == Committed(await etcd.revision()), "what is refused has no number"
         assert isinstance(conflict, Conflict)
         assert set(conflict.current) == set(keys)
 

@@ -17,7 +17,8 @@ from qmtl.foundation.times import MINUTE
 from qmtl.runtime.coordination.job_blocks import MOST_ATTEMPTS, Block, Outcome, ShardState, block_of
 from qmtl.runtime.coordination.job_plans import WantedRange
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
-from qmtl.services.coordinator.job_service import JobService, Take, Taken
+from qmtl.services.coordinator.job_service import JobService
+from qmtl.services.coordinator.job_taking import AGAIN_EVERY, Take, Taken
 from qmtl.services.coordinator.key_values import Put
 from qmtl.services.coordinator.lease_service import LeaseService
 from tests.qmtl.services.coordinator.memory_keys import UNAVAILABLE, Call, CallsOf, MemoryKeys, Work
@@ -118,6 +119,47 @@ class JobMachine(RuleBasedStateMachine):
         for _ in range(1 + twice):
             asked = Take(worker.name, worker.asking, STORE, "*", TTL_S, worker.turn)
             self._start(self.services[at][1].take(asked), worker=worker, take_id=worker.asking)
+
+    @rule(at=coordinator_number, turn=st.integers(0, 2 * AGAIN_EVERY))
+    def take_while_nothing_else_happens(self, at: int, turn: int) -> None:
+        """What failed comes behind what is fresh, but for one turn in some; who gets it dies at once."""
+        if self.works or self.late:
+            return
+        before = self._blocks()
+        work = Work(self.services[at][1].take(Take("quick", f"quick.{turn}", STORE, "*", TTL_S, turn)))
+        work.go_on()
+        while not work.is_done:
+            self._answer_quietly(work)
+        taken, status = work.result
+        self.keys.end(int(status.session.id, 16))
+        free = {
+            (job, shard): block.failures.get(shard)
+            for job in self._open_jobs()
+            for block in [before.get(f"blocks/{job}/00000") or Block.new(SHARDS)]
+            for shard in range(SHARDS)
+            if block.states[shard] is ShardState.QUEUED
+        }
+        fresh = sorted(place for place, failed in free.items() if failed is None)
+        again = [one for one, failed in free.items() if failed and failed.not_before <= self.keys.now]
+        if taken is None:
+            assert not fresh
+            assert not again
+            return
+        place = taken.job, taken.number
+        assert place in fresh or place in again
+        if fresh and turn % AGAIN_EVERY != AGAIN_EVERY - 1:
+            assert place == fresh[0]
+        if again and not [one for one in fresh if one[0] <= taken.job]:
+            assert place in again
+
+    def _open_jobs(self) -> list[str]:
+        names = sorted(self.keys.entries)
+        return [name.removeprefix("queue/") for name in names if name.startswith("queue/")]
+
+    def _answer_quietly(self, work: Work) -> None:
+        assert work.call is not None
+        found = work.make(self.keys, work.call)
+        work.go_on(error=found) if isinstance(found, Exception) else work.go_on(found)
 
     @rule(
         who=worker_number,
@@ -242,6 +284,8 @@ class JobMachine(RuleBasedStateMachine):
             assert facts["counts"] == list(block.counts)
         else:
             assert job in self.cancelled
+            queued, claimed, *ended = block.counts
+            assert facts["counts"] == [queued + claimed, 0, *ended], "nobody holds a shard of it"
 
     def _session_of(self, worker: str) -> str | None:
         entry = self.keys.entries.get(f"sessions/{worker}")

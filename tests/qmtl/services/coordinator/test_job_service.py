@@ -15,7 +15,8 @@ from qmtl.runtime.coordination.job_blocks import BLOCK, MOST_ATTEMPTS, Outcome
 from qmtl.runtime.coordination.job_plans import JobPlan, JobShard, WantedRange
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
 from qmtl.services.coordinator.job_events import JobEvent
-from qmtl.services.coordinator.job_service import MOST_SHARDS, Job, JobService, Take, Taken
+from qmtl.services.coordinator.job_service import MOST_SHARDS, Job, JobService
+from qmtl.services.coordinator.job_taking import Take, Taken
 from qmtl.services.coordinator.lease_service import LeaseService
 from tests.qmtl.services.coordinator.memory_keys import MemoryKeys
 
@@ -48,9 +49,15 @@ class Coordinator:
         return asyncio.run(self.jobs.queue(job, store, "somebody", ranges))
 
     def take(
-        self, worker: str, take_id: str, venues: str = "*", store: str = "store", turn: int | None = None
+        self,
+        worker: str,
+        take_id: str,
+        venues: str = "*",
+        store: str = "store",
+        turn: int | None = None,
+        resting: frozenset[str] = frozenset(),
     ) -> Taken | None:
-        return asyncio.run(self.jobs.take(Take(worker, take_id, store, venues, TTL_S, turn)))[0]
+        return asyncio.run(self.jobs.take(Take(worker, take_id, store, venues, TTL_S, turn, resting)))[0]
 
     def end(self, taken: Taken, take_id: str, outcome: Outcome = Outcome.DONE, why: str = "") -> bool:
         return asyncio.run(self.jobs.end(taken.job, taken.number, take_id, outcome, why))
@@ -103,9 +110,20 @@ def test_a_job_from_its_first_shard_to_its_last(coordinator: Coordinator, keys: 
 def test_the_same_job_twice_is_one_and_another_of_its_id_is_refused(coordinator: Coordinator) -> None:
     coordinator.queue("a", wanted(3))
     assert coordinator.queue("a", wanted(3)).counts == (3, 0, 0, 0)
+    others = [
+        [wanted(4)],
+        [WantedRange("ohlcv:test:B:1m", wanted(3).span)],
+        [WantedRange("ohlcv:test:A:1m", Span(6 * MINUTE, 3 * SHARD - MINUTE))],
+        [wanted(2), WantedRange("ohlcv:test:A:1m", Span(2 * SHARD, 3 * SHARD - MINUTE))],
+    ]
+    for other in others:
+        with pytest.raises(InvalidRequestError, match="another job a"):
+            coordinator.queue("a", *other)
+    asyncio.run(coordinator.jobs.cancel("a"))
     with pytest.raises(InvalidRequestError, match="another job a"):
-        coordinator.queue("a", wanted(4))
-    assert [event.name for event in coordinator.events] == ["queued"]
+        coordinator.queue("a", *others[1])
+    assert coordinator.queue("a", wanted(3)).header.facts["ended"] == "cancelled"
+    assert [event.name for event in coordinator.events] == ["queued", "cancelled"]
 
 
 def test_a_job_that_is_too_large_is_refused_before_anything_is_stored(
@@ -244,6 +262,7 @@ def test_a_job_that_is_cancelled_is_taken_by_nobody(coordinator: Coordinator) ->
     cancelled = asyncio.run(coordinator.jobs.cancel("a"))
     assert cancelled is not None
     assert cancelled.header.facts["ended"] == "cancelled"
+    assert coordinator.job("a").counts == (3, 0, 0, 0), "nobody holds a shard of it"
     assert coordinator.take("w", "u") is None
     assert not coordinator.end(taken, "t")
     assert asyncio.run(coordinator.jobs.cancel("a")) == cancelled

@@ -294,6 +294,7 @@ def test_roles(serve: Callable[..., CoordinatorProcess], etcd: EtcdCluster, tmp_
     )
     body = claim_body(f"roles-{os.urandom(4).hex()}", 0)
     with httpx.Client(base_url=url, timeout=30) as http:
+        coordinator.process.send_signal(signal.SIGHUP)
         assert http.get("/readyz").json() == {"status": "ready"}
         for path in ("/v1/leases", "/v1/workers", "/v1/violations", "/metrics", "/docs", "/openapi.json"):
             assert http.get(path).status_code == 401

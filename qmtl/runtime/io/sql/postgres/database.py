@@ -127,7 +127,7 @@ class PostgresDatabase:
         self._timeline = timeline.of_store(connection)
         if not self.read_only:
             self._go_on(connection)
-        settle_rows(self, connection, are_elsewhere=self._elsewhere is not None)
+        settle_rows(connection, self.location, self.writing, are_elsewhere=self._elsewhere is not None)
 
     def _go_on(self, connection: PostgresConnection) -> None:
         """Where the server is on another timeline than the store, note that before anything is written."""

@@ -158,7 +158,9 @@ class StoreDirectory:
                 self._lay_out(connection)
             self.shard_steps, self._store_id = shard_steps(connection), store_id(connection)
             if not self._migrates:
-                settle_rows(self, connection, are_elsewhere=self._elsewhere is not None)
+                settle_rows(
+                    connection, self.location, self.writing, are_elsewhere=self._elsewhere is not None
+                )
         if found and self._newest is None and not self.read_only:
             with suppress(StoreLockedError):  # who has the lock commits, and notes that
                 self.note_newest()

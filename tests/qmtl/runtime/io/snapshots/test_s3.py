@@ -16,7 +16,7 @@ from qmtl.foundation.errors import SourceUnavailableError, StoreCorruptError, St
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.snapshots import objects
 from qmtl.runtime.io.snapshots.addresses import place_named
-from qmtl.runtime.io.snapshots.catalog import numbers, read_manifest
+from qmtl.runtime.io.snapshots.numbering import numbers, read_manifest
 from qmtl.runtime.io.snapshots.objects import ObjectPlace
 from qmtl.runtime.io.snapshots.upkeep import find_garbage, verify_snapshot
 from qmtl.runtime.io.snapshots.writing import SnapshotWritten, write_snapshot

@@ -7,11 +7,12 @@ import os
 import pytest
 
 from qmtl.foundation.clock import SystemClock
-from qmtl.foundation.errors import StoreCorruptError
+from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError
 from qmtl.foundation.times import HOUR
-from qmtl.runtime.io.snapshots.catalog import read_manifest
-from qmtl.runtime.io.snapshots.folder import UNFINISHED
+from qmtl.runtime.io.snapshots.folder import UNFINISHED, FolderPlace
 from qmtl.runtime.io.snapshots.manifest import manifest_name
+from qmtl.runtime.io.snapshots.numbering import read_manifest
+from qmtl.runtime.io.snapshots.place import Entry
 from qmtl.runtime.io.snapshots.upkeep import find_garbage, list_snapshots, remove_garbage, verify_snapshot
 from qmtl.runtime.io.snapshots.writing import write_snapshot
 from tests.qmtl.runtime.io.snapshots.filled import DAILY, SECONDS, add_seconds
@@ -93,3 +94,27 @@ def test_nothing_is_garbage_while_a_manifest_cannot_be_read(place, twice):
     place.put(manifest_name(1), b"{}")
     with pytest.raises(StoreCorruptError):
         find_garbage(place, now=NOW, grace=0)
+
+
+class Late(FolderPlace):
+    """Lists all manifests but one."""
+
+    hidden = ""
+
+    def entries(self, prefix: str) -> list[Entry]:
+        return [entry for entry in super().entries(prefix) if entry.name != self.hidden]
+
+
+def test_what_a_manifest_names_that_is_listed_late_stays(store, place, twice):
+    write_snapshot(store, place, [DAILY], clock=SystemClock())
+    age(place, 10 * HOUR)
+    late = Late(place.location)
+    late.hidden = manifest_name(2)
+    assert find_garbage(late, now=NOW, grace=HOUR).old == ()
+
+
+def test_without_any_snapshot_nothing_is_deleted(place, twice):
+    for number in (1, 2):
+        place.remove(manifest_name(number))
+    with pytest.raises(InvalidRequestError, match="nothing that would stay"):
+        find_garbage(place, now=NOW, grace=HOUR)

@@ -18,9 +18,9 @@ from qmtl.foundation.fingerprint import fingerprint
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import DAY
 from qmtl.runtime.io.snapshots import writing
-from qmtl.runtime.io.snapshots.catalog import numbers, read_manifest
 from qmtl.runtime.io.snapshots.folder import FolderPlace
 from qmtl.runtime.io.snapshots.manifest import SEGMENTS
+from qmtl.runtime.io.snapshots.numbering import numbers, read_manifest
 from qmtl.runtime.io.snapshots.reading import bars_of, records_of
 from qmtl.runtime.io.snapshots.upkeep import verify_snapshot
 from qmtl.runtime.io.snapshots.writing import SnapshotWritten, write_snapshot

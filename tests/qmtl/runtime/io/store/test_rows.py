@@ -44,6 +44,15 @@ def test_find_tells_places_of_a_run(where: list[int], data: st.DataObject) -> No
     assert find(np.array(where, dtype=np.int64), run).tolist() == list(range(first, last))
 
 
+@given(ts=stamps, data=st.data())
+def test_a_cut_is_what_a_list_gives(ts: list[int], data: st.DataObject) -> None:
+    first = data.draw(st.integers(0, len(ts)))
+    last = data.draw(st.integers(first, len(ts) + 2))
+    cut = _rows(ts, 1.0).cut(first, last)
+    assert cut.ts.tolist() == ts[first:last]
+    assert {len(column) for column in cut} == {len(ts[first:last])}
+
+
 instants = st.integers(-(2**63), 2**63 - 2)
 odd = st.one_of(st.floats(), st.floats(0, 9), st.none())
 

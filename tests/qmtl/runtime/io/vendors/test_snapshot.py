@@ -18,8 +18,8 @@ from qmtl.foundation.frames import stamps
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import HOUR, MINUTE, to_ns
-from qmtl.runtime.io.snapshots.catalog import read_manifest
 from qmtl.runtime.io.snapshots.folder import FolderPlace
+from qmtl.runtime.io.snapshots.numbering import read_manifest
 from qmtl.runtime.io.snapshots.pieces import SEGMENT_STEPS
 from qmtl.runtime.io.snapshots.writing import write_snapshot
 from qmtl.runtime.io.store.memory import MemoryStore

@@ -9,9 +9,9 @@ from uuid import uuid4
 import pytest
 
 from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError
-from qmtl.runtime.io.snapshots.catalog import newest_manifest, numbers, publish, read_manifest
 from qmtl.runtime.io.snapshots.folder import FolderPlace
 from qmtl.runtime.io.snapshots.manifest import Manifest, manifest_name
+from qmtl.runtime.io.snapshots.numbering import newest_manifest, numbers, publish, read_manifest
 from qmtl.runtime.io.snapshots.place import Entry
 
 
