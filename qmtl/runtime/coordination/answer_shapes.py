@@ -3,166 +3,214 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from functools import lru_cache
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.leases import LeaseKey
 from qmtl.foundation.times import to_ns
 
+Shape: TypeAlias = TypeAdapter[Any]
 
-class Value(NamedTuple):
-    """A JSON value that is neither an object nor a list. what: it is, for people."""
-
-    what: str
-    fits: Callable[[Any], bool]
+# No text becomes a number.
+_STRICT = ConfigDict(strict=True)
 
 
-class Nullable(NamedTuple):
-    """May be null. may_lack: may be left out as well."""
-
-    shape: Shape
-    may_lack: bool = False
-
-
-class Exactly(NamedTuple):
-    """A list of so many things of one shape."""
-
-    length: int
-    shape: Shape
-
-
-class Cases(NamedTuple):
-    """An object whose field `by` says which shape it has."""
-
-    by: str
-    shapes: dict[str, Shape]
-
-
-# An object by its fields, or a list of things of one shape.
-Shape: TypeAlias = "Value | Nullable | Exactly | Cases | dict[str, Shape] | list[Shape]"
-
-
-def mistake(answer: object, shape: Shape, place: str = "the answer") -> str | None:
+def mistake(answer: object, shape: Shape) -> str | None:
     """The first difference between an answer and its shape; None if there is none."""
-    match shape:
-        case Value(what, fits):
-            return None if fits(answer) else f"{place} is not {what}"
-        case Nullable(inner):
-            return None if answer is None else mistake(answer, inner, place)
-        case Exactly(length, inner):
-            if isinstance(answer, list) and len(answer) != length:
-                return f"{place} has {len(answer)} entries where {length} were asked for"
-            return mistake(answer, [inner], place)
-        case Cases(by, shapes):
-            case = answer.get(by) if isinstance(answer, dict) else None
-            if not isinstance(case, str) or case not in shapes:
-                return f"{place} has no `{by}` that is known"
-            return mistake(answer, shapes[case], place)
-        case list():
-            if not isinstance(answer, list):
-                return f"{place} is not a list"
-            found = (mistake(one, shape[0], f"{place}[{n}]") for n, one in enumerate(answer))
-        case dict():
-            if not isinstance(answer, dict):
-                return f"{place} is not an object"
-            found = (_field(answer, name, inner, place) for name, inner in shape.items())
-    return next((one for one in found if one is not None), None)
-
-
-def _field(answer: dict[str, Any], name: str, shape: Shape, place: str) -> str | None:
-    if name in answer:
-        return mistake(answer[name], shape, f"`{name}` of {place}")
-    if isinstance(shape, Nullable) and shape.may_lack:
-        return None
-    return f"{place} has no `{name}`"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_time(value: object) -> bool:
     try:
-        return isinstance(value, str) and to_ns(value) is not None
-    except InvalidRequestError:
-        return False
+        shape.validate_python(answer, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the answer"
+        return f"{place}: {first['msg']}"
+    return None
 
 
-def _is_key(value: object) -> bool:
-    try:
-        return isinstance(value, str) and LeaseKey.parse(value) is not None
-    except InvalidRequestError:
-        return False
+def _read_by(reader: Callable[[str], object]) -> AfterValidator:
+    def check(text: str) -> str:
+        try:
+            reader(text)
+        except InvalidRequestError as error:
+            raise ValueError(error.what) from error
+        return text
+
+    return AfterValidator(check)
 
 
-TEXT = Value("a text", lambda value: isinstance(value, str))
-COUNT = Value("a count", _is_count)
-SECONDS = Value("a number of seconds", lambda value: _is_number(value) and 0 <= value < float("inf"))
-TIME = Value("a time", _is_time)
-KEY = Value("the key of a lease", _is_key)
-
-_PROGRESS: Shape = Nullable({"done": COUNT, "total": COUNT}, may_lack=True)
-_ENDED: Shape = Nullable({"holder": TEXT, "why": TEXT, "at": Nullable(TIME)}, may_lack=True)
-SESSION: dict[str, Shape] = {"session": TEXT, "expires_in_s": SECONDS}
-STATUS: Shape = {"status": TEXT}
-_CLAIMED = Cases(
-    "state",
-    {
-        "granted": {"ended": _ENDED},
-        "held": {"holder": TEXT, "progress": _PROGRESS, "retry_after_ms": COUNT, "ended": _ENDED},
-        "done": {"as_of": TIME},
-    },
-)
-_VIOLATION: dict[str, Shape] = {"attempts": COUNT, "why": TEXT}
-LEASES: Shape = {
-    "leases": [
-        {
-            "lease_key": KEY,
-            "state": TEXT,
-            "attempts": COUNT,
-            "holder": Nullable(TEXT),
-            "progress": _PROGRESS,
-            "why": Nullable(TEXT),
-            "since": TEXT,
-            "violation": Nullable(_VIOLATION),
-        }
-    ],
-    "next": Nullable(TEXT),
-}
-HISTORY: Shape = {
-    "steps": [
-        {
-            "id": TEXT,
-            "revision": COUNT,
-            "at": TIME,
-            "event": TEXT,
-            "job": Nullable(TEXT, may_lack=True),
-            "lease_key": Nullable(KEY),
-            "holder": Nullable(TEXT),
-            "attempts": COUNT,
-            "why": Nullable(TEXT),
-        }
-    ],
-    "next": Nullable(TEXT),
-    "revision": COUNT,
-    "now": TIME,
-}
-_COUNTS = ("shards", "queued", "claimed", "done", "violations")
-JOB: dict[str, Shape] = {"job": TEXT, "by": TEXT, **dict.fromkeys(_COUNTS, COUNT), "ended": Nullable(TEXT)}
-ONE_JOB: Shape = {**JOB, "violated": [{"lease_key": KEY, **_VIOLATION}]}
-JOBS: Shape = {"jobs": [JOB]}
-_TAKEN: dict[str, Shape] = {"job": TEXT, "number": COUNT, "lease_key": KEY, "series": TEXT}
-TAKE: Shape = {
-    "taken": Nullable({**_TAKEN, "start": TIME, "end": TIME, "attempts": COUNT}),
-    "retry_after_ms": COUNT,
-}
-RATE: Shape = {"wait_s": SECONDS, "pause_s": SECONDS, "sharers": COUNT}
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Time = Annotated[str, _read_by(to_ns)]
+Key = Annotated[str, _read_by(LeaseKey.parse)]
 
 
+@with_config(_STRICT)
+class Session(TypedDict):
+    session: str
+    expires_in_s: Seconds
+
+
+@with_config(_STRICT)
+class Progress(TypedDict):
+    done: Count
+    total: Count
+
+
+@with_config(_STRICT)
+class Ended(TypedDict):
+    holder: str
+    why: str
+    at: Time | None
+
+
+@with_config(_STRICT)
+class GrantedAnswer(TypedDict):
+    state: Literal["granted"]
+    ended: NotRequired[Ended | None]
+
+
+@with_config(_STRICT)
+class HeldAnswer(TypedDict):
+    state: Literal["held"]
+    holder: str
+    retry_after_ms: Count
+    progress: NotRequired[Progress | None]
+    ended: NotRequired[Ended | None]
+
+
+@with_config(_STRICT)
+class DoneAnswer(TypedDict):
+    state: Literal["done"]
+    as_of: Time
+
+
+@with_config(_STRICT)
+class Claimed(Session):
+    answers: list[Annotated[GrantedAnswer | HeldAnswer | DoneAnswer, Field(discriminator="state")]]
+
+
+@with_config(_STRICT)
+class Violation(TypedDict):
+    attempts: Count
+    why: str
+
+
+@with_config(_STRICT)
+class Lease(TypedDict):
+    lease_key: Key
+    state: str
+    attempts: Count
+    holder: str | None
+    progress: NotRequired[Progress | None]
+    why: str | None
+    since: str
+    violation: Violation | None
+
+
+@with_config(_STRICT)
+class Leases(TypedDict):
+    leases: list[Lease]
+    next: str | None
+
+
+@with_config(_STRICT)
+class Step(TypedDict):
+    id: str
+    at: Time
+    event: str
+    job: NotRequired[str | None]
+    lease_key: Key | None
+    holder: str | None
+    attempts: Count
+    why: str | None
+    revision: Count
+
+
+@with_config(_STRICT)
+class History(TypedDict):
+    steps: list[Step]
+    next: str | None
+    now: Time
+    revision: Count
+
+
+@with_config(_STRICT)
+class Job(TypedDict):
+    job: str
+    by: str
+    shards: Count
+    queued: Count
+    claimed: Count
+    done: Count
+    violations: Count
+    ended: str | None
+
+
+@with_config(_STRICT)
+class Violated(Violation):
+    lease_key: Key
+
+
+@with_config(_STRICT)
+class OneJob(Job):
+    violated: list[Violated]
+
+
+@with_config(_STRICT)
+class Jobs(TypedDict):
+    jobs: list[Job]
+
+
+@with_config(_STRICT)
+class Taken(TypedDict):
+    job: str
+    number: Count
+    lease_key: Key
+    series: str
+    start: Time
+    end: Time
+    attempts: Count
+
+
+@with_config(_STRICT)
+class Take(TypedDict):
+    taken: Taken | None
+    retry_after_ms: Count
+
+
+@with_config(_STRICT)
+class Rate(TypedDict):
+    wait_s: Seconds
+    pause_s: Seconds
+    sharers: Count
+
+
+@with_config(_STRICT)
+class Status(TypedDict):
+    status: str
+
+
+SESSION: Shape = TypeAdapter(Session)
+STATUS: Shape = TypeAdapter(Status)
+LEASES: Shape = TypeAdapter(Leases)
+HISTORY: Shape = TypeAdapter(History)
+JOB: Shape = TypeAdapter(Job)
+ONE_JOB: Shape = TypeAdapter(OneJob)
+JOBS: Shape = TypeAdapter(Jobs)
+TAKE: Shape = TypeAdapter(Take)
+RATE: Shape = TypeAdapter(Rate)
+
+
+@lru_cache(maxsize=256)
 def claims(count: int) -> Shape:
     """The answer to a claim of so many shards."""
-    return {**SESSION, "answers": Exactly(count, _CLAIMED)}
+
+    def check(found: Claimed) -> Claimed:
+        if len(found["answers"]) != count:
+            raise ValueError(f"{len(found['answers'])} answers where {count} were asked for")
+        return found
+
+    return TypeAdapter(Annotated[Claimed, AfterValidator(check)])
