@@ -142,6 +142,8 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
     "which store is taken, or that any will do; some are in memory": frozenset(
         {
             "runtime/coordination/test_coordinated.py",
+            "runtime/coordination/test_coordinator_address.py",
+            "runtime/coordination/test_coordinator_answers.py",
             "runtime/coordination/test_lease_choice.py",
             "runtime/io/snapshots/test_writing.py",
             "runtime/sdk/test_snapshot_export.py",
