@@ -45,10 +45,14 @@ class EtcdCluster:
         self._clients = [f"http://127.0.0.1:{free_port()}" for _ in range(members)]
         self._peers = [f"http://127.0.0.1:{free_port()}" for _ in range(members)]
         self.processes: list[subprocess.Popen[bytes]] = []
-        for number in range(members):
-            self.processes.append(self._started(number))
-        for number in range(members):
-            self.wait(number)
+        try:
+            for number in range(members):
+                self.processes.append(self._started(number))
+            for number in range(members):
+                self.wait(number)
+        except BaseException:
+            self.remove()
+            raise
 
     @property
     def urls(self) -> list[str]:
