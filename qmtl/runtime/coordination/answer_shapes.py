@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from qmtl.foundation.errors import InvalidRequestError
@@ -15,13 +15,11 @@ from qmtl.foundation.times import to_ns
 
 Shape: TypeAlias = TypeAdapter[Any]
 
-# No text becomes a number.
-_STRICT = ConfigDict(strict=True)
-
 
 def mistake(answer: object, shape: Shape) -> str | None:
     """The first difference between an answer and its shape; None if there is none."""
     try:
+        # Strictly: no text becomes a number.
         shape.validate_python(answer, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -47,32 +45,27 @@ Time = Annotated[str, _read_by(to_ns)]
 Key = Annotated[str, _read_by(LeaseKey.parse)]
 
 
-@with_config(_STRICT)
 class Session(TypedDict):
     session: str
     expires_in_s: Seconds
 
 
-@with_config(_STRICT)
 class Progress(TypedDict):
     done: Count
     total: Count
 
 
-@with_config(_STRICT)
 class Ended(TypedDict):
     holder: str
     why: str
     at: Time | None
 
 
-@with_config(_STRICT)
 class GrantedAnswer(TypedDict):
     state: Literal["granted"]
     ended: NotRequired[Ended | None]
 
 
-@with_config(_STRICT)
 class HeldAnswer(TypedDict):
     state: Literal["held"]
     holder: str
@@ -81,24 +74,20 @@ class HeldAnswer(TypedDict):
     ended: NotRequired[Ended | None]
 
 
-@with_config(_STRICT)
 class DoneAnswer(TypedDict):
     state: Literal["done"]
     as_of: Time
 
 
-@with_config(_STRICT)
 class Claimed(Session):
     answers: list[Annotated[GrantedAnswer | HeldAnswer | DoneAnswer, Field(discriminator="state")]]
 
 
-@with_config(_STRICT)
 class Violation(TypedDict):
     attempts: Count
     why: str
 
 
-@with_config(_STRICT)
 class Lease(TypedDict):
     lease_key: Key
     state: str
@@ -110,13 +99,11 @@ class Lease(TypedDict):
     violation: Violation | None
 
 
-@with_config(_STRICT)
 class Leases(TypedDict):
     leases: list[Lease]
     next: str | None
 
 
-@with_config(_STRICT)
 class Step(TypedDict):
     id: str
     at: Time
@@ -129,7 +116,6 @@ class Step(TypedDict):
     revision: Count
 
 
-@with_config(_STRICT)
 class History(TypedDict):
     steps: list[Step]
     next: str | None
@@ -137,7 +123,6 @@ class History(TypedDict):
     revision: Count
 
 
-@with_config(_STRICT)
 class Job(TypedDict):
     job: str
     by: str
@@ -149,22 +134,18 @@ class Job(TypedDict):
     ended: str | None
 
 
-@with_config(_STRICT)
 class Violated(Violation):
     lease_key: Key
 
 
-@with_config(_STRICT)
 class OneJob(Job):
     violated: list[Violated]
 
 
-@with_config(_STRICT)
 class Jobs(TypedDict):
     jobs: list[Job]
 
 
-@with_config(_STRICT)
 class Taken(TypedDict):
     job: str
     number: Count
@@ -175,20 +156,17 @@ class Taken(TypedDict):
     attempts: Count
 
 
-@with_config(_STRICT)
 class Take(TypedDict):
     taken: Taken | None
     retry_after_ms: Count
 
 
-@with_config(_STRICT)
 class Rate(TypedDict):
     wait_s: Seconds
     pause_s: Seconds
     sharers: Count
 
 
-@with_config(_STRICT)
 class Status(TypedDict):
     status: str
 

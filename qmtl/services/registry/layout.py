@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from pathlib import Path
 
+from qmtl.foundation.durable import make_durable
 from qmtl.foundation.errors import StoreCorruptError, StoreError
 from qmtl.foundation.schema.canonical_form import forms
 from qmtl.foundation.schema.documents import Reference, Schema, SchemaType
@@ -69,7 +69,7 @@ def lay_out(connection: sqlite3.Connection, file: Path) -> None:
             f"{_TABLES} COMMIT;"
         )
         for place in (file.parent, file.parent.parent):
-            _keep_entries(place)
+            make_durable(place)
     elif application != APPLICATION_ID:
         raise StoreCorruptError(
             f"{file} belongs to another program",
@@ -86,15 +86,6 @@ def lay_out(connection: sqlite3.Connection, file: Path) -> None:
         )
     elif version < FORMAT:
         _renew(connection, file)
-
-
-def _keep_entries(folder: Path) -> None:
-    """Make new names in a directory durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _renew(connection: sqlite3.Connection, file: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from platformdirs import user_state_path
 
 from qmtl.foundation.clock import Clock, SystemClock
+from qmtl.foundation.durable import make_durable
 from qmtl.foundation.errors import AuditLogError, InvalidRequestError, StoreError, StoreLockedError
 from qmtl.foundation.schema.governance.audit import Anchor, Entry, Event, Verification, read, seal, verify
 from qmtl.foundation.times import iso
@@ -103,7 +104,7 @@ class AuditLog:
             while done < len(line):
                 done += os.pwrite(descriptor, line[done:], at + done)
             os.fsync(descriptor)
-            _keep_entries(self.path.parent)
+            make_durable(self.path.parent)
         except OSError as failure:
             os.pwrite(descriptor, before[at:], at)
             os.ftruncate(descriptor, len(before))
@@ -158,7 +159,7 @@ class AuditLog:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.anchor_path)
-            _keep_entries(self.anchor_path.parent)
+            make_durable(self.anchor_path.parent)
         except OSError as failure:
             # The entry stands already; to raise now would make people append it again.
             warnings.warn(
@@ -221,12 +222,3 @@ def _all_of(descriptor: int) -> bytes:
         parts.append(part)
         place += len(part)
     return b"".join(parts)
-
-
-def _keep_entries(folder: Path) -> None:
-    """Make new names in a directory durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

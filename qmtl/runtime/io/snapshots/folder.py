@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 
+from qmtl.foundation.durable import make_durable
 from qmtl.foundation.errors import InvalidRequestError, StoreError
 from qmtl.foundation.local_paths import folder_path
 from qmtl.runtime.io.snapshots.place import Entry
@@ -100,7 +101,7 @@ class FolderPlace:
                 # Once renamed it is gone.
                 with suppress(FileNotFoundError):
                     beside.unlink()
-            _make_durable(target.parent)
+            make_durable(target.parent)
 
     @contextmanager
     def _naming(self, what: str, name: str) -> Iterator[None]:
@@ -121,13 +122,4 @@ def _make(folder: Path) -> None:
         return
     _make(folder.parent)
     folder.mkdir(exist_ok=True)
-    _make_durable(folder.parent)
-
-
-def _make_durable(folder: Path) -> None:
-    """Let the entries of a folder outlive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    make_durable(folder.parent)

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import IO
 
+from qmtl.foundation.durable import make_durable
 from qmtl.foundation.errors import CoordinatorUnavailableError, InvalidRequestError
 from qmtl.services.coordinator.member.gateway import opened
 from qmtl.services.coordinator.member.plan import Member, restore_words
@@ -37,7 +38,7 @@ def take(url: str, target: Path) -> int:
             os.link(part.name, target)
         except FileExistsError as error:
             raise InvalidRequestError(f"{target} has come to be meanwhile") from error
-    _sync(target.parent)
+    make_durable(target.parent)
     return size
 
 
@@ -68,7 +69,7 @@ def restore(program: Path, snapshot: Path, plan: Member) -> None:
                 next_step="restore another snapshot; or begin the group anew, and queue jobs again",
             )
         part.folder.rename(plan.folder)
-    _sync(plan.folder.parent)
+    make_durable(plan.folder.parent)
 
 
 def _written(url: str, file: IO[bytes]) -> int:
@@ -112,12 +113,3 @@ def _pieces(url: str) -> Iterator[bytes]:
 
 def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["it has not said why"])[-1][:500]
-
-
-def _sync(folder: Path) -> None:
-    """The name of a new file is then as safe as what it holds."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,9 +10,9 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from qmtl.foundation.durable import make_durable
 from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreError
 from qmtl.foundation.words import counted
-from qmtl.runtime.io.sql.sqlite.directory import keep_entries
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.sql.sqlite.layout import DATABASE, LOCK
 from qmtl.runtime.io.sql.sqlite.locks import UseLock
@@ -57,7 +57,7 @@ def backup(store: EmbeddedStore, target: Path, *, progress: Progress | None = No
             for name in (LOCK, DATABASE):
                 os.replace(unfinished / name, target / name)
             for folder in (target, target.parent):
-                keep_entries(folder)
+                make_durable(folder)
     except BaseException:
         for name in (DATABASE, LOCK):
             (target / name).unlink(missing_ok=True)
@@ -102,14 +102,14 @@ def _put_in_place(unfinished: Path, target: Path) -> None:
     """Replace a store file by file; killed in between, it says that it is incomplete, and mixes nothing."""
     # Read by all who open the store: from here on, only the new file satisfies it, or a newer one.
     os.replace(unfinished / LOCK, target / LOCK)
-    keep_entries(target)
+    make_durable(target)
     (target / DATABASE).unlink(missing_ok=True)
     for suffix in ("-wal", "-shm", "-journal"):
         # A log that stayed would be taken for that of the new file.
         (target / (DATABASE + suffix)).unlink(missing_ok=True)
-    keep_entries(target)
+    make_durable(target)
     os.replace(unfinished / DATABASE, target / DATABASE)
-    keep_entries(target)
+    make_durable(target)
 
 
 @contextmanager
@@ -127,7 +127,7 @@ def _copied(store: EmbeddedStore, beside: Path, progress: Progress | None) -> It
             info = copy.info()
             copy.note_newest()
         for file in unfinished.iterdir():
-            _make_durable(file)
+            make_durable(file)
         yield (
             unfinished,
             Copied(
@@ -252,11 +252,3 @@ def _take_away(folder: Path, made: bool) -> None:
         # What others have put there since is theirs.
         with suppress(OSError):
             folder.rmdir()
-
-
-def _make_durable(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from qmtl.foundation.durable import make_durable
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.runtime.io.sql.copied_tables import UNFINISHED
 from qmtl.runtime.io.sql.copying import what_is_in
 from qmtl.runtime.io.sql.dialect import Connection
 from qmtl.runtime.io.sql.sqlite.backup import made_empty, refuse_itself
-from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory, keep_entries
+from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
 from qmtl.runtime.io.sql.sqlite.layout import DATABASE, LOCK
 from qmtl.runtime.io.sql.sqlite.locks import UseLock
 from qmtl.runtime.io.store.values import Point
@@ -66,7 +67,7 @@ def copy_target(folder: Path, source: Path | None) -> Iterator[FolderTarget]:
             for name in (LOCK, DATABASE):
                 os.replace(unfinished / name, folder / name)
             for changed in (folder, folder.parent):
-                keep_entries(changed)
+                make_durable(changed)
             shutil.rmtree(unfinished)
 
 

@@ -221,12 +221,14 @@ class StoreDirectory:
         self.lock.note(newest.tx)
 
     def _lay_out(self, connection: SqliteConnection) -> None:
+        from qmtl.foundation.durable import make_durable  # once in the life of a store
+
         with self.lock.acquired():
             found = recognise(connection, self.folder)  # another process may have been quicker
             if not found:
                 create(connection)
                 for folder in (self.folder, self.folder.parent):
-                    keep_entries(folder)
+                    make_durable(folder)
                 self.lock.note(0)
             elif found < FORMAT:
                 bring_up_to_date(connection)
@@ -469,12 +471,3 @@ def _make_ready(connection: SqliteConnection) -> None:
         connection.execute(f"PRAGMA wal_autocheckpoint = {_MOVED_PAGES}").fetchone()
         connection.execute(f"PRAGMA cache_size = -{_CACHE_BYTES // 1024}")
         prove_what_is_written(connection)
-
-
-def keep_entries(folder: Path) -> None:
-    """Make new names in a directory durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
