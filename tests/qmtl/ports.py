@@ -1,10 +1,11 @@
-"""Ports for servers that tests start."""
+"""Ports for servers that tests start, and whether one answers there."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import socket
+from http.client import HTTPConnection
 
 # Below those that the system gives to outgoing connections: one of these may take a free port before its
 # server does, and keep it as long as it lives.
@@ -29,3 +30,15 @@ def free_port() -> int:
                 continue  # it is in use
             _given.add(port)
             return port
+
+
+def answers(port: int, path: str = "/") -> bool:
+    """Whether a server of HTTP answers on the loopback, and has no trouble of its own."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status < 500
+    except OSError:
+        return False
+    finally:
+        connection.close()

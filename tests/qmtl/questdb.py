@@ -7,11 +7,10 @@ import shutil
 import subprocess
 import tempfile
 import time
-from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.qmtl.ports import free_port
+from tests.qmtl.ports import answers, free_port
 
 VERSION = "9.3.4"
 # Whoever asks has to give them. The signs are those of addresses and of the client's settings.
@@ -68,21 +67,11 @@ class QuestDBServer:
                 start_new_session=True,
             )
         deadline = time.monotonic() + 90
-        while not self._answers():
+        while not answers(self.port, "/ping"):
             ended, late = self.process.poll(), time.monotonic() > deadline
             if ended is not None or late:
                 raise RuntimeError(f"QuestDB did not start: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.05)
-
-    def _answers(self) -> bool:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", "/ping")
-            return connection.getresponse().status < 500
-        except OSError:
-            return False
-        finally:
-            connection.close()
 
     def kill(self) -> None:
         """End it as kill -9 does."""

@@ -10,7 +10,7 @@ import time
 from http.client import HTTPConnection
 from pathlib import Path
 
-from tests.qmtl.ports import free_port
+from tests.qmtl.ports import answers, free_port
 
 S3PROXY, MOTO = "4.1.0", "5.2.2"
 KEY, SECRET = "qmtl-key", "qmtl-secret"
@@ -43,7 +43,7 @@ class S3Server:
                 command, cwd=folder, stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + 90
-        while not self._answers():
+        while not answers(self.port):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{name} did not start: {(folder / 'log').read_text()[-2000:]}")
             time.sleep(0.05)
@@ -61,16 +61,6 @@ class S3Server:
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_REGION": "us-east-1",
         }
-
-    def _answers(self) -> bool:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", "/")
-            return connection.getresponse().status < 500
-        except OSError:
-            return False
-        finally:
-            connection.close()
 
     def _make_bucket(self) -> None:
         raise NotImplementedError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.frames import BAR_SCHEMA
 from qmtl.runtime.replay import windows
 from qmtl.runtime.replay.rowwise import written
 from qmtl.runtime.replay.together import may_stand_together
+from tests.qmtl.runtime.replay.node_rows import rows_of, same
 
 CLOSE, OPEN, VOLUME, TS = (pl.col(name) for name in ("close", "open", "volume", "ts"))
 
@@ -76,17 +75,7 @@ def bars(count: int, seed: int) -> pl.DataFrame:
     close = [close, np.round(close, 1), np.round(close - 100)][seed % 3]
     share = [0.1, 0.0, 1.0, 0.5][seed % 4]
     volume = [None if draw.random() < share else float(value) for value in draw.random(count)]
-    ts = pl.Series(np.arange(count) * 1_200_000_000_000).cast(BAR_SCHEMA["ts"])
-    return pl.DataFrame(
-        {"ts": ts, "open": close, "high": close + 1, "low": close - 1, "close": close, "volume": volume},
-        schema=BAR_SCHEMA,
-    )
-
-
-def same(a: object, b: object) -> bool:
-    if isinstance(a, float) and isinstance(b, float):
-        return a == b or (math.isnan(a) and math.isnan(b))
-    return a == b and type(a) is type(b)
+    return rows_of(close, volume, step=1_200_000_000_000)
 
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmtl.foundation.frames import BAR_SCHEMA
 from qmtl.runtime.replay import windows
 from qmtl.runtime.replay.whole_columns import Plan, can_be_read, plan
+from tests.qmtl.runtime.replay.node_rows import rows_of, same
 
 CLOSE, VOLUME = pl.col("close"), pl.col("volume")
 PLANNED = {
@@ -39,17 +39,7 @@ def bars(count: int, seed: int, odd: float | None = None) -> pl.DataFrame:
     volume: list[float | None] = draw.random(count).tolist()
     if odd is not None or seed % 2:
         volume[int(draw.integers(count))] = odd
-    ts = pl.Series(np.arange(count) * 60_000_000_000).cast(BAR_SCHEMA["ts"])
-    return pl.DataFrame(
-        {"ts": ts, "open": close, "high": close + 1, "low": close - 1, "close": close, "volume": volume},
-        schema=BAR_SCHEMA,
-    )
-
-
-def same(a: object, b: object) -> bool:
-    if isinstance(a, float) and isinstance(b, float):
-        return a == b or (math.isnan(a) and math.isnan(b))
-    return a == b and type(a) is type(b)
+    return rows_of(close, volume)
 
 
 def test_only_what_is_known_is_planned() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import polars as pl
 import pytest
@@ -11,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.frames import BAR_SCHEMA
 from qmtl.runtime.replay import windows
+from tests.qmtl.runtime.replay.node_rows import rows_of, same
 
 CLOSE, VOLUME = pl.col("close"), pl.col("volume")
 EXPRESSIONS = {
@@ -50,17 +48,7 @@ def bars(count: int, seed: int = 0) -> pl.DataFrame:
     draw = np.random.default_rng(seed)
     close = 100 + np.cumsum(draw.normal(0, 1, count))
     volume = [None if draw.random() < 0.1 else float(value) for value in draw.random(count)]
-    ts = pl.Series(np.arange(count) * 60_000_000_000).cast(BAR_SCHEMA["ts"])
-    return pl.DataFrame(
-        {"ts": ts, "open": close, "high": close + 1, "low": close - 1, "close": close, "volume": volume},
-        schema=BAR_SCHEMA,
-    )
-
-
-def same(a: object, b: object) -> bool:
-    if isinstance(a, float) and isinstance(b, float):
-        return a == b or (math.isnan(a) and math.isnan(b))
-    return a == b and type(a) is type(b)
+    return rows_of(close, volume)
 
 
 @given(st.data())

@@ -13,6 +13,8 @@ import pytest
 from qmtl.services.coordinator.etcd import PREFIX
 from tests.qmtl.etcd import EtcdCluster
 from tests.qmtl.served_process import ServedProcess
+from tests.qmtl.services.coordinator.memory_coordinator import Coordinator
+from tests.qmtl.services.coordinator.memory_keys import MemoryKeys
 
 
 class CoordinatorProcess(ServedProcess):
@@ -61,3 +63,13 @@ def forget_all(etcd: EtcdCluster) -> None:
     ends = PREFIX.encode(), PREFIX[:-1].encode() + bytes([PREFIX.encode()[-1] + 1])
     key, behind = (b64encode(end).decode() for end in ends)
     httpx.post(f"{etcd.urls[0]}/v3/kv/deleterange", json={"key": key, "range_end": behind}).raise_for_status()
+
+
+@pytest.fixture
+def keys() -> MemoryKeys:
+    return MemoryKeys()
+
+
+@pytest.fixture
+def coordinator(keys: MemoryKeys) -> Coordinator:
+    return Coordinator(keys)

@@ -26,7 +26,7 @@ from qmtl.services.coordinator.bodies import (
 )
 from qmtl.services.coordinator.memory_keys import MemoryKeys
 from qmtl.services.coordinator.rate_service import RateService
-from tests.qmtl.services.coordinator.test_job_service import KeysClock
+from tests.qmtl.services.coordinator.memory_coordinator import KeysClock
 
 timeframes = st.sampled_from(["1s", "1m", "1h", "1d", "1w"])
 times = st.integers(EARLIEST // 10**9 + 1, LATEST // 10**9).map(lambda second: iso(second * 10**9))

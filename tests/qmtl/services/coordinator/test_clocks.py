@@ -16,8 +16,8 @@ from qmtl.services.coordinator.clocks import APART_S, Clocks
 from qmtl.services.coordinator.history import id_at
 from qmtl.services.coordinator.key_values import Put
 from qmtl.services.coordinator.lease_service import LeaseService
+from tests.qmtl.services.coordinator.memory_coordinator import KeysClock
 from tests.qmtl.services.coordinator.memory_keys import MemoryKeys
-from tests.qmtl.services.coordinator.test_job_service import KeysClock
 
 START = to_ns("2024-01-01")
 

@@ -20,8 +20,8 @@ from qmtl.services.coordinator.lease_service import LeaseService
 from qmtl.services.http.access import token_hash
 from tests.qmtl.etcd import EtcdCluster
 from tests.qmtl.services.coordinator.conftest import CoordinatorProcess, forget_all
+from tests.qmtl.services.coordinator.memory_coordinator import KeysClock
 from tests.qmtl.services.coordinator.memory_keys import MemoryKeys
-from tests.qmtl.services.coordinator.test_job_service import KeysClock
 from tests.qmtl.services.coordinator.test_serving import SERIES, claimed, key_of
 
 

@@ -21,6 +21,7 @@ from qmtl.services.coordinator.job_service import JobService
 from qmtl.services.coordinator.job_taking import AGAIN_EVERY, Take, Taken
 from qmtl.services.coordinator.key_values import Put
 from qmtl.services.coordinator.lease_service import LeaseService
+from tests.qmtl.services.coordinator.memory_coordinator import KeysClock
 from tests.qmtl.services.coordinator.memory_keys import UNAVAILABLE, Call, CallsOf, MemoryKeys, Work
 
 RUNS, STEPS = 150, 100
@@ -34,20 +35,6 @@ STORE = "store"
 ANSWERED, LOST, DONE_BUT_LOST, LATE = "answered", "lost", "done, but the answer is lost", "late"
 
 FINAL = (ShardState.DONE, ShardState.VIOLATION)
-
-
-class KeysClock:
-    def __init__(self, keys: MemoryKeys) -> None:
-        self._keys = keys
-
-    def monotonic(self) -> float:
-        return self._keys.now
-
-    def now(self) -> int:
-        return round(self._keys.now * 1e9)
-
-    def new_event_loop(self) -> Any:
-        raise AssertionError("nothing waits here")
 
 
 @dataclass

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-import pytest
-
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import MINUTE
 from qmtl.runtime.coordination.job_blocks import MOST_ATTEMPTS, Outcome
 from qmtl.runtime.coordination.job_plans import WantedRange
 from qmtl.runtime.coordination.series_rests import SeriesRests
 from qmtl.services.coordinator.job_taking import AGAIN_EVERY
+from tests.qmtl.services.coordinator.memory_coordinator import SHARD, Coordinator, wanted
 from tests.qmtl.services.coordinator.memory_keys import MemoryKeys
-from tests.qmtl.services.coordinator.test_job_service import SHARD, Coordinator, wanted
-
-
-@pytest.fixture
-def keys() -> MemoryKeys:
-    return MemoryKeys()
-
-
-@pytest.fixture
-def coordinator(keys: MemoryKeys) -> Coordinator:
-    return Coordinator(keys)
 
 
 def series(name: str, shards: int) -> WantedRange:

@@ -11,8 +11,8 @@ from qmtl.runtime.coordination.shard_leases import Granted, Held, ShardRequest
 from qmtl.runtime.testing.lease_suite import request
 from qmtl.services.coordinator.key_values import Committed, Conflict, Put
 from qmtl.services.coordinator.lease_service import LeaseService
+from tests.qmtl.services.coordinator.memory_coordinator import KeysClock
 from tests.qmtl.services.coordinator.memory_keys import MemoryKeys
-from tests.qmtl.services.coordinator.test_job_service import KeysClock
 
 SERIES, MANY = "ohlcv:test:BTC/USDT:1m", 100
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmtl.services.coordinator.rate_service import REMEMBERED_S, SHARING_S, RateService
+from tests.qmtl.services.coordinator.memory_coordinator import KeysClock
 from tests.qmtl.services.coordinator.memory_keys import MemoryKeys
-from tests.qmtl.services.coordinator.test_job_service import KeysClock
 
 asks = st.lists(
     st.tuples(st.floats(0.0, 3.0), st.floats(0.1, 4.0), st.integers(0, 2), st.integers(0, 4)), max_size=60

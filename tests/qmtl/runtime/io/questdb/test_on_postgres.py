@@ -29,11 +29,11 @@ from qmtl.runtime.sdk.recipe import Recipe
 from qmtl.runtime.sdk.stores import is_store, place_of, questdb_store
 from qmtl.runtime.testing import store_model
 from qmtl.runtime.testing.clock import FakeClock
-from qmtl.runtime.testing.store_model import StoreMachine
 from qmtl.runtime.testing.store_suite import StoreSuite
 from qmtl.runtime.testing.store_suites.bars import SERIES, minutes, some_bars, write
 from qmtl.runtime.testing.vendors import ScriptedVendor
 from tests.qmtl.questdb import QuestDBServer
+from tests.qmtl.runtime.io.sql.addressed_machine import AddressedMachine
 
 # All promises of a store take minutes here, for each test has tables of its own: `make soak` keeps them.
 ALL = bool(os.environ.get("QMTL_TEST_BOTH_CATALOGS"))
@@ -221,20 +221,14 @@ def test_a_provider_fills_it_and_one_of_another_machine_is_made_from_its_address
         made.life.close()
 
 
-class SharedMachine(StoreMachine):
+class SharedMachine(AddressedMachine):
     new_url: ClassVar[Callable[[], str]]
 
-    def open(self) -> QuestDBStore:
-        self.url = SharedMachine.new_url()
-        return questdb_store(self.url)
+    def empty_url(self) -> str:
+        return SharedMachine.new_url()
 
-    def reopen(self) -> QuestDBStore:
-        self.store.close()
-        return questdb_store(self.url)
-
-    def tidy(self) -> None:
-        self.store.compact()
-        assert self.store.verify().is_sound
+    def opened(self, url: str) -> QuestDBStore:
+        return questdb_store(url)
 
 
 @pytest.fixture

@@ -9,24 +9,15 @@ from hypothesis import HealthCheck, settings
 
 from qmtl.runtime.io.questdb.store import QuestDBStore
 from qmtl.runtime.sdk.stores import questdb_store
-from qmtl.runtime.testing.store_model import StoreMachine
 from tests.qmtl.runtime.io.questdb.used_tables import UsedTables
+from tests.qmtl.runtime.io.sql.addressed_machine import AddressedMachine
 
 pytestmark = pytest.mark.usefixtures("small_chunks", "tables_of_the_machine")
 
 
-class QuestDBMachine(UsedTables, StoreMachine):
-    def open(self) -> QuestDBStore:
-        self.url = self.empty_url()
-        return questdb_store(self.url)
-
-    def reopen(self) -> QuestDBStore:
-        self.store.close()
-        return questdb_store(self.url)
-
-    def tidy(self) -> None:
-        self.store.compact()
-        assert self.store.verify().is_sound
+class QuestDBMachine(UsedTables, AddressedMachine):
+    def opened(self, url: str) -> QuestDBStore:
+        return questdb_store(url)
 
     def teardown(self) -> None:
         super().teardown()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
-from qmtl.runtime.testing.store_model import StoreMachine
+from tests.qmtl.runtime.io.sql.addressed_machine import AddressedMachine
 
 pytestmark = pytest.mark.usefixtures("small_chunks", "schemas_of_the_machine")
 
@@ -19,20 +19,14 @@ def schemas_of_the_machine(new_schema: Callable[[], str]) -> None:
     PostgresMachine.new_schema = new_schema
 
 
-class PostgresMachine(StoreMachine):
+class PostgresMachine(AddressedMachine):
     new_schema: ClassVar[Callable[[], str]]
 
-    def open(self) -> PostgresStore:
-        self.url = PostgresMachine.new_schema()
-        return PostgresStore(self.url)
+    def empty_url(self) -> str:
+        return PostgresMachine.new_schema()
 
-    def reopen(self) -> PostgresStore:
-        self.store.close()
-        return PostgresStore(self.url)
-
-    def tidy(self) -> None:
-        self.store.compact()
-        assert self.store.verify().is_sound
+    def opened(self, url: str) -> PostgresStore:
+        return PostgresStore(url)
 
 
 PostgresMachine.TestCase.settings = settings(

@@ -8,23 +8,18 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
-from qmtl.runtime.testing.store_model import StoreMachine
+from tests.qmtl.runtime.io.sql.addressed_machine import AddressedMachine
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
 
-class EmbeddedMachine(StoreMachine):
-    def open(self) -> EmbeddedStore:
+class EmbeddedMachine(AddressedMachine):
+    def empty_url(self) -> str:
         self.folder = Path(tempfile.mkdtemp())
-        return EmbeddedStore(self.folder / "store")
+        return str(self.folder / "store")
 
-    def reopen(self) -> EmbeddedStore:
-        self.store.close()
-        return EmbeddedStore(self.folder / "store")
-
-    def tidy(self) -> None:
-        self.store.compact()
-        assert self.store.verify().is_sound
+    def opened(self, url: str) -> EmbeddedStore:
+        return EmbeddedStore(url)
 
     def teardown(self) -> None:
         super().teardown()
