@@ -7,7 +7,6 @@ from hashlib import sha256
 from io import BytesIO
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,14 +44,15 @@ _RECORDS = pa.schema(
 
 def bars_to_bytes(series: SeriesId, frame: pl.DataFrame) -> bytes:
     """The file of some bars (BAR_SCHEMA, sorted), with the node id of the series as a first column."""
-    names = pa.DictionaryArray.from_arrays(np.zeros(frame.height, np.int32), [series.text])
+    places = pl.zeros(frame.height, pl.Int32, eager=True).to_arrow()
+    names = pa.DictionaryArray.from_arrays(places, _texts([series.text]))
     columns = [names, *(frame[name].to_arrow().cast(_BARS.field(name).type) for name in BAR_SCHEMA)]
     return _to_bytes(pa.Table.from_arrays(columns, schema=_BARS), stamps=["ts"], texts=["series"])
 
 
 def bars_of_bytes(data: bytes) -> pl.DataFrame:
     """The bars of a file, as BAR_SCHEMA."""
-    return pl.read_parquet(BytesIO(data), columns=BAR_SCHEMA.names()).rechunk()
+    return pl.read_parquet(data, columns=BAR_SCHEMA.names())
 
 
 def records_to_bytes(records: Iterable[CoverageRecord]) -> bytes:
@@ -60,13 +60,18 @@ def records_to_bytes(records: Iterable[CoverageRecord]) -> bytes:
     columns: list[Any] = [list(column) for column in zip(*records, strict=True)]
     kinds = {"start": 0, "end": 1, "outcome": 2, "source": 3, "checked_at": 4, "expires_at": 5}
     arrays = [
-        pa.array(columns[place], pa.string()).dictionary_encode()
+        _texts(columns[place]).dictionary_encode()
         if name in ("outcome", "source")
-        else pa.array(columns[place], pa.int64()).cast(_STAMP)
+        else pl.Series(columns[place], dtype=pl.Int64).to_arrow().cast(_STAMP)
         for name, place in kinds.items()
     ]
     table = pa.Table.from_arrays(arrays, schema=_RECORDS)
     return _to_bytes(table, stamps=["start", "end", "checked_at", "expires_at"], texts=["outcome", "source"])
+
+
+def _texts(texts: list[str]) -> pa.StringArray:
+    """By polars: whatever is not of Arrow already, pyarrow asks pandas about, and so loads it."""
+    return pl.Series(texts, dtype=pl.String).to_arrow().cast(pa.string())
 
 
 def records_of_bytes(data: bytes) -> list[CoverageRecord]:

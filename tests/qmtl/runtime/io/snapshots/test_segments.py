@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from io import BytesIO
 
 import duckdb
@@ -50,6 +52,19 @@ def test_the_same_bars_are_the_same_bytes_however_they_lie_in_memory():
     frame = minutes(1_000)
     parts = pl.concat([frame[:300], frame[300:]], rechunk=False)
     assert bars_to_bytes(SERIES, parts) == bars_to_bytes(SERIES, frame)
+
+
+@pytest.mark.process
+def test_files_are_made_without_loading_pandas():
+    """Which takes longer than a small export."""
+    program = (
+        "import sys, tests.qmtl.runtime.io.snapshots.test_segments as here\n"
+        "here.bars_to_bytes(here.SERIES, here.minutes(9))\n"
+        "here.records_to_bytes([here.CoverageRecord(0, 1, 'answered', 'v', 2, None)])\n"
+        "print('pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_row_groups_have_the_statistics_by_which_readers_skip_them():
