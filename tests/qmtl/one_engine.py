@@ -57,6 +57,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
     "each store has such a module of its own: the suite, the model, the agreement": frozenset(
         {
             "runtime/io/questdb/test_copies.py",
+            "runtime/io/questdb/test_copy_target.py",
             "runtime/io/questdb/test_on_postgres.py",
             "runtime/io/questdb/test_store.py",
             "runtime/io/sql/postgres/test_agreement.py",

@@ -16,6 +16,7 @@ from qmtl.interfaces.cli.store import size
 if TYPE_CHECKING:
     from qmtl.runtime.io.sql.copying import StoreCopy
     from qmtl.runtime.io.sql.sqlite.backup import Copied
+    from qmtl.runtime.sdk.snapshot_copy import SnapshotCopied
 
 
 def backup(
@@ -118,24 +119,46 @@ def _json(copied: Copied) -> dict[str, Any]:
 
 def copy(
     ctx: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="FROM", help="The folder or the address of a store.")],
+    source: Annotated[
+        str, typer.Argument(metavar="FROM", help="The folder or address of a store, or snapshot:PLACE#N.")
+    ],
     target: Annotated[
-        str, typer.Argument(metavar="TO", help="A new folder, or an address whose schema is new.")
+        str, typer.Argument(metavar="TO", help="A new folder, a new address, or snapshot:PLACE.")
     ],
     json: JsonToo = False,
 ) -> None:
-    """Copy a store, with all history, between folders, PostgreSQL and QuestDB.
+    """Copy a store, with all history, to another folder or server.
 
+    Between folders, PostgreSQL, QuestDB and snapshots, in every direction.
     Others may use FROM meanwhile. TO is no store before the copy is complete, and was compared with FROM at
-    each pin and at the newest commit. One that was interrupted goes on when it is repeated.
+    each pin and at the newest commit. One that was interrupted goes on when it is repeated. A snapshot, at
+    either end, has the newest commit alone; what stays behind is told.
     """
     from qmtl.interfaces.cli.progress import Bars
+    from qmtl.runtime.sdk.snapshot_copy import SnapshotName, copy_with_snapshot
     from qmtl.runtime.sdk.store_copy import copy_store
 
     session = session_of(ctx)
+    ends = SnapshotName.parse(source) or source, SnapshotName.parse(target) or target
+    if any(isinstance(end, SnapshotName) for end in ends):
+        with Bars() as bars:
+            made = copy_with_snapshot(*ends, progress=bars.advance)
+        _show_copy_with_snapshot(session, made)
+        return
     with Bars() as bars:
         copied = copy_store(source, target, progress=bars.advance)
     _show_copy(session, copied)
+
+
+def _show_copy_with_snapshot(session: Session, copied: SnapshotCopied) -> None:
+    session.show(
+        f"{copied.source} copied to {copied.target}: snapshot {copied.number}, {copied.series:,} series, "
+        f"{counted(copied.rows, 'row')}",
+        f"every file was read and compared; fingerprint {copied.fingerprint}",
+    )
+    if copied.not_kept:
+        session.show(f"not kept: {', '.join(copied.not_kept)}")
+    session.emit({**asdict(copied), "not_kept": list(copied.not_kept)})
 
 
 def _show_copy(session: Session, copied: StoreCopy) -> None:

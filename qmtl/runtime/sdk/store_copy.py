@@ -46,7 +46,7 @@ def copy_store(
     room, no server, or no right to write.
     """
     origin, place = place_of(source), place_of(target)
-    with _opened(origin) as database, _target(place, origin, database) as made:
+    with opened_to_copy(origin) as database, _target(place, origin, database) as made:
         return copy(database, made, progress or _unseen)
 
 
@@ -72,15 +72,17 @@ def restore_store(
             why="its tables and its catalog do not change in one transaction",
             next_step="restore to another catalog and other tables (&name=...), then drop these",
         )
-    with _opened(origin) as database, _target(place, origin, database, replace=replace) as made:
+    with opened_to_copy(origin) as database, _target(place, origin, database, replace=replace) as made:
         return copy(database, made, progress or _unseen)
 
 
 @contextmanager
-def _opened(origin: Path | ServerAddress) -> Iterator[Database]:
+def opened_to_copy(origin: Path | ServerAddress) -> Iterator[Database]:
+    """The store of a folder or an address, to be read. Raises `InvalidRequestError` where there is none."""
     if not is_store(origin):
         raise InvalidRequestError(
-            f"there is no store to copy at {origin}", next_step="check the folder, or the address"
+            f"there is no store to copy at {origin}",
+            next_step="check the folder, or the address; a snapshot is named snapshot:PLACE",
         )
     if isinstance(origin, QuestDBAddress):
         with questdb_store(origin, read_only=True) as store:
@@ -107,14 +109,25 @@ def _target(
     if not isinstance(place, QuestDBAddress):
         return _of_database(place, beside, replace=replace)
     rows = questdb_rows(place)
+    from qmtl.runtime.io.questdb.copy_target import copy_target, refuse_early_bars
+
+    refuse_early_bars(source)
+    return copy_target(rows, _of_database(place.place, beside, elsewhere=rows), source.store_id)
+
+
+def target_of_new(place: Path | ServerAddress) -> AbstractContextManager[Target]:
+    """Where a store is made that is a copy of no other, such as one of a snapshot."""
+    if not isinstance(place, QuestDBAddress):
+        return _of_database(place, None)
+    rows = questdb_rows(place)
     from qmtl.runtime.io.questdb.copy_target import copy_target
 
-    return copy_target(rows, _of_database(place.place, beside, elsewhere=rows), source)
+    return copy_target(rows, _of_database(place.place, None, elsewhere=rows), None)
 
 
 def _of_database(
     place: Path | ServerAddress,
-    origin: Path | ServerAddress,
+    origin: Path | ServerAddress | None,
     *,
     replace: bool = False,
     elsewhere: QuestDBRows | None = None,

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.questdb_address import QuestDBAddress
+from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import iso
 from qmtl.runtime.io.questdb.rows import QuestDBRows
 from qmtl.runtime.io.sql.catalogs import number_of_copy
@@ -34,28 +35,28 @@ class QuestDBTarget:
 
 @contextmanager
 def copy_target(
-    rows: QuestDBRows, catalog: AbstractContextManager[Target], source: Database
+    rows: QuestDBRows, catalog: AbstractContextManager[Target], store_id: str | None
 ) -> Iterator[QuestDBTarget]:
-    """The target of a copy of `source` into tables that are not there yet.
+    """The target of a copy into tables that are not there yet.
 
-    catalog: the target of all but bars, opened for `rows`. Raises `InvalidRequestError` where the tables are
-    those of others, and for bars that QuestDB cannot have.
+    catalog: the target of all but bars, opened for `rows`. store_id: of the store that is copied; None for a
+    store that is made anew. Raises `InvalidRequestError` where the tables are those of others.
     """
-    _refuse_early(source)
     server = rows.table.server
     try:
         with catalog as made:
             with made.database.writing() as connection:
                 number = number_of_copy(connection)
                 connection.execute("COMMIT")
-            if rows.table.claim_for_copy(source.store_id, number):
+            if rows.table.claim_for_copy(store_id or made.database.store_id, number):
                 _forget_chunks(made.database)
             yield QuestDBTarget(server.address, made)
     finally:
         server.close()
 
 
-def _refuse_early(source: Database) -> None:
+def refuse_early_bars(source: Database) -> None:
+    """Raise `InvalidRequestError` for a store that has bars which QuestDB cannot have."""
     with source.reading() as connection:
         found = connection.execute(
             "SELECT node, ts FROM series JOIN (SELECT series, min(first_ts) AS ts FROM chunk GROUP BY series"
@@ -63,12 +64,16 @@ def _refuse_early(source: Database) -> None:
             " ON series.id = first.series WHERE ts < 0 ORDER BY ts LIMIT 1"
         ).fetchone()
     if found is not None:
-        node, ts = found
-        raise InvalidRequestError(
-            f"the store cannot be copied into QuestDB: {node} has bars of {iso(ts)}",
-            why="QuestDB has no times before 1970",
-            next_step="copy it to a store of another kind, a folder or PostgreSQL",
-        )
+        raise too_early(*found)
+
+
+def too_early(series: SeriesId | str, ts: int) -> InvalidRequestError:
+    """The refusal of a copy. ts: of its first bar."""
+    return InvalidRequestError(
+        f"the store cannot be copied into QuestDB: {series} has bars of {iso(ts)}",
+        why="QuestDB has no times before 1970",
+        next_step="copy it to a store of another kind, a folder or PostgreSQL",
+    )
 
 
 def _forget_chunks(database: Database) -> None:

@@ -15,6 +15,11 @@ from qmtl.runtime.io.snapshots.place import Place
 _SERVED = ("s3://", "s3a://", "gs://", "az://", "abfs://", "abfss://")
 
 
+def is_object_store(text: str) -> bool:
+    """Whether a text is the address of an object store that is served, such as s3://bucket/path."""
+    return text.lower().startswith(_SERVED)
+
+
 def place_named(where: str | PathLike[str]) -> Place:
     """The place of a folder, or of an address such as s3://bucket/path.
 
@@ -24,7 +29,7 @@ def place_named(where: str | PathLike[str]) -> Place:
     text = os.fspath(where)
     if not isinstance(where, str) or not is_address(text) or text.lower().startswith("file:"):
         return FolderPlace(where)
-    if not text.lower().startswith(_SERVED):
+    if not is_object_store(text):
         raise InvalidRequestError(
             f"{without_password(text)} is no place of a snapshot",
             why=f"what can be reached begins with {', '.join(_SERVED)}",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from qmtl.foundation.clock import SystemClock
 from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.words import counted
@@ -17,7 +18,11 @@ from qmtl.runtime.io.sql.database import Database, Side
 from qmtl.runtime.io.sql.dialect import Connection
 from qmtl.runtime.io.sql.packed_copies import copy_some, read_back
 from qmtl.runtime.io.sql.same_answers import compare
+from qmtl.runtime.io.sql.upkeep import KeptStore
+from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.io.store.values import Point
+
+Loaded = TypeVar("Loaded")
 
 # What is counted, how many are done, and how many there are.
 Progress = Callable[[str, int, int], None]
@@ -92,6 +97,30 @@ def copy(source: Database, target: Target, progress: Progress) -> StoreCopy:
     )
 
 
+def fill(target: Target, of: int, load: Callable[[Store], Loaded]) -> Loaded:
+    """Make a store by `load`, which is given an empty one, or what an attempt that ended early has left.
+
+    of: a number of what is loaded, which tells such an attempt from others. The store takes its place once
+    `load` has ended well. Raises `InvalidRequestError` where something else was begun at the target.
+    """
+    database = target.database
+    with database.writing() as connection:
+        found = connection.execute("SELECT value FROM setting WHERE name = ?", (UNFINISHED,)).fetchone()
+        is_ours = found is not None and found[0] == of
+        if not is_ours and any(
+            count(connection, one) for one in TABLES if one not in ("identity", "setting")
+        ):
+            raise _in_the_way(target, "a copy of something else is there, and not finished")
+        connection.execute("DELETE FROM setting WHERE name = ?", (UNFINISHED,))
+        connection.execute("INSERT INTO setting (name, value) VALUES (?, ?)", (UNFINISHED, of))
+        connection.execute("COMMIT")
+    loaded = load(KeptStore(database, SystemClock(), None))
+    with database.writing() as connection:
+        connection.execute("DELETE FROM setting WHERE name = ?", (UNFINISHED,))
+        target.complete(connection, newest(connection))
+    return loaded
+
+
 @contextmanager
 def _both(source: Database, target: Database) -> Iterator[tuple[Side, Side]]:
     with source.reading() as old, target.writing() as new:
@@ -113,17 +142,24 @@ def _begin(source: Database, target: Target) -> None:
         if is_ours and found == source.store_id:
             return
         if any(count(connection, table) for table in TABLES if table not in ("identity", "setting")):
-            raise InvalidRequestError(
-                f"the copy cannot be made at {database.location}",
-                why=f"an unfinished copy of another store is there, of {found}"
+            raise _in_the_way(
+                target,
+                f"an unfinished copy of another store is there, of {found}"
                 if is_ours
                 else "a store is there, and its name is that of unfinished copies",
-                next_step=f"remove it if nobody wants it, or name another place than {target.location}",
             )
         connection.execute("UPDATE identity SET store_id = ?", (source.store_id,))
         if not is_ours:
             connection.execute("INSERT INTO setting (name, value) VALUES (?, 1)", (UNFINISHED,))
         connection.execute("COMMIT")
+
+
+def _in_the_way(target: Target, why: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"the copy cannot be made at {target.database.location}",
+        why=why,
+        next_step=f"remove it if nobody wants it, or name another place than {target.location}",
+    )
 
 
 def _is_unfinished(connection: Connection) -> bool:

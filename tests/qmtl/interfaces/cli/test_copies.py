@@ -57,3 +57,22 @@ def test_what_is_there_is_not_replaced(folder: Path, tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, ["store", "copy", str(folder), str(tmp_path / "other")])
     assert refused.exit_code != 0
     assert "there is a store at" in str(refused.exception) + refused.output
+
+
+def test_a_copy_to_a_snapshot_and_back_tells_what_it_does_not_keep(folder: Path, tmp_path: Path) -> None:
+    out, again = f"snapshot:{tmp_path / 'out'}", str(tmp_path / "again")
+    shown = CliRunner().invoke(app, ["store", "copy", "--json", str(folder), out])
+    assert shown.exit_code == 0, shown.output
+    found = json.loads(shown.stdout)
+    assert (found["source"], found["target"]) == (str(folder), out)
+    assert (found["number"], found["rows"]) == (1, 5_000)
+    assert found["not_kept"] == ["1 commit time", "1 pin"]
+    assert "not kept: 1 commit time, 1 pin" in " ".join(shown.stderr.split())
+    back = CliRunner().invoke(app, ["store", "copy", f"{out}#1", again])
+    assert back.exit_code == 0, back.output
+    said = " ".join(back.output.split())
+    assert "snapshot 1, 1 series, 5,000 rows" in said
+    assert found["fingerprint"] in said
+    assert "not kept: the id of the store" in said
+    with EmbeddedStore(Path(again)) as store:
+        assert store.info().rows == 5_000
