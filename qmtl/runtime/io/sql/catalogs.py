@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from secrets import randbits
 
 from qmtl.foundation.errors import StoreError
 from qmtl.runtime.io.sql.dialect import Connection
 
 FIRST_PLACE = 1
-# The settings of a store that keeps no bytes of chunks itself: where its rows are, and where somebody may be
+# Settings of a store that keeps no bytes of chunks itself: where its rows are, and where somebody may be
 # writing them anew.
-SETTINGS = _PLACE, _COMING = "rows elsewhere", "rows being moved"
+_PLACE, _COMING = "rows elsewhere", "rows being moved"
+# Of a catalog that a copy has made: a number that the tables of its rows have as well.
+_COPY = "rows of the copy"
+SETTINGS = (_PLACE, _COMING, _COPY)
 
 
 def settle_rows(
@@ -71,6 +75,15 @@ def put_rows(connection: Connection, place: int) -> None:
 def begin_moving(connection: Connection, place: int) -> None:
     """From this transaction on nobody else who has begun to write them anew may complete that."""
     _set(connection, _COMING, place)
+
+
+def number_of_copy(connection: Connection) -> int:
+    """What the tables of rows know the copy by that is made in this database; made by this transaction."""
+    number = _setting(connection, _COPY)
+    if number is None:
+        number = 1 + randbits(62)
+        _set(connection, _COPY, number)
+    return number
 
 
 def _setting(connection: Connection, name: str) -> int | None:
