@@ -125,7 +125,7 @@ def questdb_store(
     where = QuestDBAddress.parse(address) if isinstance(address, str) else address
     if find_spec("questdb") is None:
         raise MissingDependencyError("questdb", extra="questdb")
-    rows = QuestDBRows(BarTable(QuestDBServer(where)))
+    rows = QuestDBRows(BarTable(QuestDBServer(where), where.name))
     place = where.place
     if not isinstance(place, Path):
         with needs_psycopg():
