@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qmtl.foundation.errors import StoreError
-from qmtl.foundation.questdb_address import QuestDBAddress
+from qmtl.foundation.questdb_login import QuestDBLogin
 from qmtl.runtime.io.store.rows import Rows
 
 # How long an answer may take, and how long an export waits for others to end.
@@ -31,7 +31,7 @@ _REPEAT_MS = 3_000
 class QuestDBServer:
     """Any thread may call any method. Whatever fails is a `StoreError` with the server's own reason."""
 
-    def __init__(self, address: QuestDBAddress) -> None:
+    def __init__(self, address: QuestDBLogin) -> None:
         self.address = address
         self._exports: threading.Semaphore | None = None
         self._lock = threading.Lock()
