@@ -226,7 +226,12 @@ class Run:
         assert self._weights is not None
         portfolio, market, due, gaps = self.portfolio, self._market, self.portfolio.due_orders, self._gaps
         parts = worked_out(parts)
-        for now, series, weight in weight_changes(self._weights, parts):
+        changes = weight_changes(self._weights, parts)
+        if len(self._tapes) == 1:  # what it is worth depends on no other
+            ((series, tape),) = self._tapes.items()
+            given = portfolio.follow(series, changes.weights, tape.quotes(changes.known))
+            changes = changes.behind(given)
+        for now, series, weight in changes.in_turn():
             if gaps and gaps[0].at <= now:
                 self._deliver_gaps(now)
             if due and due[0][0] < now:
