@@ -22,6 +22,7 @@ from qmtl.runtime.replay.changes import Change, KnownGap, revision_of, row_of
 from qmtl.runtime.replay.equity import Closes, Marks, marks
 from qmtl.runtime.replay.events import Shown, events, shown, worked_out
 from qmtl.runtime.replay.failures import bar_at, failed_at, failed_when_told, name_bar
+from qmtl.runtime.replay.left_undone import refuse_undone
 from qmtl.runtime.replay.orders import Fill, FillModel, Order
 from qmtl.runtime.replay.portfolio import Portfolio
 from qmtl.runtime.replay.readers import Reader
@@ -157,7 +158,8 @@ class Run:
                 self._strategy.__dict__.update({name: values.get(name) for name in reader.nodes})
             revision = revision_of(change, self._tapes[change.series].grid)
             try:
-                self._strategy.on_revision(revision, self.portfolio)
+                answer = self._strategy.on_revision(revision, self.portfolio)
+                refuse_undone(answer, self._named("on_revision"))
             except QmtlError as error:  # it says what to do
                 name_bar(error, change.series, change.ts, self._values)
                 raise
@@ -272,7 +274,8 @@ class Run:
                 for name, called in calls:
                     own[name] = next(called)
                 try:
-                    on_bar(bar, portfolio)
+                    if (answer := on_bar(bar, portfolio)) is not None:
+                        refuse_undone(answer, self._named("on_bar"))
                 except QmtlError as error:
                     name_bar(error, bar.series, bar.ts, self._values)
                     raise
@@ -289,13 +292,16 @@ class Run:
             self.portfolio.fill_due(at)
             self._market.now = at
             try:
-                self._strategy.on_gap(gap, self.portfolio)
+                refuse_undone(self._strategy.on_gap(gap, self.portfolio), self._named("on_gap"))
             except QmtlError as error:  # it says what to do
                 name_bar(error, gap.series, gap.span.start, self._values)
                 raise
             except OWN_FAILURES as cause:  # as of bars
                 told = "on_gap", gap.series, gap.span.start, self.now
                 raise failed_when_told(self._strategy, *told, cause) from cause
+
+    def _named(self, method: str) -> str:
+        return f"{type(self._strategy).__name__}.{method}"
 
     @property
     def _values(self) -> dict[str, Any]:
