@@ -232,6 +232,8 @@ class Run:
         if len(self._tapes) == 1:  # what it is worth depends on no other
             ((series, tape),) = self._tapes.items()
             given = portfolio.follow(series, changes.weights, tape.quotes(changes.known))
+            if given:
+                market.now = int(changes.known[given - 1])
             changes = changes.behind(given)
         for now, series, weight in changes.in_turn():
             if gaps and gaps[0].at <= now:
