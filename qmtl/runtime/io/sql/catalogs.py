@@ -16,8 +16,8 @@ from qmtl.runtime.io.sql.dialect import Connection
 
 FIRST_PLACE = 1
 # The settings of a store that keeps no bytes of chunks itself: where its rows are, where somebody may be
-# writing them anew, after which commit they were, at which start of the other system they were looked at, and,
-# of a catalog that a copy has made, a number that the tables of its rows have as well.
+# writing them anew, after which commit they were, at which start of the other system they were looked at,
+# and, of a catalog that a copy has made, a number that the tables of its rows have as well.
 SETTINGS = _PLACE, _COMING, _MOVED, _STARTED, _COPY = (
     "rows elsewhere",
     "rows being moved",
