@@ -57,7 +57,6 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
     "each store has such a module of its own: the suite, the model, the agreement": frozenset(
         {
             "runtime/io/questdb/test_copies.py",
-            "runtime/io/questdb/test_copy_target.py",
             "runtime/io/questdb/test_on_postgres.py",
             "runtime/io/questdb/test_store.py",
             "runtime/io/sql/postgres/test_agreement.py",
@@ -69,7 +68,13 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "runtime/io/test_stores_agree.py",
         }
     ),
-    "a store in QuestDB, which is neither": frozenset({"runtime/sdk/test_questdb_provider.py"}),
+    "QuestDB, which is neither": frozenset(
+        {
+            "runtime/io/questdb/test_copy_target.py",
+            "runtime/io/vendors/test_questdb.py",
+            "runtime/sdk/test_questdb_provider.py",
+        }
+    ),
     "processes and caches of one machine; postgres/test_machines and test_notice have others": frozenset(
         {
             "stories/test_cache_model.py",

@@ -127,12 +127,12 @@ def copy(
     ],
     json: JsonToo = False,
 ) -> None:
-    """Copy a store, with all history, to another folder or server.
+    """Copy a store, with all its history, to another place.
 
-    Between folders, PostgreSQL, QuestDB and snapshots, in every direction.
-    Others may use FROM meanwhile. TO is no store before the copy is complete, and was compared with FROM at
-    each pin and at the newest commit. One that was interrupted goes on when it is repeated. A snapshot, at
-    either end, has the newest commit alone; what stays behind is told.
+    From and to folders, PostgreSQL, QuestDB and snapshots. Others may use FROM meanwhile. TO is no store
+    before the copy is complete, and was compared with FROM at each pin and at the newest commit. One that was
+    interrupted goes on when it is repeated. A snapshot, at either end, has the newest commit alone; what
+    stays behind is told.
     """
     from qmtl.interfaces.cli.progress import Bars
     from qmtl.runtime.sdk.snapshot_copy import SnapshotName, copy_with_snapshot

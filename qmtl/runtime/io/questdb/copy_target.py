@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.questdb_address import QuestDBAddress
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import iso
 from qmtl.runtime.io.questdb.rows import QuestDBRows
@@ -24,8 +23,8 @@ from qmtl.runtime.io.store.values import Point
 class QuestDBTarget:
     """Implements `Target` on that of a catalog."""
 
-    def __init__(self, address: QuestDBAddress, catalog: Target) -> None:
-        self.location, self.database = address.shown, catalog.database
+    def __init__(self, location: str, catalog: Target) -> None:
+        self.location, self.database = location, catalog.database
         self._catalog = catalog
 
     def complete(self, connection: Connection, newest: Point) -> None:
@@ -50,7 +49,7 @@ def copy_target(
                 connection.execute("COMMIT")
             if rows.table.claim_for_copy(store_id or made.database.store_id, number):
                 _forget_chunks(made.database)
-            yield QuestDBTarget(server.address, made)
+            yield QuestDBTarget(server.address.shown, made)
     finally:
         server.close()
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreError
+from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError
 from qmtl.foundation.frames import VALUES
 from qmtl.runtime.io.questdb.server import QuestDBServer, StatementError
+from qmtl.runtime.io.questdb.wal import Progress, progress_of, settle
 from qmtl.runtime.io.sql.catalogs import FIRST_PLACE
 from qmtl.runtime.io.sql.chunks import Chunk
 
-# How long rows that the server has taken may stay invisible before that is an error.
-_VISIBLE_S = 60.0
 # Name and type of each column, and whether it is part of the key.
 _COLUMNS = {
     "series": ("SYMBOL", True),
@@ -24,30 +21,23 @@ _COLUMNS = {
 }
 
 
-class Progress(NamedTuple):
-    """How far the server is with what was written to a table: visible up to `applied` of `written`."""
-
-    is_suspended: bool
-    applied: int
-    written: int
-    why: str
-
-
 class BarTable:
     """`NAME_bars`, and beside it `NAME_store`, whose only row says which catalog both belong to.
 
-    place: of the rows, as the catalog has it; the first has no number in its name.
+    store: what the names of its tables begin with. place: of the rows, as the catalog has it; the first has
+    no number in its name.
     """
 
-    def __init__(self, server: QuestDBServer, place: int = FIRST_PLACE) -> None:
+    def __init__(self, server: QuestDBServer, store: str, place: int = FIRST_PLACE) -> None:
         self.server, self.place = server, place
-        self._first = f"{server.address.name}_bars"
+        self._store = store
+        self._first = f"{store}_bars"
         self.name = self._first if place == FIRST_PLACE else f"{self._first}_{place:x}"
-        self._owner = f"{server.address.name}_store"
+        self._owner = f"{store}_store"
 
     def at(self, place: int) -> BarTable:
         """That of another place."""
-        return self if place == self.place else BarTable(self.server, place)
+        return self if place == self.place else BarTable(self.server, self._store, place)
 
     def places(self) -> list[int]:
         """All places that have a table."""
@@ -196,37 +186,15 @@ class BarTable:
 
     def progress(self) -> Progress:
         """How far the server is."""
-        found = self.server.query(
-            "SELECT suspended, writerTxn, sequencerTxn, errorTag, errorMessage FROM wal_tables()"
-            f" WHERE name = '{self.name}'"
-        )
-        if not found:
+        found = progress_of(self.server, self.name)
+        if found is None:
             raise self._gone(f"the table {self.name} is missing")
-        suspended, applied, written, *why = found[0]
-        return Progress(bool(suspended), int(applied), int(written), " ".join(part for part in why if part))
+        return found
 
     def settle(self) -> None:
         """Wait until all that was written by now can be read. Raises `StoreError` if that takes too long."""
-        goal = self.progress().written
-        deadline, pause = time.monotonic() + _VISIBLE_S, 0.001
-        while (now := self.progress()).applied < goal:
-            if now.is_suspended:
-                raise StoreError(
-                    f"QuestDB has suspended the table {self.name}",
-                    path=self.server.address.shown,
-                    why=f"{now.why or 'it gives no reason'}; {now.written - now.applied} transactions wait",
-                    next_step="remove the cause, such as a full disk, then:"
-                    f" ALTER TABLE {self.name} RESUME WAL",
-                )
-            if time.monotonic() > deadline:
-                raise StoreError(
-                    "QuestDB does not show what it has taken",
-                    path=self.server.address.shown,
-                    why=f"after {_VISIBLE_S:.0f} s it is at transaction {now.applied} of {goal}",
-                    next_step="look into the log of the server, and repeat once wal_tables() shows no lag",
-                )
-            time.sleep(pause)
-            pause = min(2 * pause, 0.05)
+        if not settle(self.server, self.name):
+            raise self._gone(f"the table {self.name} is missing")
 
 
 def having(chunks: Sequence[Chunk]) -> str:
