@@ -14,7 +14,7 @@ from qmtl.foundation.frames import VALUES, bars
 from qmtl.foundation.questdb_table_address import QuestDBTableAddress
 from qmtl.foundation.spelling import near
 from qmtl.foundation.timeline import Int64Array, Span
-from qmtl.foundation.times import LATEST, iso
+from qmtl.foundation.times import LATEST, WEEK, iso
 from qmtl.runtime.io.questdb.server import QuestDBServer, StatementError
 from qmtl.runtime.io.questdb.wal import settle
 
@@ -97,13 +97,13 @@ class DeskTable:
         return near(symbol, [str(name) for (name,) in found if name is not None])
 
     def ends(self, symbol: str) -> tuple[int, int] | None:
-        """The first and the last `ts` of a symbol, or None where it has no row; none beyond `LATEST`."""
+        """The first and the last `ts` of a symbol, or None where it has no row; none that no bar can have."""
         ts = self._address.columns["ts"]
         of = f'SELECT cast("{ts}" AS long) FROM "{self._address.table}"{_where(self._of(symbol))}'
         found = [self.server.query(f"{of} LIMIT {place}") for place in (1, -1)]
         if not all(found):
             return None
-        first, last = (min(int(rows[0][0]) * self._step, LATEST) for rows in found)
+        first, last = (min(int(rows[0][0]) * self._step, LATEST - WEEK) for rows in found)
         return first, last
 
     def settle(self) -> None:

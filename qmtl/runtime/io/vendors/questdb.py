@@ -12,11 +12,10 @@ import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError, SourceUnavailableError, StoreError
 from qmtl.foundation.frames import stamps
-from qmtl.foundation.grid import Grid
 from qmtl.foundation.questdb_table_address import QuestDBTableAddress
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import EMPTY, Coverage, Span
-from qmtl.foundation.times import LATEST, SECOND
+from qmtl.foundation.timeline import EMPTY, Coverage, Int64Array, Span
+from qmtl.foundation.times import SECOND
 from qmtl.runtime.io.questdb.desk_table import DeskTable
 from qmtl.runtime.io.vendors.base import Page
 
@@ -113,8 +112,7 @@ class QuestDBVendor:
         if ends is None:
             self._must_be_known(series)
             return EMPTY
-        first, last = ends
-        return Coverage.of(Span(first, min(Grid(series.timeframe).after(last), LATEST)))
+        return Coverage.of(_cells(series, np.array(ends)).hull)
 
     def _must_be_known(self, series: SeriesId) -> None:
         """A symbol that the table does not have would look like one without rows in this span."""
@@ -154,10 +152,14 @@ class QuestDBVendor:
 
 def _pages(series: SeriesId, frame: pl.DataFrame, part: Span, known: Coverage) -> Iterator[Page]:
     """One part of a request: a page for each run that is answered for."""
-    ts, timeframe = stamps(frame), series.timeframe
-    # A row off the clock answers for its instant alone: two of them must not cover a bar between.
-    on_clock = (ts - timeframe.origin) % timeframe.step == 0
-    cells = Coverage.from_arrays(ts, ts + np.where(on_clock, timeframe.step, 1))
-    for run in (known | cells).clip(part):
+    ts = stamps(frame)
+    for run in (known | _cells(series, ts)).clip(part):
         first, last = np.searchsorted(ts, run).tolist()
         yield Page(frame.slice(first, last - first), run)
+
+
+def _cells(series: SeriesId, ts: Int64Array) -> Coverage:
+    """The bars of rows. One off the clock answers for its instant alone: two must not cover a bar between."""
+    timeframe = series.timeframe
+    on_clock = (ts - timeframe.origin) % timeframe.step == 0
+    return Coverage.from_arrays(ts, ts + np.where(on_clock, timeframe.step, 1))

@@ -18,7 +18,7 @@ from qmtl.foundation.frames import VALUES, stamps
 from qmtl.foundation.questdb_login import QuestDBLogin
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
-from qmtl.foundation.times import DAY, HOUR, MINUTE, to_ns
+from qmtl.foundation.times import DAY, HOUR, MINUTE, SECOND, to_ns
 from qmtl.runtime.io.questdb.server import QuestDBServer as Client
 from qmtl.runtime.io.questdb.wal import settle
 from qmtl.runtime.io.vendors import questdb as module
@@ -142,6 +142,23 @@ def test_beside_its_rows_a_table_answers_for_nothing(filled, holes):
     assert answered.hull == WHOLE
     assert collect(vendor, Span(WHOLE.end, WHOLE.end + HOUR)) == []
     assert collect(vendor, Span(to_ns("1969-12-31"), to_ns("1970-01-02"))) == []
+
+
+def test_a_row_off_the_clock_or_beyond_all_times_declares_no_bar(desk):
+    desk.make()
+    bars = synthetic_bars(SERIES, Span(START, START + MINUTE))
+    desk.insert(SERIES.symbol, bars)
+    desk.insert(SERIES.symbol, bars.with_columns(pl.col("ts").dt.offset_by("150s")))
+    off = START + 150 * SECOND
+    vendor = QuestDBVendor(desk.url(), holes="no_trade")
+    assert [page.answered for page in collect(vendor)] == [Span(START, off + 1)]
+    assert [page.answered for page in collect(QuestDBVendor(desk.url()))] == [
+        Span(START, START + MINUTE),
+        Span(off, off + 1),
+    ]
+    desk.client.query(f"INSERT INTO {desk.table} VALUES ('2300-01-01', 'BTC/USDT', 1, 1, 1, 1, 1)")
+    settle(desk.client, desk.table)
+    assert [page.answered for page in collect(vendor)] == [WHOLE]
 
 
 def test_a_symbol_is_no_statement(filled):
