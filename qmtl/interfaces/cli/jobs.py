@@ -31,8 +31,11 @@ def jobs(
     """
     session = session_of(ctx)
     if cancel is not None:
+        from qmtl.foundation.words import counted
+
         ended = asked(session, lambda client: client.cancel(cancel))
-        session.show(f"{cancel} is {ended['ended']}")
+        goes_on = f"; workers end {counted(ended['claimed'], 'shard')} first" if ended["claimed"] else ""
+        session.show(f"{cancel} is {ended['ended']}{goes_on}")
         session.emit(ended)
         return
     _look(session, lambda: _jobs(session), _jobs_table, watch=watch)

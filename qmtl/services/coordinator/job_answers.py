@@ -13,7 +13,10 @@ from qmtl.services.coordinator.job_taking import Taken
 
 
 class JobAnswer(BaseModel):
-    """`ended`: completed or cancelled, with `end`; both null while it is open."""
+    """`ended`: completed or cancelled, with `end`; both null while shards are taken.
+
+    What is `claimed` of a cancelled job goes on, and is done in the end, or queued for ever.
+    """
 
     job: str
     store: str
@@ -84,6 +87,7 @@ class TakeAnswer(SessionAnswer):
 
 def job_json(job: Job) -> dict[str, Any]:
     facts = job.header.facts
+    end = facts.get("end", facts.get("cancelled"))
     return {
         "job": job.header.job,
         "store": facts["store"],
@@ -91,8 +95,8 @@ def job_json(job: Job) -> dict[str, Any]:
         "at": _time(facts["at"]),
         "shards": facts["shards"],
         **job.counts._asdict(),
-        "ended": facts.get("ended"),
-        "end": _time(facts["end"]) if "end" in facts else None,
+        "ended": facts.get("ended", "cancelled" if job.header.is_cancelled else None),
+        "end": None if end is None else _time(end),
     }
 
 

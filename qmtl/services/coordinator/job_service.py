@@ -145,16 +145,20 @@ class JobService:
     async def cancel(self, job: str) -> Job | None:
         """Nobody takes its shards any more. None: there is no such job.
 
-        What is claimed goes on unheard, and counts as queued: nobody holds a shard of a job that has ended.
+        What is claimed goes on, and counts as what becomes of it.
         """
         for _ in range(_TRIES):
             header = await self._open(job)
-            if header is None:
+            if header is None or header.is_cancelled:
+                if header is not None:
+                    await self._ended(header)
                 return await self.job(job)
-            cancelled, found = JobEvent("cancelled", job, {}), await self._store.counts(header)
-            counts = found._replace(queued=found.queued + found.claimed, claimed=0)
-            if await self._store.close(header, "cancelled", counts, await self._trail(cancelled)):
-                self._on_event(cancelled)
+            cancelled = JobEvent("cancelled", job, {})
+            try:
+                if await self._store.cancel(header, await self._trail(cancelled)):
+                    self._on_event(cancelled)
+            except UnknownLifetimeError:
+                self._history.lifetimes.forget()
         raise contended(self._keys, _TRIES)
 
     # -- what workers ask -------------------------------------------------------------------------------
@@ -197,9 +201,12 @@ class JobService:
             plan = await self._store.plan(header) if header.facts["store"] == asked.store else None
             if plan is None:
                 continue
+            if header.is_cancelled:
+                await self._ended(header)
+                continue
             blocks = await self._store.blocks(header)
             if not blocks:
-                await self._completed(header)
+                await self._ended(header)
             found = choices(header, plan, blocks, asked, now=self._now())
             if found.again is not None and asked.prefers_again:
                 return found.again
@@ -264,8 +271,8 @@ class JobService:
             ]
             if not await self._stored(header, stored, after, told):
                 continue
-            if after.is_final and not await self._store.blocks(header):
-                await self._completed(header)
+            if after.is_final or header.is_cancelled:
+                await self._ended(header)
             return True
         raise contended(self._keys, _TRIES)
 
@@ -277,6 +284,8 @@ class JobService:
                 continue
             for stored in await self._store.blocks(header):
                 await self._expire(header, plan, stored, session)
+            if header.is_cancelled:
+                await self._ended(header)
 
     async def _expire(self, header: Header, plan: JobPlan, stored: StoredBlock, session: str) -> None:
         for _ in range(_TRIES):
@@ -315,12 +324,17 @@ class JobService:
         """Take away what is left over of jobs that have ended."""
         await self._store.tidy()
 
-    async def _completed(self, header: Header) -> None:
+    async def _ended(self, header: Header) -> None:
+        """The job ends, if nobody is at work on it, and nobody may take anything of it."""
         counts = await self._store.counts(header)
+        if counts.claimed or (counts.queued and not header.is_cancelled):
+            return
         facts = {"shards": header.facts["shards"], "violations": counts.violations}
-        completed = JobEvent("completed", header.job, facts)
-        if await self._store.close(header, "completed", counts, await self._trail(completed)):
-            self._on_event(completed)
+        # That it was cancelled has been told.
+        told = [] if header.is_cancelled else [JobEvent("completed", header.job, facts)]
+        if await self._store.close(header, counts, await self._trail(*told)):
+            for event in told:
+                self._on_event(event)
 
     async def _open(self, job: str) -> Header | None:
         return next((one for one in await self._store.open() if one.job == job), None)

@@ -34,6 +34,7 @@ _DELETED_AT_ONCE = 100
 class Header(NamedTuple):
     """facts: {store, by, at, shards}; of a job that has ended also {ended, end, counts, violations}.
 
+    A job that is cancelled has {cancelled: when} as well, and is open while anybody is at work on it.
     revision: of what is stored; 0 for a job that has ended.
     """
 
@@ -44,6 +45,10 @@ class Header(NamedTuple):
     @property
     def is_open(self) -> bool:
         return "ended" not in self.facts
+
+    @property
+    def is_cancelled(self) -> bool:
+        return "cancelled" in self.facts
 
 
 class StoredBlock(NamedTuple):
@@ -158,15 +163,23 @@ class JobStore:
             {key: Put(as_json(block_json(block))), **more},
         )
 
-    async def close(
-        self, header: Header, how: str, counts: Counts, more: Mapping[str, Put | None]
-    ) -> Counts | None:
-        """The job ends as `how`, with these counts; None if it is not as it was. more: stored beside it."""
+    async def cancel(self, header: Header, more: Mapping[str, Put | None]) -> bool:
+        """Whether it is cancelled from now on: it was as it had been read. more: as in `add`.
+
+        Whoever has read it before can take nothing of it any more. Raises `UnknownLifetimeError`.
+        """
+        facts = {**header.facts, "cancelled": self._clock.now() / SECOND}
+        changes = {_QUEUE + header.job: Put(as_json(facts)), **more}
+        outcome = await self._keys.commit({_QUEUE + header.job: header.revision}, changes)
+        return isinstance(outcome, Committed)
+
+    async def close(self, header: Header, counts: Counts, more: Mapping[str, Put | None]) -> Counts | None:
+        """The job ends, with these counts; None if it is not as it was. more: stored beside it."""
         violations = await self.violations(header)
         facts = {
             **header.facts,
-            "ended": how,
-            "end": self._clock.now() / SECOND,
+            "ended": "cancelled" if header.is_cancelled else "completed",
+            "end": header.facts.get("cancelled", self._clock.now() / SECOND),
             "counts": counts,
             "violations": violations,
         }

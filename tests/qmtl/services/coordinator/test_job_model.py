@@ -141,7 +141,11 @@ class JobMachine(RuleBasedStateMachine):
 
     def _open_jobs(self) -> list[str]:
         names = sorted(self.keys.entries)
-        return [name.removeprefix("queue/") for name in names if name.startswith("queue/")]
+        jobs = [name.removeprefix("queue/") for name in names if name.startswith("queue/")]
+        return [job for job in jobs if not self._is_cancelled(job)]
+
+    def _is_cancelled(self, job: str) -> bool:
+        return "cancelled" in json.loads(self.keys.entries[f"queue/{job}"].value)
 
     def _answer_quietly(self, work: Work) -> None:
         assert work.call is not None
@@ -231,8 +235,10 @@ class JobMachine(RuleBasedStateMachine):
         for name, put in changes.items():
             if name.startswith("blocks/") and put is not None:
                 assert f"queue/{name.split('/')[1]}" in self.keys.entries, "the job has ended"
-                after = block_of(json.loads(put.value))
-                self._check_block(before.get(name) or Block.new(SHARDS), after)
+                after, was = block_of(json.loads(put.value)), before.get(name) or Block.new(SHARDS)
+                self._check_block(was, after)
+                if self._is_cancelled(name.split("/")[1]):
+                    assert not after.claims.keys() - was.claims.keys(), "nobody takes of a cancelled job"
             if name.startswith("queue/") and put is None:
                 self._check_closed(name.removeprefix("queue/"), before, changes)
 
@@ -266,13 +272,10 @@ class JobMachine(RuleBasedStateMachine):
         summary = changes[f"jobs/{job}"]
         assert summary is not None
         facts = json.loads(summary.value)
-        if facts["ended"] == "completed":
-            assert block.is_final, "something is left to do"
-            assert facts["counts"] == list(block.counts)
-        else:
-            assert job in self.cancelled
-            queued, claimed, *ended = block.counts
-            assert facts["counts"] == [queued + claimed, 0, *ended], "nobody holds a shard of it"
+        assert facts["counts"] == list(block.counts)
+        assert block.counts.claimed == 0, "somebody is at work on it"
+        assert (facts["ended"] == "cancelled") == self._is_cancelled(job)
+        assert block.is_final if facts["ended"] == "completed" else job in self.cancelled
 
     def _session_of(self, worker: str) -> str | None:
         entry = self.keys.entries.get(f"sessions/{worker}")

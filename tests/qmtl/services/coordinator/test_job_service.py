@@ -12,6 +12,7 @@ from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import MINUTE
 from qmtl.runtime.coordination.job_blocks import BLOCK, MOST_ATTEMPTS, Outcome
 from qmtl.runtime.coordination.job_plans import JobPlan, JobShard, WantedRange
+from qmtl.services.coordinator.job_answers import job_json
 from qmtl.services.coordinator.job_service import MOST_SHARDS
 from qmtl.services.coordinator.job_taking import Taken
 from tests.qmtl.services.coordinator.memory_coordinator import (
@@ -192,19 +193,61 @@ def test_a_poisoned_shard_is_a_violation_and_the_others_are_done(
     assert names[-2:] == ["violation", "completed"]
 
 
-def test_a_job_that_is_cancelled_is_taken_by_nobody(coordinator: Coordinator) -> None:
+def test_a_job_that_is_cancelled_is_taken_by_nobody(coordinator: Coordinator, keys: MemoryKeys) -> None:
     coordinator.queue("a", wanted(3))
     taken = coordinator.take("w", "t")
     assert taken is not None
     cancelled = asyncio.run(coordinator.jobs.cancel("a"))
     assert cancelled is not None
-    assert cancelled.header.facts["ended"] == "cancelled"
-    assert coordinator.job("a").counts == (3, 0, 0, 0), "nobody holds a shard of it"
+    assert (job_json(cancelled)["ended"], cancelled.counts) == ("cancelled", (2, 1, 0, 0))
     assert coordinator.take("w", "u") is None
-    assert not coordinator.end(taken, "t")
+    assert coordinator.take("w", "t") == taken, "it is still at work on this one"
     assert asyncio.run(coordinator.jobs.cancel("a")) == cancelled
     assert asyncio.run(coordinator.jobs.cancel("b")) is None
+    keys.pass_time(3)
+    assert coordinator.end(taken, "t")
+    ended = job_json(coordinator.job("a"))
+    assert (ended["ended"], ended["queued"], ended["claimed"], ended["done"]) == ("cancelled", 2, 0, 1)
+    assert ended["end"] == job_json(cancelled)["end"]
+    assert [event.name for event in coordinator.events] == ["queued", "taken", "cancelled", "done"]
     assert asyncio.run(coordinator.jobs.shards("a", after=-1, most=10)) is None
+    assert asyncio.run(coordinator.jobs.cancel("a")) == coordinator.job("a")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.RELEASED, None])
+def test_what_is_not_done_of_a_cancelled_job_is_queued_for_ever(
+    coordinator: Coordinator, keys: MemoryKeys, outcome: Outcome | None
+) -> None:
+    """None: its worker dies."""
+    coordinator.queue("a", wanted(2))
+    taken = coordinator.take("w", "t")
+    assert taken is not None
+    asyncio.run(coordinator.jobs.cancel("a"))
+    if outcome is None:
+        keys.pass_time(TTL_S + 1)
+        coordinator.sweep()
+    else:
+        assert coordinator.end(taken, "t", outcome, "so it is")
+    assert not coordinator.job("a").header.is_open
+    assert coordinator.job("a").counts == (2, 0, 0, 0)
+    assert coordinator.take("other", "u") is None
+
+
+def test_a_cancelled_job_ends_although_its_coordinator_has_died(
+    coordinator: Coordinator, keys: MemoryKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator.queue("a", wanted(2))
+
+    async def dies(*_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(coordinator.jobs, "_ended", dies)
+    with pytest.raises(ConnectionError):
+        asyncio.run(coordinator.jobs.cancel("a"))
+    other = Coordinator(keys)
+    assert job_json(other.job("a"))["ended"] == "cancelled"
+    assert other.take("w", "t") is None
+    assert not other.job("a").header.is_open
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -297,6 +297,25 @@ def test_a_worker_without_a_store_says_so(
         assert worker.end() == 0
 
 
+def test_what_workers_are_at_when_a_job_is_cancelled_counts(fleet: Fleet) -> None:
+    queued = fleet.run("backfill", SERIES, START, END, "--detach")
+    worker = fleet.worker("--slots", 1)
+    deadline = time.monotonic() + 60
+    while not fleet.job(queued["job"])["claimed"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    cancelled = fleet.run("jobs", "--cancel", queued["job"])
+    assert cancelled["ended"] == "cancelled"
+    while (ended := fleet.job(queued["job"]))["claimed"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert ended["queued"] == 5 - ended["done"]
+    assert worker.end() == 0
+    log = (fleet.folder / "worker-0.log").read_text()
+    assert log.count("worker.done") == ended["done"]
+    assert "worker.unheard" not in log
+
+
 @pytest.mark.parametrize("venues", ["binance*", "[a-c]in?nce", "[!k]*", "b.i_n-1"])
 def test_patterns_of_venues(venues: str) -> None:
     assert _PATTERN.fullmatch(venues)
