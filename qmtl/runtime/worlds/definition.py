@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
@@ -57,7 +58,13 @@ class PresetDefinition(Section):
                 f"{template!r} does not hold {_SYMBOL} once",
                 next_step="write for example ohlcv:mine:{symbol}:1d",
             )
-        SeriesId.parse(template.replace(_SYMBOL, "X").replace(_TIMEFRAME, "1d"))
+        series = template.replace(_SYMBOL, "X").replace(_TIMEFRAME, "1d")
+        SeriesId.parse(series)
+        if brace := re.search("[{}]", series):
+            raise InvalidRequestError(
+                f"{template!r} has a {brace[0]!r} that belongs to no field",
+                next_step=f"write fields as {_SYMBOL} and {_TIMEFRAME}, and no other braces",
+            )
         return template
 
     @property

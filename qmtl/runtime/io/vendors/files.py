@@ -28,6 +28,7 @@ from qmtl.runtime.io.vendors.base import Page
 PAGE_ROWS = 32_768
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
+_BRACE = re.compile(r"[{}]")
 _FIELDS = ("venue", "symbol", "timeframe")
 
 
@@ -167,6 +168,12 @@ def _check_fields(what: str, text: str) -> None:
         raise InvalidRequestError(
             f"{what} has a field {{{unknown[0]}}} that is not known",
             next_step=f"use {', '.join(f'{{{field}}}' for field in _FIELDS)}",
+        )
+    if brace := _BRACE.search(_FIELD.sub("", text)):
+        raise InvalidRequestError(
+            f"{what} has a {brace[0]!r} that belongs to no field",
+            why="a field stands between two braces, and braces stand for nothing else",
+            next_step="write a field as {symbol}; take a lone brace out of names",
         )
 
 

@@ -157,6 +157,9 @@ def test_what_is_wrong_with_a_file_is_reported_with_its_line(tmp_path):
     ("path", "options"),
     [
         ("{symbl}.csv", {}),
+        ("{symbol.csv", {}),
+        ("bars}/{symbol}.csv", {}),
+        ("{symbol}.csv", {"where": {"ticker": "symbol}"}}),
         ("{symbol.__class__}.csv", {}),
         ("{symbol}.csv", {"holes": "closed"}),
         ("{symbol}.csv", {"unit": "minutes"}),
