@@ -226,4 +226,5 @@ def _lines(result: ImportResult) -> list[tuple[str, str]]:
             if cells
         ),
         *(("note", text) for text in result.notes),
+        *([("at risk", f"a loss of power: {result.at_risk}")] if result.at_risk else []),
     ]

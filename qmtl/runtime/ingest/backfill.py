@@ -311,6 +311,7 @@ class _Job:
         result.quarantined += quarantined
         result.findings.extend(screened.findings)
         result.as_of = max(result.as_of, commit.as_of)
+        result.at_risk = commit.at_risk or result.at_risk
         if commit.replaced.height:
             result.replaced.append(commit.replaced)
         self._count(answered)

@@ -79,6 +79,7 @@ class BackfillResult:
     replaced: rows that changed, per commit, as `Commit.replaced`. waited_for: how often all that was left was
     held by others. abandoned: whether the vendor ignored its cancellation, and was left behind.
     uncoordinated: why other machines may have asked for the same bars, although there is a coordinator.
+    at_risk: why a loss of power may take what was committed, see `Commit`.
     """
 
     source: str
@@ -94,6 +95,7 @@ class BackfillResult:
     stopped: bool = False
     abandoned: bool = False
     uncoordinated: str | None = None
+    at_risk: str | None = None
     as_of: int = 0  # of the newest commit
     under_way: Stoppable | None = None
 

@@ -32,7 +32,8 @@ class ImportResult:
     rows: in the file. added, unchanged, replaced: what became of those that could be stored.
     quarantined: impossible rows that were kept aside (only with `partial_ok`).
     span: the range that the file speaks of. states: of its bars, as the store knows them now.
-    as_of: the commit, in ns. notes: what a person should know, and is no finding.
+    as_of: the commit, in ns. at_risk: why a loss of power may take a part of it, see `Commit`.
+    notes: what a person should know, and is no finding.
     """
 
     series: SeriesId
@@ -47,6 +48,7 @@ class ImportResult:
     as_of: int
     notes: tuple[str, ...]
     report: ConformanceReport
+    at_risk: str | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -76,6 +78,7 @@ class ImportResult:
                 if cells
             },
             "as_of": iso(self.as_of),
+            "at_risk": self.at_risk,
             "findings": [finding.to_json() for finding in self.findings],
             "notes": list(self.notes),
         }
@@ -172,4 +175,5 @@ def _reported(
         as_of=commit.as_of,
         notes=judged.notes,
         report=report,
+        at_risk=commit.at_risk,
     )

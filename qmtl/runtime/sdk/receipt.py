@@ -48,6 +48,7 @@ class _Facts(NamedTuple):
     healed: Coverage = EMPTY
     max_staleness: float = 0.0
     uncoordinated: str | None = None
+    at_risk: str | None = None
 
 
 class Receipt(_Facts):
@@ -65,6 +66,8 @@ class Receipt(_Facts):
         the call, or earlier; 0 where the store was asked within the call.
     uncoordinated: why other machines may have asked a vendor for the same bars, although there is a
         coordinator; None if it did answer, or was not needed.
+    at_risk: why a loss of power may take bars that this call has written; None if it wrote none, or the store
+        waited for the disk.
     violations: all that would have raised had the answer not been partial, in the order of the errors:
         budgets and bounds, damage, a source that failed, missing bars, findings.
     """
@@ -131,6 +134,7 @@ class Receipt(_Facts):
             "damaged": spans_json(self.damaged),
             "healed": spans_json(self.healed),
             "uncoordinated": self.uncoordinated,
+            "at_risk": self.at_risk,
             "archived": self.archived,
             "freshness": self.freshness,
             "max_staleness": self.max_staleness,
@@ -167,6 +171,8 @@ class Receipt(_Facts):
             rows.append(("healed", f"{spans_text(self.healed)}, whose stored bytes were damaged"))
         if self.uncoordinated is not None:
             rows.append(("uncoordinated", self.uncoordinated))
+        if self.at_risk is not None:
+            rows.append(("at risk", f"a loss of power: {self.at_risk}"))
         rows += [("violation", text) for text in self.violations]
         rows += [("abandoned", text) for text in self.abandoned]
         return rows

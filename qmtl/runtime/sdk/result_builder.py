@@ -250,6 +250,7 @@ def _receipt(
         state.damage_healed,
         end.max_staleness,
         None if end.backfill is None else end.backfill.uncoordinated,
+        None if end.backfill is None else end.backfill.at_risk,
     )
 
 

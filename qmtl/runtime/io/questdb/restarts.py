@@ -45,6 +45,21 @@ def start_of(server: QuestDBServer) -> Start:
     return Start(int(at), named[1] if named else str(build))
 
 
+def commit_mode(server: QuestDBServer) -> str:
+    """Of `cairo.commit.mode`; it cannot change before the next start."""
+    return (server.parameter("cairo.commit.mode") or "unknown").lower()
+
+
+def why_at_risk(server: QuestDBServer, version: str) -> str | None:
+    """Why a loss of power may take what it has shown; None where it waits for the disk."""
+    mode = commit_mode(server)
+    return (
+        None
+        if mode == "sync"
+        else f"QuestDB {version} does not wait for the disk: cairo.commit.mode is {mode}"
+    )
+
+
 def damage_in_newest(connection: Connection) -> list[Damage]:
     """Read what a loss of power may have taken, of all versions, against its checksums; what it did take."""
     found: list[Damage] = []

@@ -34,6 +34,7 @@ class QuestDBRows:
         # Asks the catalog where the rows are now, which another process may have changed.
         self.asks: Callable[[], int] = lambda: table.place
         self._has_moved = False
+        self.at_risk: str | None = "nobody has asked QuestDB whether it waits for the disk"
 
     def put(self, place: int) -> None:
         """Use the table of a place from now on."""

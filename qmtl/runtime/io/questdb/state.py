@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qmtl.runtime.io.questdb.restarts import start_of
+from qmtl.runtime.io.questdb.restarts import commit_mode, start_of
 from qmtl.runtime.io.questdb.table import BarTable
 
 
@@ -39,7 +39,7 @@ def state_of(table: BarTable) -> QuestDBState:
     rows, used = size[0] if size else (0, 0)
     return QuestDBState(
         version=start_of(table.server).version,
-        commit_mode=(table.server.parameter("cairo.commit.mode") or "unknown").lower(),
+        commit_mode=commit_mode(table.server),
         rows=int(rows),
         bytes=int(used),
         behind=now.written - now.applied,

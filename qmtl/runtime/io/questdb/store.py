@@ -12,7 +12,7 @@ from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, Store
 from qmtl.foundation.facts import NOTHING_DECLARED, agreed
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import iso
-from qmtl.runtime.io.questdb.restarts import damage_in_newest, start_of
+from qmtl.runtime.io.questdb.restarts import damage_in_newest, start_of, why_at_risk
 from qmtl.runtime.io.questdb.rows import QuestDBRows
 from qmtl.runtime.io.questdb.state import QuestDBState, state_of
 from qmtl.runtime.io.sql import fences
@@ -47,7 +47,7 @@ class QuestDBStore(KeptStore):
 
     def _hold(self, rows: QuestDBRows) -> None:
         """Take the tables for those of this catalog, and make them if it is new."""
-        self._rows = rows
+        self._rows, self._started = rows, 0
         with self._database.reading() as connection:
             is_new = connection.execute("SELECT 1 FROM chunk LIMIT 1").fetchone() is None
             rows.table = rows.table.at(place_of_rows(connection) or FIRST_PLACE)
@@ -67,7 +67,9 @@ class QuestDBStore(KeptStore):
         server = self._rows.table.server
         server.is_back = False
         try:
-            at = start_of(server).at
+            at, version = start_of(server)
+            if at != self._started:
+                self._rows.at_risk, self._started = why_at_risk(server, version), at
             with self._database.reading() as connection:
                 if start_seen(connection) == at:
                     return

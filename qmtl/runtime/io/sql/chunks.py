@@ -27,6 +27,11 @@ class RowsElsewhere(Protocol):
     others have written: rows under a number that the catalog does not name are nobody's.
     """
 
+    @property
+    def at_risk(self) -> str | None:
+        """Why a loss of power may take what `write` has written; None where the disk was waited for."""
+        ...
+
     def write(self, series: SeriesId, chunks: Sequence[Packed]) -> list[int]:
         """Write chunks of `pack_plain`, and read them back until all of them are there; their numbers.
 

@@ -34,6 +34,10 @@ class Database(Protocol):
     def folder(self) -> Path | None: ...
     @property
     def dialect(self) -> Dialect: ...
+    @property
+    def at_risk(self) -> str | None:
+        """Why a loss of power may take commits of `commit`; None where they wait for the disk."""
+        ...
 
     def reading(
         self,

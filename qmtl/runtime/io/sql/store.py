@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Self
 
@@ -189,7 +190,7 @@ class SqlStore(SqlRecords):
         before: list[Damage] = []
         while True:
             try:
-                return self._commit(writes, rows)
+                return self._with_risk(self._commit(writes, rows))
             except plans.DamagedWindowError as met:
                 if met.damage == before:
                     gone = Coverage(damage.span for damage in met.damage)
@@ -198,6 +199,11 @@ class SqlStore(SqlRecords):
                 # Once recorded, the damaged chunk is out of the way; each round removes at least one.
                 self._record(met.damage)
                 before = met.damage
+
+    def _with_risk(self, done: dict[SeriesId, Commit]) -> dict[SeriesId, Commit]:
+        if (why := self._database.at_risk) is None:
+            return done
+        return {series: replace(commit, at_risk=commit.at_risk or why) for series, commit in done.items()}
 
     def _checked(self, series: SeriesId, write: Write, rows: Rows | None) -> Rows:
         """The rows of a write that may be made. Raises `InvalidRequestError`.
@@ -419,4 +425,6 @@ def _applied(transaction: Transaction, write: Write, change: plans.Change) -> Co
     healed = repair.heal(transaction, write)
     point = transaction.apply(write, difference, change.plan, healed=healed)
     replaced = replaced_frame(difference.old, difference.new)
-    return Commit(point.tx, point.as_of, difference.added, difference.unchanged, replaced)
+    elsewhere = transaction.connection.elsewhere
+    at_risk = elsewhere.at_risk if elsewhere is not None and change.plan.numbers else None
+    return Commit(point.tx, point.as_of, difference.added, difference.unchanged, replaced, at_risk)

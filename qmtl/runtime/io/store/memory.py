@@ -50,6 +50,7 @@ from qmtl.runtime.io.store.values import (
 )
 
 _KEPT_ASIDE = [("rule", pl.String()), ("source", pl.String()), ("checked_at", TS)]
+_AT_RISK = "it is in the memory of this process, and ends with it"
 _QUARANTINE = pl.Schema([*BAR_SCHEMA.items(), *_KEPT_ASIDE])
 
 
@@ -170,7 +171,7 @@ class MemoryStore(MemoryReports, RegistryRecords):
             self._enter(series, "write", hull(spans), after, now=now, added=added, gone=difference.old)
         point = self._point()
         replaced = replaced_frame(difference.old, difference.new)
-        return Commit(point.tx, point.as_of, difference.added, difference.unchanged, replaced)
+        return Commit(point.tx, point.as_of, difference.added, difference.unchanged, replaced, _AT_RISK)
 
     def retract(self, series: SeriesId, span: Span, *, reason: str) -> Retraction:
         with self._open():

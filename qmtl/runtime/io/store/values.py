@@ -89,9 +89,10 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A write that is durable. `tx` counts commits, `as_of` is its time in ns, strictly increasing.
+    """A write that was acknowledged. `tx` counts commits, `as_of` is its time in ns, strictly increasing.
 
     replaced: rows whose values changed: `ts`, `old_open` ... `old_volume`, `new_open` ... `new_volume`.
+    at_risk: why a loss of power may take a part of it; None where the disk was waited for.
     """
 
     tx: int
@@ -99,6 +100,7 @@ class Commit:
     added: int
     unchanged: int
     replaced: pl.DataFrame
+    at_risk: str | None = None
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ class PostgresConnection:
         _keep_types(raw.adapters)
         self.raw = raw
         self.elsewhere: RowsElsewhere | None = None
+        # Whether a COMMIT does, as the server was set up when this was opened.
+        self.waits_for_disk = True
         self._statements = Statements(raw)
         # The number of the session at the server: a lost connection does not know it any more.
         self.session = raw.info.backend_pid

@@ -79,6 +79,7 @@ class PostgresDatabase:
         # Of two schemas that share a channel, for it is cut at 63 bytes, each hears of the other as well.
         self._channel = f"qmtl {address.schema}".encode()[:63].decode(errors="ignore")
         self._closed, self._elsewhere = False, elsewhere
+        self.at_risk: str | None = None
         self._why_read_only = "it was opened read-only"
         # That of the newest commits, and how often connections were made to a server on another one.
         self._timeline: int | None = None
@@ -152,6 +153,9 @@ class PostgresDatabase:
     def _opened(self) -> PostgresConnection:
         connection = opened(self.address, lock_timeout_ms=_milliseconds(self._lock_timeout_s))
         connection.elsewhere = self._elsewhere
+        self.at_risk = (
+            None if connection.waits_for_disk else "PostgreSQL does not wait for the disk: fsync is off"
+        )
         if None not in (self._timeline, connection.timeline) and connection.timeline != self._timeline:
             self.generation += 1
         return connection

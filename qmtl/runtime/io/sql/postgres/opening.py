@@ -56,8 +56,8 @@ def opened(address: StoreAddress, *, alone: bool = False, lock_timeout_ms: int =
     try:
         # What was acknowledged is durable, whatever this user or database is set to. And from version 14 on,
         # on Linux, a server can look whether the process that it works for is still there.
-        *found, _, _, _ = connection.execute(
-            f"SELECT {', '.join(f'current_setting({name!r})' for name in session)},"
+        *found, fsync, _, _, _ = connection.execute(
+            f"SELECT {', '.join(f'current_setting({name!r})' for name in session)}, current_setting('fsync'),"
             " CASE WHEN current_setting('synchronous_commit') = 'off'"
             " THEN set_config('synchronous_commit', 'on', false) END,"
             " CASE WHEN current_setting('client_connection_check_interval', true) = '0'"
@@ -68,6 +68,7 @@ def opened(address: StoreAddress, *, alone: bool = False, lock_timeout_ms: int =
         for (name, wanted), value in zip(session.items(), found, strict=True):
             if value != wanted:
                 raise pooled(address, f"the session has {name} = {value}, and not {wanted}")
+        connection.waits_for_disk = fsync == "on"
         use(connection, address, alone=alone)
         connection.timeline = timeline.of_server(connection)
     except BaseException:

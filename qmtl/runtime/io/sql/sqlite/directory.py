@@ -57,6 +57,8 @@ PAGES_AT_ONCE = 2_048
 class StoreDirectory:
     """The directory of one store, its connections and its lock."""
 
+    at_risk: str | None = None  # each COMMIT waits for the disk
+
     def __init__(
         self,
         folder: Path,

@@ -10,16 +10,19 @@ from pathlib import Path
 import pytest
 from polars.testing import assert_frame_equal
 
+from qmtl import SeamlessDataProvider, import_frame
 from qmtl.foundation.errors import StoreError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage
 from qmtl.foundation.times import MINUTE
 from qmtl.runtime.io.questdb import restarts
 from qmtl.runtime.io.questdb.restarts import start_of
+from qmtl.runtime.io.questdb.server import QuestDBServer as Client
 from qmtl.runtime.io.questdb.store import QuestDBStore
 from qmtl.runtime.io.sql.catalogs import put_rows, start_seen
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.store_suites.bars import OTHER, SERIES, minutes, some_bars, write
+from qmtl.runtime.testing.vendors import ScriptedVendor
 from tests.qmtl.questdb import VERSION, QuestDBServer
 
 Opened = Callable[..., QuestDBStore]
@@ -68,6 +71,36 @@ def test_after_a_kill_nothing_is_lost_and_the_start_is_noted(
     store.commit(OTHER, write(some_bars(0, ROWS)))
     assert seen(store) == after.at
     assert store.verify().is_sound
+
+
+def test_a_commit_says_whether_a_loss_of_power_may_take_it(used_url: str, opened: Opened) -> None:
+    store = opened(used_url)
+    said = f"QuestDB {VERSION} does not wait for the disk: cairo.commit.mode is nosync"
+    assert store.commit(SERIES, write(some_bars(0, ROWS))).at_risk == said
+    assert store.commit(SERIES, write(some_bars(0, ROWS))).at_risk is None, "nothing was new"
+    assert store.commit(SERIES, write(some_bars(ROWS, 1))).at_risk is None, "it lies in the catalog"
+    done = store.commit_many({ONE: write(some_bars(0, ROWS)), ANOTHER: write(some_bars(0, 1))})
+    assert [done[series].at_risk for series in (ONE, ANOTHER)] == [said, None]
+
+
+def test_with_sync_nothing_is_at_risk(used_url: str, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the server then keeps its word, no test can tell."""
+    monkeypatch.setattr(Client, "parameter", lambda _, name: {"cairo.commit.mode": "SYNC"}.get(name))
+    store = opened(used_url)
+    assert store.commit(SERIES, write(some_bars(0, ROWS))).at_risk is None
+
+
+def test_receipts_say_it(used_url: str, clock: FakeClock) -> None:
+    asked = ("ohlcv:mine:BTC/USDT:1m", "2024-01-01", "2024-01-02")
+    with SeamlessDataProvider(used_url, vendors=ScriptedVendor(), clock=clock) as provider:
+        receipt = provider.fetch(*asked).receipt
+        assert "cairo.commit.mode is nosync" in (receipt.at_risk or "")
+        assert receipt.to_json()["at_risk"] == receipt.at_risk
+        assert "cairo.commit.mode is nosync" in repr(receipt)
+        assert provider.fetch(*asked).receipt.at_risk is None, "this one has written nothing"
+        imported = import_frame(provider, some_bars(0, ROWS), series="ohlcv:mine:GOLD:1m")
+        assert "nosync" in (imported.at_risk or "")
+        assert imported.to_json()["at_risk"] == imported.at_risk
 
 
 def folder_of(server: QuestDBServer, store: QuestDBStore) -> Path:

@@ -16,6 +16,7 @@ from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.store_model import StoreMachine
 from qmtl.runtime.testing.store_proxy import StoreProxy
 from qmtl.runtime.testing.store_suite import StoreSuite
+from qmtl.runtime.testing.store_suites.bars import SERIES, some_bars, write
 from qmtl.runtime.testing.store_suites.changes import ChangeLogSuite
 from qmtl.runtime.testing.vendors import ScriptedVendor
 from tests.qmtl.stories.walks import CountingStore
@@ -80,3 +81,7 @@ def test_a_closed_store_says_so() -> None:
 
 def test_two_stores_have_two_names() -> None:
     assert MemoryStore().store_id != MemoryStore().store_id
+
+
+def test_a_commit_says_that_it_ends_with_the_process() -> None:
+    assert "memory of this process" in (MemoryStore().commit(SERIES, write(some_bars(0, 2))).at_risk or "")

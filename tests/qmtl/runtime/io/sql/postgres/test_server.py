@@ -44,6 +44,32 @@ def test_what_the_server_says_of_itself(postgres_url: str, postgres_server: Post
     assert [one["outcome"] for one in found] == ["ok"]
 
 
+def test_commits_to_a_server_that_waits_for_no_disk_say_so(
+    postgres_url: str, postgres_server: PostgresServer
+) -> None:
+    with PostgresStore(postgres_url) as store:
+        assert store.commit(SERIES, Write("v", 1, some_bars(0, 600))).at_risk is None
+
+    def set_fsync(value: str) -> None:
+        with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
+            connection.execute(f"ALTER SYSTEM SET fsync = {value}")
+            connection.execute("SELECT pg_reload_conf()")
+        for _ in range(1_000):
+            with psycopg.connect(postgres_server.url()) as connection:
+                if connection.execute("SHOW fsync").fetchone() == (value,):
+                    return
+        raise AssertionError("the server does not take over its settings")
+
+    set_fsync("off")
+    try:
+        with PostgresStore(postgres_url) as store:
+            for first, count in ((600, 600), (1_200, 1), (1_201, 1), (1_202, 1), (1_203, 1)):
+                at_risk = store.commit(SERIES, Write("v", 1, some_bars(first, count))).at_risk
+                assert at_risk == "PostgreSQL does not wait for the disk: fsync is off"
+    finally:
+        set_fsync("on")
+
+
 def test_what_people_read() -> None:
     lines = dict(facts_of(replace(STATE, vacuumed_at=0)))
     assert lines["server"] == "PostgreSQL 15.1, a primary without a replica"
