@@ -217,6 +217,11 @@ def having(chunks: Sequence[Chunk]) -> str:
     return f"ts BETWEEN {low} AND {max(chunk.last_ts for chunk in chunks)} AND tx IN ({numbers})"
 
 
+def quoted(text: str) -> str:
+    """A text as a statement has it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _words(column: tuple[str, bool] | None) -> str:
     if column is None:
         return "missing"

@@ -12,7 +12,7 @@ import polars as pl
 
 from qmtl.foundation.parallel import in_parallel
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.sql.chunks import Chunk
+from qmtl.runtime.io.sql.chunks import Chunk, RowsElsewhere
 from qmtl.runtime.io.sql.codec import DamagedError, Packed, Part, part_between, unpack_parts
 from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.sql.views import (
@@ -30,6 +30,8 @@ from qmtl.runtime.io.store.rows import Rows, allocate, join, overlay, to_frame
 Cancelled = Callable[[], bool]
 # Rows that one thread decodes at a time: fewer take less than to hand them over.
 _STRETCH_ROWS = 1 << 16
+# Chunks that are asked for at a time where they lie elsewhere: an answer for few takes nearly as long.
+_ASKED = 128
 
 
 class Assembled(NamedTuple):
@@ -112,6 +114,8 @@ def _pieces(views: Sequence[View], span: Span, contexts: Sequence[int]) -> list[
         beside = context * view.series.timeframe.step
         ends.append((span.start - beside, span.end - 1 + beside))
     each = list(zip(views, ends, chunks_of(views, span.start, span.end - 1), strict=True))
+    if views and views[0].connection.elsewhere is not None:
+        return [[_Piece(view, chunk, Part(0, chunk.rows)) for chunk in chunks] for view, _, chunks in each]
     across = [
         (view, chunk) for view, within, chunks in each for chunk in chunks if not _is_within(chunk, within)
     ]
@@ -143,7 +147,28 @@ def _part(view: View, chunk: Chunk, packed: Packed | DamagedError, ends: tuple[i
 
 def _decoded(pieces: list[_Piece], block: Rows, cancelled: Cancelled | None) -> Iterator[bool | DamagedError]:
     """Of each piece, whether its chunk has missing volumes, or what is damaged."""
+    elsewhere = pieces[0].view.connection.elsewhere if pieces else None
+    if elsewhere is not None:
+        return _filled(elsewhere, pieces, block, cancelled)
     return chain.from_iterable(in_parallel(_decode, _stretches(pieces, block, cancelled)))
+
+
+def _filled(
+    elsewhere: RowsElsewhere, pieces: list[_Piece], block: Rows, cancelled: Cancelled | None
+) -> Iterator[bool | DamagedError]:
+    """As `_decoded`, of rows that come as they are."""
+    row = 0
+    for first in range(0, len(pieces), _ASKED):
+        some = pieces[first : first + _ASKED]
+        _give_up_if(cancelled, some[0].view)
+        end = row + sum(piece.part.rows for piece in some)
+        yield from elsewhere.fill([(piece.view.series, piece.chunk) for piece in some], block.cut(row, end))
+        row = end
+
+
+def _give_up_if(cancelled: Cancelled | None, view: View) -> None:
+    if cancelled is not None and cancelled():
+        raise ReadAbandonedError("a read was abandoned", series=view.series)
 
 
 class _Stretch(NamedTuple):
@@ -157,8 +182,7 @@ def _stretches(pieces: list[_Piece], block: Rows, cancelled: Cancelled | None) -
     some: list[_Piece] = []
     start = end = 0
     for piece in pieces:
-        if cancelled is not None and cancelled():
-            raise ReadAbandonedError("a read was abandoned", series=piece.view.series)
+        _give_up_if(cancelled, piece.view)
         if some and end - start + piece.part.rows > _STRETCH_ROWS:
             yield _Stretch(_with_bytes(some), block.cut(start, end))
             some, start = [], end
