@@ -173,6 +173,8 @@ _FEW = 512
 
 def from_small_frames(frames: Mapping[SeriesId, pl.DataFrame]) -> dict[SeriesId, Rows]:
     """`from_frame` of the small frames among many, read as one; none where it would refuse any of them."""
+    if len(frames) < 2:
+        return {}
     small = {series: frame for series, frame in frames.items() if 0 < frame.height < _FEW}
     if len(small) < 2:
         return {}

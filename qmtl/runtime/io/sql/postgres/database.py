@@ -43,11 +43,6 @@ _CONNECTIONS = 8
 _STANDSTILL_S = 60
 # How long a commit whose connection was lost is looked for, while the server may be starting again.
 _SEARCH_S, _SEARCH_EVERY_S = 30.0, 0.2
-# The timeout first: the lock is asked for by what it answers.
-_LOCK_WITHIN = (
-    "WITH limited AS MATERIALIZED (SELECT set_config('lock_timeout', '{wait}', true))"
-    " SELECT pg_advisory_xact_lock({lock}) FROM limited"
-)
 _NOT_DURABLE = ", set_config('synchronous_commit', 'off', true)"
 _STARTED = "pg_postmaster_start_time()::text"
 # A number that rises with each commit, report and acceptance: their newest numbers, added up.
@@ -79,6 +74,8 @@ class PostgresDatabase:
         self._lock_timeout_s, self._has_clock = lock_timeout_s, has_clock
         # Stores in schemas of one database have a lock each.
         self._lock = f"{APPLICATION_ID}, {zlib.crc32(address.schema.encode()) - 2**31}"
+        # A session waits for it as long as for any lock.
+        self._takes_lock = Question(f"SELECT pg_advisory_xact_lock({self._lock})", ())
         # Of two schemas that share a channel, for it is cut at 63 bytes, each hears of the other as well.
         self._channel = f"qmtl {address.schema}".encode()[:63].decode(errors="ignore")
         self._closed, self._elsewhere = False, elsewhere
@@ -153,7 +150,7 @@ class PostgresDatabase:
                 connection.missing_behind = timeline.MOVED
 
     def _opened(self) -> PostgresConnection:
-        connection = opened(self.address)
+        connection = opened(self.address, lock_timeout_ms=_milliseconds(self._lock_timeout_s))
         connection.elsewhere = self._elsewhere
         if None not in (self._timeline, connection.timeline) and connection.timeline != self._timeline:
             self.generation += 1
@@ -282,12 +279,11 @@ class PostgresDatabase:
         self.refuse_unwritable(series)
         time = None if self._has_clock else following(presumed.newest, now).as_of
         write = at_once.question(series, presumed, time, self._channel, _CLOCK)
-        lock = Question(_LOCK_WITHIN.format(lock=self._lock, wait=_milliseconds(self._lock_timeout_s)))
         with self.translated(series), self._pool.use() as connection:
             if self._has_moved(connection) or not connection.is_silent():
                 return None
             try:
-                found = connection.together([lock, write])
+                found = connection.together([self._takes_lock, write])
             except psycopg.errors.LockNotAvailable as failure:
                 raise self._locked(self._lock_timeout_s) from failure
             except psycopg.Error as failure:

@@ -31,11 +31,12 @@ _DEFAULTS = {"connect_timeout": "10", "keepalives_idle": "30", "tcp_user_timeout
 _LOOKS_EVERY = "2s"
 
 
-def opened(address: StoreAddress, *, alone: bool = False) -> PostgresConnection:
+def opened(address: StoreAddress, *, alone: bool = False, lock_timeout_ms: int = 0) -> PostgresConnection:
     """A connection to the schema of a store. Raises `StoreError` if there is none.
 
     alone: as long as it lasts nobody else has one, so that the layout can be changed. Raises
-    `StoreLockedError` where others have, and for the others while it lasts.
+    `StoreLockedError` where others have, and for the others while it lasts. lock_timeout_ms: how long the
+    server lets it wait for a lock; 0 for as long as it takes.
     """
     try:
         given = conninfo_to_dict(address.conninfo)
@@ -55,13 +56,14 @@ def opened(address: StoreAddress, *, alone: bool = False) -> PostgresConnection:
     try:
         # What was acknowledged is durable, whatever this user or database is set to. And from version 14 on,
         # on Linux, a server can look whether the process that it works for is still there.
-        *found, _, _ = connection.execute(
+        *found, _, _, _ = connection.execute(
             f"SELECT {', '.join(f'current_setting({name!r})' for name in session)},"
             " CASE WHEN current_setting('synchronous_commit') = 'off'"
             " THEN set_config('synchronous_commit', 'on', false) END,"
             " CASE WHEN current_setting('client_connection_check_interval', true) = '0'"
             " AND version() LIKE '%linux%'"
-            f" THEN set_config('client_connection_check_interval', '{_LOOKS_EVERY}', false) END"
+            f" THEN set_config('client_connection_check_interval', '{_LOOKS_EVERY}', false) END,"
+            f" set_config('lock_timeout', '{lock_timeout_ms}', false)"
         ).fetchone()
         for (name, wanted), value in zip(session.items(), found, strict=True):
             if value != wanted:

@@ -51,7 +51,8 @@ class PostgresStore(KeptStore):
     read_only: refuse every write, and make no schema.
     retention: how many nanoseconds of history `compact` keeps for `as_of`; None keeps all.
     clock: what commits get their time from; None is the clock of the server, the same for all machines.
-    lock_timeout_s: how long a write waits for other writers before `StoreLockedError`.
+    lock_timeout_s: how long a write waits for other writers, and whoever it is for a table that somebody
+        alters, before `StoreLockedError`.
     max_staleness: seconds for which `has_changed` may miss the commits of other processes, so that it need
         not ask the server; a connection of its own hears of them. 0 asks each time.
     elsewhere: where the bars of its chunks lie, if this is only the catalog of a store.

@@ -14,10 +14,11 @@ from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.generators import fetch_many, send
 from psycopg.pq import ExecStatus, Format, PipelineStatus
-from psycopg.pq.abc import PGresult
+from psycopg.pq.abc import PGconn, PGresult
 
 from qmtl.runtime.io.sql.postgres.sets import Asked
 
@@ -91,8 +92,8 @@ class Statements:
         results: list[list[PGresult]] = []
         try:
             self._send(given, ends=True)
-            while len(results) < len(self._coming):
-                results += [one] if (one := self._raw.wait(fetch_many(pgconn))) else []
+            if self._coming:
+                results = self._raw.wait(_answers(pgconn, len(self._coming)))
             pgconn.exit_pipeline_mode()
         except BaseException:
             self._close()
@@ -192,3 +193,12 @@ class Statements:
         gone = [self._names.popitem(last=False)[1] for _ in range(len(self._names) - _PREPARED)]
         if gone:
             self.made([Asked(f"DEALLOCATE {name.decode()}", []) for name in gone])
+
+
+def _answers(pgconn: PGconn, count: int) -> PQGen[list[list[PGresult]]]:
+    """As many answers as are still to come; to wait for each by itself would be slower."""
+    results: list[list[PGresult]] = []
+    while len(results) < count:
+        if one := (yield from fetch_many(pgconn)):
+            results.append(one)
+    return results

@@ -44,8 +44,6 @@ from qmtl.runtime.io.store.values import Point
 
 # A bar for each of a thousand series touches more pages than fit into the 2 MB that SQLite keeps by itself.
 _CACHE_BYTES = 16 * 2**20
-# So many pages of the log are moved into the main file at once: commits in a row touch the same ones.
-_MOVED_PAGES = 3_000
 # The log is cut back to this size once a large commit has been moved into the main file.
 _LOG_BYTES = 64 * 2**20
 
@@ -466,8 +464,7 @@ class StoreDirectory:
 
 
 def _make_ready(connection: SqliteConnection) -> None:
-    """Let a connection write: with checksums, and with room for the pages of many series."""
+    """Let a connection write: with checksums, and with room in memory for the pages of many series."""
     if not connection.proves:
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_MOVED_PAGES}").fetchone()
         connection.execute(f"PRAGMA cache_size = -{_CACHE_BYTES // 1024}")
         prove_what_is_written(connection)
