@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from secrets import randbits
 
@@ -98,8 +98,7 @@ class QuestDBRows:
     def fill(self, chunks: Sequence[tuple[SeriesId, Chunk]], target: Rows) -> list[bool | DamagedError]:
         outcomes: list[bool | DamagedError] = []
         row = 0
-        for first in range(0, len(chunks), _ASKED):
-            some = chunks[first : first + _ASKED]
+        for some in _questions(chunks):
             end = row + sum(chunk.rows for _, chunk in some)
             outcomes += self._filled(some, target.cut(row, end))
             row = end
@@ -126,6 +125,20 @@ class QuestDBRows:
         self.put(place)
         found = (self.table.count(chunks[first : first + _ASKED]) for first in range(0, len(chunks), _ASKED))
         return sum(found) == sum(chunk.rows for chunk in chunks)
+
+
+def _questions(chunks: Sequence[tuple[SeriesId, Chunk]]) -> Iterator[list[tuple[SeriesId, Chunk]]]:
+    """Chunks that are asked for together: of not too many numbers, which parts of a chunk share."""
+    some: list[tuple[SeriesId, Chunk]] = []
+    numbers: set[int] = set()
+    for named in chunks:
+        if len(numbers) == _ASKED and named[1].id not in numbers:
+            yield some
+            some, numbers = [], set()
+        some.append(named)
+        numbers.add(named[1].id)
+    if some:
+        yield some
 
 
 def _outcome(chunk: Chunk, blob: bytes | DamagedError, target: Rows) -> bool | DamagedError:
