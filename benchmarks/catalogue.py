@@ -24,6 +24,8 @@ NAMES = (
     "one_bar_each",
     "postgres_reads",
     "postgres_writes",
+    "questdb_reads",
+    "questdb_writes",
     "snapshot",
     "cold_backfill",
     "lease",

@@ -18,6 +18,7 @@ from benchmarks.catalogue import title
 from benchmarks.table import NOT_INSTALLED
 from tests.qmtl.etcd import etcd_program
 from tests.qmtl.postgres import newest_programs
+from tests.qmtl.questdb import questdb_jar
 
 ROOT = Path(__file__).resolve().parents[2]
 # What needs more than this repository, and says so where it is lacking.
@@ -67,6 +68,7 @@ def test_all_cases_run_and_fill_the_table(tmp_path: Path, temporary: Path) -> No
     cases = sorted(path.stem for path in (ROOT / "benchmarks" / "cases").glob("[!_]*.py"))
     lacking = [] if newest_programs() else [title(name) for name in cases if name.startswith("postgres")]
     lacking += [] if etcd_program() else [NEEDS_ETCD]
+    lacking += [] if questdb_jar() else [title(name) for name in cases if name.startswith("questdb")]
     assert set(reported["skipped"]) == {NEEDS_DATA, *lacking}
     assert len(reported["cases"]) + len(reported["skipped"]) == len(cases), "a case is not in the catalogue"
     measured = [figure for case in reported["cases"].values() for figure in case]

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,11 +25,17 @@ def questdb_jar() -> Path | None:
     return jar if jar.exists() and shutil.which("java") else None
 
 
-class QuestDBServer:
-    """One server, for one user."""
+# A server of tests starts quickly, and never becomes as quick as it might.
+_QUICK_START = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
-    def __init__(self, jar: Path) -> None:
-        self._jar = jar
+
+class QuestDBServer:
+    """One server, for one user. java: options of Java; settings: of the server, beside those of tests."""
+
+    def __init__(
+        self, jar: Path, *, java: Sequence[str] = _QUICK_START, settings: Mapping[str, str] | None = None
+    ) -> None:
+        self._jar, self._java, self._settings = jar, java, settings or {}
         self.folder = Path(tempfile.mkdtemp(prefix="qmtl-questdb-"))
         (self.folder / "root").mkdir()
         self.port = free_port()
@@ -52,12 +59,13 @@ class QuestDBServer:
             "shared.worker.count": "2",
             "http.user": USER,
             "http.password": PASSWORD,
+            **self._settings,
         }
         environment = {f"QDB_{name.upper().replace('.', '_')}": value for name, value in of_tests.items()}
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *("java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+                    *("java", *self._java),
                     *("-p", self._jar, "-m", "io.questdb/io.questdb.ServerMain", "-d", self.folder / "root"),
                 ],
                 env={**os.environ, **environment},

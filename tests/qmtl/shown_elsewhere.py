@@ -358,6 +358,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/sql/formats",
             "runtime/io/sql/inventory",
             "runtime/io/sql/assembling",
+            "runtime/io/sql/pieces",
             "runtime/io/sql/reading",
             "runtime/io/sql/views",
             "runtime/io/sql/sqlite/layout",

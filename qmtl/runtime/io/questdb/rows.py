@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from secrets import randbits
 
@@ -13,9 +13,11 @@ from qmtl.foundation.errors import StoreError
 from qmtl.foundation.frames import VALUES
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import iso
-from qmtl.runtime.io.questdb.table import BarTable, having
+from qmtl.runtime.io.questdb.filling import COLUMNS, asked, missing_volumes, put
+from qmtl.runtime.io.questdb.server import StatementError
+from qmtl.runtime.io.questdb.table import BarTable, having, quoted
 from qmtl.runtime.io.sql.chunks import Chunk
-from qmtl.runtime.io.sql.codec import DamagedError, Packed, decode, plain_bytes
+from qmtl.runtime.io.sql.codec import DamagedError, Packed, decode, plain_bytes, unpack
 from qmtl.runtime.io.store.rows import Rows, allocate
 
 # Chunks that are sent, and asked for, at a time: what is in memory twice is bounded, and so is a statement.
@@ -99,12 +101,59 @@ class QuestDBRows:
             return self.read(chunks)
         return as_bytes(found)
 
+    def fill(self, chunks: Sequence[tuple[SeriesId, Chunk]], target: Rows) -> list[bool | DamagedError]:
+        outcomes: list[bool | DamagedError] = []
+        row = 0
+        for some in _questions(chunks):
+            end = row + sum(chunk.rows for _, chunk in some)
+            outcomes += self._filled(some, target.cut(row, end))
+            row = end
+        return outcomes
+
+    def _filled(self, chunks: Sequence[tuple[SeriesId, Chunk]], target: Rows) -> list[bool | DamagedError]:
+        table = self.table
+        try:
+            are_there = put(asked(table, chunks), chunks, target)
+        except StatementError:
+            are_there = False  # the other way says what is the matter with the table
+        if are_there:
+            return list(missing_volumes([chunk for _, chunk in chunks], target))
+        outcomes: list[bool | DamagedError] = []
+        row = 0
+        for (_, chunk), blob in zip(chunks, self.read(chunks), strict=True):
+            row, first = row + chunk.rows, row
+            outcomes.append(_outcome(chunk, blob, target.cut(first, row)))
+        return outcomes
+
     def are_in(self, place: int, chunks: Sequence[Chunk]) -> bool:
         if place == self.table.place and not self._has_moved:
             return True
         self.put(place)
         found = (self.table.count(chunks[first : first + _ASKED]) for first in range(0, len(chunks), _ASKED))
         return sum(found) == sum(chunk.rows for chunk in chunks)
+
+
+def _questions(chunks: Sequence[tuple[SeriesId, Chunk]]) -> Iterator[list[tuple[SeriesId, Chunk]]]:
+    """Chunks that are asked for together: of not too many numbers, which parts of a chunk share."""
+    some: list[tuple[SeriesId, Chunk]] = []
+    numbers: set[int] = set()
+    for named in chunks:
+        if len(numbers) == _ASKED and named[1].id not in numbers:
+            yield some
+            some, numbers = [], set()
+        some.append(named)
+        numbers.add(named[1].id)
+    if some:
+        yield some
+
+
+def _outcome(chunk: Chunk, blob: bytes | DamagedError, target: Rows) -> bool | DamagedError:
+    try:
+        if isinstance(blob, DamagedError):
+            raise blob
+        return unpack(Packed(*chunk[1:], blob), target)
+    except DamagedError as failure:
+        return failure
 
 
 def as_bytes(found: Sequence[Rows]) -> list[bytes | DamagedError]:
@@ -139,7 +188,7 @@ def rows_in(table: BarTable, chunks: Sequence[tuple[SeriesId, Chunk]]) -> list[R
 
 
 def _some_rows_in(table: BarTable, chunks: Sequence[tuple[SeriesId, Chunk]]) -> list[Rows]:
-    names = ", ".join(sorted({_quoted(series.text) for series, _ in chunks}))
+    names = ", ".join(sorted({quoted(series.text) for series, _ in chunks}))
     try:
         found = table.server.export(
             f"SELECT ts, tx, {', '.join(VALUES)} FROM {table.name} WHERE series IN ({names})"
@@ -157,25 +206,26 @@ def _some_rows_in(table: BarTable, chunks: Sequence[tuple[SeriesId, Chunk]]) -> 
             why=f"{columns}, not {_COLUMNS}",
             next_step="use a version of the server that the documentation names",
         )
-    return _by_number(found, [chunk.id for _, chunk in chunks])
+    return _by_number(found, [chunk for _, chunk in chunks])
 
 
-_COLUMNS = {"ts": pa.timestamp("ns", tz="UTC"), "tx": pa.int64(), **dict.fromkeys(VALUES, pa.float64())}
+_COLUMNS = {**COLUMNS, "tx": pa.int64()}
 
 
-def _by_number(found: pa.Table, numbers: Sequence[int]) -> list[Rows]:
-    """The rows of each number, in order of time."""
+def _by_number(found: pa.Table, chunks: Sequence[Chunk]) -> list[Rows]:
+    """The rows of each number between the stamps of its chunk, in order of time."""
     values = [found[name].to_numpy() for name in VALUES]  # a missing one is NaN
     rows, tx = Rows(found["ts"].cast(pa.int64()).to_numpy(), *values), found["tx"].to_numpy()
     order = np.argsort(tx, kind="stable")
-    ends = np.searchsorted(tx[order], np.array([[number, number + 1] for number in numbers]))
+    ends = np.searchsorted(tx[order], np.array([[chunk.id, chunk.id + 1] for chunk in chunks]))
     parts = []
-    for first, last in ends.tolist():
+    for chunk, (first, last) in zip(chunks, ends.tolist(), strict=True):
         places = order[first:last]
         if last > first and places[-1] - places[0] == last - first - 1:  # they follow one another
-            parts.append(rows.cut(int(places[0]), int(places[-1]) + 1))
+            part = rows.cut(int(places[0]), int(places[-1]) + 1)
         else:
-            parts.append(rows.pick(places))
+            part = rows.pick(places)
+        parts.append(part.between(chunk.first_ts, chunk.last_ts))
     return parts
 
 
@@ -187,7 +237,3 @@ def _rows_of(chunk: Packed) -> Rows:
 
 def _is_short(found: Rows, chunk: Chunk) -> bool:
     return found.size != chunk.rows
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -199,9 +199,14 @@ class BarTable:
 
 def having(chunks: Sequence[Chunk]) -> str:
     """As SQL: which rows are those of chunks; not too many at once."""
-    numbers = ", ".join(str(chunk.id) for chunk in chunks)
+    numbers = ", ".join(map(str, dict.fromkeys(chunk.id for chunk in chunks)))  # parts of a chunk share it
     low = max(0, min(chunk.first_ts for chunk in chunks))
     return f"ts BETWEEN {low} AND {max(chunk.last_ts for chunk in chunks)} AND tx IN ({numbers})"
+
+
+def quoted(text: str) -> str:
+    """A text as a statement has it."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _words(column: tuple[str, bool] | None) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +13,11 @@ import polars as pl
 
 from qmtl.foundation.parallel import in_parallel
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.sql.chunks import Chunk
-from qmtl.runtime.io.sql.codec import DamagedError, Packed, Part, part_between, unpack_parts
+from qmtl.runtime.io.sql.chunks import RowsElsewhere
+from qmtl.runtime.io.sql.codec import DamagedError, Packed, Part, unpack_parts
+from qmtl.runtime.io.sql.pieces import Piece, pieces_of
 from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.sql.views import (
-    chunks_of,
     nearest,
     packed_of,
     singles_after,
@@ -30,6 +31,8 @@ from qmtl.runtime.io.store.rows import Rows, allocate, join, overlay, to_frame
 Cancelled = Callable[[], bool]
 # Rows that one thread decodes at a time: fewer take less than to hand them over.
 _STRETCH_ROWS = 1 << 16
+# Rows that are asked for at a time where they lie elsewhere: few take nearly as long.
+_ROWS_ASKED = 1 << 20
 
 
 class Assembled(NamedTuple):
@@ -56,7 +59,7 @@ def assemble(
     The rows of chunks are decoded side by side into one block for all views. as_frame: whether that becomes a
     frame, which they share.
     """
-    wanted = _pieces(views, span, contexts)
+    wanted = pieces_of(views, span, contexts)
     pieces = list(chain.from_iterable(wanted))
     block = allocate(sum(piece.part.rows for piece in pieces))
     outcomes = list(_decoded(pieces, block, cancelled))
@@ -73,7 +76,7 @@ def assemble(
 
 def _of_chunks(
     view: View,
-    pieces: list[_Piece],
+    pieces: list[Piece],
     outcomes: list[bool | DamagedError],
     rows: Rows,
     frame: pl.DataFrame | None,
@@ -81,11 +84,14 @@ def _of_chunks(
     """The decoded rows of one view, without those of damaged chunks."""
     volume_nulls, whole = False, []
     end = 0
+    damaged = set()
     for piece, outcome in zip(pieces, outcomes, strict=True):
-        end += piece.part.rows
         if isinstance(outcome, DamagedError):
             view.report_chunk(piece.chunk, outcome)
-        else:
+            damaged.add(piece.chunk.id)
+    for piece, outcome in zip(pieces, outcomes, strict=True):
+        end += piece.part.rows
+        if not isinstance(outcome, DamagedError) and piece.chunk.id not in damaged:
             volume_nulls |= outcome
             whole.append(rows.cut(end - piece.part.rows, end))
     if len(whole) < len(pieces):
@@ -93,57 +99,34 @@ def _of_chunks(
     return Assembled(rows, volume_nulls, frame)
 
 
-class _Piece(NamedTuple):
-    """Some pages of a chunk.
-
-    packed: its bytes, or why they cannot be had; None if all pages are wanted, and nothing was read yet.
-    """
-
-    view: View
-    chunk: Chunk
-    part: Part
-    packed: Packed | DamagedError | None = None
-
-
-def _pieces(views: Sequence[View], span: Span, contexts: Sequence[int]) -> list[list[_Piece]]:
-    """What is to be decoded: of a chunk that lies across an end of the range, the pages within."""
-    ends = []
-    for view, context in zip(views, contexts, strict=True):
-        beside = context * view.series.timeframe.step
-        ends.append((span.start - beside, span.end - 1 + beside))
-    each = list(zip(views, ends, chunks_of(views, span.start, span.end - 1), strict=True))
-    across = [
-        (view, chunk) for view, within, chunks in each for chunk in chunks if not _is_within(chunk, within)
-    ]
-    # Their bytes say which of their pages are wanted.
-    coming = iter(packed_of(across))
-    return [
-        [
-            _Piece(view, chunk, Part(0, chunk.rows))
-            if _is_within(chunk, within)
-            else _part(view, chunk, next(coming), within)
-            for chunk in chunks
-        ]
-        for view, within, chunks in each
-    ]
-
-
-def _is_within(chunk: Chunk, ends: tuple[int, int]) -> bool:
-    return ends[0] <= chunk.first_ts and chunk.last_ts <= ends[1]
-
-
-def _part(view: View, chunk: Chunk, packed: Packed | DamagedError, ends: tuple[int, int]) -> _Piece:
-    try:
-        if isinstance(packed, DamagedError):
-            raise packed
-        return _Piece(view, chunk, part_between(packed, *ends), packed)
-    except DamagedError as failure:
-        return _Piece(view, chunk, Part(0, 0), failure)
-
-
-def _decoded(pieces: list[_Piece], block: Rows, cancelled: Cancelled | None) -> Iterator[bool | DamagedError]:
+def _decoded(pieces: list[Piece], block: Rows, cancelled: Cancelled | None) -> Iterator[bool | DamagedError]:
     """Of each piece, whether its chunk has missing volumes, or what is damaged."""
+    elsewhere = pieces[0].view.connection.elsewhere if pieces else None
+    if elsewhere is not None:
+        return _filled(elsewhere, pieces, block, cancelled)
     return chain.from_iterable(in_parallel(_decode, _stretches(pieces, block, cancelled)))
+
+
+def _filled(
+    elsewhere: RowsElsewhere, pieces: list[Piece], block: Rows, cancelled: Cancelled | None
+) -> Iterator[bool | DamagedError]:
+    """As `_decoded`, of rows that come as they are."""
+    row = 0
+    ends = list(accumulate(piece.part.rows for piece in pieces))
+    first = 0
+    while first < len(pieces):
+        _give_up_if(cancelled, pieces[first].view)
+        last = max(bisect_right(ends, row + _ROWS_ASKED), first + 1)
+        yield from elsewhere.fill(
+            [(piece.view.series, piece.stored or piece.chunk) for piece in pieces[first:last]],
+            block.cut(row, ends[last - 1]),
+        )
+        first, row = last, ends[last - 1]
+
+
+def _give_up_if(cancelled: Cancelled | None, view: View) -> None:
+    if cancelled is not None and cancelled():
+        raise ReadAbandonedError("a read was abandoned", series=view.series)
 
 
 class _Stretch(NamedTuple):
@@ -153,12 +136,11 @@ class _Stretch(NamedTuple):
     target: Rows
 
 
-def _stretches(pieces: list[_Piece], block: Rows, cancelled: Cancelled | None) -> Iterator[_Stretch]:
-    some: list[_Piece] = []
+def _stretches(pieces: list[Piece], block: Rows, cancelled: Cancelled | None) -> Iterator[_Stretch]:
+    some: list[Piece] = []
     start = end = 0
     for piece in pieces:
-        if cancelled is not None and cancelled():
-            raise ReadAbandonedError("a read was abandoned", series=piece.view.series)
+        _give_up_if(cancelled, piece.view)
         if some and end - start + piece.part.rows > _STRETCH_ROWS:
             yield _Stretch(_with_bytes(some), block.cut(start, end))
             some, start = [], end
@@ -168,7 +150,7 @@ def _stretches(pieces: list[_Piece], block: Rows, cancelled: Cancelled | None) -
         yield _Stretch(_with_bytes(some), block.cut(start, end))
 
 
-def _with_bytes(pieces: list[_Piece]) -> list[tuple[Packed | DamagedError, Part]]:
+def _with_bytes(pieces: list[Piece]) -> list[tuple[Packed | DamagedError, Part]]:
     coming = iter(packed_of([(piece.view, piece.chunk) for piece in pieces if piece.packed is None]))
     return [(next(coming) if piece.packed is None else piece.packed, piece.part) for piece in pieces]
 
@@ -190,7 +172,7 @@ def _decode(stretch: _Stretch) -> list[bool | DamagedError]:
 
 def _completed(
     views: Sequence[View],
-    wanted: Sequence[list[_Piece]],
+    wanted: Sequence[list[Piece]],
     found: Sequence[Assembled],
     span: Span,
     contexts: Sequence[int],
@@ -223,7 +205,7 @@ class _Beside(NamedTuple):
 
 def _beside(
     views: Sequence[View],
-    wanted: Sequence[list[_Piece]],
+    wanted: Sequence[list[Piece]],
     found: Sequence[Assembled],
     span: Span,
     contexts: Sequence[int],
@@ -257,25 +239,30 @@ class _Side:
         self.lack -= rows.size
 
 
-def _before(view: View, pieces: list[_Piece], rows: Rows, span: Span, context: int) -> _Side:
+def _before(view: View, pieces: list[Piece], rows: Rows, span: Span, context: int) -> _Side:
     side = _Side(view, span.start, context - int(np.searchsorted(rows.ts, span.start)))
     if pieces:
         first = pieces[0]
         side.edge = first.chunk.last_ts
-        if side.lack > 0 and first.part.first and first.packed is not None:
-            side.add(view.unpacked(first.chunk, first.packed).cut(0, first.part.first))
+        if side.lack > 0 and first.part.first:
+            side.add(_whole(first).cut(0, first.part.first))
     return side
 
 
-def _after(view: View, pieces: list[_Piece], rows: Rows, span: Span, context: int) -> _Side:
+def _after(view: View, pieces: list[Piece], rows: Rows, span: Span, context: int) -> _Side:
     side = _Side(view, span.end - 1, context - (rows.size - int(np.searchsorted(rows.ts, span.end))))
     if pieces:
         last = pieces[-1]
         side.edge = last.chunk.last_ts
         end = last.part.first + last.part.rows
-        if side.lack > 0 and 0 < end < last.chunk.rows and last.packed is not None:
-            side.add(view.unpacked(last.chunk, last.packed).cut(end, last.chunk.rows))
+        if side.lack > 0 and 0 < end < last.chunk.rows:
+            side.add(_whole(last).cut(end, last.chunk.rows))
     return side
+
+
+def _whole(piece: Piece) -> Rows:
+    """All rows of the chunk of a piece."""
+    return piece.view.unpacked(piece.chunk, piece.packed or piece.view.packed(piece.chunk))
 
 
 def _fill(sides: Sequence[_Side], *, before: bool) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from qmtl.foundation.series import SeriesId
 from qmtl.runtime.io.sql.codec import DamagedError, Packed
+from qmtl.runtime.io.store.rows import Rows
 
 
 class Chunk(NamedTuple):
@@ -50,6 +51,14 @@ class RowsElsewhere(Protocol):
         """Each chunk as the bytes of `pack_plain`, whatever the rows are, or why there are none.
 
         Raises `StoreError` where nobody can say what is there: that is no damage.
+        """
+        ...
+
+    def fill(self, chunks: Sequence[tuple[SeriesId, Chunk]], target: Rows) -> list[bool | DamagedError]:
+        """Put the rows of chunks, one after the other, into `target`, which has room for just all of them.
+
+        Of each, whether it has missing volumes, or what is damaged: all rows are proven by the checksums, as
+        `unpack_parts` proves them. Raises `StoreError` where nobody can say what is there.
         """
         ...
 

@@ -11,6 +11,7 @@ import numpy as np
 from qmtl.foundation.parallel import in_parallel
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.catalogs import place_of_rows
+from qmtl.runtime.io.sql.chunk_parts import list_of
 from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.codec import Packed, pack_many, pack_plain
 from qmtl.runtime.io.sql.dialect import LIVE
@@ -38,6 +39,7 @@ class Plan(NamedTuple):
     """Physical changes of rows, worked out at commit `seen`, in the range `touched`.
 
     numbers: those of the packed chunks that lie elsewhere already; none where the catalog is to keep them.
+    parts: what it is to keep of each of those, see `chunk_parts`.
     """
 
     seen: int
@@ -47,6 +49,7 @@ class Plan(NamedTuple):
     hot: Rows
     over: list[bool]
     numbers: Sequence[int] = ()
+    parts: Sequence[bytes] = ()
 
     @property
     def reach(self) -> Span:
@@ -108,19 +111,22 @@ def rewrite(view: View, made: list[Window], fresh: Rows, *, seen: int) -> Plan:
         return Plan(seen, None, [], [], NO_ROWS, [])
     touched = Span(made[0].low, made[-1].high + 1)
     pieces = (piece for window in made for piece in rechunk(view, window, fresh))
-    packed, numbers = packed_at(view, pieces)
-    return Plan(seen, touched, made, packed, NO_ROWS, [], numbers)
+    packed, numbers, parts = packed_at(view, pieces)
+    return Plan(seen, touched, made, packed, NO_ROWS, [], numbers, parts)
 
 
-def packed_at(view: View, pieces: Iterable[Rows]) -> tuple[list[Packed], Sequence[int]]:
-    """Pieces as chunks, and their numbers where they were written elsewhere."""
+def packed_at(view: View, pieces: Iterable[Rows]) -> tuple[list[Packed], Sequence[int], Sequence[bytes]]:
+    """Pieces as chunks; and where they were written elsewhere, their numbers and the lists of their parts."""
     elsewhere = view.connection.elsewhere
     if elsewhere is None:
-        return list(chain.from_iterable(in_parallel(pack_many, _batches(iter(pieces)), worth_it=2))), ()
-    plain = [pack_plain(piece) for piece in pieces]
+        return list(chain.from_iterable(in_parallel(pack_many, _batches(iter(pieces)), worth_it=2))), (), ()
+    plain, parts = [], []
+    for piece in pieces:
+        plain.append(pack_plain(piece))
+        parts.append(list_of(piece, plain[-1].checksum))
     if view.damage or not plain:  # such a plan is given up
-        return plain, ()
-    return plain, elsewhere.write(view.series, plain)
+        return plain, (), ()
+    return plain, elsewhere.write(view.series, plain), parts
 
 
 def _batches(pieces: Iterator[Rows]) -> Iterator[list[Rows]]:

@@ -62,5 +62,5 @@ def _plan(view: View, span: Span, *, seen: int) -> tuple[Plan, int]:
         overlay(stored.between(*ends), view.hot(*ends)) for ends in ((first, low - 1), (high + 1, last))
     ]
     window = Window(tuple(chunks), first, last)
-    packed, numbers = packed_at(view, (rows for rows in beside if rows.size))
-    return Plan(seen, Span(first, last + 1), [window], packed, NO_ROWS, [], numbers), gone
+    packed, numbers, parts = packed_at(view, (rows for rows in beside if rows.size))
+    return Plan(seen, Span(first, last + 1), [window], packed, NO_ROWS, [], numbers, parts), gone

@@ -134,11 +134,11 @@ class Transaction:
             self._more[0] -= len(window.chunks)
             self._more[1] -= hot.rowcount
         first = next_chunk(self.connection) if made.packed and not made.numbers else 0
-        for number, packed in zip(made.numbers or count(first), made.packed, strict=False):
+        kept = made.parts or [packed.blob for packed in made.packed]
+        for number, packed, data in zip(made.numbers or count(first), made.packed, kept, strict=False):
             row = (number, self.number, *packed[:5], self.tx, LIVE, len(packed.blob))
             queue(self.connection.dialect.insert_chunk, [row])
-            if not made.numbers:
-                queue("INSERT INTO blob (chunk, data) VALUES (?, ?)", [(number, packed.blob)])
+            queue("INSERT INTO blob (chunk, data) VALUES (?, ?)", [(number, data)])
         self._more[0] += len(made.packed)
         self._more[3] += len(made.packed) + made.hot.size
         if made.hot.size:
