@@ -22,6 +22,9 @@ _OPERATORS = {
 }
 # polars multiplies a column by the reciprocal of a number, and divides where the column has one row.
 _DIVISIONS = {"TrueDivide", "RustDivide", "Divide", "FloorDivide", "Modulus"}
+# polars leaves a column as it is, or turns its signs, where a number to add or subtract is zero. Of a zero
+# below zero that is not the sum.
+_SUMS = {"Plus", "Minus"}
 # No function of Python is written with fewer; longer lists of small numbers are rare in expressions.
 _FEWEST_BYTES = 16
 _FUNCTIONS = {"Negate", "Abs", "Sign", "FillNull", "Clip", "MaxHorizontal", "MinHorizontal", "Coalesce"}
@@ -51,6 +54,10 @@ def is_rowwise(expression: Written, is_column: Callable[[Written], bool]) -> boo
         case {"BinaryExpr": {"op": str(op)}} if op not in _OPERATORS:
             return False
         case {"BinaryExpr": _} if _divides_by_number(expression, is_column):
+            return False
+        case {"BinaryExpr": {"left": left, "op": str(op), "right": right}} if op in _SUMS and any(
+            _may_be_zero(one, is_column) for one in (left, right)
+        ):
             return False
         case {"Function": {"function": function}} if not _is_known(function):
             return False
@@ -94,16 +101,34 @@ def _divides_by_number(expression: Written, is_column: Callable[[Written], bool]
     """Whether it divides a column by what has none, or what has none by a column."""
     match expression:
         case {"BinaryExpr": {"left": left, "op": str(op), "right": right}} if op in _DIVISIONS:
-            return not (_holds(left, is_column) and _holds(right, is_column))
+            return not (holds(left, is_column) and holds(right, is_column))
     return False
 
 
-def _holds(expression: Written, is_column: Callable[[Written], bool]) -> bool:
+def _may_be_zero(expression: Written, is_column: Callable[[Written], bool]) -> bool:
+    """Whether it is a number, the same for all rows, and not known to be another one than zero."""
+    match expression:
+        case {"Literal": {"Dyn": {"Int": number} | {"Float": number}}}:
+            return not number
+        case {"Literal": {"Scalar": dict(scalar)}}:
+            return not all(scalar.values())
+    return not holds(expression, lambda part: is_column(part) and not _counts_nulls(part))
+
+
+def _counts_nulls(expression: Written) -> bool:
+    """Of a column without any, the count is a number for all windows at once."""
+    match expression:
+        case {"Function": {"function": "NullCount"}}:
+            return True
+    return False
+
+
+def holds(expression: Written, is_column: Callable[[Written], bool]) -> bool:
     """Whether any part of it is a column."""
     if is_column(expression):
         return True
     parts = expression.values() if isinstance(expression, dict) else expression
-    return isinstance(expression, dict | list) and any(_holds(part, is_column) for part in parts)
+    return isinstance(expression, dict | list) and any(holds(part, is_column) for part in parts)
 
 
 def is_named(expression: Written) -> bool:

@@ -1,17 +1,17 @@
 """Which expressions give a window what they give it alone, where many windows are aggregated beside it.
 
 polars has other ways for groups than for a frame: it adds up in another order what was sorted, shifted or
-filled, keeps distinct values in another, gives categories numbers across groups, and multiplies by the
-reciprocal where it would divide. Only what is known to come to the same bits counts, but for the sign of a
-zero, which differs where a constant is subtracted, or a single number is added up. polars writes expressions
-as JSON, in a form that other versions may change: what is not understood does not count.
+filled, keeps distinct values in another, gives categories numbers across groups, multiplies by the
+reciprocal where it would divide, and leaves a zero below zero what it is where it would add one above. Only
+what is known to come to the same bits counts. polars writes expressions as JSON, in a form that other
+versions may change: what is not understood does not count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from qmtl.runtime.replay.rowwise import Written, is_named, is_rowwise
+from qmtl.runtime.replay.rowwise import Written, holds, is_named, is_rowwise
 
 # Sums, whose digits depend on the order in which they are added up; and what only chooses or counts.
 _SUMS = {"Sum", "Mean", "Std", "Var"}
@@ -30,19 +30,22 @@ _ROWWISE = {
 }
 
 
-def may_stand_together(expression: Written) -> bool:
-    """Whether each window may be given to it beside others: it is row-wise in numbers of the window."""
-    return _is_made_of(expression, lambda part: part == "Len" or _is_aggregate(part))
+def may_stand_together(expression: Written, width: int) -> bool:
+    """Whether it may be given windows of so many rows together: it is row-wise in numbers of the window."""
+    return _is_made_of(expression, lambda part: part == "Len" or _is_aggregate(part, width))
 
 
-def _is_aggregate(expression: Written) -> bool:
+def _is_aggregate(expression: Written, width: int) -> bool:
     match expression:
         case {"Agg": dict(one)} if len(one) == 1:
             ((kind, inner),) = one.items()
             match inner:
                 case {"input": of} | [of, int()]:
                     inner = of
-            return (kind in _SUMS and _is_of_rows(inner)) or (kind in _CHOICES and _is_in_turn(inner))
+            if kind in _SUMS:
+                # To one number, zero is added for a window alone, and nothing for one of many.
+                return _is_of_rows(inner) and _rows(inner, width) > 1
+            return kind in _CHOICES and _is_in_turn(inner)
         case {"Function": {"input": [of, *more], "function": function}}:
             is_one = function == "NullCount" or _name_of(function) in ("Any", "All")
             is_one |= isinstance(function, dict) and "Quantile" in function
@@ -56,6 +59,26 @@ def _is_of_rows(expression: Written) -> bool:
         case {"Slice": {"input": of, "offset": {"Literal": {"Dyn": _}}, "length": {"Literal": {"Dyn": _}}}}:
             return _is_of_rows(of)
     return _is_made_of(expression, _is_column)
+
+
+def _rows(expression: Written, width: int) -> int:
+    """How many rows are left of so many; 0 where it is not known."""
+    match expression:
+        case {
+            "Slice": {
+                "input": of,
+                "offset": {"Literal": {"Dyn": {"Int": int(offset)}}},
+                "length": {"Literal": {"Dyn": {"Int": int(length)}}},
+            }
+        }:
+            before = _rows(of, width)
+            if offset >= 0:
+                return max(0, min(length, before - offset))
+            # Of a slice that begins before the first row only `tail` is sure.
+            return min(length, -offset, before) if -offset <= before or -offset == length else 0
+        case {"Slice": _}:
+            return 0
+    return width
 
 
 def _is_in_turn(expression: Written) -> bool:
@@ -75,7 +98,8 @@ def _is_made_of(expression: Written, is_part: Callable[[Written], bool]) -> bool
             case {"Function": {"input": list(inputs), "function": function}} if (
                 _name_of(function) in _ROWWISE
             ):
-                return all(_is_made_of(one, is_part) for one in inputs)
+                # Of numbers alone it is a number, which `is_rowwise` has to know.
+                return all(_is_made_of(one, is_part) for one in inputs) and holds(inputs, is_part)
         return is_part(part)
 
     return is_rowwise(expression, may_stand)

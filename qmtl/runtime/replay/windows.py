@@ -44,14 +44,14 @@ def values(
     assert first >= width - 1
     for name, expression in expressions.items():
         check(name, expression, rows.schema)
-    alone = {name: one for name, one in expressions.items() if _has_to_be_alone(one)}
-    others = {name: one for name, one in expressions.items() if name not in alone}
     found: dict[str, pl.Series] = {}
+    if rows.height - first >= _MANY:
+        found |= _over_columns(expressions, rows, width, first)
+    left = {name: one for name, one in expressions.items() if name not in found}
+    alone = {name: one for name, one in left.items() if _has_to_be_alone(one, width)}
     if alone:
         found |= _one_by_one(alone, rows, width, first)
-    if rows.height - first >= _MANY:
-        found |= _over_columns(others, rows, width, first)
-    others = {name: one for name, one in others.items() if name not in found}
+    others = {name: one for name, one in left.items() if name not in alone}
     if others:
         found |= _of_expressions(others, rows, width, first)
     return {name: found[name] for name in expressions}
@@ -77,9 +77,9 @@ def check(name: str, expression: pl.Expr, schema: pl.Schema) -> None:
         )
 
 
-def _has_to_be_alone(expression: pl.Expr) -> bool:
+def _has_to_be_alone(expression: pl.Expr, width: int) -> bool:
     form = written(expression)
-    return form is None or not may_stand_together(form)
+    return form is None or not may_stand_together(form, width)
 
 
 def _one_by_one(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +23,7 @@ from qmtl.runtime.replay.knowledge import Counts
 from qmtl.runtime.replay.orders import FillModel
 from qmtl.runtime.replay.run import Outcome
 from qmtl.runtime.sdk.run_history import Stretch
+from qmtl.runtime.sdk.source_text import source_hash
 
 # Of the JSON values of a proof.
 FORMAT = 1
@@ -193,15 +192,6 @@ def package_versions() -> dict[str, str]:
         "polars": pl.__version__,
         "numpy": np.__version__,
     }
-
-
-def source_hash(of: type | ModuleType) -> str | None:
-    """Of its source; None where Python has none."""
-    try:
-        source = inspect.getsource(of)
-    except (OSError, TypeError):  # typed at a prompt, or made by a program
-        return None
-    return f"blake3:{blake3(source.encode()).hexdigest()}"
 
 
 def _outcome_hash(outcome: Outcome) -> str:

@@ -21,7 +21,8 @@ from blake3 import blake3
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.runtime.replay.orders import FillModel
-from qmtl.runtime.sdk.proof import ReadRange, package_versions, source_hash, strategy_name
+from qmtl.runtime.sdk.proof import ReadRange, package_versions, strategy_name
+from qmtl.runtime.sdk.source_text import source_hash
 from qmtl.runtime.sdk.strategy import Strategy
 
 FORMAT = 1

@@ -27,6 +27,7 @@ from qmtl.runtime.sdk.isolation import sandbox
 from qmtl.runtime.sdk.isolation.messages import error_of, input_of, outcome_of
 from qmtl.runtime.sdk.isolation.pipe import receive, send
 from qmtl.runtime.sdk.isolation.reach import Reach, reach_of
+from qmtl.runtime.sdk.source_text import parsed
 from qmtl.runtime.sdk.strategy import Strategy
 from qmtl.runtime.sdk.strategy_files import file_of
 
@@ -240,7 +241,7 @@ def _stand_in(
 
 def _first_line(source: Path, name: str) -> int | None:
     """Where the text of a class begins; Python 3.13 keeps it with each class, and looks nowhere else."""
-    for one in ast.parse(source.read_bytes()).body:
+    for one in parsed(source).body:
         if isinstance(one, ast.ClassDef) and one.name == name:
             return min([one.lineno, *(decorator.lineno for decorator in one.decorator_list)])
     return None

@@ -23,7 +23,9 @@ def rows_of(close: Float64Array, volume: Sequence[float | None], *, step: int = 
 
 
 def same(a: object, b: object) -> bool:
-    """Of one type, and equal, or both no number."""
+    """Of one type, and equal, the signs of zeros included, or both no number."""
     if isinstance(a, float) and isinstance(b, float):
-        return a == b or (math.isnan(a) and math.isnan(b))
+        if math.isnan(a) or math.isnan(b):
+            return math.isnan(a) and math.isnan(b)
+        return a == b and math.copysign(1, a) == math.copysign(1, b)
     return a == b and type(a) is type(b)

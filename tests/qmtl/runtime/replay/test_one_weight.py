@@ -60,7 +60,7 @@ def played(parts: Sequence[tuple[Part, int]], model: FillModel, weights: Weights
         for part, until in parts:
             run.play(part, until)
     except InvalidRequestError as error:
-        return "refused", str(error), repr(run.portfolio.fills), run.now
+        return "refused", str(error), repr(run.portfolio.fills)
     bars, fills, open_orders, marks = run.outcome
     kept = {name: value for name, value in run.portfolio.kept().items() if name != "fills"}
     return bars, repr(fills), open_orders, [of.tobytes() for of in marks], repr(kept), run.now
