@@ -20,24 +20,26 @@ class Connections:
         # For those who do not close, and stores that could not be opened.
         weakref.finalize(self, _close, self._idle)
 
-    def asked(self, target: str, headers: Mapping[str, str], *, may_repeat: bool) -> tuple[int, bytes]:
+    def asked(self, target: str, headers: Mapping[str, str], *, keep: bool) -> tuple[int, bytes]:
         """Status and body of a GET. Raises what `http.client` does.
 
-        may_repeat: whether it changes nothing, so that it may be asked once more where a connection that was
-        kept has ended meanwhile. What may not be repeated gets a new one.
+        keep: whether it changes nothing, so that it may go out on a connection that was kept, and once more
+        where that has ended meanwhile. What may not be repeated gets a connection that is closed after it.
         """
-        kept = self._kept() if may_repeat else None
+        kept = self._kept() if keep else None
         if kept is not None:
             try:
-                return self._answer(kept, target, headers)
+                return self._answer(kept, target, headers, keep=True)
             except TimeoutError:
                 raise  # a server that takes its time does not take less of it later
             except (OSError, HTTPException):
                 self.close()  # the others have ended as well, or will tell by themselves
-        return self._answer(HTTPConnection(*self._place, timeout=self._patience_s), target, headers)
+        return self._answer(
+            HTTPConnection(*self._place, timeout=self._patience_s), target, headers, keep=keep
+        )
 
     def _answer(
-        self, connection: HTTPConnection, target: str, headers: Mapping[str, str]
+        self, connection: HTTPConnection, target: str, headers: Mapping[str, str], *, keep: bool
     ) -> tuple[int, bytes]:
         try:
             connection.request("GET", target, headers=dict(headers))
@@ -46,7 +48,7 @@ class Connections:
         except BaseException:
             connection.close()
             raise
-        if answer.will_close:
+        if answer.will_close or not keep:
             connection.close()
         else:
             with self._lock:

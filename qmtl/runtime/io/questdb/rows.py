@@ -21,7 +21,8 @@ from qmtl.runtime.io.sql.codec import DamagedError, Packed, checksum_of, decode,
 from qmtl.runtime.io.store.rows import Rows, allocate
 
 # Chunks that are sent, compared and asked for at a time: what is in memory twice is bounded, and so is a
-# statement. Of a year sent by 8 at a time each transaction was applied by itself, which took half as long again.
+# statement. What is sent at a time is a transaction, which the server applies by itself: a year by 8 at a time
+# took half as long again.
 _SENT, _COMPARED, _ASKED = 32, 128, 256
 
 

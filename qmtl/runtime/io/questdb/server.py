@@ -140,9 +140,10 @@ class QuestDBServer:
         if self.address.user:
             login = f"{self.address.user}:{self.address.password}".encode()
             headers["Authorization"] = f"Basic {b64encode(login).decode()}"
-        only_reads = given["query"].startswith("SELECT")
+        # To the server an export lasts as long as its connection: kept ones would keep all others waiting.
+        keep = path == "/exec" and given["query"].startswith("SELECT")
         try:
-            return self._http.asked(f"{path}?{urlencode(given)}", headers, may_repeat=only_reads)
+            return self._http.asked(f"{path}?{urlencode(given)}", headers, keep=keep)
         except (OSError, HTTPException) as failure:
             raise self._broken(failure) from failure
 

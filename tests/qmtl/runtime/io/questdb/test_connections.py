@@ -62,22 +62,22 @@ def _request(coming: BinaryIO) -> bytes:
 def test_a_connection_is_used_again_until_the_server_ends_it(serving: Serving) -> None:
     connections = Connections("127.0.0.1", serving.port, 10)
     for number in range(3):
-        assert connections.asked(f"/{number}", {}, may_repeat=True) == (200, b"ok")
+        assert connections.asked(f"/{number}", {}, keep=True) == (200, b"ok")
     connections.close()
     assert serving.taken == [[b"/0", b"/1", b"/2"], [b"/2"]]
 
 
 def test_what_may_not_be_repeated_gets_a_connection_of_its_own(serving: Serving) -> None:
     connections = Connections("127.0.0.1", serving.port, 10)
-    connections.asked("/reads", {}, may_repeat=True)
+    for path in ("/makes", "/exports"):
+        connections.asked(path, {}, keep=False)
+    connections.asked("/reads", {}, keep=True)
     connections.close()
-    connections.asked("/makes", {}, may_repeat=False)
-    connections.close()
-    assert serving.taken == [[b"/reads"], [b"/makes"]]
+    assert serving.taken == [[b"/makes"], [b"/exports"], [b"/reads"]]
 
 
 def test_a_server_that_is_away_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(OSError, match="refused"):
-        Connections("127.0.0.1", port, 10).asked("/", {}, may_repeat=True)
+        Connections("127.0.0.1", port, 10).asked("/", {}, keep=True)
