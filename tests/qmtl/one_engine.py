@@ -72,7 +72,6 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
         {
             "runtime/io/questdb/test_copy_target.py",
             "runtime/io/questdb/test_restarts.py",
-            "runtime/io/vendors/test_questdb.py",
             "runtime/sdk/test_questdb_provider.py",
         }
     ),

@@ -9,7 +9,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 
 from qmtl.foundation.errors import StoreError
 from qmtl.foundation.questdb_login import QuestDBLogin
-from qmtl.runtime.io.questdb.connections import Connections
 from qmtl.runtime.io.store.rows import Rows
 
 # How long an answer may take, and how long an export waits for others to end.
@@ -40,7 +39,6 @@ class QuestDBServer:
         # It answers again after it did not, and may have been restarted; until somebody makes this False.
         self.is_back = False
         self._is_away = False
-        self._http = Connections(address.host, address.port, _PATIENCE_S)
         self._exports: threading.Semaphore | None = None
         self._lock = threading.Lock()
         # Connections of the client that nobody uses now, and the process that has opened them.
@@ -132,7 +130,6 @@ class QuestDBServer:
         """Close the connections that are kept."""
         while (sender := self._sender()) is not None:
             sender.close(flush=False)
-        self._http.close()
 
     def _conf(self) -> str:
         address = self.address
@@ -159,13 +156,17 @@ class QuestDBServer:
         if self.address.user:
             login = f"{self.address.user}:{self.address.password}".encode()
             headers["Authorization"] = f"Basic {b64encode(login).decode()}"
-        only_reads = given["query"].startswith("SELECT")
+        connection = HTTPConnection(self.address.host, self.address.port, timeout=_PATIENCE_S)
         try:
-            found = self._http.asked(f"{path}?{urlencode(given)}", headers, may_repeat=only_reads)
+            connection.request("GET", f"{path}?{urlencode(given)}", headers=headers)
+            answer: HTTPResponse = connection.getresponse()
+            found = answer.status, answer.read()
         except (OSError, HTTPException) as failure:
             raise self._broken(failure) from failure
-        if self._is_away or self._http.had_ended:
-            self._is_away, self._http.had_ended, self.is_back = False, False, True
+        finally:
+            connection.close()
+        if self._is_away:
+            self._is_away, self.is_back = False, True
         return found
 
     def _broken(self, failure: Exception) -> StoreError:

@@ -11,6 +11,7 @@ from qmtl.foundation.errors import StoreCorruptError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.chunk_numbers import number_there
+from qmtl.runtime.io.sql.chunk_parts import list_of
 from qmtl.runtime.io.sql.chunks import Chunk, RowsElsewhere
 from qmtl.runtime.io.sql.codec import checksum_of, decode, pack_many, pack_plain
 from qmtl.runtime.io.sql.copied_tables import REPAIR, columns_of, insertion, packed_as, refuse_damage
@@ -55,11 +56,10 @@ def copy_some(source: Side, target: Connection, after: int) -> Some | None:
             nodes = _nodes(source.connection) if target.elsewhere is not None else {}
         if target.elsewhere is not None:
             numbered = [(entry, number_there(source, target, entry)) for entry in portion]
-            portion = _sent(target.elsewhere, nodes, numbered, data)
-        else:
-            if source.connection.elsewhere is not None:
-                portion, data = _packed_here(portion, data)
-            target.executemany("INSERT INTO blob (chunk, data) VALUES (?, ?)", list(data.items()))
+            portion, data = _sent(target.elsewhere, nodes, numbered, data)
+        elif source.connection.elsewhere is not None:
+            portion, data = _packed_here(portion, data)
+        target.executemany("INSERT INTO blob (chunk, data) VALUES (?, ?)", list(data.items()))
         target.executemany(insertion(target, "chunk"), portion)
     return Some(
         int(entries[-1][_ID]),
@@ -139,18 +139,19 @@ def _sent(
     nodes: dict[int, SeriesId],
     numbered: list[tuple[Any, int]],
     data: dict[int, bytes],
-) -> list[list[Any]]:
-    """Write rows to where those of the target lie; their entries, with their numbers there."""
-    sent = []
+) -> tuple[list[list[Any]], dict[int, bytes]]:
+    """Write rows to where those of the target lie; their entries, numbered as there, and their parts."""
+    sent, parts = [], {}
     for series, some in groupby(sorted(numbered, key=_series_of), _series_of):
         packed = {}
         for entry, number in some:
             rows = allocate(entry[_ROWS])
             decode(data[entry[_ID]], rows)
             packed[number] = one = pack_plain(rows)
+            parts[number] = list_of(rows, one.checksum)
             sent.append(packed_as(entry, number, one.codec, one.checksum, len(one.blob)))
         elsewhere.write_as(nodes[series], list(packed), list(packed.values()))
-    return sent
+    return sent, parts
 
 
 def _series_of(numbered: tuple[Any, int]) -> int:
