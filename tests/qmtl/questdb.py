@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,14 +26,19 @@ def questdb_jar() -> Path | None:
 
 
 class QuestDBServer:
-    """One server, for one user."""
+    """One server, for one user. root: a folder for its data. env: what is added to its environment."""
 
-    def __init__(self, jar: Path) -> None:
-        self._jar = jar
+    def __init__(self, jar: Path, *, root: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+        self._jar, self.env = jar, env or {}
         self.folder = Path(tempfile.mkdtemp(prefix="qmtl-questdb-"))
-        (self.folder / "root").mkdir()
+        self.root = root or self.folder / "root"
+        self.root.mkdir(exist_ok=True)
         self.port = free_port()
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
 
     def url(self, catalog: Path | str, name: str, *, password: str = PASSWORD) -> str:
         """The address of a store on this server."""
@@ -58,9 +64,9 @@ class QuestDBServer:
             self.process = subprocess.Popen(
                 [
                     *("java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
-                    *("-p", self._jar, "-m", "io.questdb/io.questdb.ServerMain", "-d", self.folder / "root"),
+                    *("-p", self._jar, "-m", "io.questdb/io.questdb.ServerMain", "-d", self.root),
                 ],
-                env={**os.environ, **environment},
+                env={**os.environ, **environment, **self.env},
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,

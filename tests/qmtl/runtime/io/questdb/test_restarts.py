@@ -105,7 +105,7 @@ def test_receipts_say_it(used_url: str, clock: FakeClock) -> None:
 
 def folder_of(server: QuestDBServer, store: QuestDBStore) -> Path:
     """Where the server keeps the table of bars."""
-    (found,) = (one for one in (server.folder / "root" / "db").glob(f"{store.table}~*") if one.is_dir())
+    (found,) = (one for one in (server.root / "db").glob(f"{store.table}~*") if one.is_dir())
     return found
 
 
