@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qmtl.foundation.errors import StoreError
-from qmtl.foundation.questdb_address import QuestDBAddress
+from qmtl.foundation.questdb_login import QuestDBLogin
 from qmtl.runtime.io.store.rows import Rows
 
 # How long an answer may take, and how long an export waits for others to end.
@@ -34,7 +34,7 @@ _MIXED_UP = 50
 class QuestDBServer:
     """Any thread may call any method. Whatever fails is a `StoreError` with the server's own reason."""
 
-    def __init__(self, address: QuestDBAddress) -> None:
+    def __init__(self, address: QuestDBLogin) -> None:
         self.address = address
         # It answers again after it did not, and may have been restarted; until somebody makes this False.
         self.is_back = False

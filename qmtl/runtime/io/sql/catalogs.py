@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from secrets import randbits
 
 from qmtl.foundation.errors import StoreError
 from qmtl.runtime.io.sql.commits import newest
@@ -15,12 +16,14 @@ from qmtl.runtime.io.sql.dialect import Connection
 
 FIRST_PLACE = 1
 # The settings of a store that keeps no bytes of chunks itself: where its rows are, where somebody may be
-# writing them anew, after which commit they were, and at which start of the other system they were looked at.
-SETTINGS = _PLACE, _COMING, _MOVED, _STARTED = (
+# writing them anew, after which commit they were, at which start of the other system they were looked at,
+# and, of a catalog that a copy has made, a number that the tables of its rows have as well.
+SETTINGS = _PLACE, _COMING, _MOVED, _STARTED, _COPY = (
     "rows elsewhere",
     "rows being moved",
     "rows moved after",
     "rows seen after start",
+    "rows of the copy",
 )
 
 
@@ -75,12 +78,26 @@ def place_coming(connection: Connection) -> int | None:
 def put_rows(connection: Connection, place: int) -> None:
     """From this transaction on they are in that place, written anew."""
     _set(connection, _PLACE, place)
+    note_written_anew(connection)
+
+
+def note_written_anew(connection: Connection) -> None:
+    """The rows of all commits were written shortly before this transaction."""
     _set(connection, _MOVED, newest(connection).tx)
 
 
 def begin_moving(connection: Connection, place: int) -> None:
     """From this transaction on nobody else who has begun to write them anew may complete that."""
     _set(connection, _COMING, place)
+
+
+def number_of_copy(connection: Connection) -> int:
+    """What the tables of rows know the copy by that is made in this database; made by this transaction."""
+    number = _setting(connection, _COPY)
+    if number is None:
+        number = 1 + randbits(62)
+        _set(connection, _COPY, number)
+    return number
 
 
 def moved_after(connection: Connection) -> int:
