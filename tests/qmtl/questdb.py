@@ -30,16 +30,31 @@ _QUICK_START = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 class QuestDBServer:
-    """One server, for one user. java: options of Java; settings: of the server, beside those of tests."""
+    """One server, for one user.
+
+    root: a folder for its data. java: options of Java; settings: of the server, beside those of tests.
+    env: what is added to its environment.
+    """
 
     def __init__(
-        self, jar: Path, *, java: Sequence[str] = _QUICK_START, settings: Mapping[str, str] | None = None
+        self,
+        jar: Path,
+        *,
+        root: Path | None = None,
+        java: Sequence[str] = _QUICK_START,
+        settings: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        self._jar, self._java, self._settings = jar, java, settings or {}
+        self._jar, self._java, self._settings, self.env = jar, java, settings or {}, env or {}
         self.folder = Path(tempfile.mkdtemp(prefix="qmtl-questdb-"))
-        (self.folder / "root").mkdir()
+        self.root = root or self.folder / "root"
+        self.root.mkdir(exist_ok=True)
         self.port = free_port()
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
 
     def url(self, catalog: Path | str, name: str, *, password: str = PASSWORD) -> str:
         """The address of a store on this server."""
@@ -66,9 +81,9 @@ class QuestDBServer:
             self.process = subprocess.Popen(
                 [
                     *("java", *self._java),
-                    *("-p", self._jar, "-m", "io.questdb/io.questdb.ServerMain", "-d", self.folder / "root"),
+                    *("-p", self._jar, "-m", "io.questdb/io.questdb.ServerMain", "-d", self.root),
                 ],
-                env={**os.environ, **environment},
+                env={**os.environ, **environment, **self.env},
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,

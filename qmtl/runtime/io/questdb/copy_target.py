@@ -13,7 +13,7 @@ from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import iso
 from qmtl.runtime.io.questdb.rows import QuestDBRows
-from qmtl.runtime.io.sql.catalogs import number_of_copy
+from qmtl.runtime.io.sql.catalogs import note_written_anew, number_of_copy
 from qmtl.runtime.io.sql.copying import Target
 from qmtl.runtime.io.sql.database import Database
 from qmtl.runtime.io.sql.dialect import Connection
@@ -29,6 +29,7 @@ class QuestDBTarget:
 
     def complete(self, connection: Connection, newest: Point) -> None:
         """The tables are complete by now; with its catalog they become a store."""
+        note_written_anew(connection)
         self._catalog.complete(connection, newest)
 
 

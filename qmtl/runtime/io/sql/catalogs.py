@@ -78,6 +78,11 @@ def place_coming(connection: Connection) -> int | None:
 def put_rows(connection: Connection, place: int) -> None:
     """From this transaction on they are in that place, written anew."""
     _set(connection, _PLACE, place)
+    note_written_anew(connection)
+
+
+def note_written_anew(connection: Connection) -> None:
+    """The rows of all commits were written shortly before this transaction."""
     _set(connection, _MOVED, newest(connection).tx)
 
 

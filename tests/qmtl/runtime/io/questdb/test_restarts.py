@@ -20,6 +20,8 @@ from qmtl.runtime.io.questdb.restarts import start_of
 from qmtl.runtime.io.questdb.server import QuestDBServer as Client
 from qmtl.runtime.io.questdb.store import QuestDBStore
 from qmtl.runtime.io.sql.catalogs import put_rows, start_seen
+from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.sdk.store_copy import copy_store
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.store_suites.bars import OTHER, SERIES, minutes, some_bars, write
 from qmtl.runtime.testing.vendors import ScriptedVendor
@@ -105,7 +107,7 @@ def test_receipts_say_it(used_url: str, clock: FakeClock) -> None:
 
 def folder_of(server: QuestDBServer, store: QuestDBStore) -> Path:
     """Where the server keeps the table of bars."""
-    (found,) = (one for one in (server.folder / "root" / "db").glob(f"{store.table}~*") if one.is_dir())
+    (found,) = (one for one in (server.root / "db").glob(f"{store.table}~*") if one.is_dir())
     return found
 
 
@@ -216,6 +218,18 @@ def test_all_is_looked_at_while_all_may_have_been_written_anew(
     assert at_risk(store) == everything, "it may have been the moment before"
     clock.advance(3_600)
     assert at_risk(store) != (newest := fill(ANOTHER)) == at_risk(store)
+
+
+def test_all_of_a_copy_is_looked_at(
+    questdb_url: str, opened: Opened, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Its commits are old, and its rows are not."""
+    with EmbeddedStore(tmp_path / "source", clock=clock) as source:
+        for series, first in ((SERIES, 0), (OTHER, 90 * 1_440)):
+            source.commit(series, write(some_bars(first, ROWS)))
+            clock.advance(3_600)
+    copy_store(tmp_path / "source", questdb_url)
+    assert at_risk(opened(questdb_url)) == {(SERIES.text, 0), (OTHER.text, 90 * 1_440 * MINUTE)}
 
 
 def test_a_server_that_cannot_say_yet_is_asked_again(
