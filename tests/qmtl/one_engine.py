@@ -153,6 +153,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "runtime/coordination/test_coordinator_answers.py",
             "runtime/coordination/test_lease_choice.py",
             "runtime/io/snapshots/test_writing.py",
+            "runtime/sdk/test_delta_export.py",
             "runtime/sdk/test_snapshot_export.py",
             "runtime/sdk/test_snapshot_import.py",
             "runtime/sdk/test_wiring.py",

@@ -69,6 +69,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/io/sql/postgres/recognition",
         }
     ),
+    "runtime/sdk/test_delta_export.py": frozenset({"runtime/io/snapshots/delta"}),
     "runtime/io/sql/test_copy_targets.py": frozenset(
         {
             "runtime/io/sql/postgres/copy_target",

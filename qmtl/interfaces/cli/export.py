@@ -44,6 +44,10 @@ def export(
         str | None,
         typer.Option(metavar="DEST", help="Write a snapshot to this folder, or to s3://BUCKET/PATH."),
     ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="delta", help="With --snapshot: a table of Delta Lake instead."),
+    ] = None,
     as_of: AsOf = None,
     partial_ok: Annotated[
         bool, typer.Option("--partial-ok", help="Write what can be read, where a part of it is damaged.")
@@ -72,7 +76,7 @@ def export(
             next_step="name a file with -o, or the place of a snapshot with --snapshot",
         )
     if snapshot is not None:
-        from qmtl.interfaces.cli.snapshot import write
+        from qmtl.interfaces.cli.snapshot import write, write_table
 
         if partial_ok:
             raise InvalidRequestError(
@@ -80,8 +84,15 @@ def export(
                 why="a snapshot is whole, or it is not",
                 next_step="repair the store with 'qmtl store verify --repair', and fetch what was lost",
             )
+        if form is not None:
+            write_table(session, form, snapshot, series, start, end, point)
+            return
         write(session, snapshot, series, start, end, point)
         return
+    if form is not None:
+        raise InvalidRequestError(
+            "--format stands with --snapshot", next_step="the ending of FILE says the format of a file"
+        )
     assert output is not None
     if series is None:
         raise InvalidRequestError(

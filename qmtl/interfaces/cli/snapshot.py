@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,6 +56,47 @@ def write(
         {**_json(manifest), "place": made.location, "written": made.written, "bytes": made.bytes}
         | {"kept": made.kept}
     )
+
+
+def write_table(
+    session: Session,
+    form: str,
+    dest: str,
+    series: str | None,
+    start: str | None,
+    end: str | None,
+    as_of: int | None,
+) -> None:
+    """Write the store as a table of other tools."""
+    from qmtl.foundation.errors import InvalidRequestError
+    from qmtl.foundation.series import SeriesId
+    from qmtl.foundation.times import iso
+    from qmtl.interfaces.cli.known import check_known
+    from qmtl.interfaces.cli.progress import Bars
+    from qmtl.runtime.sdk.delta_export import export_delta
+
+    if form != "delta":
+        raise InvalidRequestError(
+            f"{form!r} is no format of a snapshot", next_step="leave it out, or write --format delta"
+        )
+    chosen = None if series is None else SeriesId.parse(series)
+    with session.open_store(read_only=True) as store, Bars() as bars:
+        if chosen is not None:
+            check_known(store, chosen)
+        made = export_delta(
+            store,
+            dest,
+            series=None if chosen is None else [chosen],
+            start=instant(start),
+            end=instant(end),
+            as_of=as_of,
+            progress=bars.advance,
+        )
+    session.show(
+        f"version {made.version} of the table at {made.location}: {made.series:,} series, "
+        f"{counted(made.rows, 'bar')}, as of {iso(made.as_of)}"
+    )
+    session.emit({**asdict(made), "as_of_iso": iso(made.as_of)})
 
 
 def load(ctx: typer.Context, source: str, number: int | None, series: str | None) -> None:

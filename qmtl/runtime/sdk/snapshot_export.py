@@ -41,12 +41,7 @@ def export_snapshot(
     Raises `InvalidRequestError` where there is nothing to write, `StoreCorruptError` where bars are lost to
     damage, and `StoreError` where the place cannot be written.
     """
-    first = EARLIEST if start is None else to_ns(start, name="start")
-    last = LATEST if end is None else to_ns(end, name="end")
-    if first > last:
-        raise InvalidRequestError(
-            f"start {iso(first)} comes after end {iso(last)}", next_step="exchange them"
-        )
+    span = span_between(start, end)
     point = None if as_of is None else to_ns(as_of, name="as_of")
     clock = clock or SystemClock()
     place = place_named(dest)
@@ -60,18 +55,33 @@ def export_snapshot(
     else:
         opened = nullcontext(store)
     with opened as source:
-        there = [known.series for known in source.list_series()]
-        names = there if series is None else [_parsed(name) for name in series]
-        for name in names:
-            if name not in there:
-                raise InvalidRequestError(
-                    "the store does not know this series",
-                    series=name,
-                    next_step="`list_series()` of the store names those that it has",
-                )
-        return write_snapshot(
-            source, place, names, clock=clock, span=Span(first, last), as_of=point, progress=progress
+        names = chosen_series(source, series)
+        return write_snapshot(source, place, names, clock=clock, span=span, as_of=point, progress=progress)
+
+
+def span_between(start: Any, end: Any) -> Span:
+    """`[start, end)`; where one is left out, all of time."""
+    first = EARLIEST if start is None else to_ns(start, name="start")
+    last = LATEST if end is None else to_ns(end, name="end")
+    if first > last:
+        raise InvalidRequestError(
+            f"start {iso(first)} comes after end {iso(last)}", next_step="exchange them"
         )
+    return Span(first, last)
+
+
+def chosen_series(store: Store, series: Iterable[SeriesId | str] | None) -> list[SeriesId]:
+    """The series of a store, or those that are named. Raises `InvalidRequestError` for an unknown one."""
+    there = [known.series for known in store.list_series()]
+    names = there if series is None else [_parsed(name) for name in series]
+    for name in names:
+        if name not in there:
+            raise InvalidRequestError(
+                "the store does not know this series",
+                series=name,
+                next_step="`list_series()` of the store names those that it has",
+            )
+    return names
 
 
 def _parsed(name: SeriesId | str) -> SeriesId:

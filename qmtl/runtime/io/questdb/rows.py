@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from secrets import randbits
 
 import numpy as np
@@ -16,7 +17,7 @@ from qmtl.foundation.times import iso
 from qmtl.runtime.io.questdb.filling import COLUMNS, asked, missing_volumes, put
 from qmtl.runtime.io.questdb.server import StatementError
 from qmtl.runtime.io.questdb.table import BarTable, having, quoted
-from qmtl.runtime.io.sql.chunks import Chunk
+from qmtl.runtime.io.sql.chunks import Chunk, Numbered
 from qmtl.runtime.io.sql.codec import DamagedError, Packed, checksum_of, decode, plain_bytes, unpack
 from qmtl.runtime.io.store.rows import Rows, allocate
 
@@ -53,37 +54,18 @@ class QuestDBRows:
 
     def write(self, series: SeriesId, chunks: Sequence[Packed]) -> list[int]:
         numbers = [1 + randbits(62) for _ in chunks]
-        self.write_as(series, numbers, chunks)
+        self.write_as([(series, *one) for one in zip(numbers, chunks, strict=True)])
         return numbers
 
-    def write_as(self, series: SeriesId, numbers: Sequence[int], chunks: Sequence[Packed]) -> None:
+    def write_as(self, chunks: Sequence[Numbered]) -> None:
         self.put(self.asks())
         table = self.table
         try:
-            self._write(table, series, numbers, chunks)
+            _write(table, chunks)
         except StoreError:
             if not self._have_left(table):
                 raise
-            self.write_as(series, numbers, chunks)
-
-    def _write(
-        self, table: BarTable, series: SeriesId, numbers: Sequence[int], chunks: Sequence[Packed]
-    ) -> None:
-        table.check()  # the client would make a table that is missing, and not as ours
-        why = _sent(table, series, numbers, chunks)
-        if why:
-            # The server takes rows, and throws them away without a word, where they come by a connection that
-            # knew the table before it was dropped and made anew: seen with 9.3.4.
-            table.server.close()
-            why = _sent(table, series, numbers, chunks)
-        if why:
-            raise StoreError(
-                "QuestDB does not give back what was written",
-                path=table.server.address.shown,
-                series=series,
-                why=why,
-                next_step="nothing was committed; look into the log of the server, and repeat",
-            )
+            self.write_as(chunks)
 
     def read(self, chunks: Sequence[tuple[SeriesId, Chunk]]) -> list[bytes | DamagedError]:
         table = self.table
@@ -165,28 +147,48 @@ def as_bytes(found: Sequence[Rows]) -> list[bytes | DamagedError]:
     ]
 
 
-def _sent(table: BarTable, series: SeriesId, numbers: Sequence[int], chunks: Sequence[Packed]) -> str:
-    """Send chunks, and read them back; what is wrong with them, or nothing."""
-    coming = iter(zip(numbers, chunks, strict=True))
-    while some := list(islice(coming, _SENT)):
-        rows = [_rows_of(chunk) for _, chunk in some]
-        table.server.send(table.name, series.text, [number for number, _ in some], rows)
+def _write(table: BarTable, chunks: Sequence[Numbered]) -> None:
+    table.check()  # the client would make a table that is missing, and not as ours
+    wrong = _sent(table, chunks)
+    if wrong is not None:
+        # The server takes rows, and throws them away without a word, where they come by a connection that
+        # knew the table before it was dropped and made anew: seen with 9.3.4.
+        table.server.close()
+        wrong = _sent(table, chunks)
+    if wrong is not None:
+        series, why = wrong
+        raise StoreError(
+            "QuestDB does not give back what was written",
+            path=table.server.address.shown,
+            series=series,
+            why=why,
+            next_step="nothing was committed; look into the log of the server, and repeat",
+        )
+
+
+def _sent(table: BarTable, chunks: Sequence[Numbered]) -> tuple[SeriesId, str] | None:
+    """Send chunks, and read them back: the series of the first that is another, and what is wrong with it."""
+    for series, of_one in groupby(chunks, itemgetter(0)):
+        while some := list(islice(of_one, _SENT)):
+            rows = [_rows_of(chunk) for _, _, chunk in some]
+            table.server.send(table.name, series.text, [number for _, number, _ in some], rows)
     table.settle()
-    written = [(series, Chunk(number, *chunk[:5])) for number, chunk in zip(numbers, chunks, strict=True)]
-    return next(_differing(table, written), "")
+    written = [(series, Chunk(number, *chunk[:5])) for series, number, chunk in chunks]
+    return next(_differing(table, written), None)
 
 
-def _differing(table: BarTable, written: Sequence[tuple[SeriesId, Chunk]]) -> Iterator[str]:
-    """What is wrong with chunks that were sent, read back."""
+def _differing(table: BarTable, written: Sequence[tuple[SeriesId, Chunk]]) -> Iterator[tuple[SeriesId, str]]:
+    """What is wrong with chunks that were sent, read back, and of which series they are."""
     for first in range(0, len(written), _COMPARED):
         some = written[first : first + _COMPARED]
         if put(asked(table, some), some, allocate(sum(chunk.rows for _, chunk in some))):
             continue
-        for (_, chunk), back in zip(some, as_bytes(rows_in(table, some)), strict=True):
+        for (series, chunk), back in zip(some, as_bytes(rows_in(table, some)), strict=True):
             if isinstance(back, DamagedError):
-                yield str(back)
+                yield series, str(back)
             elif checksum_of(back) != chunk.checksum:
-                yield f"its rows from {iso(chunk.first_ts)} to {iso(chunk.last_ts)} have other values"
+                times = f"from {iso(chunk.first_ts)} to {iso(chunk.last_ts)}"
+                yield series, f"its rows {times} have other values"
 
 
 def rows_in(table: BarTable, chunks: Sequence[tuple[SeriesId, Chunk]]) -> list[Rows]:

@@ -21,6 +21,10 @@ class Chunk(NamedTuple):
     checksum: bytes
 
 
+# A chunk of `pack_plain`, of a series, and the number that it is to have.
+Numbered = tuple[SeriesId, int, Packed]
+
+
 class RowsElsewhere(Protocol):
     """The bars of chunks, in a system that the catalog shares no transaction with.
 
@@ -40,8 +44,8 @@ class RowsElsewhere(Protocol):
         """
         ...
 
-    def write_as(self, series: SeriesId, numbers: Sequence[int], chunks: Sequence[Packed]) -> None:
-        """As `write`, under given numbers: those that no other rows have, or ever had.
+    def write_as(self, chunks: Sequence[Numbered]) -> None:
+        """As `write`, of several series, under given numbers: those that no other rows have, or ever had.
 
         Where they are there already, they stay what they are.
         """

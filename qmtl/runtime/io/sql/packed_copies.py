@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import groupby
 from typing import Any, NamedTuple
 
 from qmtl.foundation.errors import StoreCorruptError
@@ -141,21 +140,16 @@ def _sent(
     data: dict[int, bytes],
 ) -> tuple[list[list[Any]], dict[int, bytes]]:
     """Write rows to where those of the target lie; their entries, numbered as there, and their parts."""
-    sent, parts = [], {}
-    for series, some in groupby(sorted(numbered, key=_series_of), _series_of):
-        packed = {}
-        for entry, number in some:
-            rows = allocate(entry[_ROWS])
-            decode(data[entry[_ID]], rows)
-            packed[number] = one = pack_plain(rows)
-            parts[number] = list_of(rows, one.checksum)
-            sent.append(packed_as(entry, number, one.codec, one.checksum, len(one.blob)))
-        elsewhere.write_as(nodes[series], list(packed), list(packed.values()))
-    return sent, parts
-
-
-def _series_of(numbered: tuple[Any, int]) -> int:
-    return int(numbered[0][_SERIES])
+    entries, sent, parts = [], [], {}
+    for entry, number in sorted(numbered, key=lambda one: int(one[0][_SERIES])):
+        rows = allocate(entry[_ROWS])
+        decode(data[entry[_ID]], rows)
+        packed = pack_plain(rows)
+        parts[number] = list_of(rows, packed.checksum)
+        entries.append(packed_as(entry, number, packed.codec, packed.checksum, len(packed.blob)))
+        sent.append((nodes[entry[_SERIES]], number, packed))
+    elsewhere.write_as(sent)
+    return entries, parts
 
 
 def _bytes_of(connection: Connection, entries: list[Any]) -> dict[int, bytes]:
