@@ -128,11 +128,17 @@ class SeamlessSLAExceeded(QmtlError, TimeoutError):
 
 
 class SourceUnavailableError(QmtlError, ConnectionError):
-    """A vendor or a live feed failed outright. `source` is its name."""
+    """A vendor or a live feed failed outright. `source` is its name.
 
-    def __init__(self, what: str, *, source: str, **facts: Any) -> None:
+    is_away: nobody can reach it at all, or is to ask it for a while: it is not these bars that fail.
+    """
+
+    is_away: bool = False  # of pickles that do not say
+
+    def __init__(self, what: str, *, source: str, is_away: bool = False, **facts: Any) -> None:
         super().__init__(what, **facts)
         self.source = source
+        self.is_away = is_away
 
 
 class SchemaValidationError(QmtlError):

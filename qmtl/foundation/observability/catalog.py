@@ -130,7 +130,7 @@ WORKED_SHARDS = Metric(
     "counter",
     "shards",
     ("outcome",),
-    "Shards of jobs that a worker was at, by how its attempt ended: done, failed, released.",
+    "Shards of jobs that a worker was at, by how its attempt ended: done, failed, away, released.",
 )
 REQUESTS = Metric(
     "service_requests_total",

@@ -110,8 +110,14 @@ def _jobs_table(found: list[Any]) -> list[Any]:
     violated = [
         (one["job"], *_place(shard["lease_key"]), shard["why"]) for one in found for shard in one["violated"]
     ]
+    away = [
+        (one["job"], f"{one['away']['shards']:,}", one["away"]["until"][:19], one["away"]["why"])
+        for one in found
+        if one.get("away")
+    ]
+    waiting = Rows(("job", "shards without their source", "until", "why"), away, prose=("why",))
     violations = Rows(("job", "violation of", "shard", "why"), violated, prose=("why",))
-    return [rows, *(["", violations] if violated else [])]
+    return [rows, *(["", waiting] if away else []), *(["", violations] if violated else [])]
 
 
 def _job_cell(job: dict[str, Any], column: str) -> str:

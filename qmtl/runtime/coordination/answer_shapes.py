@@ -123,6 +123,12 @@ class History(TypedDict):
     revision: Count
 
 
+class Away(TypedDict):
+    shards: Count
+    until: str
+    why: str
+
+
 class Job(TypedDict):
     job: str
     by: str
@@ -132,6 +138,7 @@ class Job(TypedDict):
     done: Count
     violations: Count
     ended: str | None
+    away: NotRequired[Away | None]
 
 
 class Violated(Violation):

@@ -110,9 +110,9 @@ class DistributedBackfillCoordinator:
         if grants:
             await self._loop.run(self._complete(list(grants), as_of))
 
-    async def fail(self, grants: Sequence[Granted], *, why: str) -> None:
+    async def fail(self, grants: Sequence[Granted], *, why: str, is_away: bool = False) -> None:
         if grants:
-            await self._loop.run(self._fail(list(grants), why))
+            await self._loop.run(self._fail(list(grants), why, is_away))
 
     def close(self) -> None:
         """Say what is owed, if the coordinator answers at once, and end the thread."""
@@ -222,9 +222,9 @@ class DistributedBackfillCoordinator:
             self._owe(Ending("complete", body))
         self._leases.end(grants)
 
-    async def _fail(self, grants: list[Granted], why: str) -> None:
+    async def _fail(self, grants: list[Granted], why: str, is_away: bool) -> None:
         self._leases.end(grants)
-        ending = Ending("fail", self._ending_of(grants) | {"why": why[:2_000]})
+        ending = Ending("fail", self._ending_of(grants) | {"why": why[:2_000], "is_away": is_away})
         try:
             await self._http.post(ending.path, ending.body, STATUS, about=grants[0].key)
         except _UNHEARD as error:

@@ -97,10 +97,10 @@ class FallbackLeases:
         await self._first.complete(coordinated, as_of=as_of)
         await self._local.complete(alone, as_of=as_of)
 
-    async def fail(self, grants: Sequence[Granted], *, why: str) -> None:
+    async def fail(self, grants: Sequence[Granted], *, why: str, is_away: bool = False) -> None:
         coordinated, alone = _apart(grants)
-        await self._local.fail(alone, why=why)
-        await self._first.fail(coordinated, why=why)
+        await self._local.fail(alone, why=why, is_away=is_away)
+        await self._first.fail(coordinated, why=why, is_away=is_away)
 
     def close(self) -> None:
         self._first.close()

@@ -13,11 +13,6 @@ from typing import Any, NamedTuple
 
 # Shards of one block, which is stored as one value.
 BLOCK = 200
-# After so many attempts in a row that failed, a shard is a violation.
-MOST_ATTEMPTS = 5
-# Nobody tries a shard again for so long (s) after its first, second, ... failure.
-RETRY_S = (1.0, 2.0, 4.0, 8.0)
-
 _WHY = 500  # characters
 
 
@@ -29,11 +24,33 @@ class ShardState(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How an attempt ends. RELEASED: the worker leaves, which is nobody's failure."""
+    """How an attempt ends. AWAY: its source could not be reached. RELEASED: the worker leaves."""
 
     DONE = "done"
     FAILED = "failed"
+    AWAY = "away"
     RELEASED = "released"
+
+
+class Patience(NamedTuple):
+    """After so many attempts in a row a shard is a violation.
+
+    pauses: nobody tries it again for so long (s) after the first, second, ... of them; then as the last.
+    """
+
+    attempts: int
+    pauses: tuple[float, ...]
+
+    def pause_s(self, attempts: int) -> float:
+        return self.pauses[min(attempts, len(self.pauses)) - 1]
+
+
+# A shard that fails by itself is given up soon. That a source is away says nothing of the shard: the pauses
+# are an hour in all.
+PATIENCE = {
+    Outcome.FAILED: Patience(5, (1.0, 2.0, 4.0, 8.0)),
+    Outcome.AWAY: Patience(18, (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0)),
+}
 
 
 class Claim(NamedTuple):
@@ -46,11 +63,19 @@ class Claim(NamedTuple):
 
 
 class Failures(NamedTuple):
-    """Of a shard that has not been done since. not_before: when it may be tried again (s)."""
+    """Of a shard that has not been done since. not_before: when it may be tried again (s).
+
+    attempts: that failed by themselves. away: in a row since then, for which its source was away.
+    """
 
     attempts: int
     why: str
     not_before: float
+    away: int = 0
+
+    @property
+    def in_all(self) -> int:
+        return self.attempts + self.away
 
 
 class Counts(NamedTuple):
@@ -80,6 +105,14 @@ class Block:
     @property
     def counts(self) -> Counts:
         return Counts(*(self.states.count(state) for state in ShardState))
+
+    def away(self) -> Iterator[Failures]:
+        """Of shards that are not final, those whose source was away when they were tried last."""
+        return (
+            failed
+            for number, failed in self.failures.items()
+            if failed.away and self.states[number] is not ShardState.VIOLATION
+        )
 
     def violations(self) -> Iterator[tuple[int, Failures]]:
         return (
@@ -140,12 +173,15 @@ def _freed(block: Block, number: int, outcome: Outcome, why: str, now: float) ->
         case Outcome.DONE:
             state = ShardState.DONE
             failures.pop(number, None)
-        case Outcome.FAILED:
-            attempts = 1 + (failures[number].attempts if number in failures else 0)
-            if attempts >= MOST_ATTEMPTS:
+        case Outcome.FAILED | Outcome.AWAY:
+            before = failures.get(number, Failures(0, "", now))
+            failed, away = before.attempts, before.away + 1
+            if outcome is Outcome.FAILED:
+                failed, away = before.attempts + 1, 0
+            patience, in_a_row = PATIENCE[outcome], away or failed
+            if in_a_row >= patience.attempts:
                 state = ShardState.VIOLATION
-            pause_s = RETRY_S[min(attempts, len(RETRY_S)) - 1]
-            failures[number] = Failures(attempts, why[:_WHY], now + pause_s)
+            failures[number] = Failures(failed, why[:_WHY], now + patience.pause_s(in_a_row), away)
         case Outcome.RELEASED:
             pass
     claims = {one: claim for one, claim in block.claims.items() if one != number}

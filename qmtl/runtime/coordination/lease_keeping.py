@@ -184,14 +184,25 @@ def decide_completion(
 
 
 def decide_failure(
-    kept: Kept, worker: str, claim_id: str, keys: Iterable[LeaseKey], *, why: str, now: float
+    kept: Kept,
+    worker: str,
+    claim_id: str,
+    keys: Iterable[LeaseKey],
+    *,
+    why: str,
+    now: float,
+    is_away: bool = False,
 ) -> Decision:
-    """Those of `keys` that are held by this claim are free again; the others are left alone."""
+    """Those of `keys` that are held by this claim are free again; the others are left alone.
+
+    is_away: the source could not be reached, which is no attempt at these bars.
+    """
     steps = _Steps("", now)
     for key in keys:
         record = kept.records.get(key)
         if record is not None and _is_held_by(record.lease, worker, claim_id):
-            steps.store(steps.end(record.lease, leases.Failed(claim_id, why)), record.session)
+            lease = replace(record.lease, attempts=record.lease.attempts - is_away)
+            steps.store(steps.end(lease, leases.Failed(claim_id, why)), record.session)
     return Decision(changed=steps.changed, transitions=steps.transitions)
 
 

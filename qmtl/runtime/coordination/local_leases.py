@@ -104,7 +104,7 @@ class LocalLeases:
             self._own(grant)
         self._free(grants)
 
-    async def fail(self, grants: Sequence[Granted], *, why: str) -> None:
+    async def fail(self, grants: Sequence[Granted], *, why: str, is_away: bool = False) -> None:
         self._free(grants)
 
     def _own(self, grant: Granted) -> _LockedFile:

@@ -63,7 +63,7 @@ class MemoryLeases:
     async def complete(self, grants: Sequence[Granted], *, as_of: int) -> None:
         self._advance({grant: leases.Completed(grant.claim_id, as_of) for grant in grants})
 
-    async def fail(self, grants: Sequence[Granted], *, why: str) -> None:
+    async def fail(self, grants: Sequence[Granted], *, why: str, is_away: bool = False) -> None:
         with self._lock:
             for grant in grants:
                 lease = self._leases.get(grant.key)

@@ -113,6 +113,9 @@ class ShardLeases(Protocol):
         """
         ...
 
-    async def fail(self, grants: Sequence[Granted], *, why: str) -> None:
-        """The work has ended early; frees the shards. Leases that are not the caller's are left alone."""
+    async def fail(self, grants: Sequence[Granted], *, why: str, is_away: bool = False) -> None:
+        """The work has ended early; frees the shards. Leases that are not the caller's are left alone.
+
+        is_away: the source could not be reached at all, which says nothing of these shards.
+        """
         ...

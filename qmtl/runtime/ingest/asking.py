@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
@@ -65,6 +66,7 @@ class VendorQuestions:
                         source=source,
                         series=to.series,
                         span=rest.hull,
+                        is_away=isinstance(cause, ConnectionError | TimeoutError | socket.gaierror),
                         why=error_text(cause) if cause else None,
                         next_step="try again later; what was committed stays, and only the rest is asked for",
                     ) from cause

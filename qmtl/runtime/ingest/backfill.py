@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from qmtl.foundation.clock import Clock
-from qmtl.foundation.errors import QmtlError, StaleFenceError
+from qmtl.foundation.errors import QmtlError, SourceUnavailableError, StaleFenceError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
@@ -193,7 +193,8 @@ class _Job:
             except BaseException as error:
                 chunk = self._questions.chunk
                 saving = None if chunk is None else chunk.saving
-                await asyncio.shield(shards.fail(why=error_text(error), after=saving))
+                is_away = isinstance(error, SourceUnavailableError) and error.is_away
+                await asyncio.shield(shards.fail(why=error_text(error), after=saving, is_away=is_away))
                 pause_s = next(pauses, None) if isinstance(error, StaleFenceError) else None
                 if pause_s is None:
                     raise

@@ -193,24 +193,26 @@ class HeldShards:
             await self._leases.fail(self.grants, why=f"the vendor did not answer for {counted(bars, 'bar')}")
             self.grants = []
 
-    def fail(self, *, why: str, after: asyncio.Future[Any] | None = None) -> asyncio.Future[None]:
-        """Free what is held, once `after` has ended; more calls change nothing."""
+    def fail(
+        self, *, why: str, after: asyncio.Future[Any] | None = None, is_away: bool = False
+    ) -> asyncio.Future[None]:
+        """Free what is held, once `after` has ended; more calls change nothing. is_away: see its `fail`."""
         if self._ending is None:
-            self._ending = asyncio.ensure_future(self._fail(why, after))
+            self._ending = asyncio.ensure_future(self._fail(why, after, is_away))
             self._ending.add_done_callback(partial(self._not_begun, why))
         return self._ending
 
     def _not_begun(self, why: str, ending: asyncio.Future[None]) -> None:
         """A loop that is being closed cancels all tasks, also those that have not had their first step."""
         if ending.cancelled() and self.grants:
-            self._ending = asyncio.ensure_future(self._fail(why, None))
+            self._ending = asyncio.ensure_future(self._fail(why, None, False))
 
-    async def _fail(self, why: str, after: asyncio.Future[Any] | None) -> None:
+    async def _fail(self, why: str, after: asyncio.Future[Any] | None, is_away: bool) -> None:
         try:
             if after is not None:
                 await asyncio.wait({after})
         finally:
-            await self._leases.fail(self.grants, why=why)
+            await self._leases.fail(self.grants, why=why, is_away=is_away)
             self.grants = []
 
 

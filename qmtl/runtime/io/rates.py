@@ -148,6 +148,7 @@ class RateBudget:
             raise SourceUnavailableError(
                 f"{self.venue} is not to be asked before {iso(self._clock.now() + pause)}",
                 source=self.venue,
+                is_away=True,
                 why="it refused a request and named this time",
                 next_step="try again then; asking earlier makes such bans longer",
             )

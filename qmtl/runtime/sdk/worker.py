@@ -6,7 +6,12 @@ import asyncio
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
-from qmtl.foundation.errors import CoordinatorUnavailableError, LeaseError, QmtlError
+from qmtl.foundation.errors import (
+    CoordinatorUnavailableError,
+    LeaseError,
+    QmtlError,
+    SourceUnavailableError,
+)
 from qmtl.foundation.leases import LeaseKey
 from qmtl.foundation.observability.log import backfill_log
 from qmtl.foundation.observability.metrics import Metrics
@@ -17,7 +22,7 @@ from qmtl.foundation.words import counted
 from qmtl.runtime.coordination.coordinator_answers import LostError
 from qmtl.runtime.coordination.coordinator_client import CoordinatorClient, TakenShard
 from qmtl.runtime.coordination.distributed import DistributedBackfillCoordinator
-from qmtl.runtime.coordination.job_blocks import Outcome
+from qmtl.runtime.coordination.job_blocks import PATIENCE, Outcome
 from qmtl.runtime.coordination.series_rests import SeriesRests
 from qmtl.runtime.coordination.shard_leases import Granted, ShardRequest
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
@@ -135,7 +140,7 @@ class Worker:
     async def _fill(self, taken: TakenShard) -> None:
         facts = {"worker": self.name, "job": taken.job, "lease_key": taken.lease_key}
         backfill_log.info("worker.took", **facts, attempts=taken.attempts)
-        outcome, why = Outcome.DONE, ""
+        outcome, why, is_away = Outcome.DONE, "", False
         try:
             states = await self._filled(taken)
             why = lacking(states, self._provider.now())
@@ -143,17 +148,19 @@ class Worker:
                 await self._settle(taken, states)
         except QmtlError as error:
             why = str(error)
+            is_away = isinstance(error, SourceUnavailableError) and error.is_away
         except Exception as error:  # noqa: BLE001 - of a vendor of somebody's own; the job shows it, and goes on
             why = f"{type(error).__name__}: {error}"
             backfill_log.error("worker.broke", **facts, exc_info=error)
         if why:
-            outcome = Outcome.RELEASED if self._leaves else Outcome.FAILED
-        if outcome is Outcome.FAILED:
+            outcome = Outcome.RELEASED if self._leaves else Outcome.AWAY if is_away else Outcome.FAILED
+        failed = outcome in PATIENCE
+        if failed:
             self._rests.failed(taken.series, now=asyncio.get_running_loop().time())
         elif outcome is Outcome.DONE:
             self._rests.done(taken.series)
         self._metrics.count_worked_shard(outcome.value)
-        log = backfill_log.info if outcome is not Outcome.FAILED else backfill_log.warning
+        log = backfill_log.warning if failed else backfill_log.info
         log(f"worker.{outcome.value}", **facts, **({"why": why} if why else {}))
         await self._end(taken, outcome, why)
 

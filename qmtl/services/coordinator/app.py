@@ -135,7 +135,7 @@ def told(metrics: Metrics, transition: Transition) -> None:
 
 def told_of_job(metrics: Metrics, event: JobEvent) -> None:
     """Log and count a step in the life of a job or of one of its shards."""
-    ended_badly = event.name in ("failed", "expired", "violation")
+    ended_badly = event.name in ("failed", "away", "expired", "violation")
     log = coordinator_log.warning if ended_badly else coordinator_log.info
     known = {name: value for name, value in event.facts.items() if value is not None}
     log(f"job.{event.name}", job=event.job, **known)

@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     StrictInt,
     WithJsonSchema,
     model_validator,
@@ -178,12 +179,16 @@ class CompleteBody(_Body):
 
 
 class FailBody(_Body):
-    """Of a claim that is given up before its answer came, all keys that it had asked for are named."""
+    """Of a claim that is given up before its answer came, all keys that it had asked for are named.
+
+    `is_away`: the source could not be reached, which counts as no attempt.
+    """
 
     worker: Name
     claim_id: ClaimId
     lease_keys: Annotated[list[Key], Field(max_length=MOST_CLAIMED)]
     why: Annotated[str, Field(max_length=2_000)]
+    is_away: StrictBool = False
 
 
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -237,7 +242,7 @@ class TakeBody(_Body):
 
 
 class EndBody(_Body):
-    """`released`: the worker leaves, which counts as no attempt."""
+    """`away`: the source could not be reached. `released`: the worker leaves. Neither is a failed attempt."""
 
     number: Annotated[StrictInt, Field(ge=0, lt=2**31)]
     take_id: ClaimId

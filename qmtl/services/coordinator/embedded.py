@@ -87,9 +87,11 @@ class EmbeddedLeases(LeaseService):
         await self._unlock()
         return lost
 
-    async def fail(self, worker: str, claim_id: str, keys: Sequence[LeaseKey], *, why: str) -> None:
+    async def fail(
+        self, worker: str, claim_id: str, keys: Sequence[LeaseKey], *, why: str, is_away: bool = False
+    ) -> None:
         self._pass_time()
-        await super().fail(worker, claim_id, keys, why=why)
+        await super().fail(worker, claim_id, keys, why=why, is_away=is_away)
         await self._unlock()
 
     async def sweep(self, *more: Callable[[str], Awaitable[None]]) -> None:

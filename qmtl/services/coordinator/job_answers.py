@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
 from qmtl.foundation.times import SECOND, iso
+from qmtl.runtime.coordination.job_blocks import Failures
 from qmtl.services.coordinator.answers import SessionAnswer
 from qmtl.services.coordinator.job_service import Job, ListedShard
 from qmtl.services.coordinator.job_taking import Taken
+
+
+class AwayAnswer(BaseModel):
+    """So many shards wait because their source was away, the first until then; why: its reason."""
+
+    shards: int
+    until: str
+    why: str
 
 
 class JobAnswer(BaseModel):
@@ -29,6 +39,7 @@ class JobAnswer(BaseModel):
     violations: int
     ended: str | None
     end: str | None
+    away: AwayAnswer | None
 
 
 class ViolationAnswer(BaseModel):
@@ -97,7 +108,15 @@ def job_json(job: Job) -> dict[str, Any]:
         **job.counts._asdict(),
         "ended": facts.get("ended", "cancelled" if job.header.is_cancelled else None),
         "end": None if end is None else _time(end),
+        "away": _away_json(job.away),
     }
+
+
+def _away_json(away: Sequence[Failures]) -> dict[str, Any] | None:
+    if not away:
+        return None
+    first = min(away, key=lambda failed: failed.not_before)
+    return {"shards": len(away), "until": _time(first.not_before), "why": first.why}
 
 
 def one_job_json(job: Job) -> dict[str, Any]:
@@ -109,7 +128,7 @@ def shard_json(shard: ListedShard) -> dict[str, Any]:
     if shard.claim is not None:
         facts |= {"worker": shard.claim.worker, "since": _time(shard.claim.since)}
     if shard.failures is not None:
-        facts |= {"attempts": shard.failures.attempts, "why": shard.failures.why}
+        facts |= {"attempts": shard.failures.in_all, "why": shard.failures.why}
     return facts
 
 

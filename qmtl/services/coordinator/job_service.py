@@ -32,8 +32,11 @@ _UNTOUCHED = Block.new(BLOCK)
 
 
 class Job(NamedTuple):
+    """away: of each shard that waits because its source was away."""
+
     header: Header
     counts: Counts
+    away: Sequence[Failures]
     violations: Sequence[Mapping[str, Any]] = ()
 
 
@@ -87,7 +90,7 @@ class JobService:
         queued = JobEvent("queued", job, {"shards": len(plan), "by": by})
         if await self._added(job, facts, stored, queued):
             self._on_event(queued)
-            return Job(Header(job, facts, 0), Counts(len(plan), 0, 0, 0))
+            return Job(Header(job, facts, 0), Counts(len(plan), 0, 0, 0), ())
         found = await self.job(job)
         same = ("store", "by", "asks")
         if found is None or any(found.header.facts.get(name) != facts[name] for name in same):
@@ -111,14 +114,18 @@ class JobService:
     async def jobs(self) -> list[Job]:
         """Those that are open, and those that ended lately; the oldest first."""
         headers = {one.job: one for one in [*await self._store.open(), *await self._store.ended()]}
-        return [Job(one, await self._store.counts(one)) for _, one in sorted(headers.items())]
+        return [await self._job(one) for _, one in sorted(headers.items())]
 
     async def job(self, job: str) -> Job | None:
         """With its violations."""
         for one in [*await self._store.open(), *await self._store.ended()]:
             if one.job == job:
-                return Job(one, await self._store.counts(one), await self._store.violations(one))
+                return (await self._job(one))._replace(violations=await self._store.violations(one))
         return None
+
+    async def _job(self, header: Header) -> Job:
+        away = await self._store.away(header) if header.is_open else ()
+        return Job(header, await self._store.counts(header), away)
 
     async def shards(self, job: str, *, after: int, most: int) -> list[ListedShard] | None:
         """Of an open job, those behind that number; None if there is none of that id."""
@@ -177,6 +184,8 @@ class JobService:
         raise contended(self._keys, _TRIES)
 
     async def _take(self, asked: Take, session: str) -> Taken | Conflict | None:
+        # As it is known now, when it is decided on: another take of the worker may come between.
+        expected = {**self._sessions.expected(asked.worker), **self._takes.expected(asked.worker)}
         given = self._takes.of(asked.worker)
         if given is not None and given["take_id"] == asked.take_id:
             return await self._given_again(asked, given)
@@ -189,7 +198,7 @@ class JobService:
         claim = Claim(asked.worker, session, asked.take_id, self._now())
         block = job_blocks.take(choice.stored.block, choice.within, claim)
         event = _event("taken", taken, worker=asked.worker)
-        outcome = await self._store_taken(asked, session, choice.header, choice.stored, block, taken, event)
+        outcome = await self._store_taken(asked, session, expected, choice, block, taken, event)
         if isinstance(outcome, Conflict):
             return outcome
         self._on_event(event)
@@ -219,18 +228,17 @@ class JobService:
         self,
         asked: Take,
         session: str,
-        header: Header,
-        before: StoredBlock,
+        expected: Mapping[str, int],
+        choice: Choice,
         block: Block,
         taken: Taken,
         event: JobEvent,
     ) -> Committed | Conflict:
-        expected = {**self._sessions.expected(asked.worker), **self._takes.expected(asked.worker)}
         given = {"take_id": asked.take_id, "turn": asked.turn, "job": taken.job, "number": taken.number}
         change = self._takes.change(asked.worker, given, session=session)
         try:
             more = {**change, **await self._trail(event)}
-            outcome = await self._store.store(header, before, block, expected, more)
+            outcome = await self._store.store(choice.header, choice.stored, block, expected, more)
         except UnknownLifetimeError:  # of its session, or of the trail
             self._takes.forget(asked.worker)
             self._history.lifetimes.forget()

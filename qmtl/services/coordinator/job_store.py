@@ -14,7 +14,7 @@ from qmtl.foundation.clock import Clock
 from qmtl.foundation.leases import LeaseKey
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import SECOND
-from qmtl.runtime.coordination.job_blocks import BLOCK, Block, Counts, block_json, block_of, sum_of
+from qmtl.runtime.coordination.job_blocks import BLOCK, Block, Counts, Failures, block_json, block_of, sum_of
 from qmtl.runtime.coordination.job_plans import JobPlan, WantedRange
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
 from qmtl.services.coordinator.json_entries import all_of, as_json
@@ -207,6 +207,10 @@ class JobStore:
             return list(header.facts["violations"])
         return list(islice(await self._violations(header), MOST_VIOLATIONS))
 
+    async def away(self, header: Header) -> list[Failures]:
+        """Of each shard of an open job that waits because its source was away."""
+        return [one for stored in await self.blocks(header) for one in stored.block.away()]
+
     async def _violations(self, header: Header) -> Iterator[dict[str, Any]]:
         plan = await self.plan(header)
         found = (
@@ -217,7 +221,7 @@ class JobStore:
         return (
             {
                 "lease_key": str(LeaseKey(header.facts["store"], plan[n].series, plan[n].shard)),
-                "attempts": failed.attempts,
+                "attempts": failed.in_all,
                 "why": failed.why,
             }
             for n, failed in found

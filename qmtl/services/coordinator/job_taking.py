@@ -100,7 +100,7 @@ def choices(
 
 def shard_of(header: Header, plan: JobPlan, block: Block, number: int) -> Taken:
     failures = block.failures.get(number % BLOCK)
-    attempts = 0 if failures is None else failures.attempts
+    attempts = 0 if failures is None else failures.in_all
     return Taken(header.job, header.facts["store"], number, plan[number], attempts)
 
 

@@ -155,13 +155,15 @@ class LeaseService:
         )
         return list(outcome.decision.lost)
 
-    async def fail(self, worker: str, claim_id: str, keys: Sequence[LeaseKey], *, why: str) -> None:
+    async def fail(
+        self, worker: str, claim_id: str, keys: Sequence[LeaseKey], *, why: str, is_away: bool = False
+    ) -> None:
         """Frees what the claim holds of these; it is granted nothing more, even by what comes late."""
         for batch in _batches(keys, self._always_fit) or [[]]:
             await self._step(
                 batch,
                 lambda kept, batch=batch: decide_failure(  # type: ignore[misc]  # mypy infers no default
-                    kept, worker, claim_id, batch, why=why, now=self._now()
+                    kept, worker, claim_id, batch, why=why, now=self._now(), is_away=is_away
                 ),
                 workers=[],
                 ends=claim_id,

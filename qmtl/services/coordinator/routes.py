@@ -115,7 +115,8 @@ def worker_routes(leases: LeaseService) -> APIRouter:
     @router.post("/fail", response_model=EndAnswer, responses=refusals())
     async def fail(body: FailBody) -> Response:
         """The work has ended early; what the claim does not hold is left alone. It gets nothing more."""
-        await in_time(leases.fail(body.worker, body.claim_id, body.lease_keys, why=body.why))
+        ending = leases.fail(body.worker, body.claim_id, body.lease_keys, why=body.why, is_away=body.is_away)
+        await in_time(ending)
         return JSONAnswer({"status": "freed"})
 
     return router

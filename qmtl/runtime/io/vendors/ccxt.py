@@ -227,7 +227,8 @@ class _RequestContext:
             return await retried(ask, judge, self._log)
         except GaveUpError as error:
             raise self.unavailable(
-                f"asked {counted(error.attempts, 'time')}; the last answer was {one_line(error.__cause__)}"
+                f"asked {counted(error.attempts, 'time')}; the last answer was {one_line(error.__cause__)}",
+                is_away=True,
             ) from error.__cause__
         except ccxt.BadSymbol as error:
             raise InvalidRequestError(
@@ -240,10 +241,13 @@ class _RequestContext:
         except (ccxt.BaseError, RateLimitError) as error:
             raise self.unavailable(one_line(error), tls_problem(error)) from error
 
-    def unavailable(self, why: str, tls: str | None = None) -> SourceUnavailableError:
+    def unavailable(
+        self, why: str, tls: str | None = None, *, is_away: bool = False
+    ) -> SourceUnavailableError:
         return SourceUnavailableError(
             f"{self.source} cannot be read",
             source=self.source,
+            is_away=is_away,
             series=self.series,
             span=self.span,
             why=f"{tls} ({why})" if tls else why,

@@ -128,7 +128,9 @@ class PolygonRequest:
             cause = error.__cause__
             times = counted(error.attempts, "time")
             raise self.unavailable(
-                f"asked {times}; the last answer was {type(cause).__name__}: {cause}"
+                f"asked {times}; the last answer was {type(cause).__name__}: {cause}",
+                # An answer that is no JSON may be of these bars alone.
+                is_away=not isinstance(cause, ValueError),
             ) from cause
         except RefusedError as error:
             raise self.unavailable(str(error), status=error.status) from error
@@ -159,7 +161,7 @@ class PolygonRequest:
         return False
 
     def unavailable(
-        self, why: str, *, status: int | None = None, tls: str | None = None
+        self, why: str, *, status: int | None = None, tls: str | None = None, is_away: bool = False
     ) -> SourceUnavailableError:
         next_step = "see whether the service is reachable from here, then ask again for what is missing"
         if status in (401, 403):
@@ -167,6 +169,7 @@ class PolygonRequest:
         return SourceUnavailableError(
             f"{_SOURCE} cannot be read",
             source=_SOURCE,
+            is_away=is_away,
             series=self.series,
             span=self.span,
             why=f"{tls} ({why})" if tls else why,

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from qmtl.runtime.coordination.job_blocks import (
-    MOST_ATTEMPTS,
-    RETRY_S,
     Block,
     Claim,
     Counts,
+    Failures,
     Outcome,
     ShardState,
     block_json,
@@ -35,12 +35,12 @@ class BesideANaiveOne(RuleBasedStateMachine):
         super().__init__()
         self.block = Block.new(SHARDS)
         self.naive: list[dict[str, Any]] = [
-            {"state": "queued", "by": None, "fails": 0, "rests": 0.0} for _ in range(SHARDS)
+            {"state": "queued", "by": None, "fails": 0, "away": 0, "rests": 0.0} for _ in range(SHARDS)
         ]
         self.now = 0.0
         self.takes = 0
 
-    @rule(seconds=st.sampled_from([0.5, 1.0, 10.0]))
+    @rule(seconds=st.sampled_from([0.5, 1.0, 10.0, 300.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
@@ -49,8 +49,9 @@ class BesideANaiveOne(RuleBasedStateMachine):
         self.takes += 1
         claim = Claim(f"w{worker}", f"s{worker}", f"t{self.takes}", self.now)
         queued = [n for n, one in enumerate(self.naive) if one["state"] == "queued" and n in may]
-        fresh = [n for n in queued if not self.naive[n]["fails"]]
-        again = [n for n in queued if self.naive[n]["fails"] and self.naive[n]["rests"] <= self.now]
+        has_failed = {n for n in queued if self.naive[n]["fails"] or self.naive[n]["away"]}
+        fresh = [n for n in queued if n not in has_failed]
+        again = [n for n in queued if n in has_failed and self.naive[n]["rests"] <= self.now]
         again.sort(key=lambda n: self.naive[n]["rests"])
         found = free(self.block, may.__contains__, now=self.now)
         assert found == ((fresh or [None])[0], (again or [None])[0])
@@ -59,7 +60,7 @@ class BesideANaiveOne(RuleBasedStateMachine):
             self.block = take(self.block, number, claim)
             self.naive[number] |= {"state": "claimed", "by": claim}
 
-    @rule(number=shard_number, outcome=st.sampled_from(Outcome), mine=st.booleans())
+    @rule(number=shard_number, outcome=st.sampled_from([*Outcome, *[Outcome.AWAY] * 4]), mine=st.booleans())
     def end(self, number: int, outcome: Outcome, mine: bool) -> None:
         one = self.naive[number]
         holds = one["state"] == "claimed" and mine
@@ -83,11 +84,16 @@ class BesideANaiveOne(RuleBasedStateMachine):
     def free(self, one: dict[str, Any], outcome: Outcome) -> None:
         one |= {"state": "queued", "by": None}
         if outcome is Outcome.DONE:
-            one |= {"state": "done", "fails": 0}
+            one |= {"state": "done", "fails": 0, "away": 0}
         elif outcome is Outcome.FAILED:
-            one["fails"] += 1
+            one |= {"fails": one["fails"] + 1, "away": 0}
             one["rests"] = self.now + 2 ** min(one["fails"] - 1, 3)
             if one["fails"] == 5:
+                one["state"] = "violation"
+        elif outcome is Outcome.AWAY:
+            one["away"] += 1
+            one["rests"] = self.now + min(300.0, 5.0 * 2 ** (one["away"] - 1))
+            if one["away"] == 18:
                 one["state"] = "violation"
 
     @invariant()
@@ -95,8 +101,11 @@ class BesideANaiveOne(RuleBasedStateMachine):
         block = self.block
         assert [state.value for state in block.states] == [one["state"] for one in self.naive]
         assert [block.claims.get(n) for n in range(SHARDS)] == [one["by"] for one in self.naive]
-        fails = [block.failures[n].attempts if n in block.failures else 0 for n in range(SHARDS)]
-        assert fails == [one["fails"] for one in self.naive]
+        failures = [block.failures.get(n, Failures(0, "", 0.0)) for n in range(SHARDS)]
+        assert [one.attempts for one in failures] == [one["fails"] for one in self.naive]
+        assert [one.away for one in failures] == [one["away"] for one in self.naive]
+        waiting = [one for one in self.naive if one["state"] != "violation" and one["away"]]
+        assert len(list(block.away())) == len(waiting)
         assert block.is_final == all(one["state"] in ("done", "violation") for one in self.naive)
         assert sum(block.counts) == SHARDS
         assert {n for n, _ in block.violations()} == {
@@ -111,18 +120,37 @@ def test_beside_a_naive_one() -> None:
     )
 
 
-def test_a_shard_that_always_fails_ends_with_its_reason_and_stops_no_other() -> None:
+@pytest.mark.parametrize(
+    ("outcome", "attempts", "shortest_s", "longest_s"),
+    [(Outcome.FAILED, 5, 15, 15), (Outcome.AWAY, 18, 3_600, 3_700)],
+)
+def test_a_shard_that_always_fails_ends_with_its_reason_and_stops_no_other(
+    outcome: Outcome, attempts: int, shortest_s: float, longest_s: float
+) -> None:
     block, now = Block.new(2), 0.0
-    for attempt in range(MOST_ATTEMPTS):
+    for attempt in range(attempts):
         assert 0 in free(block, lambda number: number == 0, now=now)
         taken = take(block, 0, Claim("w", "s", f"t{attempt}", now))
-        after = end(taken, 0, f"t{attempt}", Outcome.FAILED, "no such symbol" * 100, now=now)
+        after = end(taken, 0, f"t{attempt}", outcome, "no such symbol" * 100, now=now)
         assert after is not None
-        block, now = after, now + RETRY_S[-1]
+        block, ended_at, now = after, now, after.failures[0].not_before
+    assert shortest_s <= ended_at <= longest_s
     assert block.states == (ShardState.VIOLATION, ShardState.QUEUED)
     ((number, failed),) = block.violations()
-    assert (number, failed.attempts, len(failed.why)) == (0, 5, 500)
+    assert (number, failed.in_all, len(failed.why)) == (0, attempts, 500)
     assert free(block, lambda _: True, now=now) == (1, None)
+
+
+def test_a_source_that_is_away_costs_no_attempt_and_is_counted_in_a_row() -> None:
+    """And what coordinators stored before they counted that is read all the same."""
+    block, now = block_of({"states": "q", "failures": {"0": [4, "once", 0.0]}}), 0.0
+    for number, outcome in enumerate([*[Outcome.AWAY] * 17, Outcome.FAILED]):
+        block = take(block, 0, Claim("w", "s", f"t{number}", now))
+        after = end(block, 0, f"t{number}", outcome, "why", now=now)
+        assert after is not None
+        block = after
+        assert (block.states[0] is ShardState.VIOLATION) == (outcome is Outcome.FAILED)
+    assert block.failures[0][0] == 5
 
 
 def test_counts_add_up() -> None:

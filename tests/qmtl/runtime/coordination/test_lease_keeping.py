@@ -152,6 +152,19 @@ def test_nothing_is_completed_twice_late_or_by_another() -> None:
         assert (refused.lost, refused.changed) == ([KEY, OTHER], {})
 
 
+def test_a_source_that_is_away_is_no_attempt() -> None:
+    records: Records = failed({}, 4)
+    for number in range(20):
+        who = Claimant("w1", "s1", f"away{number}")
+        kept = Kept(claim(records, who, KEY).changed, LIVING)
+        records = decide_failure(kept, "w1", who.claim_id, [KEY], why="down", now=1.0, is_away=True).changed
+        lease = records[KEY].lease
+        assert (lease.state, lease.attempts, lease.why) == (LeaseState.REQUEUED, 4, "down")
+        ended = records[KEY].ended
+        assert ended is not None
+        assert ended.why == "down"
+
+
 def test_what_is_not_held_by_the_claim_does_not_fail() -> None:
     records = {**held(KEY), **held(OTHER, who=TWO)}
     decision = decide_failure(Kept(records, LIVING), "w1", "c1", [KEY, OTHER], why="down", now=1.0)

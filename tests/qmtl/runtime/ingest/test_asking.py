@@ -92,6 +92,7 @@ def test_a_connection_that_stays_broken_is_given_up_with_the_rest_as_its_range()
     with pytest.raises(SourceUnavailableError, match=f"broke off {TRIES} times") as caught:
         scene.ask(hours(0, 3))
     assert caught.value.span == hours(1, 3)
+    assert caught.value.is_away
     assert scene.result.asked == [hours(0, 3), *[hours(1, 3)] * (TRIES - 1)]
     assert scene.retries() == TRIES - 1
 

@@ -777,9 +777,9 @@ class Endings(LocalLeases):
         self.completed |= {grant.key.shard: as_of for grant in grants}
         await super().complete(grants, as_of=as_of)
 
-    async def fail(self, grants: Sequence[Granted], *, why: str) -> None:
+    async def fail(self, grants: Sequence[Granted], *, why: str, is_away: bool = False) -> None:
         self.failed |= {grant.key.shard: why for grant in grants}
-        await super().fail(grants, why=why)
+        await super().fail(grants, why=why, is_away=is_away)
 
 
 def test_what_others_had_committed_is_complete_as_of_their_commit(place: Place) -> None:

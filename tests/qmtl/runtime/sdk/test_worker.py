@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from qmtl.foundation.errors import CoordinatorUnavailableError, LeaseError
+from qmtl.foundation.errors import CoordinatorUnavailableError, LeaseError, SourceUnavailableError
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
@@ -24,7 +24,7 @@ from qmtl.runtime.io.vendors.base import Page
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.sdk.worker import Worker, lacking
 from qmtl.runtime.testing.clock import FakeClock
-from qmtl.runtime.testing.vendors import Hang, ScriptedVendor
+from qmtl.runtime.testing.vendors import Hang, Raise, ScriptedVendor
 
 SERIES = "ohlcv:test:BTC/USDT:1h"
 FIRST = to_ns("2024-01-01")
@@ -130,6 +130,17 @@ def test_what_a_vendor_does_not_answer_for_has_failed_and_says_so(work: Callable
     ((_, outcome, why),) = work({}, queue)
     assert outcome is Outcome.FAILED
     assert why
+
+
+def test_a_vendor_that_is_away_is_told_from_one_that_fails(work: Callable[..., Any]) -> None:
+    queue = Queue(*[(FIRST, FIRST + DAY)] * 3)
+    away, fails = (
+        SourceUnavailableError("it is down", source="x", is_away=is_away) for is_away in (True, False)
+    )
+    ended = work(ScriptedVendor(faults={0: Raise(away), 1: Raise(fails)}), queue)
+    assert [outcome for _, outcome, _ in ended] == [Outcome.AWAY, Outcome.FAILED, Outcome.DONE]
+    assert "it is down" in ended[0][2]
+    assert SERIES in queue.resting[1], "it rests like any that fails"
 
 
 def test_a_vendor_that_breaks_is_a_failure_and_the_next_shard_is_taken(work: Callable[..., Any]) -> None:

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import MINUTE
-from qmtl.runtime.coordination.job_blocks import MOST_ATTEMPTS, Block, Outcome, ShardState, block_of
+from qmtl.runtime.coordination.job_blocks import PATIENCE, Block, Failures, Outcome, ShardState, block_of
 from qmtl.runtime.coordination.job_plans import WantedRange
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
 from qmtl.services.coordinator.job_service import JobService
@@ -246,7 +246,7 @@ class JobMachine(RuleBasedStateMachine):
         for shard in range(SHARDS):
             was, is_now = before.states[shard], after.states[shard]
             claim, failed = before.claims.get(shard), before.failures.get(shard)
-            attempts = failed.attempts if failed else 0
+            known = failed or Failures(0, "", 0.0)
             now_failed = after.failures.get(shard)
             if was in FINAL:
                 assert (is_now, now_failed) == (was, failed), "what has ended stays so"
@@ -260,11 +260,16 @@ class JobMachine(RuleBasedStateMachine):
             assert is_now is not ShardState.CLAIMED, "given to another without having been free"
             if is_now is ShardState.DONE:
                 assert Outcome.DONE in said, "nobody has done it"
-            if now_failed is not None and now_failed.attempts > attempts:
-                assert now_failed.attempts == attempts + 1 <= MOST_ATTEMPTS
+            counted = now_failed or Failures(0, "", 0.0)
+            if counted.attempts > known.attempts:
+                assert (counted.attempts, counted.away) == (known.attempts + 1, 0)
                 assert Outcome.FAILED in said or not lives
+            if counted.away > known.away:
+                assert (counted.attempts, counted.away) == (known.attempts, known.away + 1)
+                assert Outcome.AWAY in said
             assert (is_now is ShardState.VIOLATION) == (
-                now_failed is not None and now_failed.attempts == MOST_ATTEMPTS
+                counted.attempts == PATIENCE[Outcome.FAILED].attempts
+                or counted.away == PATIENCE[Outcome.AWAY].attempts
             )
 
     def _check_closed(self, job: str, before: Mapping[str, Block], changes: Mapping[str, Put | None]) -> None:

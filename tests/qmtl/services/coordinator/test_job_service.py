@@ -10,7 +10,7 @@ import pytest
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import MINUTE
-from qmtl.runtime.coordination.job_blocks import BLOCK, MOST_ATTEMPTS, Outcome
+from qmtl.runtime.coordination.job_blocks import BLOCK, PATIENCE, Outcome
 from qmtl.runtime.coordination.job_plans import JobPlan, JobShard, WantedRange
 from qmtl.services.coordinator.job_answers import job_json
 from qmtl.services.coordinator.job_service import MOST_SHARDS
@@ -183,14 +183,40 @@ def test_a_poisoned_shard_is_a_violation_and_the_others_are_done(
         assert coordinator.end(taken, f"t{tries}", outcome, "no such symbol")
         tries += 1
         assert tries < 20
-    assert tries == MOST_ATTEMPTS + 1
+    assert tries == PATIENCE[Outcome.FAILED].attempts + 1
     job = coordinator.job("a")
     assert job.counts == (0, 0, 1, 1)
     key = "store/ohlcv:test:A:1m/0"
     assert job.violations == [{"lease_key": key, "attempts": 5, "why": "no such symbol"}]
     names = [event.name for event in coordinator.events]
-    assert names.count("failed") == MOST_ATTEMPTS
+    assert names.count("failed") == PATIENCE[Outcome.FAILED].attempts
     assert names[-2:] == ["violation", "completed"]
+
+
+def test_a_source_that_is_away_for_half_an_hour_leaves_no_violation(
+    coordinator: Coordinator, keys: MemoryKeys
+) -> None:
+    coordinator.queue("a", wanted(2))
+    began, tries = keys.now, 0
+    while coordinator.job("a").header.is_open:
+        taken = coordinator.take("w", f"t{tries}")
+        if taken is None:
+            keys.pass_time(5)
+            asyncio.run(coordinator.leases.renew("w", {}, None))
+            continue
+        is_away = keys.now < began + 1_800
+        outcome = Outcome.AWAY if is_away else Outcome.DONE
+        assert coordinator.end(taken, f"t{tries}", outcome, "cannot be read")
+        tries += 1
+        shown = job_json(coordinator.job("a"))["away"]
+        if is_away:
+            assert shown["shards"] == min(tries, 2)
+            assert shown["why"] == "cannot be read"
+    assert coordinator.job("a").counts == (0, 0, 2, 0)
+    assert shown is None
+    assert keys.now < began + 1_800 + 306, "it is tried again within five minutes"
+    assert tries < 30
+    assert [event.name for event in coordinator.events].count("away") == tries - 2
 
 
 def test_a_job_that_is_cancelled_is_taken_by_nobody(coordinator: Coordinator, keys: MemoryKeys) -> None:
@@ -276,7 +302,7 @@ def test_each_shard_is_held_by_one_and_every_job_ends(keys: MemoryKeys, seed: in
             keys.end(lifetime)  # it dies
             coordinator.sweep()
         else:
-            outcome = rng.choices([*Outcome], [20, 1, 1])[0]
+            outcome = rng.choices([Outcome.DONE, Outcome.FAILED, Outcome.RELEASED], [20, 1, 1])[0]
             if coordinator.end(mine[0], mine[1], outcome, "so it is"):
                 if outcome is Outcome.DONE:
                     done.add((mine[0].job, mine[0].number))

@@ -6,7 +6,7 @@ from collections import Counter
 
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import MINUTE
-from qmtl.runtime.coordination.job_blocks import MOST_ATTEMPTS, Outcome
+from qmtl.runtime.coordination.job_blocks import PATIENCE, Outcome
 from qmtl.runtime.coordination.job_plans import WantedRange
 from qmtl.runtime.coordination.series_rests import SeriesRests
 from qmtl.services.coordinator.job_taking import AGAIN_EVERY
@@ -112,4 +112,4 @@ def test_poisoned_shards_starve_no_good_ones(coordinator: Coordinator, keys: Mem
     assert good[-1] <= 12.0, "long before the poisoned ones are given up"
     assert coordinator.job("a").counts == (0, 0, 5, 10)
     failed = [event for event in coordinator.events if event.name == "failed"]
-    assert len(failed) == 10 * MOST_ATTEMPTS
+    assert len(failed) == 10 * PATIENCE[Outcome.FAILED].attempts

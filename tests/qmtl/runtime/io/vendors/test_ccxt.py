@@ -224,6 +224,7 @@ def test_an_exchange_that_stays_down_is_an_error_with_all_facts(
     assert error.series == str(SERIES)
     assert error.span == SPAN
     assert "asked 5 times" in str(error.why)
+    assert error.is_away
     assert error.next_step
     assert error.__cause__ is not None
     assert exchange.count() == 5
