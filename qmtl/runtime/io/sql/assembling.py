@@ -117,10 +117,12 @@ def _filled(
     while first < len(pieces):
         _give_up_if(cancelled, pieces[first].view)
         last = max(bisect_right(ends, row + _ROWS_ASKED), first + 1)
-        yield from elsewhere.fill(
+        found = elsewhere.fill(
             [(piece.view.series, piece.stored or piece.chunk) for piece in pieces[first:last]],
             block.cut(row, ends[last - 1]),
         )
+        _give_up_if(cancelled, pieces[first].view)  # that took a while
+        yield from found
         first, row = last, ends[last - 1]
 
 
