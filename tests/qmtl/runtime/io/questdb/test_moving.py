@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +17,7 @@ from qmtl.runtime.io.questdb import moving
 from qmtl.runtime.io.questdb.store import QuestDBStore
 from qmtl.runtime.io.questdb.table import BarTable
 from qmtl.runtime.io.sql import codec
+from qmtl.runtime.io.sql.chunks import Numbered
 from qmtl.runtime.io.store.rows import from_frame
 from qmtl.runtime.testing.store_suites.bars import SERIES, minutes, some_bars, write
 from tests.qmtl.questdb import QuestDBServer
@@ -129,17 +130,16 @@ def test_rows_that_were_sent_to_the_table_that_is_left_are_sent_again(
 ) -> None:
     """The other one has read them back there, and is about to let the catalog name them."""
     other = opened(questdb_url)
-    written = other._rows._written
+    write_as = other._rows.write_as
     tables = []
 
-    def overtaken(*given: object) -> list[int]:
-        numbers = written(*given)  # type: ignore[arg-type]
-        tables.append(given[0].name)  # type: ignore[attr-defined]
+    def overtaken(chunks: Sequence[Numbered]) -> None:
+        write_as(chunks)
+        tables.append(other.table)
         if len(tables) == 1:
             assert filled.compact().unnamed
-        return numbers
 
-    monkeypatch.setattr(other._rows, "_written", overtaken)
+    monkeypatch.setattr(other._rows, "write_as", overtaken)
     monkeypatch.setattr("qmtl.runtime.io.sql.plans.FEW", 8)
     other.commit(SERIES, write(some_bars(100, 24)))
     assert len(set(tables)) == 2
