@@ -7,7 +7,6 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.sql.chunk_parts import parts_of
 from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.codec import DamagedError, Packed, Part, part_between
 from qmtl.runtime.io.sql.view import View
@@ -55,6 +54,8 @@ def pieces_of(views: Sequence[View], span: Span, contexts: Sequence[int]) -> lis
 
 def _elsewhere(each: Sequence[tuple[View, tuple[int, int], list[Chunk]]]) -> list[list[Piece]]:
     """The same where rows come as they are: of a chunk across an end, those parts that are wanted."""
+    from qmtl.runtime.io.sql.chunk_parts import parts_of  # for such stores alone
+
     across = [
         (view, chunk) for view, within, chunks in each for chunk in chunks if not _is_within(chunk, within)
     ]

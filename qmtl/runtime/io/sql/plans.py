@@ -11,7 +11,6 @@ import numpy as np
 from qmtl.foundation.parallel import in_parallel
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.catalogs import place_of_rows
-from qmtl.runtime.io.sql.chunk_parts import list_of
 from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.codec import Packed, pack_many, pack_plain
 from qmtl.runtime.io.sql.dialect import LIVE
@@ -120,6 +119,8 @@ def packed_at(view: View, pieces: Iterable[Rows]) -> tuple[list[Packed], Sequenc
     elsewhere = view.connection.elsewhere
     if elsewhere is None:
         return list(chain.from_iterable(in_parallel(pack_many, _batches(iter(pieces)), worth_it=2))), (), ()
+    from qmtl.runtime.io.sql.chunk_parts import list_of  # for such stores alone
+
     plain, parts = [], []
     for piece in pieces:
         plain.append(pack_plain(piece))
