@@ -69,8 +69,8 @@ class QuestDBAddress(QuestDBLogin):
             raise InvalidRequestError(
                 "a table of a desk is no store",
                 why="it has bars in it, and none of what a store knows of them; it is only ever read",
-                next_step="name it as a vendor, kind: questdb in qmtl.yml or qmtl.QuestDBVendor, beside "
-                f"a store; one in QuestDB is {_SHOWN}",
+                next_step="name it as a vendor (kind: questdb in qmtl.yml, or qmtl.QuestDBVendor), beside a"
+                f" store; a store in QuestDB is {_SHOWN}",
             )
         if unknown := sorted(set(options) - _OPTIONS):
             raise _refused(f"{unknown[0]!r} is no option of it; there are catalog and name")

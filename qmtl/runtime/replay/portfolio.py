@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import iso
+from qmtl.runtime.replay.one_weight import Holding, Quotes, followed
 from qmtl.runtime.replay.orders import MOST, Fill, FillModel, Order, beyond_numbers
 
 
@@ -54,7 +55,7 @@ class Portfolio:
         again is no new order: prices move it, and `rebalance` brings it back.
         """
         # By its text, whose hash Python keeps: most bars of most strategies end here.
-        if self._targets.get(series if isinstance(series, str) else series.text) != weight:
+        if self._targets.get(series if isinstance(series, str) else series.text, math.nan) != weight:
             self.rebalance(series, weight)
 
     def rebalance(self, series: SeriesId | str, weight: float) -> None:
@@ -137,6 +138,29 @@ class Portfolio:
         while self._due and self._due[0][0] < before:
             ts, _, order, price = heapq.heappop(self._due)
             self._fill(order, ts, price)
+
+    def follow(self, series: SeriesId, weights: Sequence[float | None], quotes: Quotes) -> int:
+        """`target` for each weight at its quote, and fill what is due, where no other series is ever held.
+
+        Ends before the first that this is not enough for; returns how many weights were given.
+        """
+        self.fill_due(quotes.moments[0] if quotes.moments else 0)
+        if self._due or self._waiting:
+            return 0
+        text = series.text
+        before = Holding(self._cash, self._units.get(text, 0.0), self._targets.get(text, math.nan))
+        given, after, fills, due = followed(series, before, weights, quotes, self._model)
+        if fills:
+            self._cash, self._units[text], self._series[text] = after.cash, after.units, series
+            self.fills += fills
+            self._orders += len(fills)
+        if given:
+            self._targets[text] = after.target
+        if due is not None:
+            self._orders += 1
+            at, order, price = due
+            heapq.heappush(self._due, (at, self._orders, order, price))
+        return given
 
     def look_again(self) -> None:
         """Later rows were read: find the opens that orders wait for."""

@@ -22,6 +22,7 @@ from qmtl.runtime.replay.budget import OWN_FAILURES
 from qmtl.runtime.replay.columns import Column, column_of, objects
 from qmtl.runtime.replay.equity import newest_at
 from qmtl.runtime.replay.functions import Function, function_of, runs_python
+from qmtl.runtime.replay.left_undone import refuse_undone
 from qmtl.runtime.replay.tape import Tape
 from qmtl.runtime.replay.windows import check, values
 
@@ -108,14 +109,16 @@ class Reader:
     def calls(self, name: str, tape: Tape, places: Iterable[int]) -> Iterator[Any]:
         """What a function gives at each place, called when that is asked for, and once for a window."""
         function, width, rows = self.functions[name], self.window, tape.rows
-        called = self.known[tape.series].called
+        called, named = self.known[tape.series].called, f"the function of node {name!r}"
         # Each place is that of a row, up to the last one.
         first = rows.height - len(self.known[tape.series].since) - width + 1
         for place in places:
             one = called.get(name)
             if one is None or one[0] != place:
                 try:
-                    one = called[name] = place, function(rows.slice(first + place, width))
+                    value = function(rows.slice(first + place, width))
+                    refuse_undone(value, named)
+                    one = called[name] = place, value
                 except QmtlError:
                     raise  # it says what to do
                 except OWN_FAILURES as cause:  # whatever a user's function raises is named

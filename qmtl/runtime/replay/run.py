@@ -22,6 +22,7 @@ from qmtl.runtime.replay.changes import Change, KnownGap, revision_of, row_of
 from qmtl.runtime.replay.equity import Closes, Marks, marks
 from qmtl.runtime.replay.events import Shown, events, shown, worked_out
 from qmtl.runtime.replay.failures import bar_at, failed_at, failed_when_told, name_bar
+from qmtl.runtime.replay.left_undone import refuse_undone
 from qmtl.runtime.replay.orders import Fill, FillModel, Order
 from qmtl.runtime.replay.portfolio import Portfolio
 from qmtl.runtime.replay.readers import Reader
@@ -157,7 +158,8 @@ class Run:
                 self._strategy.__dict__.update({name: values.get(name) for name in reader.nodes})
             revision = revision_of(change, self._tapes[change.series].grid)
             try:
-                self._strategy.on_revision(revision, self.portfolio)
+                answer = self._strategy.on_revision(revision, self.portfolio)
+                refuse_undone(answer, self._named("on_revision"))
             except QmtlError as error:  # it says what to do
                 name_bar(error, change.series, change.ts, self._values)
                 raise
@@ -226,7 +228,14 @@ class Run:
         assert self._weights is not None
         portfolio, market, due, gaps = self.portfolio, self._market, self.portfolio.due_orders, self._gaps
         parts = worked_out(parts)
-        for now, series, weight in weight_changes(self._weights, parts):
+        changes = weight_changes(self._weights, parts)
+        if len(self._tapes) == 1:  # what it is worth depends on no other
+            ((series, tape),) = self._tapes.items()
+            given = portfolio.follow(series, changes.weights, tape.quotes(changes.known))
+            if given:
+                market.now = int(changes.known[given - 1])
+            changes = changes.behind(given)
+        for now, series, weight in changes.in_turn():
             if gaps and gaps[0].at <= now:
                 self._deliver_gaps(now)
             if due and due[0][0] < now:
@@ -267,7 +276,8 @@ class Run:
                 for name, called in calls:
                     own[name] = next(called)
                 try:
-                    on_bar(bar, portfolio)
+                    if (answer := on_bar(bar, portfolio)) is not None:
+                        refuse_undone(answer, self._named("on_bar"))
                 except QmtlError as error:
                     name_bar(error, bar.series, bar.ts, self._values)
                     raise
@@ -284,13 +294,16 @@ class Run:
             self.portfolio.fill_due(at)
             self._market.now = at
             try:
-                self._strategy.on_gap(gap, self.portfolio)
+                refuse_undone(self._strategy.on_gap(gap, self.portfolio), self._named("on_gap"))
             except QmtlError as error:  # it says what to do
                 name_bar(error, gap.series, gap.span.start, self._values)
                 raise
             except OWN_FAILURES as cause:  # as of bars
                 told = "on_gap", gap.series, gap.span.start, self.now
                 raise failed_when_told(self._strategy, *told, cause) from cause
+
+    def _named(self, method: str) -> str:
+        return f"{type(self._strategy).__name__}.{method}"
 
     @property
     def _values(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Int64Array
 from qmtl.runtime.replay.cursor import Cursor
+from qmtl.runtime.replay.one_weight import Quotes
 
 _NO_TIMES = np.zeros(0, dtype=np.int64)
 _NO_PRICES = np.zeros(0, dtype=np.float64)
@@ -135,3 +136,13 @@ class Tape:
         """Time and price of the first open at or after a time; None where the rows end first."""
         at = self._opened.count(since - 1)
         return None if at == len(self._opened_at) else (self._opened_at[at], self._opens[at])
+
+    def quotes(self, moments: Int64Array) -> Quotes:
+        """`last_close` and `next_open` at ascending moments at which there is a close, as far as opens go."""
+        opened_at, opens, closes = (np.asarray(of) for of in (self._opened_at, self._opens, self._closes))
+        following = np.searchsorted(opened_at, moments)
+        following = following[: np.searchsorted(following, len(opened_at))]
+        moments = moments[: len(following)]
+        newest = np.searchsorted(self.known, moments, "right") - 1
+        every = moments, closes[newest], opened_at[following], opens[following]
+        return Quotes(*(of.tolist() for of in every))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,7 @@ import polars as pl
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.spelling import near
+from qmtl.foundation.timeline import Int64Array
 from qmtl.runtime.replay.columns import Column, objects
 from qmtl.runtime.replay.events import Shown, in_order
 from qmtl.runtime.replay.functions import runs_python
@@ -93,8 +94,22 @@ def in_turn(weights: Weights, parts: Sequence[Shown], nodes: Mapping[str, Any]) 
     return iter(every[in_order(parts)].tolist())
 
 
-def weight_changes(weights: Weights, parts: Sequence[Shown]) -> Iterator[tuple[int, SeriesId, Any]]:
-    """When each weight of a series differs from the one before, in order; of each series also the first."""
+class Changes(NamedTuple):
+    """When weights change (int ns UTC), in order, of which series, and to what."""
+
+    known: Int64Array
+    series: list[SeriesId]
+    weights: list[float | None]
+
+    def behind(self, count: int) -> Changes:
+        return Changes(self.known[count:], self.series[count:], self.weights[count:])
+
+    def in_turn(self) -> Iterator[tuple[int, SeriesId, Any]]:
+        return zip(self.known.tolist(), self.series, self.weights, strict=True)
+
+
+def weight_changes(weights: Weights, parts: Sequence[Shown]) -> Changes:
+    """When each weight of a series differs from the one before; of each series also the first."""
     few, found = [], []
     for part in parts:
         weight = weights.of(part.nodes, len(part.places))
@@ -103,10 +118,10 @@ def weight_changes(weights: Weights, parts: Sequence[Shown]) -> Iterator[tuple[i
         few.append(part._replace(places=part.places[places], known=part.known[places]))
         found.append(weight.gather(places).to_list())
     order = in_order(few)
-    known = np.concatenate([part.known for part in few])[order].tolist()
+    known = np.concatenate([part.known for part in few])[order]
     series = np.concatenate([np.full(len(part.places), part.tape.series, dtype=object) for part in few])
     every = objects(one for of in found for one in of)
-    return zip(known, series[order].tolist(), every[order].tolist(), strict=True)
+    return Changes(known, series[order].tolist(), every[order].tolist())
 
 
 _NONE = np.zeros(0, dtype=np.int64)

@@ -101,7 +101,25 @@ class BarTable:
             raise self._gone(f"the table {self._owner}, which says whose they are, is missing")
         self.check()
 
-    def _make(self, store_id: str) -> None:
+    def claim_for_copy(self, store_id: str, number: int) -> bool:
+        """Make the tables for a copy of a store, or find those of the same copy; whether it has made them.
+
+        number: of the copy, which its catalog knows. Raises `InvalidRequestError` for tables of others.
+        """
+        is_new = self._read_owner() is None or not self._columns()
+        if self._read_owner() is None:
+            self._make(store_id, f", {number} AS copy_number")
+        if self._read_owner("copy_number") != str(number):
+            raise InvalidRequestError(
+                f"the tables {self._owner} and {self.name} are there already, at {self.server.address.shown}",
+                why=f"they are those of the store {self._read_owner()}, or of another copy of it",
+                next_step="name other tables by &name=..., or drop both if nobody wants them",
+            )
+        self.server.query(self.statement)
+        self.check()
+        return is_new
+
+    def _make(self, store_id: str, number: str = "") -> None:
         if self._read_owner() is None and self._columns():
             raise InvalidRequestError(
                 f"the table {self.name} is of no store",
@@ -110,20 +128,21 @@ class BarTable:
             )
         try:
             # One statement, so that of two catalogs at the same moment only one gets the name.
-            self.server.query(
-                f"CREATE TABLE {self._owner} AS (SELECT '{store_id}' AS store_id FROM long_sequence(1))"
-            )
+            row = f"SELECT '{store_id}' AS store_id{number} FROM long_sequence(1)"
+            self.server.query(f"CREATE TABLE {self._owner} AS ({row})")
         except StatementError:
             if self._read_owner() is None:
                 raise
         if self._read_owner() == store_id:
             self.server.query(self.statement)
 
-    def _read_owner(self) -> str | None:
+    def _read_owner(self, column: str = "store_id") -> str | None:
         try:
-            found = self.server.query(f"SELECT store_id FROM {self._owner}")
+            found = self.server.query(f"SELECT {column} FROM {self._owner}")
         except StatementError as failure:
-            if "table does not exist" in (failure.why or ""):
+            if "table does not exist" in (failure.why or "") or f"Invalid column: {column}" in (
+                failure.why or ""
+            ):
                 return None
             raise
         return str(found[0][0]) if found else None
