@@ -333,6 +333,10 @@ def test_a_table_that_is_not_there_or_goes_away(desk):
     with pytest.raises(InvalidRequestError, match="no column 'o'"):
         collect(vendor)
     desk.client.query(f"DROP TABLE {desk.table}")
+    desk.make("TIMESTAMP_NS")
+    desk.insert(SERIES.symbol, with_holes())
+    assert rows(collect(vendor)).equals(with_holes())
+    desk.client.query(f"DROP TABLE {desk.table}")
     with pytest.raises(InvalidRequestError, match="QuestDB has no table"):
         collect(vendor)
 
