@@ -48,7 +48,6 @@ class QuestDBVendor:
         self._address = QuestDBTableAddress.parse(url)
         self._holes = holes
         self._table = DeskTable(self._address)
-        self._is_checked = False
         self._known: set[str] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -69,7 +68,6 @@ class QuestDBVendor:
         Raises `SourceUnavailableError` and `InvalidRequestError`.
         """
         self._asked(self._table.check)
-        self._is_checked = True
 
     async def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
         """The part of the table within `span`, in order; what it has no rows for stays unanswered.
@@ -102,8 +100,7 @@ class QuestDBVendor:
                 why=f"all its rows are of {only}, as the address says",
                 next_step=f"ask for {only}, or name a column of symbols: columns=symbol=...",
             )
-        if not self._is_checked:
-            self.check()
+        self.check()  # each time: a table that was made anew may have other types
         if self._holes == "unknown":
             return EMPTY
         # What the server has taken, and does not show yet, would look like a bar that did not trade.

@@ -1,30 +1,40 @@
-"""What the page on QuestDB writes in SQL, run as it stands there."""
+"""What the page on QuestDB writes for programs of one's own, run as it stands there."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import shlex
+import subprocess
 from pathlib import Path
 from urllib.parse import quote
 
+import duckdb
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from qmtl.foundation.questdb_login import QuestDBLogin
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
-from qmtl.foundation.times import MINUTE, to_ns
+from qmtl.foundation.times import DAY, HOUR, MINUTE, to_ns
+from qmtl.interfaces.cli.main import app
 from qmtl.runtime.io.questdb.server import QuestDBServer as Client
 from qmtl.runtime.io.questdb.wal import settle
+from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.io.vendors.questdb import QuestDBVendor
+from qmtl.runtime.sdk.stores import questdb_store
+from qmtl.runtime.testing.bars import synthetic_bars
 from tests.qmtl.questdb import PASSWORD, USER, QuestDBServer
 
 PAGE = Path(__file__).parents[5] / "docs/en/operations/questdb.md"
 START = to_ns("2024-01-01")
 
 
-def block(begin: str) -> str:
-    """The block of the page that begins so."""
-    (found,) = re.findall(rf"```text\n({begin}.*?)```", PAGE.read_text(), re.DOTALL)
+def block(words: str) -> str:
+    """The block of the page that has these words."""
+    blocks = re.findall(r"```text\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (found,) = [text for text in blocks if words in text]
     return str(found)
 
 
@@ -52,3 +62,42 @@ def test_a_view_gives_opens_and_our_symbols(client: Client) -> None:
         return Coverage([page.answered async for page in vendor.pages(series, span)])
 
     assert asyncio.run(answered()) == Coverage.of(Span(START, START + 3 * MINUTE))
+
+
+def test_what_holds_is_written_for_grafana_and_duckdb(
+    client: Client, questdb_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series, day = SeriesId.parse("ohlcv:mine:GOLD:1m"), Span(START, START + DAY)
+    bars = synthetic_bars(series, day)
+    with questdb_store(questdb_url) as store:
+        store.commit(series, Write("here", day.end, bars, answered=Coverage.of(day)))
+    client.query(block("CREATE TABLE gold_1m"))
+    of_desk = "questdb://db.desk:9000?catalog=/var/lib/bars&name=desk"
+    server = f"127.0.0.1:{client.address.port}"
+    login = f"http::addr={server};username={USER};password={PASSWORD.replace(';', ';;')};"
+    program = block("import qmtl").replace(of_desk, questdb_url).replace("http::addr=db.desk:9000;", login)
+    for _ in range(2):  # what is written again is there once
+        exec(program, {})
+    settle(client, "gold_1m")
+
+    panel = block("SELECT ts, first(open)")
+    for macro, value in (("from", START // 10**6), ("to", (START + 2 * HOUR) // 10**6), ("interval", "1h")):
+        panel = panel.replace(f"$__{macro}", str(value))
+    volume = bars["volume"].to_numpy().reshape(24, 60).sum(axis=1)
+    hours = client.query(panel)
+    assert [row[0][:13] for row in hours] == ["2024-01-01T00", "2024-01-01T01"]
+    assert np.allclose([row[5] for row in hours], volume[:2])
+
+    monkeypatch.chdir(tmp_path)
+    wanted = block("SELECT time_bucket")
+    Path("qmtl.yml").write_text("seamless: {}\n")
+    words = shlex.split(block("fetch ohlcv:mine:GOLD").replace(of_desk, questdb_url))[1:]
+    result = CliRunner().invoke(app, ["--config", "qmtl.yml", *words])
+    assert result.exit_code == 0, result.output
+    found = [duckdb.sql(wanted).pl()]
+    Path("gold.parquet").unlink()
+    command = shlex.split(block("curl ").replace("db.desk:9000", server))
+    subprocess.run([*command, "--user", f"{USER}:{PASSWORD}"], check=True)
+    found.append(duckdb.sql(wanted).pl())
+    for rows in found:
+        assert np.allclose(rows["volume"], volume)

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 import qmtl
-from qmtl.foundation.errors import InvalidRequestError, MissingDataError, SourceUnavailableError
+from qmtl.foundation.errors import InvalidRequestError, MissingDataError, SourceUnavailableError, StoreError
 from qmtl.foundation.frames import VALUES, stamps
 from qmtl.foundation.questdb_login import QuestDBLogin
 from qmtl.foundation.series import SeriesId
@@ -45,7 +45,7 @@ class Desk:
     """What a desk does with its own server."""
 
     def __init__(self, server: QuestDBServer) -> None:
-        self._server = server
+        self.server = server
         self.client = Client(QuestDBLogin("127.0.0.1", server.port, USER, PASSWORD))
         self.table = f"trades_{uuid4().hex}"
 
@@ -84,7 +84,7 @@ class Desk:
 
     def url(self, columns: str = COLUMNS, password: str = PASSWORD, more: str = "") -> str:
         login = f"{USER}:{quote(password, safe='')}"
-        return f"questdb://{login}@127.0.0.1:{self._server.port}?table={self.table}&columns={columns}{more}"
+        return f"questdb://{login}@127.0.0.1:{self.server.port}?table={self.table}&columns={columns}{more}"
 
 
 @pytest.fixture
@@ -333,6 +333,10 @@ def test_a_table_that_is_not_there_or_goes_away(desk):
     with pytest.raises(InvalidRequestError, match="no column 'o'"):
         collect(vendor)
     desk.client.query(f"DROP TABLE {desk.table}")
+    desk.make("TIMESTAMP_NS")
+    desk.insert(SERIES.symbol, with_holes())
+    assert rows(collect(vendor)).equals(with_holes())
+    desk.client.query(f"DROP TABLE {desk.table}")
     with pytest.raises(InvalidRequestError, match="QuestDB has no table"):
         collect(vendor)
 
@@ -354,6 +358,23 @@ def test_a_wrong_password_and_a_server_away_are_told(filled):
     for told in (refused.value, away.value):
         assert told.next_step
         assert told.source.startswith("questdb://")
+
+
+def test_a_server_that_takes_no_statement_that_writes_is_enough(desk, monkeypatch):
+    desk.make()
+    desk.insert(SERIES.symbol, with_holes())
+    monkeypatch.setenv("QDB_HTTP_SECURITY_READONLY", "true")
+    desk.server.kill()
+    desk.server.start()
+    try:
+        with pytest.raises(StoreError, match="Write permission denied"):
+            desk.client.query("CREATE TABLE refused (x INT)")
+        for holes in ("unknown", "no_trade"):
+            assert rows(collect(QuestDBVendor(desk.url(), holes=holes))).equals(with_holes())
+    finally:
+        monkeypatch.undo()
+        desk.server.kill()
+        desk.server.start()
 
 
 def test_a_suspended_table_declares_nothing(desk):
