@@ -7,7 +7,7 @@ READY := .venv/.ready
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-postgres demo-fleet test quick bench cross-check soak chaos ray docs services lock \
+.PHONY: help setup demo demo-postgres demo-questdb demo-fleet test quick bench cross-check soak chaos ray docs services lock \
 	wheel format clean
 
 help:  ## list the targets
@@ -30,6 +30,10 @@ demo: $(READY)  ## real bars are filled, broken, healed and checked in front of 
 
 demo-postgres: $(READY)  ## two machines share a store on PostgreSQL, and one is killed in the middle of a write
 	@$(BIN)/python -m qmtl.interfaces.demo.two_machines
+
+DEMO_QUESTDB ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/qmtl-tests/questdb-9.3.4.jar
+demo-questdb: $(READY)  ## QuestDB is killed in a write, and loses its newest rows: all of it is found, told and healed
+	@$(BIN)/python -m qmtl.interfaces.demo.in_questdb $(DEMO_QUESTDB)
 
 FLEET_ETCD ?= $(firstword $(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/qmtl-tests/etcd-3.7.3) $(shell command -v etcd))
 demo-fleet: $(READY)  ## ten processes fill a range; a worker, a coordinator, the leader of etcd and the database are killed

@@ -30,6 +30,7 @@ MARKS = {
         "qmtl/foundation/schema/compatibility/json_schema/test_memory.py",
         "qmtl/foundation/schema/compatibility/json_schema/test_random_pairs.py",
         "qmtl/foundation/test_schedules.py",
+        "qmtl/interfaces/demo/test_in_questdb.py",
         "qmtl/interfaces/demo/test_two_machines.py",
         "qmtl/interfaces/demo/test_whole_fleet.py",
         "qmtl/runtime/io/bar_files",
@@ -60,6 +61,7 @@ MARKS = {
     # Talks to a server that the test starts.
     "service": (
         "qmtl/foundation/schema/registry/rest",
+        "qmtl/interfaces/demo/test_in_questdb.py",
         "qmtl/interfaces/demo/test_two_machines.py",
         "qmtl/interfaces/demo/test_whole_fleet.py",
         "qmtl/runtime/io/questdb",

@@ -27,7 +27,7 @@ def running_server() -> Iterator[str]:
     # It refuses to run as root; the package has made a user for it.
     user = "postgres" if os.getuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="qmtl-demo-"))
-    data, port = folder / "data", _free_port()
+    data, port = folder / "data", free_port()
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=on"
 
     def control(*words: str | Path) -> None:
@@ -65,7 +65,7 @@ def _programs() -> Path:
     return max(found, key=lambda path: float(path.parent.name))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
