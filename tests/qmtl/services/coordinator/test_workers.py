@@ -18,9 +18,11 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
+from rich.console import Console
 
 import qmtl
 from qmtl.foundation.times import MINUTE, to_ns
+from qmtl.interfaces.cli.jobs import _jobs_table
 from qmtl.interfaces.cli.worker import _PATTERN
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.sdk.store_copy import copy_store
@@ -314,6 +316,21 @@ def test_what_workers_are_at_when_a_job_is_cancelled_counts(fleet: Fleet) -> Non
     log = (fleet.folder / "worker-0.log").read_text()
     assert log.count("worker.done") == ended["done"]
     assert "worker.unheard" not in log
+
+
+def test_jobs_that_wait_for_their_vendor_say_so() -> None:
+    counts = {"shards": 3, "queued": 3, "claimed": 0, "done": 0, "violations": 0, "violated": []}
+    job = {"job": "j", "by": "b", "ended": None, "away": None, **counts}
+    away = {"shards": 2, "until": "2024-01-01T00:05:00Z", "why": "binance cannot be read"}
+    console = Console(width=200)
+    with console.capture() as nothing:
+        console.print(*_jobs_table([job]))
+    with console.capture() as shown:
+        console.print(*_jobs_table([job, {**job, "away": away}]))
+    assert "source" not in nothing.get()
+    assert "shards without their source" in shown.get()
+    for text in ("2024-01-01T00:05:00", "binance cannot be read"):
+        assert text in shown.get()
 
 
 @pytest.mark.parametrize("venues", ["binance*", "[a-c]in?nce", "[!k]*", "b.i_n-1"])
