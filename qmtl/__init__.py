@@ -138,6 +138,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     from qmtl.runtime.io.vendors.ccxt import CcxtVendor as CcxtVendor
     from qmtl.runtime.io.vendors.files import FilesVendor as FilesVendor
     from qmtl.runtime.io.vendors.polygon import PolygonVendor as PolygonVendor
+    from qmtl.runtime.io.vendors.questdb import QuestDBVendor as QuestDBVendor
     from qmtl.runtime.io.vendors.snapshot import SnapshotVendor as SnapshotVendor
     from qmtl.runtime.replay.bars import Bar as Bar
     from qmtl.runtime.replay.bars import Gap as Gap
@@ -231,6 +232,7 @@ _HOMES = {
     "qmtl.runtime.io.vendors.ccxt": ("CcxtVendor",),
     "qmtl.runtime.io.vendors.files": ("FilesVendor",),
     "qmtl.runtime.io.vendors.polygon": ("PolygonVendor",),
+    "qmtl.runtime.io.vendors.questdb": ("QuestDBVendor",),
     "qmtl.runtime.io.vendors.snapshot": ("SnapshotVendor",),
     "qmtl.runtime.io.vendors.base": ("LiveFeed", "Page", "Update", "Vendor"),
     "qmtl.runtime.replay.bars": ("Bar", "Gap", "Revision"),

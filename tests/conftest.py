@@ -67,6 +67,7 @@ MARKS = {
         "qmtl/runtime/io/sql/postgres",
         "qmtl/runtime/io/vendors/test_ccxt.py",
         "qmtl/runtime/io/vendors/test_polygon.py",
+        "qmtl/runtime/io/vendors/test_questdb.py",
         "qmtl/runtime/sdk/test_questdb_provider.py",
         "qmtl/runtime/testing/test_exchange.py",
         "qmtl/runtime/testing/test_polygon.py",

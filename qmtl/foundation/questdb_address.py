@@ -3,56 +3,38 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.local_paths import folder_path, names_questdb, names_server
+from qmtl.foundation.local_paths import folder_path, names_server
+from qmtl.foundation.questdb_login import QUOTED, QuestDBLogin, parts_of, secrets_of
 from qmtl.foundation.store_address import StoreAddress
 
-DEFAULT_PORT = 9000
 DEFAULT_NAME = "qmtl"
 _OPTIONS = {"catalog", "name"}
-_QUOTED = "signs such as / ? # and @ in a password have to be quoted: %2F %3F %23 %40"
 _SHOWN = (
     "questdb://user@host:9000?catalog=FOLDER&name=desk, where FOLDER may be postgresql://user@host/database"
 )
 
 
 @dataclass(frozen=True)
-class QuestDBAddress:
+class QuestDBAddress(QuestDBLogin):
     """Where the rows of a store are, and where its catalog is.
 
-    port: of QuestDB's HTTP. catalog: the folder of the catalog, or its address on PostgreSQL. name: what the
-    names of its tables begin with; two stores on one server have different ones.
+    catalog: the folder of the catalog, or its address on PostgreSQL. name: what the names of its tables begin
+    with; two stores on one server have different ones.
     """
 
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
     catalog: str | StoreAddress
     name: str
-    # The passwords, as they may be written.
-    secrets: tuple[str, ...] = field(default=(), repr=False, compare=False)
-
-    def __str__(self) -> str:
-        return self.shown
 
     @property
     def shown(self) -> str:
         """The address for people."""
         catalog = quote(self.catalog, safe="/,") if isinstance(self.catalog, str) else self.catalog.shown
-        options = f"catalog={catalog}&name={self.name}"
-        user = f"{quote(self.user, safe='')}@" if self.user else ""
-        return f"questdb://{user}{self.host}:{self.port}?{options}"
-
-    def redacted(self, text: str) -> str:
-        """A text of the server or of its client without the password."""
-        for secret in self.secrets:
-            text = text.replace(secret, "...")
-        return text
+        return f"{super().shown}?catalog={catalog}&name={self.name}"
 
     @property
     def place(self) -> Path | StoreAddress:
@@ -69,24 +51,27 @@ class QuestDBAddress:
     @classmethod
     def parse(cls, text: str) -> QuestDBAddress:
         """Raises `InvalidRequestError`, which does not show the password, for what is no such address."""
-        scheme, _, rest = text.partition("://")
-        if not names_questdb(f"{scheme}:") or not rest:
-            raise _refused("it does not begin with questdb://")
         try:
-            parts = urlsplit(f"questdb://{rest}")
-            host, port = parts.hostname, DEFAULT_PORT if parts.port is None else parts.port
+            parts = parts_of(text)
+        except ValueError as failure:
+            raise _refused(str(failure)) from None
+        try:
             given = _options_of(parts.query)
         except ValueError:
             # The words of this error would show the address.
-            raise _refused(f"its host, its port or what follows its ? cannot be read; {_QUOTED}") from None
+            raise _refused(f"its host, its port or what follows its ? cannot be read; {QUOTED}") from None
         options = dict(given)
         catalog, name = options.get("catalog", ""), options.get("name", DEFAULT_NAME)
         is_folder = not names_server(catalog)
-        if parts.fragment or parts.path not in ("", "/") or (is_folder and "@" in parts.query):
-            # Where a password ends could only be guessed.
-            raise _refused(_QUOTED)
-        if not host:
-            raise _refused("it names no host")
+        if is_folder and "@" in parts.query:
+            raise _refused(QUOTED)
+        if "table" in options:
+            raise InvalidRequestError(
+                "a table of a desk is no store",
+                why="it has bars in it, and none of what a store knows of them; it is only ever read",
+                next_step="name it as a vendor (kind: questdb in qmtl.yml, or qmtl.QuestDBVendor), beside a"
+                f" store; a store in QuestDB is {_SHOWN}",
+            )
         if unknown := sorted(set(options) - _OPTIONS):
             raise _refused(f"{unknown[0]!r} is no option of it; there are catalog and name")
         if len(options) < len(given):
@@ -97,12 +82,10 @@ class QuestDBAddress:
             raise _refused("its catalog is neither a folder nor an address of PostgreSQL")
         if re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name) is None:
             raise _refused(f"the name {name!r} is not one of small letters, digits and _")
-        user, password = unquote(parts.username or ""), unquote(parts.password or "")
         where = catalog if is_folder else StoreAddress.parse(catalog)
-        written = {password, parts.password or "", *(() if isinstance(where, str) else where.secrets)} - {""}
-        written |= {quote(one, safe="") for one in written}  # an address may stand there quoted as a whole
-        secrets = tuple(sorted(written, key=len, reverse=True))
-        return cls(host, port, user, password, where, name, secrets)
+        of_catalog = () if isinstance(where, str) else where.secrets
+        secrets = secrets_of((parts.password, parts.written, *of_catalog))
+        return cls(parts.host, parts.port, parts.user, parts.password, where, name, secrets=secrets)
 
 
 def _options_of(query: str) -> list[tuple[str, str]]:

@@ -93,8 +93,17 @@ class SnapshotSource(Section):
     number: Annotated[int, Field(ge=1)] | None = None
 
 
+class QuestDBSource(Section):
+    """A desk's own table in QuestDB, which is only read. `url` names its columns, see `QuestDBVendor`."""
+
+    kind: Literal["questdb"]
+    url: Annotated[Text, Field(repr=False)]  # it may hold a password
+    holes: Literal["unknown", "no_trade"] = "unknown"
+
+
 SourceSettings: TypeAlias = Annotated[
-    CcxtSource | FilesSource | PythonSource | PolygonSource | SnapshotSource, Field(discriminator="kind")
+    CcxtSource | FilesSource | PythonSource | PolygonSource | SnapshotSource | QuestDBSource,
+    Field(discriminator="kind"),
 ]
 
 
@@ -124,8 +133,12 @@ class SnapshotSettings(SnapshotSource, _Matched):
     __doc__ = SnapshotSource.__doc__
 
 
+class QuestDBSettings(QuestDBSource, _Matched):
+    __doc__ = QuestDBSource.__doc__
+
+
 VendorSettings: TypeAlias = Annotated[
-    CcxtSettings | FilesSettings | PythonSettings | PolygonSettings | SnapshotSettings,
+    CcxtSettings | FilesSettings | PythonSettings | PolygonSettings | SnapshotSettings | QuestDBSettings,
     Field(discriminator="kind"),
 ]
 

@@ -68,7 +68,13 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "runtime/io/test_stores_agree.py",
         }
     ),
-    "a store in QuestDB, which is neither": frozenset({"runtime/sdk/test_questdb_provider.py"}),
+    "QuestDB, which is neither": frozenset(
+        {
+            "runtime/io/questdb/test_copy_target.py",
+            "runtime/io/vendors/test_questdb.py",
+            "runtime/sdk/test_questdb_provider.py",
+        }
+    ),
     "processes and caches of one machine; postgres/test_machines and test_notice have others": frozenset(
         {
             "stories/test_cache_model.py",

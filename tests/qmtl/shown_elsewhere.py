@@ -9,6 +9,8 @@ from __future__ import annotations
 SHOWN_BY: dict[str, frozenset[str]] = {
     "runtime/io/questdb/test_on_postgres.py": frozenset({"runtime/io/sql/catalogs"}),
     "runtime/io/questdb/test_rows.py": frozenset({"runtime/io/sql/chunks"}),
+    "runtime/io/questdb/test_table.py": frozenset({"runtime/io/questdb/wal"}),
+    "runtime/io/vendors/test_questdb.py": frozenset({"runtime/io/questdb/desk_table"}),
     "runtime/replay/test_run.py": frozenset(
         {
             "runtime/replay/bars",

@@ -124,10 +124,11 @@ def copy(
     ],
     json: JsonToo = False,
 ) -> None:
-    """Copy a store, with all history, between folders and PostgreSQL.
+    """Copy a store, with all its history, to another place.
 
-    Others may use FROM meanwhile. TO is no store before the copy is complete, and was compared with FROM at
-    each pin and at the newest commit. One that was interrupted goes on when it is repeated.
+    From and to folders, PostgreSQL and QuestDB. Others may use FROM meanwhile. TO is no store before the copy
+    is complete, and was compared with FROM at each pin and at the newest commit. One that was interrupted
+    goes on when it is repeated.
     """
     from qmtl.interfaces.cli.progress import Bars
     from qmtl.runtime.sdk.store_copy import copy_store

@@ -120,7 +120,7 @@ def coordinator(
     """
     from qmtl.foundation.errors import InvalidRequestError
     from qmtl.interfaces.cli.coordinator import member_of
-    from qmtl.services.coordinator.serving import refuse_others, serve_coordinator
+    from qmtl.services.coordinator.serving import serve_coordinator
 
     session = session_of(ctx)
     serve = partial(
@@ -148,12 +148,7 @@ def coordinator(
     _refuse_of_member(
         initial_cluster=initial_cluster, join=join, data_dir=data_dir, etcd_program=etcd_program
     )
-    if etcd is not None:
-        serve(etcd)
-    else:
-        refuse_others(host)  # before a store is made
-        with session.open_store(make=True) as store:
-            serve(store)
+    serve(partial(session.open_store, make=True) if etcd is None else etcd)
 
 
 def _refuse_of_member(**options: object) -> None:

@@ -16,6 +16,7 @@ from qmtl.interfaces.cli.wording import in_words_of
 if TYPE_CHECKING:
     from qmtl.foundation.settings import CcxtSettings, FilesSettings, Settings
     from qmtl.foundation.vendor_settings import SnapshotSettings
+    from qmtl.runtime.io.vendors.base import Vendor
 
 # Large exchanges of three owners: where none of them answers, the network is at fault.
 FIRST = ("binance", "coinbase", "kraken")
@@ -49,13 +50,15 @@ def _configured(settings: Settings, number: int) -> Check | str:
 
     entry = settings.seamless.vendors[number]
     try:
-        vendor_at(settings, number)
+        made = vendor_at(settings, number)
         if entry.kind == "python":
             return Check("", "ok", f"{entry.object} can be imported and makes a vendor")
         if entry.kind == "polygon":
             return entry.url if _has_key() else _without_key()
         if entry.kind == "snapshot":
             return _snapshot(entry)
+        if entry.kind == "questdb":
+            return _table(made)
         return _files(entry) if entry.kind == "files" else _address(entry, settings, number)
     except QmtlError as error:
         what = f"{error.what}; {error.why}" if error.why else error.what
@@ -173,3 +176,11 @@ def _snapshot(entry: SnapshotSettings) -> Check:
 
     manifest = read_manifest(place_named(entry.path), entry.number)
     return Check("", "ok", f"snapshot {manifest.number} of {entry.path} has {len(manifest.series):,} series")
+
+
+def _table(vendor: Vendor) -> Check:
+    from qmtl.runtime.io.vendors.questdb import QuestDBVendor
+
+    assert isinstance(vendor, QuestDBVendor)
+    vendor.check()
+    return Check("", "ok", f"{vendor.name} has the columns that the address names")

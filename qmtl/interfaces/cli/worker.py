@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from qmtl.interfaces.cli.fleet import coordinator_of
 from qmtl.interfaces.cli.session import session_of
+
+# What may match the name of a venue: its letters, and what stands for some of them.
+_PATTERN = re.compile(r"(?:[A-Za-z0-9_.*?-]|\[!?[^]!][^]]*\])+")
 
 
 def worker(
@@ -31,22 +36,33 @@ def worker(
     """
     import asyncio
 
-    from qmtl.foundation.errors import InvalidRequestError
+    from qmtl.foundation.errors import InvalidRequestError, StoreError
     from qmtl.foundation.observability.metrics import Metrics
     from qmtl.runtime.coordination.coordinator_client import CoordinatorClient
     from qmtl.runtime.coordination.distributed import DistributedBackfillCoordinator
     from qmtl.runtime.sdk.from_settings import provider_options
     from qmtl.runtime.sdk.provider import SeamlessDataProvider
+    from qmtl.runtime.sdk.stores import is_store
     from qmtl.runtime.sdk.worker import Worker
 
-    if not venues.isprintable() or not venues.strip() or ("[" in venues) > ("]" in venues):
+    if not _PATTERN.fullmatch(venues):
         raise InvalidRequestError(
             f"--venues {venues!r} matches no venue",
-            why="it is empty, holds control characters, or has a [ without its ]",
-            next_step="write a name or a pattern, such as binance*",
+            why="names of venues hold letters, digits, '_', '.' and '-' only, "
+            "and a pattern beside them '*', '?' and [...]",
+            next_step="write one name or pattern, such as binance*; for several venues start several workers",
         )
     session = session_of(ctx)
     settings, (url, token) = session.settings(), coordinator_of(session)
+    store = settings.seamless.store
+    is_new = not is_store(store.expanduser() if isinstance(store, Path) else store)
+    if is_new and isinstance(store, Path):
+        # Whoever queued jobs for a store of this machine has made it: there are none for this one.
+        raise StoreError(
+            "there is no store yet",
+            path=store,
+            next_step="name another with --store DIR; 'qmtl backfill --detach' makes one as it queues a job",
+        )
     leases = DistributedBackfillCoordinator(url, token=token)
     options = provider_options(settings) | {"coordinator": leases, "coordinator_token": None}
     address = None if metrics_port is None else _shown_metrics(metrics_port)
@@ -56,6 +72,8 @@ def worker(
         for one in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(one, stopping.set)
         work = Worker(provider, leases, client, Metrics(), venues=venues, slots=slots)
+        if is_new:
+            session.note(f"there was no store at {store} yet, and now there is one, without any bars")
         session.show(f"worker {work.name} takes shards from {client.url}")
         if address is not None:
             session.show(f"its metrics are at {address}")

@@ -68,13 +68,29 @@ def vendor_at(settings: Settings, number: int) -> Vendor:
 
 
 # What says the most about an entry of each kind.
-_MAIN_KEY = {"ccxt": "exchange", "files": "path", "polygon": "url", "python": "object", "snapshot": "path"}
+_MAIN_KEY = {
+    "ccxt": "exchange",
+    "files": "path",
+    "polygon": "url",
+    "python": "object",
+    "questdb": "url",
+    "snapshot": "path",
+}
 
 
 def vendor_name(settings: SourceSettings) -> str:
     """What the vendor of an entry calls itself, before it is made."""
     if settings.kind == "polygon":
         return settings.kind
+    if settings.kind == "questdb":
+        from qmtl.foundation.questdb_table_address import QuestDBTableAddress
+
+        try:
+            return QuestDBTableAddress.parse(settings.url).shown
+        except InvalidRequestError:
+            return (
+                settings.kind
+            )  # what is wrong is told once it is made; where its password ends, nobody knows
     if settings.kind == "snapshot" and settings.number is not None:
         return f"snapshot:{settings.path}#{settings.number}"
     return f"{settings.kind}:{getattr(settings, _MAIN_KEY[settings.kind])}"
@@ -94,6 +110,10 @@ def vendor(settings: SourceSettings) -> Vendor:
         from qmtl.runtime.io.vendors.python_object import vendor_of_object
 
         return vendor_of_object(settings.object, settings.options, settings.folder)
+    if settings.kind == "questdb":
+        from qmtl.runtime.io.vendors.questdb import QuestDBVendor
+
+        return QuestDBVendor(settings.url, holes=settings.holes)
     if settings.kind == "snapshot":
         from qmtl.runtime.io.vendors.snapshot import SnapshotVendor
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
 from qmtl.foundation.errors import StoreError
+from qmtl.foundation.questdb_address import QuestDBAddress
 from qmtl.foundation.server_addresses import ServerAddress
+from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.formats import Migration, nothing_to_migrate
 from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
 from qmtl.runtime.io.sql.sqlite.layout import FORMAT
-from qmtl.runtime.sdk.stores import is_store, needs_psycopg, place_on_sql
+from qmtl.runtime.sdk.stores import is_store, needs_psycopg, place_of
 
 # How long others may take to leave the store, in seconds.
 _PATIENCE_S = 5.0
@@ -24,8 +27,11 @@ def migrate_store(store: str | PathLike[str] | ServerAddress) -> Migration:
     but a backup. Raises `InvalidRequestError` where there is no store, `StoreLockedError` while anybody has
     it open, and `StoreError` for a newer format or without the right to change it.
     """
-    place = place_on_sql(store, "`store migrate`")
+    place = place_of(store)
+    if isinstance(place, QuestDBAddress):
+        return replace(migrate_store(place.place), place=place.shown)  # tables in QuestDB have no formats
     if not isinstance(place, Path):
+        assert isinstance(place, StoreAddress)
         with needs_psycopg():
             from qmtl.runtime.io.sql.postgres.migration import migrate
         return migrate(place)

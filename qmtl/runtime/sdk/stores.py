@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qmtl.foundation.questdb_address import QuestDBAddress
     from qmtl.foundation.server_addresses import ServerAddress
     from qmtl.foundation.store_address import StoreAddress
+    from qmtl.runtime.io.questdb.rows import QuestDBRows
     from qmtl.runtime.io.questdb.store import QuestDBStore
     from qmtl.runtime.io.sql.postgres.store import PostgresStore
 
@@ -118,14 +119,9 @@ def questdb_store(
     max_staleness: as above; a catalog in a folder tells of each commit at once all the same.
     """
     from qmtl.foundation.questdb_address import QuestDBAddress
-    from qmtl.runtime.io.questdb.rows import QuestDBRows
-    from qmtl.runtime.io.questdb.server import QuestDBServer
-    from qmtl.runtime.io.questdb.table import BarTable
 
     where = QuestDBAddress.parse(address) if isinstance(address, str) else address
-    if find_spec("questdb") is None:
-        raise MissingDependencyError("questdb", extra="questdb")
-    rows = QuestDBRows(BarTable(QuestDBServer(where)))
+    rows = questdb_rows(where)
     place = where.place
     if not isinstance(place, Path):
         with needs_psycopg():
@@ -149,6 +145,17 @@ def questdb_store(
         raise
 
 
+def questdb_rows(address: QuestDBAddress) -> QuestDBRows:
+    """The tables of an address, which are asked nothing so far."""
+    if find_spec("questdb") is None:
+        raise MissingDependencyError("questdb", extra="questdb")
+    from qmtl.runtime.io.questdb.rows import QuestDBRows
+    from qmtl.runtime.io.questdb.server import QuestDBServer
+    from qmtl.runtime.io.questdb.table import BarTable
+
+    return QuestDBRows(BarTable(QuestDBServer(address), address.name))
+
+
 def place_of(store: str | PathLike[str] | ServerAddress) -> Path | ServerAddress:
     """The folder or the address that a store is named by."""
     from qmtl.foundation.server_addresses import ServerAddress, server_named
@@ -158,20 +165,6 @@ def place_of(store: str | PathLike[str] | ServerAddress) -> Path | ServerAddress
     if isinstance(store, str) and (address := server_named(store)) is not None:
         return address
     return folder_path(store, "a store").expanduser()
-
-
-def place_on_sql(store: str | PathLike[str] | ServerAddress, what: str) -> Path | StoreAddress:
-    """As `place_of`, for `what` is not built yet where rows lie in QuestDB. Raises `InvalidRequestError`."""
-    from qmtl.foundation.questdb_address import QuestDBAddress
-
-    place = place_of(store)
-    if isinstance(place, QuestDBAddress):
-        raise InvalidRequestError(
-            f"{what} is not built yet for stores whose rows lie in QuestDB",
-            why="its bars are no part of its catalog",
-            next_step="read the bars, and write them to another store",
-        )
-    return place
 
 
 def is_store(place: Path | ServerAddress) -> bool:

@@ -17,7 +17,7 @@ from qmtl.runtime.coordination.engine_runs import EngineRun, Lost
 from qmtl.runtime.planning.request import check_range
 from qmtl.runtime.sdk.recipe import Recipe
 from qmtl.runtime.sdk.several import AT_ONCE
-from qmtl.runtime.sdk.universe_tasks import BACKFILL, Group, Rollups, done, grouped
+from qmtl.runtime.sdk.universe_tasks import BACKFILL, Group, Rollups, done, grouped, unread
 from qmtl.runtime.sdk.wiring import ProviderParts
 
 # Of one task. A backfill asks for this many series at a time; judging more at once is quicker.
@@ -47,6 +47,10 @@ def over_universe(
     recipe = Recipe.of(parts, made_of)
     found: Rollups = {}
     for part in _parts(executor, recipe, groups):
+        # Whatever ended the work on a series before its bars were looked at, they are missing all the same.
+        for name, one in part.items():
+            if one.failures and not one.states:
+                part[name] = one + unread(parts.profiles, name, first, last, now)
         merge_into(found, part)
         if on_done is not None:
             on_done(UniverseReport(work, span, part))

@@ -8,13 +8,17 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from qmtl.foundation.errors import QmtlError
+from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.sla import SLAPolicy
+from qmtl.foundation.states import states_of_cells
+from qmtl.foundation.timeline import EMPTY, Span
 from qmtl.runtime.conformance.universe import Failure, SeriesRollup
 from qmtl.runtime.io.cache import RangeCache
 from qmtl.runtime.sdk.fetch_context import FetchContext
 from qmtl.runtime.sdk.fetching import Fetcher
 from qmtl.runtime.sdk.recipe import Recipe
+from qmtl.runtime.sdk.series_profile import ProfileResolver
 from qmtl.runtime.sdk.several import backfill_each
 from qmtl.runtime.sdk.wiring import ProviderParts
 
@@ -119,6 +123,32 @@ def _opened(fetcher: Fetcher, name: str, group: Group) -> FetchContext:
         max_staleness=0.0,
     )
     return context
+
+
+def unread(profiles: ProfileResolver, name: str, start: int, end: int | None, now: int) -> SeriesRollup:
+    """The bars of a series that nobody could look at: unknown where its calendar expects them.
+
+    Where its calendar cannot be known, each bar of its timeframe is expected; where the name is no node id,
+    there are no bars. start, end, now: as in a `Group`.
+    """
+    try:
+        series = SeriesId.parse(name)
+    except QmtlError:
+        return SeriesRollup()
+    try:
+        return _unread(profiles.of(series).grid, start, end, now)
+    except QmtlError:
+        return _unread(Grid(series.timeframe), start, end, now)
+
+
+def _unread(grid: Grid, start: int, end: int | None, now: int) -> SeriesRollup:
+    closed = grid.floor(now)
+    states = states_of_cells(
+        Span(start, max(start, closed if end is None else end)), grid, EMPTY, EMPTY, EMPTY
+    )
+    open_from = min(max(closed, states.span.start), states.span.end)
+    not_closed = grid.count(states.unknown.clip(Span(open_from, states.span.end)))
+    return SeriesRollup({state: count for state, count in states.counts.items() if count}, not_closed)
 
 
 def _afresh(parts: ProviderParts) -> Fetcher:

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from qmtl.services.http.access import Credentials
+    from qmtl.services.http.serving import Place
 
+    OpenStore: TypeAlias = Callable[[], AbstractContextManager[Fencing]]
     OpenApp: TypeAlias = Callable[[Credentials | None], AbstractContextManager[ASGIApp]]
 
 
 def serve_coordinator(
-    behind: str | Fencing | Member,
+    behind: str | OpenStore | Member,
     *,
     host: str,
     port: int,
@@ -38,8 +40,8 @@ def serve_coordinator(
 ) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with the address once connections are taken.
 
-    behind: the URLs of the members of an etcd, with commas between; or the store of this machine, whose
-    leases are then kept in this process alone; or a member of an etcd that is kept running here.
+    behind: the URLs of the members of an etcd, with commas between; or what opens the store of this machine,
+    whose leases are then kept in this process alone; or a member of an etcd that is kept running here.
     unprotected: other machines may come in without credentials or TLS. etcd_program, waiting: of a member,
     see `served_member`. Needs `qmtl[services]`.
     """
@@ -68,18 +70,15 @@ def serve_coordinator(
         )
         return
     else:
-        refuse_others(host)
+        _refuse_others(place)
         open_app = _of_store(behind)
     serve_guarded(open_app, place, auth=auth, unprotected=unprotected, ready=ready)
 
 
-def refuse_others(host: str) -> None:
-    """Raises `InvalidRequestError` where other machines could reach an embedded coordinator."""
-    from qmtl.services.http.serving import Place
-
-    if not Place(host, 0).is_loopback:
+def _refuse_others(place: Place) -> None:
+    if not place.is_loopback:
         raise InvalidRequestError(
-            f"an embedded coordinator is of this machine alone, and others can reach {host}",
+            f"an embedded coordinator is of this machine alone, and others can reach {place.host}",
             why="other machines do not see the locks that it takes, and it is lost with its process",
             next_step="serve on 127.0.0.1; or keep leases for several machines in etcd: --etcd URL",
         )
@@ -105,17 +104,17 @@ def _before_etcd(urls: list[str]) -> OpenApp:
     return open_coordinator
 
 
-def _of_store(store: Fencing) -> OpenApp:
+def _of_store(open_store: OpenStore) -> OpenApp:
     from qmtl.services.coordinator.app import make_app
     from qmtl.services.coordinator.memory_keys import MemoryKeys
 
-    locks = leases_of(store)
-    if not isinstance(locks, LocalLeases):
-        raise InvalidRequestError("a store in the memory of a process has nothing to coordinate")
-
     @contextmanager
     def open_coordinator(credentials: Credentials | None) -> Iterator[ASGIApp]:
-        yield make_app(MemoryKeys(), stores={store.place_id: locks}, credentials=credentials)
+        with open_store() as store:
+            locks = leases_of(store)
+            if not isinstance(locks, LocalLeases):
+                raise InvalidRequestError("a store in the memory of a process has nothing to coordinate")
+            yield make_app(MemoryKeys(), stores={store.place_id: locks}, credentials=credentials)
 
     return open_coordinator
 

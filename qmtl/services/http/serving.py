@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -63,26 +64,45 @@ def serve_guarded(
     ready: Callable[[str], None],
     limits: Limits = LIMITS,
 ) -> None:
-    """As `serve`, behind the credentials of the file `auth`, if one is given.
+    """Serve until SIGTERM or SIGINT, behind the credentials of the file `auth`; SIGHUP changes nothing.
 
-    open_app: gives the application for as long as it serves; called once credentials and address are checked.
-    unprotected: other machines may come in without credentials or TLS; else `InvalidRequestError` is raised.
+    open_app: gives the application for as long as it serves; called when credentials, certificate and address
+    have been found usable, so that what it makes is not left behind by a refusal.
+    unprotected: other machines may come in without credentials or TLS; else `InvalidRequestError` is raised,
+    as for a host, port or certificate that cannot be used. `ready` is called with the address once
+    connections are taken. Needs the main thread.
     """
     credentials = None if auth is None else Credentials.read(auth)
     if not unprotected:
         refuse_exposure(place, has_credentials=credentials is not None)
-    with open_app(credentials) as app:
-        serve(app, place, ready=ready, limits=limits)
+    _refuse_certificate(place)
+    with _bound(place) as listening, open_app(credentials) as app:
+        _serve(app, place, listening, ready=ready, limits=limits)
 
 
-def serve(app: ASGIApp, place: Place, *, ready: Callable[[str], None], limits: Limits = LIMITS) -> None:
-    """Serve until SIGTERM or SIGINT; SIGHUP changes nothing.
-
-    `ready` is called with the address once connections are taken.
-    Needs the main thread. Raises `InvalidRequestError` for a host, port or certificate that cannot be used.
-    """
+def _refuse_certificate(place: Place) -> None:
     if (place.tls_cert is None) != (place.tls_key is None):
         raise InvalidRequestError("a certificate needs its key, and a key its certificate")
+    if place.tls_cert is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(place.tls_cert, place.tls_key)
+    except OSError as failure:  # ssl.SSLError is one
+        raise InvalidRequestError(
+            "the certificate or its key cannot be used",
+            why=str(failure),
+            next_step="give PEM files: a certificate with its chain, and its own key, without a password",
+        ) from failure
+
+
+def _serve(
+    app: ASGIApp,
+    place: Place,
+    listening: socket.socket,
+    *,
+    ready: Callable[[str], None],
+    limits: Limits,
+) -> None:
     config = uvicorn.Config(
         app,
         http=partial(BoundedConnection, limits=_within_files(limits)),  # type: ignore[arg-type]  # it is only called
@@ -94,16 +114,7 @@ def serve(app: ASGIApp, place: Place, *, ready: Callable[[str], None], limits: L
         ssl_keyfile=place.tls_key,
         timeout_graceful_shutdown=_GRACE_S,
     )
-    try:
-        config.load()
-    except OSError as failure:  # ssl.SSLError is one
-        raise InvalidRequestError(
-            "the certificate or its key cannot be used",
-            why=str(failure),
-            next_step="give PEM files: a certificate with its chain, and its own key, without a password",
-        ) from failure
-    with _bound(place) as listening:
-        _Server(config, lambda: ready(_address(place, listening))).run(sockets=[listening])
+    _Server(config, lambda: ready(_address(place, listening))).run(sockets=[listening])
 
 
 def _within_files(limits: Limits) -> Limits:

@@ -61,7 +61,7 @@ def test_a_catalog_may_be_an_address_of_postgresql(text: str) -> None:
         ("questdb://localhost", "names no catalog"),
         ("questdb://?catalog=bars", "names no host"),
         ("questdb://localhost:port?catalog=bars", "cannot be read"),
-        ("questdb://localhost?catalog=bars&table=trades", "'table' is no option"),
+        ("questdb://localhost?catalog=bars&table=trades", "a table of a desk is no store"),
         ("questdb://localhost?catalog=bars&catalog=other", "an option twice"),
         ("questdb://localhost?catalog=bars&name=A;DROP", "the name 'A;DROP'"),
         ("questdb://localhost?catalog=s3://db", "neither a folder nor an address of PostgreSQL"),

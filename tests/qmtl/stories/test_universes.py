@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import MINUTE, to_ns
 from qmtl.runtime.coordination.engine_runs import process_pool
 from qmtl.runtime.io.rates import RateBudget
+from qmtl.runtime.io.vendors.base import Page
 from qmtl.runtime.io.vendors.ccxt import CcxtVendor
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.exchange import Request, SimulatedExchange
+from qmtl.runtime.testing.vendors import ScriptedVendor
 from tests.qmtl.ports import free_port
 
 SYMBOLS = [f"S{number}/USDT" for number in range(16)]
@@ -196,6 +198,34 @@ def test_killed_workers_change_no_report_and_ask_for_no_stored_bar(
     assert report == calm
     assert again.series == calm.series
     assert watch.asked_again == []
+
+
+class Deadly(ScriptedVendor):
+    """Whoever asks it for a series of this venue is killed."""
+
+    async def pages(self, series: SeriesId, span: Span) -> AsyncIterator[Page]:
+        if series.venue == "deadly":
+            os.kill(os.getpid(), signal.SIGKILL)
+        async for page in super().pages(series, span):
+            yield page
+
+
+@pytest.mark.process
+def test_series_that_were_lost_with_their_workers_miss_what_nobody_has_read(tmp_path: Path) -> None:
+    good, deadly = "ohlcv:venue:X:1h", "ohlcv:deadly:Y:1h"
+    span = Span(to_ns("2024-01-04"), to_ns("2024-01-10"))  # over a weekend
+    calendars = {"ohlcv:deadly:*": "XNYS"}
+    with SeamlessDataProvider(tmp_path / "empty", calendars=calendars) as provider:
+        empty = provider.revalidate([good, deadly], *span)
+    with (
+        SeamlessDataProvider(tmp_path / "bars", vendors=Deadly(), calendars=calendars) as provider,
+        process_pool(1) as pool,
+    ):
+        report = provider.backfill_many([good, deadly], *span, pool)
+    assert [failure.kind for failure in report.failures[deadly]] == ["WorkerLost"]
+    assert report[good].states == {"present": 144}
+    assert report[deadly].states == empty[deadly].states
+    assert report.missing == empty[deadly].missing == 28, "hours of four sessions"
 
 
 @pytest.mark.process

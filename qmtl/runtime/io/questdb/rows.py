@@ -47,18 +47,24 @@ class QuestDBRows:
         return self.table.place != table.place
 
     def write(self, series: SeriesId, chunks: Sequence[Packed]) -> list[int]:
+        numbers = [1 + randbits(62) for _ in chunks]
+        self.write_as(series, numbers, chunks)
+        return numbers
+
+    def write_as(self, series: SeriesId, numbers: Sequence[int], chunks: Sequence[Packed]) -> None:
         self.put(self.asks())
         table = self.table
         try:
-            return self._written(table, series, chunks)
+            self._write(table, series, numbers, chunks)
         except StoreError:
             if not self._have_left(table):
                 raise
-        return self.write(series, chunks)
+            self.write_as(series, numbers, chunks)
 
-    def _written(self, table: BarTable, series: SeriesId, chunks: Sequence[Packed]) -> list[int]:
+    def _write(
+        self, table: BarTable, series: SeriesId, numbers: Sequence[int], chunks: Sequence[Packed]
+    ) -> None:
         table.check()  # the client would make a table that is missing, and not as ours
-        numbers = [1 + randbits(62) for _ in chunks]
         why = _sent(table, series, numbers, chunks)
         if why:
             # The server takes rows, and throws them away without a word, where they come by a connection that
@@ -73,7 +79,6 @@ class QuestDBRows:
                 why=why,
                 next_step="nothing was committed; look into the log of the server, and repeat",
             )
-        return numbers
 
     def read(self, chunks: Sequence[tuple[SeriesId, Chunk]]) -> list[bytes | DamagedError]:
         table = self.table

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qmtl.foundation.errors import StoreError
-from qmtl.foundation.questdb_address import QuestDBAddress
+from qmtl.foundation.questdb_login import QuestDBLogin
 from qmtl.runtime.io.store.rows import Rows
 
 # How long an answer may take, and how long an export waits for others to end.
@@ -26,13 +26,19 @@ _PATIENCE_S = 60.0
 _BUSY_S = 30.0
 # How long the client repeats what the network has lost. Rows that come twice are one, by their key.
 _REPEAT_MS = 3_000
+# How often a parameter is asked for. To those who ask at the same moment, 9.3.4 gives the answers of each
+# other, none, or an error: what it says twice is believed.
+_MIXED_UP = 50
 
 
 class QuestDBServer:
     """Any thread may call any method. Whatever fails is a `StoreError` with the server's own reason."""
 
-    def __init__(self, address: QuestDBAddress) -> None:
+    def __init__(self, address: QuestDBLogin) -> None:
         self.address = address
+        # It answers again after it did not, and may have been restarted; until somebody makes this False.
+        self.is_back = False
+        self._is_away = False
         self._exports: threading.Semaphore | None = None
         self._lock = threading.Lock()
         # Connections of the client that nobody uses now, and the process that has opened them.
@@ -49,6 +55,21 @@ class QuestDBServer:
         except ValueError as failure:
             raise self._broken(failure) from failure
         return found
+
+    def parameter(self, name: str) -> str | None:
+        """What the server was set up to; None if it does not say."""
+        before = None
+        for _ in range(_MIXED_UP):
+            try:
+                found = self.query(
+                    f"SELECT property_path, value FROM (SHOW PARAMETERS) WHERE property_path = '{name}'"
+                )
+            except StatementError:
+                continue
+            if found == before and [row[0] for row in found] in ([name], []):
+                return str(found[0][1]) if found else None
+            before = found
+        return None
 
     def export(self, sql: str) -> pa.Table:
         """What a query finds, as a table of Arrow; large answers come so in a tenth of the time."""
@@ -125,10 +146,8 @@ class QuestDBServer:
         """As many exports at once as the server takes."""
         with self._lock:
             if self._exports is None:
-                found = self.query(
-                    "SELECT value FROM (SHOW PARAMETERS) WHERE property_path = 'http.export.connection.limit'"
-                )
-                self._exports = threading.Semaphore(max(1, int(found[0][0])) if found else 1)
+                limit = self.parameter("http.export.connection.limit")
+                self._exports = threading.Semaphore(max(1, int(limit or 1)))
         with self._exports:
             yield
 
@@ -141,13 +160,17 @@ class QuestDBServer:
         try:
             connection.request("GET", f"{path}?{urlencode(given)}", headers=headers)
             answer: HTTPResponse = connection.getresponse()
-            return answer.status, answer.read()
+            found = answer.status, answer.read()
         except (OSError, HTTPException) as failure:
             raise self._broken(failure) from failure
         finally:
             connection.close()
+        if self._is_away:
+            self._is_away, self.is_back = False, True
+        return found
 
     def _broken(self, failure: Exception) -> StoreError:
+        self._is_away = True
         return StoreError(
             "QuestDB does not answer",
             path=self.address.shown,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from qmtl.runtime.io.questdb.restarts import start_of
 from qmtl.runtime.io.questdb.table import BarTable
 
 
@@ -34,15 +34,12 @@ class QuestDBState:
 def state_of(table: BarTable) -> QuestDBState:
     """Asked anew. Raises `StoreError` where the server does not answer, or the table is gone."""
     ask = table.server.query
-    (build,) = ask("SELECT build()")[0]
-    named = re.search(r"QuestDB (\S+?),", build)
-    mode = ask("SELECT value FROM (SHOW PARAMETERS) WHERE property_path = 'cairo.commit.mode'")
     size = ask(f"SELECT rowCount, diskSize FROM table_storage() WHERE tableName = '{table.name}'")
     now = table.progress()
     rows, used = size[0] if size else (0, 0)
     return QuestDBState(
-        version=named[1] if named else str(build),
-        commit_mode=str(mode[0][0]).lower() if mode else "unknown",
+        version=start_of(table.server).version,
+        commit_mode=(table.server.parameter("cairo.commit.mode") or "unknown").lower(),
         rows=int(rows),
         bytes=int(used),
         behind=now.written - now.applied,

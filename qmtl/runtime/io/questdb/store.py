@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qmtl.foundation.clock import Clock
-from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError
+from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreError
 from qmtl.foundation.facts import NOTHING_DECLARED, agreed
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import iso
+from qmtl.runtime.io.questdb.restarts import damage_in_newest, start_of
 from qmtl.runtime.io.questdb.rows import QuestDBRows
 from qmtl.runtime.io.questdb.state import QuestDBState, state_of
 from qmtl.runtime.io.sql import fences
-from qmtl.runtime.io.sql.catalogs import FIRST_PLACE, place_of_rows, put_rows
+from qmtl.runtime.io.sql.catalogs import FIRST_PLACE, note_start, place_of_rows, put_rows, start_seen
 from qmtl.runtime.io.sql.database import Database
+from qmtl.runtime.io.sql.plans import FEW
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.store.rows import Rows
-from qmtl.runtime.io.store.values import Commit, Write
+from qmtl.runtime.io.store.values import Commit, Snapshot, Write
 
 if TYPE_CHECKING:
     from qmtl.runtime.io.sql.compaction import Compaction, Progress
+
+
+_log = logging.getLogger("seamless.store")
 
 
 class QuestDBStore(KeptStore):
@@ -52,6 +58,27 @@ class QuestDBStore(KeptStore):
             if not self._finds_them_elsewhere():
                 raise
             rows.table.check()
+        self._look_after_start()
+
+    def _look_after_start(self) -> None:
+        """After a start of the server, see whether what was written last is there, and record what is not."""
+        if self.read_only:
+            return  # what is lost is met by reads; another one records it
+        server = self._rows.table.server
+        server.is_back = False
+        try:
+            at = start_of(server).at
+            with self._database.reading() as connection:
+                if start_seen(connection) == at:
+                    return
+                damage = damage_in_newest(connection)
+            self._record(damage)
+            with self._database.writing() as connection:
+                note_start(connection, at)
+                connection.execute("COMMIT")
+        except StoreError as failure:
+            # Nothing is served unseen, for each read compares checksums. The next write looks again.
+            _log.warning("QuestDB was started, and its newest rows could not be verified yet: %s", failure)
 
     def _place(self) -> int:
         with self._database.reading() as connection:
@@ -68,6 +95,12 @@ class QuestDBStore(KeptStore):
             connection.execute("COMMIT")
         self._rows.put(places[0])
         return True
+
+    def _read(self, *asked: Any) -> dict[SeriesId, Snapshot]:
+        found = super()._read(*asked)
+        if self._rows.table.server.is_back:
+            self._look_after_start()
+        return found
 
     def compact(self, *, progress: Progress | None = None) -> Compaction:
         """As that of any store; and drop rows of the table that no commit names, once they are a tenth."""
@@ -110,6 +143,8 @@ class QuestDBStore(KeptStore):
                     why="QuestDB has no times before 1970",
                     next_step="keep such bars in a store of another kind, a folder or PostgreSQL",
                 )
+        if any(part.size >= FEW for part in rows.values()):
+            self._look_after_start()
         with self._database.reading() as connection:
             for series, write in writes.items():
                 _refuse(self._view(connection, series), write)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreError
+from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError
 from qmtl.foundation.frames import VALUES
 from qmtl.runtime.io.questdb.server import QuestDBServer, StatementError
+from qmtl.runtime.io.questdb.wal import Progress, progress_of, settle
 from qmtl.runtime.io.sql.catalogs import FIRST_PLACE
 from qmtl.runtime.io.sql.chunks import Chunk
 
-# How long rows that the server has taken may stay invisible before that is an error.
-_VISIBLE_S = 60.0
 # Name and type of each column, and whether it is part of the key.
 _COLUMNS = {
     "series": ("SYMBOL", True),
@@ -24,30 +21,23 @@ _COLUMNS = {
 }
 
 
-class Progress(NamedTuple):
-    """How far the server is with what was written to a table: visible up to `applied` of `written`."""
-
-    is_suspended: bool
-    applied: int
-    written: int
-    why: str
-
-
 class BarTable:
     """`NAME_bars`, and beside it `NAME_store`, whose only row says which catalog both belong to.
 
-    place: of the rows, as the catalog has it; the first has no number in its name.
+    store: what the names of its tables begin with. place: of the rows, as the catalog has it; the first has
+    no number in its name.
     """
 
-    def __init__(self, server: QuestDBServer, place: int = FIRST_PLACE) -> None:
+    def __init__(self, server: QuestDBServer, store: str, place: int = FIRST_PLACE) -> None:
         self.server, self.place = server, place
-        self._first = f"{server.address.name}_bars"
+        self._store = store
+        self._first = f"{store}_bars"
         self.name = self._first if place == FIRST_PLACE else f"{self._first}_{place:x}"
-        self._owner = f"{server.address.name}_store"
+        self._owner = f"{store}_store"
 
     def at(self, place: int) -> BarTable:
         """That of another place."""
-        return self if place == self.place else BarTable(self.server, place)
+        return self if place == self.place else BarTable(self.server, self._store, place)
 
     def places(self) -> list[int]:
         """All places that have a table."""
@@ -111,7 +101,25 @@ class BarTable:
             raise self._gone(f"the table {self._owner}, which says whose they are, is missing")
         self.check()
 
-    def _make(self, store_id: str) -> None:
+    def claim_for_copy(self, store_id: str, number: int) -> bool:
+        """Make the tables for a copy of a store, or find those of the same copy; whether it has made them.
+
+        number: of the copy, which its catalog knows. Raises `InvalidRequestError` for tables of others.
+        """
+        is_new = self._read_owner() is None or not self._columns()
+        if self._read_owner() is None:
+            self._make(store_id, f", {number} AS copy_number")
+        if self._read_owner("copy_number") != str(number):
+            raise InvalidRequestError(
+                f"the tables {self._owner} and {self.name} are there already, at {self.server.address.shown}",
+                why=f"they are those of the store {self._read_owner()}, or of another copy of it",
+                next_step="name other tables by &name=..., or drop both if nobody wants them",
+            )
+        self.server.query(self.statement)
+        self.check()
+        return is_new
+
+    def _make(self, store_id: str, number: str = "") -> None:
         if self._read_owner() is None and self._columns():
             raise InvalidRequestError(
                 f"the table {self.name} is of no store",
@@ -120,20 +128,21 @@ class BarTable:
             )
         try:
             # One statement, so that of two catalogs at the same moment only one gets the name.
-            self.server.query(
-                f"CREATE TABLE {self._owner} AS (SELECT '{store_id}' AS store_id FROM long_sequence(1))"
-            )
+            row = f"SELECT '{store_id}' AS store_id{number} FROM long_sequence(1)"
+            self.server.query(f"CREATE TABLE {self._owner} AS ({row})")
         except StatementError:
             if self._read_owner() is None:
                 raise
         if self._read_owner() == store_id:
             self.server.query(self.statement)
 
-    def _read_owner(self) -> str | None:
+    def _read_owner(self, column: str = "store_id") -> str | None:
         try:
-            found = self.server.query(f"SELECT store_id FROM {self._owner}")
+            found = self.server.query(f"SELECT {column} FROM {self._owner}")
         except StatementError as failure:
-            if "table does not exist" in (failure.why or ""):
+            if "table does not exist" in (failure.why or "") or f"Invalid column: {column}" in (
+                failure.why or ""
+            ):
                 return None
             raise
         return str(found[0][0]) if found else None
@@ -177,37 +186,15 @@ class BarTable:
 
     def progress(self) -> Progress:
         """How far the server is."""
-        found = self.server.query(
-            "SELECT suspended, writerTxn, sequencerTxn, errorTag, errorMessage FROM wal_tables()"
-            f" WHERE name = '{self.name}'"
-        )
-        if not found:
+        found = progress_of(self.server, self.name)
+        if found is None:
             raise self._gone(f"the table {self.name} is missing")
-        suspended, applied, written, *why = found[0]
-        return Progress(bool(suspended), int(applied), int(written), " ".join(part for part in why if part))
+        return found
 
     def settle(self) -> None:
         """Wait until all that was written by now can be read. Raises `StoreError` if that takes too long."""
-        goal = self.progress().written
-        deadline, pause = time.monotonic() + _VISIBLE_S, 0.001
-        while (now := self.progress()).applied < goal:
-            if now.is_suspended:
-                raise StoreError(
-                    f"QuestDB has suspended the table {self.name}",
-                    path=self.server.address.shown,
-                    why=f"{now.why or 'it gives no reason'}; {now.written - now.applied} transactions wait",
-                    next_step="remove the cause, such as a full disk, then:"
-                    f" ALTER TABLE {self.name} RESUME WAL",
-                )
-            if time.monotonic() > deadline:
-                raise StoreError(
-                    "QuestDB does not show what it has taken",
-                    path=self.server.address.shown,
-                    why=f"after {_VISIBLE_S:.0f} s it is at transaction {now.applied} of {goal}",
-                    next_step="look into the log of the server, and repeat once wal_tables() shows no lag",
-                )
-            time.sleep(pause)
-            pause = min(2 * pause, 0.05)
+        if not settle(self.server, self.name):
+            raise self._gone(f"the table {self.name} is missing")
 
 
 def having(chunks: Sequence[Chunk]) -> str:

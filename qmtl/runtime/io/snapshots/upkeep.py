@@ -13,6 +13,7 @@ from qmtl.runtime.io.snapshots.manifest import MANIFESTS, SUFFIXES, Manifest, Se
 from qmtl.runtime.io.snapshots.numbering import numbers, read_manifest
 from qmtl.runtime.io.snapshots.place import Entry, Place
 from qmtl.runtime.io.snapshots.reading import opinions_of, records_of, verified_segment
+from qmtl.runtime.io.snapshots.removals import announced
 
 # What is done of how many.
 Progress = Callable[[int, int], None]
@@ -127,11 +128,17 @@ def _is_ours(name: str) -> bool:
 
 
 def remove_garbage(place: Place, garbage: Garbage, *, now: int, grace: int) -> int:
-    """Delete what `find_garbage` has found, unless a snapshot needs it by now; how many files went."""
-    still = {entry.name: entry for entry in find_garbage(place, now=now, grace=grace).old}
+    """Delete what `find_garbage` has found, unless a snapshot needs it by now; how many files went.
+
+    Raises `StoreError` while somebody else does so.
+    """
+    if not garbage.old:
+        return 0
     gone = 0
-    for entry in garbage.old:
-        if still.get(entry.name) == entry:
-            place.remove(entry.name)
-            gone += 1
+    with announced(place, [entry.name for entry in garbage.old], now=now, grace=grace):
+        still = {entry.name: entry for entry in find_garbage(place, now=now, grace=grace).old}
+        for entry in garbage.old:
+            if still.get(entry.name) == entry:
+                place.remove(entry.name)
+                gone += 1
     return gone

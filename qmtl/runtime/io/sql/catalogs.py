@@ -1,20 +1,30 @@
 """Catalogs of stores whose rows lie in another system: where they lie there, and that nobody opens one alone.
 
-Where they lie is a number, and another one once they are written anew.
+Where they lie is a number, and another one once they are written anew. A catalog also notes at which start of
+that system its newest rows were last looked at, see `questdb/restarts`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from secrets import randbits
 
 from qmtl.foundation.errors import StoreError
+from qmtl.runtime.io.sql.commits import newest
 from qmtl.runtime.io.sql.dialect import Connection
 
 FIRST_PLACE = 1
-# The settings of a store that keeps no bytes of chunks itself: where its rows are, and where somebody may be
-# writing them anew.
-SETTINGS = _PLACE, _COMING = "rows elsewhere", "rows being moved"
+# The settings of a store that keeps no bytes of chunks itself: where its rows are, where somebody may be
+# writing them anew, after which commit they were, at which start of the other system they were looked at,
+# and, of a catalog that a copy has made, a number that the tables of its rows have as well.
+SETTINGS = _PLACE, _COMING, _MOVED, _STARTED, _COPY = (
+    "rows elsewhere",
+    "rows being moved",
+    "rows moved after",
+    "rows seen after start",
+    "rows of the copy",
+)
 
 
 def settle_rows(
@@ -49,7 +59,9 @@ def settle_rows(
                 next_step="name a new folder or schema as the catalog",
             )
         put_rows(writer, FIRST_PLACE)
-        begin_moving(writer, FIRST_PLACE)  # whoever may write the store, and make no setting, can move them
+        # Whoever may write the store, and make no setting, can change them.
+        begin_moving(writer, FIRST_PLACE)
+        note_start(writer, 0)
         writer.execute("COMMIT")
 
 
@@ -64,13 +76,38 @@ def place_coming(connection: Connection) -> int | None:
 
 
 def put_rows(connection: Connection, place: int) -> None:
-    """From this transaction on they are in that place."""
+    """From this transaction on they are in that place, written anew."""
     _set(connection, _PLACE, place)
+    _set(connection, _MOVED, newest(connection).tx)
 
 
 def begin_moving(connection: Connection, place: int) -> None:
     """From this transaction on nobody else who has begun to write them anew may complete that."""
     _set(connection, _COMING, place)
+
+
+def number_of_copy(connection: Connection) -> int:
+    """What the tables of rows know the copy by that is made in this database; made by this transaction."""
+    number = _setting(connection, _COPY)
+    if number is None:
+        number = 1 + randbits(62)
+        _set(connection, _COPY, number)
+    return number
+
+
+def moved_after(connection: Connection) -> int:
+    """The newest commit as the rows were put where they are."""
+    return _setting(connection, _MOVED) or 0
+
+
+def start_seen(connection: Connection) -> int:
+    """The start of the other system at which its newest rows were looked at; 0 for none."""
+    return _setting(connection, _STARTED) or 0
+
+
+def note_start(connection: Connection, start: int) -> None:
+    """From this transaction on the newest rows were looked at since that start."""
+    _set(connection, _STARTED, start)
 
 
 def _setting(connection: Connection, name: str) -> int | None:

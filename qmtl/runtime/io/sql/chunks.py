@@ -34,6 +34,13 @@ class RowsElsewhere(Protocol):
         """
         ...
 
+    def write_as(self, series: SeriesId, numbers: Sequence[int], chunks: Sequence[Packed]) -> None:
+        """As `write`, under given numbers: those that no other rows have, or ever had.
+
+        Where they are there already, they stay what they are.
+        """
+        ...
+
     def read(self, chunks: Sequence[tuple[SeriesId, Chunk]]) -> list[bytes | DamagedError]:
         """Each chunk as the bytes of `pack_plain`, whatever the rows are, or why there are none.
 

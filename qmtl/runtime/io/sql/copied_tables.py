@@ -10,6 +10,7 @@ from typing import Any
 from qmtl.foundation.errors import StoreCorruptError
 from qmtl.foundation.words import counted
 from qmtl.runtime.io.sql import catalogs
+from qmtl.runtime.io.sql.chunk_numbers import number_there
 from qmtl.runtime.io.sql.database import Side
 from qmtl.runtime.io.sql.dialect import PROVEN, Connection
 from qmtl.runtime.io.sql.single_rows import Stored, unpack_single
@@ -46,7 +47,7 @@ def copy_rows(source: Side, target: Connection, table: str) -> Iterator[int]:
     Raises `StoreCorruptError` for a row that is not what was written.
     """
     packed = {}
-    if table == "chunk" and source.connection.elsewhere is not None:
+    if table == "chunk" and (source.connection.elsewhere is not None or target.elsewhere is not None):
         packed = {number: how for number, *how in target.execute(_PACKED).fetchall()}
     target.execute(f"DELETE FROM {table} WHERE {_which(table)}")
     insert = insertion(target, table)
@@ -54,7 +55,10 @@ def copy_rows(source: Side, target: Connection, table: str) -> Iterator[int]:
         if table == "quarantine":
             rows = [_as_kept(row, source.connection, target) for row in rows]
         if packed:
-            rows = [packed_as(row, *packed[row[0]]) for row in rows]
+            numbers = [number_there(source, target, row) for row in rows]
+            rows = [
+                packed_as(row, number, *packed[number]) for row, number in zip(rows, numbers, strict=True)
+            ]
         target.executemany(insert, rows)
         yield len(rows)
 
@@ -99,9 +103,9 @@ def refuse_damage(table: str, rows: int) -> None:
         )
 
 
-def packed_as(entry: Any, codec: int, checksum: bytes, size: int) -> list[Any]:
-    """An entry of the index, for rows that were packed anew. size: of the packed bytes."""
-    anew = {"codec": codec, "checksum": checksum, "bytes": size}
+def packed_as(entry: Any, number: int, codec: int, checksum: bytes, size: int) -> list[Any]:
+    """An entry of the index, of rows that were packed anew, with a number. size: of the packed bytes."""
+    anew = {"id": number, "codec": codec, "checksum": checksum, "bytes": size}
     return [anew.get(name, value) for name, value in zip(columns_of("chunk"), entry, strict=True)]
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from qmtl.foundation.errors import StoreCorruptError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
+from qmtl.runtime.io.sql.chunk_numbers import number_there
 from qmtl.runtime.io.sql.chunks import Chunk, RowsElsewhere
-from qmtl.runtime.io.sql.codec import checksum_of, decode, pack_many
+from qmtl.runtime.io.sql.codec import checksum_of, decode, pack_many, pack_plain
 from qmtl.runtime.io.sql.copied_tables import REPAIR, columns_of, insertion, packed_as, refuse_damage
 from qmtl.runtime.io.sql.database import Side
 from qmtl.runtime.io.sql.dialect import Connection
@@ -43,25 +45,44 @@ def copy_some(source: Side, target: Connection, after: int) -> Some | None:
         entries = _entries(source.connection, after)
     if not entries:
         return None
-    last = int(entries[-1][_ID])
-    there = dict(
-        target.execute("SELECT id, checksum FROM chunk WHERE id > ? AND id <= ?", (after, last)).fetchall()
-    )
-    missing = [entry for entry in entries if there.get(entry[_ID]) != entry[_CHECKSUM]]
-    if (
-        source.connection.elsewhere is not None
-    ):  # its numbers are never used again, and it is packed anew here
-        missing = [entry for entry in entries if entry[_ID] not in there]
+    missing = _missing(source, target, entries)
     target.executemany("DELETE FROM blob WHERE chunk = ?", [(entry[_ID],) for entry in missing])
-    target.executemany("DELETE FROM chunk WHERE id = ?", [(entry[_ID],) for entry in missing])
+    if target.elsewhere is None:
+        target.executemany("DELETE FROM chunk WHERE id = ?", [(entry[_ID],) for entry in missing])
     for portion in _portions(missing):
         with source.naming():
             data = _bytes_of(source.connection, portion)
-        if source.connection.elsewhere is not None:
-            portion, data = _packed_here(portion, data)
-        target.executemany("INSERT INTO blob (chunk, data) VALUES (?, ?)", list(data.items()))
+            nodes = _nodes(source.connection) if target.elsewhere is not None else {}
+        if target.elsewhere is not None:
+            numbered = [(entry, number_there(source, target, entry)) for entry in portion]
+            portion = _sent(target.elsewhere, nodes, numbered, data)
+        else:
+            if source.connection.elsewhere is not None:
+                portion, data = _packed_here(portion, data)
+            target.executemany("INSERT INTO blob (chunk, data) VALUES (?, ?)", list(data.items()))
         target.executemany(insertion(target, "chunk"), portion)
-    return Some(last, len(entries) - len(missing), len(missing), sum(entry[_SIZE] for entry in missing))
+    return Some(
+        int(entries[-1][_ID]),
+        len(entries) - len(missing),
+        len(missing),
+        sum(entry[_SIZE] for entry in missing),
+    )
+
+
+def _missing(source: Side, target: Connection, entries: list[Any]) -> list[Any]:
+    """Those of some entries whose rows the target lacks."""
+    numbers = [number_there(source, target, entry) for entry in entries]
+    wanted = target.dialect.listed("?", ["number"])
+    there = dict(
+        target.execute(
+            f"WITH wanted AS ({wanted}) SELECT id, checksum FROM wanted JOIN chunk ON id = number",
+            (json.dumps([[number] for number in numbers]),),
+        ).fetchall()
+    )
+    if source.connection.elsewhere is None and target.elsewhere is None:
+        return [entry for entry in entries if there.get(entry[_ID]) != entry[_CHECKSUM]]
+    # They are packed anew, and a number of rows that lie elsewhere is never used again.
+    return [entry for entry, number in zip(entries, numbers, strict=True) if number not in there]
 
 
 def read_back(target: Connection) -> int:
@@ -106,11 +127,34 @@ def _packed_here(entries: list[Any], data: dict[int, bytes]) -> tuple[list[Any],
     packed = pack_many(pieces)
     return (
         [
-            packed_as(entry, one.codec, one.checksum, len(one.blob))
+            packed_as(entry, entry[_ID], one.codec, one.checksum, len(one.blob))
             for entry, one in zip(entries, packed, strict=True)
         ],
         {entry[_ID]: one.blob for entry, one in zip(entries, packed, strict=True)},
     )
+
+
+def _sent(
+    elsewhere: RowsElsewhere,
+    nodes: dict[int, SeriesId],
+    numbered: list[tuple[Any, int]],
+    data: dict[int, bytes],
+) -> list[list[Any]]:
+    """Write rows to where those of the target lie; their entries, with their numbers there."""
+    sent = []
+    for series, some in groupby(sorted(numbered, key=_series_of), _series_of):
+        packed = {}
+        for entry, number in some:
+            rows = allocate(entry[_ROWS])
+            decode(data[entry[_ID]], rows)
+            packed[number] = one = pack_plain(rows)
+            sent.append(packed_as(entry, number, one.codec, one.checksum, len(one.blob)))
+        elsewhere.write_as(nodes[series], list(packed), list(packed.values()))
+    return sent
+
+
+def _series_of(numbered: tuple[Any, int]) -> int:
+    return int(numbered[0][_SERIES])
 
 
 def _bytes_of(connection: Connection, entries: list[Any]) -> dict[int, bytes]:
@@ -133,13 +177,15 @@ def _bytes_of(connection: Connection, entries: list[Any]) -> dict[int, bytes]:
 
 
 def _from_elsewhere(connection: Connection, elsewhere: RowsElsewhere, entries: list[Any]) -> dict[int, bytes]:
-    nodes = dict(connection.execute("SELECT id, node FROM series").fetchall())
-    chunks = [
-        (SeriesId.parse(nodes[entry[_SERIES]]), Chunk(entry[_ID], *entry[_FIRST : _CHECKSUM + 1]))
-        for entry in entries
-    ]
+    nodes = _nodes(connection)
+    chunks = [(nodes[entry[_SERIES]], Chunk(entry[_ID], *entry[_FIRST : _CHECKSUM + 1])) for entry in entries]
     found = zip(entries, elsewhere.read(chunks), strict=True)
     return {entry[_ID]: data for entry, data in found if isinstance(data, bytes)}
+
+
+def _nodes(connection: Connection) -> dict[int, SeriesId]:
+    found = connection.execute("SELECT id, node FROM series").fetchall()
+    return {number: SeriesId.parse(node) for number, node in found}
 
 
 def _damaged(connection: Connection, entry: Any, how: str) -> StoreCorruptError:

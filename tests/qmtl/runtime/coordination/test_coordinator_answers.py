@@ -283,6 +283,9 @@ def test_jobs_of_a_coordinator_have_their_shape() -> None:
         (("worker", "--venues", ""), "--venues '' matches no venue"),
         (("worker", "--venues", "["), "--venues '[' matches no venue"),
         (("worker", "--venues", "a\x1b"), "matches no venue"),
+        (("worker", "--venues", "binance,kraken"), "for several venues start several workers"),
+        (("worker", "--venues", "ohlcv:binance:*"), "names of venues hold letters"),
+        (("worker", "--venues", "[!]"), "matches no venue"),
         (("backfill", "ohlcv:my:*:1m", "2024-01-01", "2024-01-02", "--detach"), "is a pattern"),
     ],
 )

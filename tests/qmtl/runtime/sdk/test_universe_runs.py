@@ -194,6 +194,36 @@ def test_a_calendar_that_fails_is_of_its_series_alone(make: Make) -> None:
     assert list(report.failures) == [B]
 
 
+def test_what_nobody_could_look_at_is_missing_all_the_same(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As much as is missing where nothing is stored, by the calendar and by the clock."""
+    stocks = "ohlcv:stocks:X:1h"
+    calendars = {"ohlcv:stocks:*": "XNYS"}
+    bounds = [("2024-01-26", "2024-02-03"), ("2024-01-31T22:30Z", None), ("2024-01-01", "2024-01-01")]
+    names = [A, stocks, "ohlcv:week:X:1w", "nonsense"]
+    for start, end in bounds:
+        monkeypatch.undo()
+        empty = make(calendars=calendars).revalidate(names, start, end)
+
+        def broken(*_: Any) -> Any:
+            raise ZeroDivisionError("a defect")
+
+        monkeypatch.setattr(universe_tasks, "_judged", broken)
+        report = make(calendars=calendars).revalidate(names, start, end)
+        assert len(report.failures) == 4
+        for name in names:
+            assert (report[name].states, report[name].missing) == (empty[name].states, empty[name].missing)
+    monkeypatch.undo()
+
+    class Broken:
+        def sessions(self, span: Span) -> qmtl.Coverage:
+            raise ZeroDivisionError("in the calendar")
+
+    report = make(calendars={"ohlcv:stocks:*": Broken()}).revalidate([stocks], "2024-01-26", "2024-01-27")
+    assert (list(report.failures), report.missing) == ([stocks], 24), "each hour may be expected"
+
+
 # -- what is asked for
 
 

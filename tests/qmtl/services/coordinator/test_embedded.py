@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx
@@ -187,11 +189,16 @@ def test_a_fetch_goes_on_alone_when_the_command_is_killed(
         ([], "none is named"),
         (["--embedded", "--etcd", "http://127.0.0.1:2379"], "--etcd and --embedded are given"),
         (["--embedded", "--host", "0.0.0.0", "--unprotected"], "is of this machine alone"),
+        (["--embedded", "--auth", "nosuch.yml"], "nosuch.yml cannot be read"),
+        (["--embedded", "--tls-cert", "no.pem", "--tls-key", "no.pem"], "the certificate or its key"),
+        (["--embedded", "--port", "{taken}"], "cannot serve on"),
     ],
 )
 def test_what_the_command_refuses(tmp_path: Path, words: list[str], why: str) -> None:
-    command = [QMTL, "--store", tmp_path / "bars", "serve", "coordinator", "--port", "0", *words]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    with socket.create_server(("127.0.0.1", free_port())) as other:
+        words = [word.format(taken=other.getsockname()[1]) for word in words]
+        command = [QMTL, "--store", tmp_path / "bars", "serve", "coordinator", "--port", "0", *words]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert why in " ".join(ended.stderr.split())
     assert not (tmp_path / "bars").exists()
@@ -203,7 +210,9 @@ def test_a_store_in_memory_has_nothing_to_coordinate() -> None:
 
     nothing = {"auth": None, "tls_cert": None, "tls_key": None, "unprotected": False}
     with pytest.raises(InvalidRequestError, match="nothing to coordinate"):
-        serve_coordinator(MemoryStore(), host="127.0.0.1", port=0, ready=print, **nothing)
+        serve_coordinator(
+            lambda: nullcontext(MemoryStore()), host="127.0.0.1", port=0, ready=print, **nothing
+        )
 
 
 def test_jobs_of_another_store_are_refused(url: str) -> None:

@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 
 import qmtl
 from qmtl.foundation.times import MINUTE, to_ns
+from qmtl.interfaces.cli.worker import _PATTERN
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.sdk.store_copy import copy_store
 from qmtl.runtime.testing import SimulatedExchange
@@ -274,6 +275,31 @@ def test_a_poisoned_series_becomes_a_violation_and_stops_nobody(fleet: Fleet) ->
         capture_output=True, text=True, check=True, timeout=120,
     ).stdout  # fmt: skip
     assert f"job {queued['job']}" in table
+
+
+def test_a_worker_without_a_store_says_so(
+    fleet: Fleet, new_schema: Callable[[], str], tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in ("nostore", "empty"):
+        command = [QMTL, "--config", fleet.folder / "qmtl.yml", "--store", tmp_path / folder, "worker"]
+        refused = subprocess.run(
+            [*map(str, command)], capture_output=True, text=True, check=False, timeout=120
+        )
+        assert refused.returncode == 7
+        assert "there is no store yet" in refused.stderr
+    assert [one.name for one in tmp_path.iterdir() if one.name in ("nostore", "empty")] == ["empty"]
+    assert not list((tmp_path / "empty").iterdir())
+    address = new_schema()
+    for is_new in (True, False):
+        worker = fleet.worker(of=("--store", address))
+        assert ("and now there is one" in worker.reported()) == is_new
+        assert worker.end() == 0
+
+
+@pytest.mark.parametrize("venues", ["binance*", "[a-c]in?nce", "[!k]*", "b.i_n-1"])
+def test_patterns_of_venues(venues: str) -> None:
+    assert _PATTERN.fullmatch(venues)
 
 
 def test_jobs_are_watched_until_somebody_has_seen_enough(fleet: Fleet) -> None:

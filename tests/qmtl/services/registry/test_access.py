@@ -19,12 +19,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from starlette.responses import PlainTextResponse
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.services.http.access import Credentials, Role, password_hash, token_hash
-from qmtl.services.http.serving import Place
-from qmtl.services.http.serving import serve as serve_on
+from qmtl.services.http.serving import Place, serve_guarded
 from qmtl.services.registry.app import role_for
 
 Process = Any  # a RegistryProcess of conftest.py
@@ -273,4 +271,10 @@ def test_a_certificate_that_cannot_be_used(certificate: tuple[Path, Path], tmp_p
     other.write_text("no key")
     for files in ((cert, None), (None, key), (cert, tmp_path / "none.pem"), (cert, other), (key, key)):
         with pytest.raises(InvalidRequestError, match="certificate"):
-            serve_on(PlainTextResponse(), Place("127.0.0.1", 0, *files), ready=pytest.fail)
+            serve_guarded(
+                lambda _: pytest.fail("opened"),
+                Place("127.0.0.1", 0, *files),
+                auth=None,
+                unprotected=False,
+                ready=pytest.fail,
+            )

@@ -10,6 +10,7 @@ from psycopg.errors import LockNotAvailable
 
 from qmtl.foundation.errors import InvalidRequestError, StoreError, StoreLockedError
 from qmtl.foundation.store_address import NAME_BYTES, StoreAddress
+from qmtl.runtime.io.sql.chunks import RowsElsewhere
 from qmtl.runtime.io.sql.copying import what_is_in
 from qmtl.runtime.io.sql.dialect import Connection
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
@@ -74,14 +75,19 @@ class SchemaTarget:
 
 @contextmanager
 def copy_target(
-    address: StoreAddress, source: StoreAddress | None, *, replace: bool = False
+    address: StoreAddress,
+    source: StoreAddress | None,
+    *,
+    replace: bool = False,
+    elsewhere: RowsElsewhere | None = None,
 ) -> Iterator[SchemaTarget]:
     """The target of a copy into a schema, which is missing or empty.
 
     source: the address that is copied, if it is one. replace: whether the schema may hold a store, which the
-    copy replaces. Raises `InvalidRequestError` for a store that is in the way, `StoreLockedError` while
-    another copy is made there, or somebody uses what is replaced, and `StoreError` where nothing can be
-    written.
+    copy replaces. elsewhere: where bars go, if only the catalog is made here.
+
+    Raises `InvalidRequestError` for a store that is in the way, `StoreLockedError` while another copy is made
+    there, or somebody uses what is replaced, and `StoreError` where nothing can be written.
     """
     if source is not None and source.shown == address.shown:
         raise InvalidRequestError(
@@ -96,12 +102,11 @@ def copy_target(
             refuse_others(connection)
             held = holders(connection)
         elif found.format:
-            with closing(PostgresDatabase(address, read_only=True, lock_timeout_s=_LOCK_S)) as there:
-                raise InvalidRequestError(
-                    f"there is a store at {address} already",
-                    why=what_is_in(there),
-                    next_step="name another schema: ?schema=NAME; or let it go: `store restore --replace`",
-                )
+            raise InvalidRequestError(
+                f"there is a store at {address} already",
+                why=_what_is_in(address),
+                next_step="name another schema: ?schema=NAME; or let it go: `store restore --replace`",
+            )
         if found.refuses_writes:
             raise StoreError(
                 "nothing can be copied there",
@@ -110,8 +115,18 @@ def copy_target(
                 next_step="connect to a primary server, as a user with the right to write",
             )
         _be_alone(connection, address)
-        with closing(PostgresDatabase(beside, read_only=False, lock_timeout_s=_LOCK_S)) as database:
+        with closing(
+            PostgresDatabase(beside, read_only=False, lock_timeout_s=_LOCK_S, elsewhere=elsewhere)
+        ) as database:
             yield SchemaTarget(address, database, held)
+
+
+def _what_is_in(address: StoreAddress) -> str:
+    try:
+        with closing(PostgresDatabase(address, read_only=True, lock_timeout_s=_LOCK_S)) as there:
+            return what_is_in(there)
+    except StoreError as failure:  # such as that it is the catalog of one
+        return failure.what
 
 
 def _be_alone(connection: PostgresConnection, address: StoreAddress) -> None:

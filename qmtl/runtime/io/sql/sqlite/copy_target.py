@@ -9,7 +9,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from qmtl.foundation.durable import make_durable
-from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.errors import InvalidRequestError, StoreError
+from qmtl.runtime.io.sql.chunks import RowsElsewhere
 from qmtl.runtime.io.sql.copied_tables import UNFINISHED
 from qmtl.runtime.io.sql.copying import what_is_in
 from qmtl.runtime.io.sql.dialect import Connection
@@ -37,28 +38,30 @@ class FolderTarget:
 
 
 @contextmanager
-def copy_target(folder: Path, source: Path | None) -> Iterator[FolderTarget]:
+def copy_target(
+    folder: Path, source: Path | None, *, elsewhere: RowsElsewhere | None = None
+) -> Iterator[FolderTarget]:
     """The target of a copy into a folder, which is new or empty; put in its place when the block ends.
 
-    source: the folder that is copied, if it is one. Raises `InvalidRequestError` for a folder that holds
+    source: the folder that is copied, if it is one. elsewhere: where bars go, if only the catalog is made
+    here. Raises `InvalidRequestError` for a folder that holds
     anything, or the store that is copied; `StoreLockedError` while another copy is made there.
     """
     folder = Path(os.path.abspath(folder.expanduser()))
     if source is not None:
         refuse_itself(source, folder, "the copy")
     if (folder / DATABASE).exists():
-        with closing(StoreDirectory(folder, read_only=True, lock_timeout_s=_LOCK_S)) as database:
-            raise InvalidRequestError(
-                f"there is a store at {folder} already",
-                why=what_is_in(database),
-                next_step="name a new folder",
-            )
+        raise InvalidRequestError(
+            f"there is a store at {folder} already", why=_what_is_in(folder), next_step="name a new folder"
+        )
     unfinished = folder / INCOMPLETE
     made_empty(folder, but_for=_leftovers(unfinished))
     # Nobody makes a store there meanwhile.
     with closing(UseLock(folder, alone=True, timeout_s=0.0)):
         made_empty(folder, but_for=_leftovers(unfinished))
-        with closing(StoreDirectory(unfinished, read_only=False, lock_timeout_s=_LOCK_S)) as database:
+        with closing(
+            StoreDirectory(unfinished, read_only=False, lock_timeout_s=_LOCK_S, elsewhere=elsewhere)
+        ) as database:
             _mark(database)
             target = FolderTarget(folder, database)
             yield target
@@ -69,6 +72,14 @@ def copy_target(folder: Path, source: Path | None) -> Iterator[FolderTarget]:
             for changed in (folder, folder.parent):
                 make_durable(changed)
             shutil.rmtree(unfinished)
+
+
+def _what_is_in(folder: Path) -> str:
+    try:
+        with closing(StoreDirectory(folder, read_only=True, lock_timeout_s=_LOCK_S)) as database:
+            return what_is_in(database)
+    except StoreError as failure:  # such as that it is the catalog of one
+        return failure.what
 
 
 def _mark(database: StoreDirectory) -> None:

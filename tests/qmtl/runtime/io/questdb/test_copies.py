@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from polars.testing import assert_frame_equal
 
-from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError
+from qmtl.foundation.errors import StoreCorruptError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.fingerprint import fingerprint
 from qmtl.foundation.timeline import Coverage
@@ -96,9 +96,3 @@ def test_damaged_rows_are_not_copied(filled: QuestDBStore, used_url: str, tmp_pa
     with pytest.raises(StoreCorruptError, match="do not match their checksum"):
         copy_store(used_url, tmp_path / "copy")
     assert not (tmp_path / "copy" / "bars.sqlite").exists()
-
-
-def test_nothing_is_copied_into_questdb_yet(filled: QuestDBStore, used_url: str, tmp_path: Path) -> None:
-    copy_store(used_url, tmp_path / "copy")
-    with pytest.raises(InvalidRequestError, match="is not built yet for stores whose rows lie in QuestDB"):
-        copy_store(tmp_path / "copy", used_url)

@@ -84,6 +84,25 @@ def test_a_server_killed_during_writes_keeps_what_was_committed(
     assert_frame_equal(store.read(SERIES, minutes(0, 8_000)).frame, some_bars(0, live + 38))
 
 
+def test_parameters_that_several_ask_for_at_once_are_those_of_the_server(
+    questdb_server: QuestDBServer, tmp_path: Path
+) -> None:
+    """9.3.4 gives those who ask at the same moment each other's rows, none, or an error."""
+    asked = {"cairo.commit.mode": "nosync", "http.export.connection.limit": "2", "no.such": None}
+    found: list[dict[str, str | None]] = []
+
+    def ask() -> None:
+        client = Client(QuestDBAddress.parse(questdb_server.url(tmp_path, "parameters")))
+        found.extend({name: client.parameter(name) for name in asked} for _ in range(10))
+
+    askers = [threading.Thread(target=ask) for _ in range(6)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join(60)
+    assert found == [asked] * 60
+
+
 def test_more_readers_than_the_server_takes_wait_for_their_turn(used_url: str, opened: Opened) -> None:
     store = opened(used_url)
     store.commit(SERIES, write(some_bars(0, 64)))
