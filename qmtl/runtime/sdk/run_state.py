@@ -54,10 +54,11 @@ class Header(NamedTuple):
 def identity_of(strategy: Strategy, model: FillModel, **submitted: Any) -> dict[str, Any]:
     """What two runs have in common if one can go on where the other stopped; JSON values."""
     kind = type(strategy)
+    source = source_hash(kind)
     return {
         "strategy": strategy_name(kind),
-        "source": source_hash(kind),
-        "module": source_hash(sys.modules[kind.__module__]),
+        "source": source,
+        "module": source and source_hash(sys.modules[kind.__module__]),  # as in a proof
         "fills": dataclasses.asdict(model),
         **submitted,
         "attributes": {

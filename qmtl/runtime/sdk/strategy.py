@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qmtl.foundation.arguments import check_flag, check_kind, unusable
@@ -180,12 +180,12 @@ class Strategy:
 
 def inputs_of(strategy: Strategy) -> list[StreamInput]:
     """The inputs of a strategy, those of its base classes first, in the order in which they are declared."""
-    return [value for value in _attributes(strategy) if isinstance(value, StreamInput)]
+    return [value for value in declared(strategy).values() if isinstance(value, StreamInput)]
 
 
 def nodes_of(strategy: Strategy) -> list[Node]:
     """The nodes of a strategy, as `inputs_of`."""
-    return [value for value in _attributes(strategy) if isinstance(value, Node)]
+    return [value for value in declared(strategy).values() if isinstance(value, Node)]
 
 
 def weights_of(strategy: Strategy) -> Weights | None:
@@ -223,8 +223,9 @@ def _has_own(strategy: Strategy, method: str) -> bool:
     return method in vars(strategy) or getattr(type(strategy), method) is not getattr(Strategy, method)
 
 
-def _attributes(strategy: Strategy) -> Iterator[Any]:
+def declared(strategy: Strategy) -> dict[str, StreamInput | Node]:
+    """The inputs and nodes of its class, by the names of their attributes."""
     found: dict[str, Any] = {}
     for owner in reversed(type(strategy).__mro__):
         found.update(vars(owner))
-    return iter(found.values())
+    return {name: of for name, of in found.items() if isinstance(of, StreamInput | Node)}

@@ -237,3 +237,26 @@ def test_a_killed_process_goes_on_to_the_same_bytes(history: SeamlessDataProvide
     assert run(PYTHONHASHSEED="3", DIES_AT="1701") == -9
     assert run(PYTHONHASHSEED="4", TZ="Asia/Kathmandu") == 0
     assert proof.read_bytes() == whole
+
+
+def test_a_class_of_no_module_is_kept_as_any_other(tmp_path: Path) -> None:
+    """As one that a program made by `exec`, under a name that nothing was imported by."""
+    made: dict[str, Any] = {"__name__": "nowhere"}
+    exec(
+        "import qmtl\n"
+        "class Made(qmtl.Strategy):\n"
+        f"    price = qmtl.StreamInput({A!r})\n"
+        "    def on_bar(self, bar, portfolio): portfolio.target(bar.series, 0.5)\n",
+        made,
+    )
+    import_frame(tmp_path / "bars", synthetic_bars(A, Span(START, START + 9 * 60 * 10**9)), A)
+    with SeamlessDataProvider(tmp_path / "bars", vendors={}) as history:
+        first, again = (
+            Runner.submit(
+                made["Made"], history_provider=history, start=START + 60 * 10**9, end=START + 9 * 60 * 10**9,
+                resume=tmp_path / "made.state",
+            )
+            for _ in range(2)
+        )  # fmt: skip
+    assert first.proof == again.proof
+    assert first.proof.source is None

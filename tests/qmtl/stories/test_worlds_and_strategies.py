@@ -201,6 +201,8 @@ def test_an_input_without_a_name_takes_the_only_preset_or_that_of_the_run(desk: 
 def test_presets_that_cannot_be_used_are_refused(desk: Path) -> None:
     class Other(Cross):
         price = StreamInput(preset="major", window=20)
+        fast = node(price, pl.col("close").mean())
+        slow = node(price, pl.col("open").mean())
 
     with pytest.raises(InvalidRequestError, match=r"two presets for input 'price': 'majors' and 'index'"):
         Runner.submit(Cross, world="world.yml", data_preset="index", start=START, end=END)

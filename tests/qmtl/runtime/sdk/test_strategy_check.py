@@ -93,6 +93,63 @@ def test_a_function_of_a_node_and_a_target_are_looked_at_as_well() -> None:
         check_strategy(strategy(on_bar=Strategy.on_bar, target=later))
 
 
+class Read(Strategy):
+    price = StreamInput(A)
+
+    def on_bar(self, bar: Bar, portfolio: Portfolio) -> None: ...
+
+
+def _classes() -> dict[str, tuple[Any, str]]:
+    shared = StreamInput(A)
+
+    class First(Read):
+        shared_by_two = shared
+
+    class Second(Read):
+        of_another_name = shared
+
+    class Alias(Read):
+        last = node(Read.price, pl.col("close").last())
+        same = last
+
+    class Elsewhere(Read):
+        last = node(StreamInput(A), pl.col("close").last())
+
+    class Mean(Read):
+        mean = node(Read.price, pl.col("close").mean())
+
+    class OtherInput(Mean):
+        price = StreamInput("ohlcv:mine:B:1h")
+
+    class Later(Read): ...
+
+    class LaterInput(Read): ...
+
+    class OfInstance(Read):
+        def __init__(self) -> None:
+            self.last = node(Read.price, pl.col("close").last())
+
+    Later.last = node(Read.price, pl.col("close").last())  # type: ignore[attr-defined]
+    LaterInput.other = StreamInput(A)  # type: ignore[attr-defined]
+    return {
+        "one input in two classes": (First, "'shared_by_two' of First has the name 'of_another_name'"),
+        "one node twice": (Alias, "'last' of Alias has the name 'same' as well"),
+        "an input that is no attribute": (Elsewhere, "looks at an input that Elsewhere does not have"),
+        "an input that is replaced": (OtherInput, "looks at an input that OtherInput does not have"),
+        "a node that comes later": (Later, "'last' of Later was added to the class later"),
+        "an input that comes later": (LaterInput, "'other' of LaterInput was added to the class later"),
+        "a node of an instance": (OfInstance, "'last' is made for an instance of OfInstance"),
+    }
+
+
+@pytest.mark.parametrize("name", [*_classes()])
+def test_what_has_not_one_name_in_the_class_is_refused(name: str) -> None:
+    made, says = _classes()[name]
+    with pytest.raises(InvalidRequestError, match=says) as caught:
+        check_strategy(made())
+    assert caught.value.next_step
+
+
 def test_a_strategy_that_decides_nothing_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match=r"Made has no on_bar\(.*\), and no target"):
         check_strategy(strategy(on_bar=Strategy.on_bar))
@@ -105,12 +162,6 @@ def test_what_runs_is_not_refused() -> None:
     check_strategy(strategy(price=price, last=last, on_bar=Strategy.on_bar, target=pl.col("last")))
     check_strategy(strategy(on_bar=partial(now, None)))
     check_strategy(strategy(on_bar=staticmethod(lambda bar, portfolio: None)))
-
-
-class Read(Strategy):
-    price = StreamInput(A)
-
-    def on_bar(self, bar: Bar, portfolio: Portfolio) -> None: ...
 
 
 class Silent(Strategy):
