@@ -104,6 +104,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
         {
             "runtime/io/feeds/test_replay.py",
             "runtime/io/vendors/test_polygon.py",
+            "runtime/io/vendors/test_questdb.py",
             "runtime/io/vendors/test_snapshot.py",
             "runtime/sdk/test_fetch_executor.py",
             "runtime/sdk/test_progress.py",
