@@ -80,4 +80,5 @@ def _forget_chunks(database: Database) -> None:
     """For tables that are new: those of an earlier attempt are gone, with what it had written."""
     with database.writing() as connection:
         connection.execute("DELETE FROM chunk")
+        connection.execute("DELETE FROM blob")
         connection.execute("COMMIT")
