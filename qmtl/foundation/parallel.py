@@ -47,8 +47,21 @@ def in_parallel(
             yield under_way.popleft().result()
 
 
+def share_processors(processes: int) -> None:
+    """From now on this process is one of so many that work at once, and takes its share of the processors.
+
+    Threads of each for all of them would wait for one another, which took longer than to have none.
+    """
+    global _sharers
+    _sharers = processes
+
+
+_sharers = 1
+
+
 def _threads() -> int:
-    return min(_MOST, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _MOST)
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _MOST
+    return min(_MOST, processors // _sharers)
 
 
 @cache

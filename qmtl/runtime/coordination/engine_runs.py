@@ -24,6 +24,7 @@ from typing import Generic, NamedTuple, TypeVar
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError, QmtlError
 from qmtl.foundation.observability.log import backfill_log
+from qmtl.foundation.parallel import share_processors
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -240,11 +241,14 @@ def tasks_at_once(executor: Executor) -> int:
 
 
 def process_pool(processes: int) -> ProcessPoolExecutor:
-    """Processes that begin anew, leave Ctrl-C to their parent, and end with it."""
-    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin)
+    """Processes that begin anew, share the processors, leave Ctrl-C to their parent, and end with it."""
+    return ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=_begin, initargs=(processes,)
+    )
 
 
-def _begin() -> None:
+def _begin(processes: int) -> None:
+    share_processors(processes)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="qmtl-parent", daemon=True).start()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from qmtl.foundation.parallel import in_parallel
+from qmtl.foundation.parallel import in_parallel, share_processors
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 200])
@@ -43,6 +43,20 @@ def test_a_failure_reaches_the_reader_and_the_threads_end() -> None:
     with pytest.raises(ValueError, match="the thirtieth"):
         list(in_parallel(work, range(100)))
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(("processes", "threads"), [(1, 4), (2, 2), (4, 1), (9, 1)])
+def test_processes_that_work_at_once_share_the_processors(
+    monkeypatch: pytest.MonkeyPatch, processes: int, threads: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    share_processors(processes)
+    try:
+        busy = set(in_parallel(lambda _: threading.current_thread(), range(100)))
+    finally:
+        share_processors(1)
+    assert len(busy) <= threads
+    assert (busy == {threading.current_thread()}) == (threads == 1)
 
 
 def test_an_exit_hook_may_use_it() -> None:

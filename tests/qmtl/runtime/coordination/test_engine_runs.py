@@ -6,6 +6,7 @@ import itertools
 import os
 import pickle
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 import qmtl
+from qmtl.foundation.parallel import in_parallel
 from qmtl.runtime.coordination.engine_runs import EngineRun, Lost, process_pool, tasks_at_once
 from qmtl.runtime.testing.clock import FakeClock
 
@@ -251,3 +253,12 @@ def test_two_tasks_for_each_worker() -> None:
         assert tasks_at_once(pool) == 6
     assert tasks_at_once(Played()) == 32
     assert pickle.loads(pickle.dumps(Lost("a", "b", 3))) == Lost("a", "b", 3)
+
+
+def test_processes_of_a_pool_share_the_processors() -> None:
+    with process_pool(len(os.sched_getaffinity(0))) as pool:
+        assert pool.submit(_threads_of_many_items).result() == 1
+
+
+def _threads_of_many_items() -> int:
+    return len(set(in_parallel(lambda _: threading.get_ident(), range(64))))
