@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -13,6 +14,8 @@ from qmtl.interfaces.cli.session import JsonToo, Session, instant, session_of
 if TYPE_CHECKING:
     from qmtl.runtime.io.snapshots.manifest import Manifest
     from qmtl.runtime.io.snapshots.upkeep import Listed
+
+Made = TypeVar("Made")
 
 Where = Annotated[str, typer.Argument(metavar="PLACE", help="The folder of snapshots, or s3://BUCKET/PATH.")]
 
@@ -24,26 +27,11 @@ def write(
     session: Session, dest: str, series: str | None, start: str | None, end: str | None, as_of: int | None
 ) -> None:
     """Write a snapshot of the store."""
-    from qmtl.foundation.series import SeriesId
     from qmtl.foundation.times import iso
-    from qmtl.interfaces.cli.known import check_known
-    from qmtl.interfaces.cli.progress import Bars
     from qmtl.interfaces.cli.store import size
     from qmtl.runtime.sdk.snapshot_export import export_snapshot
 
-    chosen = None if series is None else SeriesId.parse(series)
-    with session.open_store(read_only=True) as store, Bars() as bars:
-        if chosen is not None:
-            check_known(store, chosen)
-        made = export_snapshot(
-            store,
-            dest,
-            series=None if chosen is None else [chosen],
-            start=instant(start),
-            end=instant(end),
-            as_of=as_of,
-            progress=bars.advance,
-        )
+    made = _exported(export_snapshot, session, dest, series, start, end, as_of)
     manifest = made.manifest
     session.show(
         f"snapshot {manifest.number} at {made.location}: {len(manifest.series):,} series, "
@@ -69,21 +57,40 @@ def write_table(
 ) -> None:
     """Write the store as a table of other tools."""
     from qmtl.foundation.errors import InvalidRequestError
-    from qmtl.foundation.series import SeriesId
     from qmtl.foundation.times import iso
-    from qmtl.interfaces.cli.known import check_known
-    from qmtl.interfaces.cli.progress import Bars
     from qmtl.runtime.sdk.delta_export import export_delta
 
     if form != "delta":
         raise InvalidRequestError(
             f"{form!r} is no format of a snapshot", next_step="leave it out, or write --format delta"
         )
+    made = _exported(export_delta, session, dest, series, start, end, as_of)
+    session.show(
+        f"version {made.version} of the table at {made.location}: {made.series:,} series, "
+        f"{counted(made.rows, 'bar')}, as of {iso(made.as_of)}"
+    )
+    session.emit({**asdict(made), "as_of_iso": iso(made.as_of)})
+
+
+def _exported(
+    export: Callable[..., Made],
+    session: Session,
+    dest: str,
+    series: str | None,
+    start: str | None,
+    end: str | None,
+    as_of: int | None,
+) -> Made:
+    """What `export_snapshot`, or one that takes the same, makes of the store of the session."""
+    from qmtl.foundation.series import SeriesId
+    from qmtl.interfaces.cli.known import check_known
+    from qmtl.interfaces.cli.progress import Bars
+
     chosen = None if series is None else SeriesId.parse(series)
     with session.open_store(read_only=True) as store, Bars() as bars:
         if chosen is not None:
             check_known(store, chosen)
-        made = export_delta(
+        return export(
             store,
             dest,
             series=None if chosen is None else [chosen],
@@ -92,11 +99,6 @@ def write_table(
             as_of=as_of,
             progress=bars.advance,
         )
-    session.show(
-        f"version {made.version} of the table at {made.location}: {made.series:,} series, "
-        f"{counted(made.rows, 'bar')}, as of {iso(made.as_of)}"
-    )
-    session.emit({**asdict(made), "as_of_iso": iso(made.as_of)})
 
 
 def load(ctx: typer.Context, source: str, number: int | None, series: str | None) -> None:

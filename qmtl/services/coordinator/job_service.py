@@ -124,8 +124,7 @@ class JobService:
         return None
 
     async def _job(self, header: Header) -> Job:
-        away = await self._store.away(header) if header.is_open else ()
-        return Job(header, await self._store.counts(header), away)
+        return Job(header, *await self._store.counts(header))
 
     async def shards(self, job: str, *, after: int, most: int) -> list[ListedShard] | None:
         """Of an open job, those behind that number; None if there is none of that id."""
@@ -334,7 +333,7 @@ class JobService:
 
     async def _ended(self, header: Header) -> None:
         """The job ends, if nobody is at work on it, and nobody may take anything of it."""
-        counts = await self._store.counts(header)
+        counts, _ = await self._store.counts(header)
         if counts.claimed or (counts.queued and not header.is_cancelled):
             return
         facts = {"shards": header.facts["shards"], "violations": counts.violations}

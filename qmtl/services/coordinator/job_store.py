@@ -139,11 +139,13 @@ class JobStore:
             return StoredBlock(number, block_of(facts), revision)
         return StoredBlock(number, Block.new(min(BLOCK, header.facts["shards"] - number * BLOCK)), 0)
 
-    async def counts(self, header: Header) -> Counts:
+    async def counts(self, header: Header) -> tuple[Counts, list[Failures]]:
+        """Also of each shard that waits because its source was away, why."""
         if not header.is_open:
-            return Counts(*header.facts["counts"])
-        blocks = await self.blocks(header)
-        return sum_of([*self._final.get(header.job, ()), *(one.block.counts for one in blocks)])
+            return Counts(*header.facts["counts"]), []
+        blocks = [stored.block for stored in await self.blocks(header)]
+        counts = sum_of([*self._final.get(header.job, ()), *(block.counts for block in blocks)])
+        return counts, [one for block in blocks for one in block.away()]
 
     async def store(
         self,
@@ -206,10 +208,6 @@ class JobStore:
         if not header.is_open:
             return list(header.facts["violations"])
         return list(islice(await self._violations(header), MOST_VIOLATIONS))
-
-    async def away(self, header: Header) -> list[Failures]:
-        """Of each shard of an open job that waits because its source was away."""
-        return [one for stored in await self.blocks(header) for one in stored.block.away()]
 
     async def _violations(self, header: Header) -> Iterator[dict[str, Any]]:
         plan = await self.plan(header)

@@ -16,6 +16,7 @@ from qmtl.foundation.spelling import near
 from qmtl.foundation.timeline import Int64Array, Span
 from qmtl.foundation.times import LATEST, WEEK, iso
 from qmtl.runtime.io.questdb.server import QuestDBServer, StatementError
+from qmtl.runtime.io.questdb.table import quoted
 from qmtl.runtime.io.questdb.wal import settle
 
 # Types of columns that are served, with the nanoseconds of one step where they are of times.
@@ -141,7 +142,7 @@ class DeskTable:
     def _of(self, symbol: str) -> str:
         """As SQL: which rows are those of a symbol; nothing where all are."""
         column = self._address.columns.get("symbol")
-        return "" if column is None else f"\"{column}\" = '{symbol.replace(chr(39), 2 * chr(39))}'"
+        return "" if column is None else f'"{column}" = {quoted(symbol)}'
 
     def _frame(self, found: pa.Table) -> pl.DataFrame:
         ts = _nanoseconds(found["ts"])

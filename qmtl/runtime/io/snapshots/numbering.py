@@ -8,6 +8,7 @@ from collections.abc import Callable
 from qmtl.foundation.errors import InvalidRequestError, StoreError
 from qmtl.runtime.io.snapshots.manifest import MANIFESTS, Manifest, manifest_name, manifest_number
 from qmtl.runtime.io.snapshots.place import Place
+from qmtl.runtime.io.snapshots.removals import check_nothing_goes
 
 _log = logging.getLogger("seamless.snapshots")
 
@@ -61,8 +62,15 @@ def newest_manifest(place: Place) -> Manifest | None:
 def publish(place: Place, make: Callable[[int], Manifest], after: int) -> Manifest:
     """Write the manifest that `make` gives for a number: the first one behind `after` that is free.
 
-    All files that it names must be there. Whoever else writes at the same time gets another number.
+    All files that it names must be there: where one of them is gone, or about to go, the manifest is taken
+    away again, and `StoreError` raised. Whoever else writes at the same time gets another number.
     """
+    manifest = _created(place, make, after)
+    check_nothing_goes(place, manifest)
+    return manifest
+
+
+def _created(place: Place, make: Callable[[int], Manifest], after: int) -> Manifest:
     for number in range(after + 1, after + 1 + _MOST_RACES):
         manifest = make(number)
         data = manifest.to_bytes()

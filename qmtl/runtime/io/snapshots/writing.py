@@ -29,7 +29,6 @@ from qmtl.runtime.io.snapshots.manifest import (
 from qmtl.runtime.io.snapshots.numbering import newest_manifest, publish
 from qmtl.runtime.io.snapshots.pieces import pieces
 from qmtl.runtime.io.snapshots.place import Place
-from qmtl.runtime.io.snapshots.removals import check_nothing_goes
 from qmtl.runtime.io.snapshots.reports import opinions_at, opinions_to_bytes
 from qmtl.runtime.io.snapshots.segments import bars_to_bytes, records_to_bytes
 from qmtl.runtime.io.store.contract import Store
@@ -104,7 +103,6 @@ def write_snapshot(
     manifest = publish(
         place, lambda number: replace(draft, number=number), 0 if before is None else before.number
     )
-    check_nothing_goes(place, manifest)
     return SnapshotWritten(manifest, place.location, writer.written, writer.bytes, len(writer.kept))
 
 

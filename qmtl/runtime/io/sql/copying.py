@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from qmtl.foundation.clock import SystemClock
-from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError
+from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.words import counted
 from qmtl.runtime.io.sql import pins
@@ -218,8 +218,11 @@ def _compare(old: Side, new: Side, series: list[SeriesId], held: list[pins.Pin],
     return rows
 
 
-def what_is_in(database: Database) -> str:
-    """What a place holds that is a store already."""
-    with database.reading() as connection:
-        series, last = count(connection, "series"), newest(connection).tx
+def what_is_in(opens: Callable[[], Database]) -> str:
+    """What a place holds that is a store already. opens: opens its database, to be read."""
+    try:
+        with closing(opens()) as database, database.reading() as connection:
+            series, last = count(connection, "series"), newest(connection).tx
+    except StoreError as failure:  # such as that it is the catalog of one
+        return failure.what
     return f"it holds {series:,} series and {counted(last, 'commit')}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 
 from psycopg.errors import LockNotAvailable
 
@@ -104,7 +105,7 @@ def copy_target(
         elif found.format:
             raise InvalidRequestError(
                 f"there is a store at {address} already",
-                why=_what_is_in(address),
+                why=what_is_in(partial(PostgresDatabase, address, read_only=True, lock_timeout_s=_LOCK_S)),
                 next_step="name another schema: ?schema=NAME; or let it go: `store restore --replace`",
             )
         if found.refuses_writes:
@@ -119,14 +120,6 @@ def copy_target(
             PostgresDatabase(beside, read_only=False, lock_timeout_s=_LOCK_S, elsewhere=elsewhere)
         ) as database:
             yield SchemaTarget(address, database, held)
-
-
-def _what_is_in(address: StoreAddress) -> str:
-    try:
-        with closing(PostgresDatabase(address, read_only=True, lock_timeout_s=_LOCK_S)) as there:
-            return what_is_in(there)
-    except StoreError as failure:  # such as that it is the catalog of one
-        return failure.what
 
 
 def _be_alone(connection: PostgresConnection, address: StoreAddress) -> None:

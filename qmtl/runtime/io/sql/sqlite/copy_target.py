@@ -6,10 +6,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from qmtl.foundation.durable import make_durable
-from qmtl.foundation.errors import InvalidRequestError, StoreError
+from qmtl.foundation.errors import InvalidRequestError
 from qmtl.runtime.io.sql.chunks import RowsElsewhere
 from qmtl.runtime.io.sql.copied_tables import UNFINISHED
 from qmtl.runtime.io.sql.copying import what_is_in
@@ -52,7 +53,9 @@ def copy_target(
         refuse_itself(source, folder, "the copy")
     if (folder / DATABASE).exists():
         raise InvalidRequestError(
-            f"there is a store at {folder} already", why=_what_is_in(folder), next_step="name a new folder"
+            f"there is a store at {folder} already",
+            why=what_is_in(partial(StoreDirectory, folder, read_only=True, lock_timeout_s=_LOCK_S)),
+            next_step="name a new folder",
         )
     unfinished = folder / INCOMPLETE
     made_empty(folder, but_for=_leftovers(unfinished))
@@ -72,14 +75,6 @@ def copy_target(
             for changed in (folder, folder.parent):
                 make_durable(changed)
             shutil.rmtree(unfinished)
-
-
-def _what_is_in(folder: Path) -> str:
-    try:
-        with closing(StoreDirectory(folder, read_only=True, lock_timeout_s=_LOCK_S)) as database:
-            return what_is_in(database)
-    except StoreError as failure:  # such as that it is the catalog of one
-        return failure.what
 
 
 def _mark(database: StoreDirectory) -> None:

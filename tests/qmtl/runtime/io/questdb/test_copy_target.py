@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -99,6 +100,14 @@ def client_of(store: QuestDBStore) -> Client:
     return store._rows.table.server
 
 
+@contextmanager
+def client_beside(url: str) -> Iterator[tuple[Client, str]]:
+    """Who can do anything to the tables of a store without opening it, and what their names begin with."""
+    name = url.rpartition("=")[2]
+    with questdb_store(url.replace("catalog&", "other&").replace(name, f"{name}x")) as other:
+        yield client_of(other), name
+
+
 def test_a_copy_in_questdb_answers_as_the_store_does_and_goes_on(
     source: str, questdb_url: str, opened: Opened, tmp_path: Path
 ) -> None:
@@ -185,10 +194,9 @@ def test_a_copy_whose_tables_are_gone_begins_again(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         copy_store(stored, questdb_url, progress=interrupt("series compared"))
-    name = questdb_url.rpartition("=")[2]
-    with questdb_store(questdb_url.replace("catalog&", "other&").replace(name, f"{name}x")) as other:
+    with client_beside(questdb_url) as (client, name):
         for table in (f"{name}_bars", f"{name}_store"):
-            client_of(other).query(f"DROP TABLE {table}")
+            client.query(f"DROP TABLE {table}")
     assert copy_store(stored, questdb_url).resumed == 0
     assert answers(opened(questdb_url)) == said_by(stored)
 
@@ -246,9 +254,8 @@ def test_rows_that_questdb_has_lost_meanwhile_are_no_copy(
     """What an attempt has written, and somebody edits before the next one, is found before it counts."""
     with pytest.raises(KeyboardInterrupt):
         copy_store(stored, questdb_url, progress=interrupt("series compared"))
-    name = questdb_url.rpartition("=")[2]
-    with questdb_store(questdb_url.replace("catalog&", "other&").replace(name, f"{name}x")) as other:
-        client_of(other).query(f"UPDATE {name}_bars SET close = close + 1 WHERE series = '{OTHER.text}'")
+    with client_beside(questdb_url) as (client, name):
+        client.query(f"UPDATE {name}_bars SET close = close + 1 WHERE series = '{OTHER.text}'")
         with pytest.raises(StoreError, match="do not match their checksum"):
             copy_store(stored, questdb_url)
         assert not (tmp_path / "catalog" / DATABASE).exists()
