@@ -223,6 +223,8 @@ from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.postgres.opening import opened
 
 connection = opened(StoreAddress.parse(sys.argv[1]))
+# A server that does not look whether anybody is there, as none but Linux can.
+connection.script(b"SET client_connection_check_interval = 0")
 print(connection.session, flush=True)
 try:
     connection.execute("SELECT pg_sleep(300)::text")
