@@ -11,8 +11,8 @@ MOST_ROWS = 100
 def facts_table(rows: Iterable[tuple[str, str]]) -> str:
     """A name and a value a row."""
     cells = "".join(
-        f"<tr><th style='text-align:left;white-space:nowrap;vertical-align:top'>{_escaped(name)}</th>"
-        f"<td style='text-align:left'>{_escaped(value)}</td></tr>"
+        f"<tr><th style='text-align:left;white-space:nowrap;vertical-align:top'>{escaped(name)}</th>"
+        f"<td style='text-align:left'>{escaped(value)}</td></tr>"
         for name, value in rows
     )
     return f"<table style='color:inherit'>{cells}</table>"
@@ -21,7 +21,7 @@ def facts_table(rows: Iterable[tuple[str, str]]) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table with a head; numbers stand to the right. Rows beyond `MOST_ROWS` are counted only."""
     every = list(rows)
-    names = "".join(f"<th style='text-align:left'>{_escaped(name)}</th>" for name in head)
+    names = "".join(f"<th style='text-align:left'>{escaped(name)}</th>" for name in head)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in every[:MOST_ROWS])
     left = len(every) - MOST_ROWS
     if left > 0:
@@ -31,16 +31,17 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def title(text: str) -> str:
     """A line above a table."""
-    return f"<p><b>{_escaped(text)}</b></p>"
+    return f"<p><b>{escaped(text)}</b></p>"
 
 
 def _cell(value: object) -> str:
     if isinstance(value, int):
         return f"<td style='text-align:right'>{value:,}</td>"
-    return f"<td style='text-align:left'>{_escaped(str(value))}</td>"
+    return f"<td style='text-align:left'>{escaped(str(value))}</td>"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text as it stands between tags and in attributes."""
     from html import escape  # its table of names takes a while, and is needed in notebooks only
 
     return escape(text)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 from itertools import groupby
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from qmtl.foundation.html import escaped
 from qmtl.foundation.instants import Span, iso
 from qmtl.foundation.timeline import Coverage
 from qmtl.foundation.words import counted
@@ -68,7 +68,7 @@ def _svg(states: StatesOfRange) -> str:
         at += width
     return (
         f"<svg viewBox='0 0 {PARTS} 10' preserveAspectRatio='none' role='img' "
-        f"aria-label='{escape(repr(states), quote=True)}' "
+        f"aria-label='{escaped(repr(states))}' "
         f"style='width:100%;height:1.6em;display:block' shape-rendering='crispEdges'>{''.join(rects)}</svg>"
     )
 

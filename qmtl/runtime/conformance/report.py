@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from qmtl.foundation.frames import stamps
+from qmtl.foundation.html import escaped
 from qmtl.foundation.pickled import pickled
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.states import BarStates
@@ -162,10 +162,10 @@ class ConformanceReport:
             f"<th>{name}</th>" for name in ("severity", "rule", "bars", "first", "last", "trend", "meaning")
         )
         rows = "".join(
-            "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>"
+            "<tr>" + "".join(f"<td>{escaped(str(cell))}</td>" for cell in cells) + "</tr>"
             for cells in self._table()
         )
-        title = f"{escape(str(self.series))} {self.span}: {self._outcome()}"
+        title = f"{escaped(str(self.series))} {self.span}: {self._outcome()}"
         return f"<p><b>{title}</b></p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
     def _outcome(self) -> str:
