@@ -149,7 +149,7 @@ class CurrentRows:
             return changes.at.tx - last.tx if changes.accepted or changes.retired else 0
 
     def _forgotten_of(self, connection: Connection, lists: list[ChunkList]) -> Forgotten | None:
-        first, bars = _first(connection), self._rows.table
+        first, bars, own = _first(connection), self._rows.table, list_of_chunks(connection)
         for one in lists:
             last = one.newest()
             if last is None or _knows(connection, last, first):
@@ -157,7 +157,8 @@ class CurrentRows:
             since = next(at for at in one.commits() if not _knows(connection, at, first))
             known = {int(number) for (number,) in connection.execute("SELECT id FROM chunk").fetchall()}
             sizes = one.rows_since(bars, since)
-            if rows := sum(size for number, size in sizes.items() if number not in known):
+            rows = sum(size for number, size in sizes.items() if number not in known)
+            if rows or one.number == own:  # else it is left from another store of this name
                 return Forgotten(rows, *since)
         return None
 

@@ -16,6 +16,7 @@ from qmtl.runtime.io.questdb.rows import QuestDBRows, as_bytes, rows_in
 from qmtl.runtime.io.questdb.table import BarTable
 from qmtl.runtime.io.sql.catalogs import (
     begin_moving,
+    forgotten,
     note_forgotten,
     place_coming,
     place_of_rows,
@@ -87,7 +88,8 @@ def _move(database: Database, old: BarTable, new: BarTable, named: list[_Named])
         known = {chunk.id for _, chunk in named}
         _copy(old, new, [one for one in _named(connection) if one[1].id not in known])
         put_rows(connection, new.place)
-        note_forgotten(connection, None)  # such rows are not there
+        if forgotten(connection) is not None:
+            note_forgotten(connection, None)  # such rows were not copied
         connection.execute("COMMIT")
     return True
 
