@@ -53,13 +53,19 @@ def column_of(name: str, values: npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 
 def _makers() -> dict[np.dtype[Any], Any]:
-    """What polars makes a column with, by type; nothing where it has no such names."""
-    made_by = getattr(_of_polars, "PySeries", None)
-    makers = {
+    """What polars makes a column with, by type; nothing where it does not do so by these names."""
+    made_by, given = getattr(_of_polars, "PySeries", None), np.array([1, 2])
+    makers: dict[np.dtype[Any], Any] = {
         np.dtype(np.int64): getattr(made_by, "new_i64", None),
         np.dtype(np.float64): getattr(made_by, "new_f64", None),
     }
-    return makers if _WRAPPED is not None and None not in makers.values() else {}
+    try:
+        for kind, make in makers.items():
+            if not _WRAPPED(make("probe", given.astype(kind), False)).equals(pl.Series(given.astype(kind))):
+                return {}
+    except (AttributeError, TypeError, ValueError):  # what is called is polars' own, and may change
+        return {}
+    return makers
 
 
 _WRAPPED: Any = getattr(pl.Series, "_from_pyseries", None)

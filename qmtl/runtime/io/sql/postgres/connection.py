@@ -17,6 +17,7 @@ from psycopg.types.numeric import Int8BinaryDumper
 
 from qmtl.runtime.io.sql.chunks import RowsElsewhere
 from qmtl.runtime.io.sql.dialect import Answer, Cursor, Dialect, Question, Values
+from qmtl.runtime.io.sql.postgres.arrays import send_as_they_are
 from qmtl.runtime.io.sql.postgres.cancelling import order_to_cancel, send
 from qmtl.runtime.io.sql.postgres.dialect import POSTGRES, is_damage
 from qmtl.runtime.io.sql.postgres.placeholders import translated
@@ -257,3 +258,4 @@ def _keep_types(adapters: AdaptersMap) -> None:
     """Send every number as a bigint, whatever its size: a statement is prepared once. Truths are counted."""
     for kind in (int, bool):
         adapters.register_dumper(kind, Int8BinaryDumper)
+    send_as_they_are(adapters)
