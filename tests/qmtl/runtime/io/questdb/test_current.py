@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -154,6 +155,65 @@ def test_it_is_what_a_fetch_gives_whatever_was_done(
             assert store.questdb().trails_by == 0
 
     check()
+
+
+def test_no_bar_is_there_twice_while_others_write(questdb_url: str, opened: Opened) -> None:
+    """Each corrects what the other has just written, so that their chunks end each other's."""
+    stores = [opened(questdb_url), opened(questdb_url)]
+    reader = opened(questdb_url, read_only=True)
+    stores[0].commit(SERIES, write(some_bars(0, 24)))
+    shown(reader)
+    is_over, failed, seen = threading.Event(), [], 0
+
+    def write_on(who: int) -> None:
+        try:
+            for number in range(6):
+                frame = some_bars(7 * who, 16, price=200.0 + 2 * number + who)
+                stores[who].commit(SERIES, write(frame))
+                if number == 3:
+                    stores[who].retract(SERIES, minutes(20, 22), reason="a test")
+        except BaseException as failure:  # noqa: BLE001 - of a thread, shown below
+            failed.append(failure)
+
+    def look_on() -> None:
+        nonlocal seen
+        sql = f"SELECT count(), count_distinct(ts) FROM {reader.questdb().view}"
+        try:
+            while not is_over.is_set():
+                ((rows, bars),) = reader._rows.table.server.query(sql)
+                assert rows == bars <= 24
+                seen += 1
+        except BaseException as failure:  # noqa: BLE001 - of a thread, shown below
+            failed.append(failure)
+
+    writers = [threading.Thread(target=write_on, args=(who,)) for who in (0, 1)]
+    looker = threading.Thread(target=look_on)
+    for thread in (looker, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join(120)
+    is_over.set()
+    looker.join(60)
+    assert not failed
+    assert seen
+    stores[0].verify()
+    assert_frame_equal(shown(reader), as_shown(reader.read(SERIES, ALL).frame))
+
+
+def test_what_ended_processes_have_left_is_made_up_for(
+    questdb_url: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(questdb_url)
+    store.commit(SERIES, write(some_bars(0, 16)))
+    monkeypatch.setattr(CurrentRows, "follow", dying(0))
+    for first, price in ((0, 200.0), (4, 300.0), (12, 400.0)):
+        with pytest.raises(Killed):
+            store.commit(SERIES, write(some_bars(first, 8, price=price)))
+    assert store.questdb().trails_by == 3
+    assert_frame_equal(shown(store), as_shown(some_bars(0, 16)))
+    monkeypatch.undo()
+    opened(questdb_url).retract(SERIES, minutes(2, 3), reason="a test")
+    assert_frame_equal(shown(store), as_shown(store.read(SERIES, ALL).frame))
 
 
 def test_it_has_no_single_bars_before_a_compaction(questdb_url: str, opened: Opened) -> None:

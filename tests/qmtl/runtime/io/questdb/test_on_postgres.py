@@ -30,7 +30,7 @@ from qmtl.runtime.sdk.stores import is_store, place_of, questdb_store
 from qmtl.runtime.testing import store_model
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.store_suite import StoreSuite
-from qmtl.runtime.testing.store_suites.bars import SERIES, minutes, some_bars, write
+from qmtl.runtime.testing.store_suites.bars import SERIES, STEP, minutes, some_bars, write
 from qmtl.runtime.testing.vendors import ScriptedVendor
 from tests.qmtl.questdb import QuestDBServer
 from tests.qmtl.runtime.io.sql.addressed_machine import AddressedMachine
@@ -66,6 +66,17 @@ def opened() -> Iterator[Opened]:
 
 def all_of(store: QuestDBStore, as_of: int | None = None) -> pl.DataFrame:
     return store.read(SERIES, minutes(0, 2_000), as_of=as_of).frame
+
+
+def test_the_view_follows_commits_of_all_machines(url: str, opened: Opened) -> None:
+    one, other = opened(url), opened(url)
+    for store, price in ((one, 100.0), (other, 200.0), (one, 300.0)):
+        store.commit(SERIES, write(some_bars(0, 600, price=price)))
+    other.retract(SERIES, minutes(590, 600), reason="a test")
+    state = one.questdb()
+    assert state.trails_by == 0
+    found = one._rows.table.server.query(f"SELECT count(), min(open), max(ts)::long FROM {state.view}")
+    assert found == [[590, 300.0, 589 * STEP]]
 
 
 def test_two_machines_write_and_read_the_same_bars(url: str, opened: Opened) -> None:
