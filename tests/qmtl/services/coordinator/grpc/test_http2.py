@@ -125,10 +125,25 @@ def test_padding_is_no_part_of_an_answer() -> None:
 
 def test_pings_and_settings_are_answered() -> None:
     client, server = asked()
-    server.h2.ping(b"12345678")
+    server.h2.ping(b"while it")
+    server.h2.ping(b"is asked")
     client.receive(server.h2.data_to_send())
-    events = [type(event).__name__ for event in server.h2.receive_data(client.taken())]
-    assert events == ["SettingsAcknowledged", "PingAckReceived"]
+    assert said(server, client) == ["SettingsAcknowledged", "PingAckReceived", "PingAckReceived"]
+    server.h2.ping(b"and more")
+    server.answer(1, b"")
+    client.receive(server.h2.data_to_send())
+    assert said(server, client) == [], "it goes with what is sent next"
+    client.ask(HEAD, b"")
+    assert "PingAckReceived" in said(server, client)
+    server.answer(3, b"")
+    client.receive(server.h2.data_to_send())
+    server.h2.ping(b"is idle?")
+    client.receive(server.h2.data_to_send())
+    assert said(server, client) == ["PingAckReceived"], "who asks an idle one wants to know whether it lives"
+
+
+def said(server: ServerSide, client: ClientConnection) -> list[str]:
+    return [type(event).__name__ for event in server.h2.receive_data(client.taken())]
 
 
 def test_room_for_answers_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
