@@ -14,7 +14,7 @@ from qmtl import __version__
 from qmtl.foundation.clock import SystemClock
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.services.http.access import Credentials, Role
-from qmtl.services.http.direct import DirectRoute
+from qmtl.services.http.direct import Direct, RaisedAgain
 from qmtl.services.http.docs_page import HEADERS, rendered
 from qmtl.services.http.errors import answer_errors
 from qmtl.services.http.health import METRICS, UNGUARDED, health_routes
@@ -61,7 +61,7 @@ def application(
     check_ready: raises an error where the service cannot work. A body has at most `body_limit` bytes and
     takes at most `body_seconds` seconds to arrive. lifespan: entered before the first request, and left after
     the last one, on the loop of the server. direct: the paths of routes that are asked most, and of each
-    that its requests go straight to its endpoint (see `DirectRoute`).
+    that its requests go straight to its endpoint (see `Direct`).
     """
     app = FastAPI(
         title=title,
@@ -73,13 +73,14 @@ def application(
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        routes=[
-            DirectRoute(route)
-            for router in routers
-            for route in router.routes
-            if isinstance(route, APIRoute) and route.path in direct
-        ],
+        routes=[RaisedAgain()] if direct else [],
     )
+    to_endpoint = [
+        route
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.path in direct
+    ]
     routers = [*routers, health_routes(check_ready, wording)]
     for router in routers:
         app.include_router(router)
@@ -94,7 +95,7 @@ def application(
         return HTMLResponse(rendered(app.openapi()), headers=HEADERS)
 
     around: ASGIApp = BoundedBodies(
-        HeadAsGet(app),
+        Direct(HeadAsGet(app), to_endpoint),
         limit=body_limit,
         within_s=body_seconds,
         accepted=wording.accepted,
