@@ -79,14 +79,20 @@ class Message:
 
 
 def _varint(value: int) -> bytes:
-    if value < 128:
-        return bytes((value,))
+    return _SHORT[value] if value < len(_SHORT) else _encoded(value)
+
+
+def _encoded(value: int) -> bytes:
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+# Tags and lengths, of which a claim of many shards has a thousand.
+_SHORT = [_encoded(value) for value in range(2**11)]
 
 
 def _read(raw: bytes, place: int) -> tuple[int, int]:
