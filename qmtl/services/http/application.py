@@ -45,6 +45,7 @@ def application(
     title: str,
     description: str,
     check_ready: Callable[[], None],
+    warnings: Callable[[], Sequence[str]] = tuple,
     credentials: Credentials | None = None,
     role_for: RoleFor = role_by_method,
     wording: Wording = PLAIN,
@@ -58,7 +59,8 @@ def application(
 
     name: the label of its requests in metrics. Without credentials it lets everybody do everything.
     role_for: the role that a method, path and query need. own_errors: how it answers errors of its own.
-    check_ready: raises an error where the service cannot work. A body has at most `body_limit` bytes and
+    check_ready: raises an error where the service cannot work; warnings: of what should be looked at all the
+    same, a sentence each. A body has at most `body_limit` bytes and
     takes at most `body_seconds` seconds to arrive. lifespan: entered before the first request, and left after
     the last one, on the loop of the server. direct: the paths of routes that are asked most, and of each
     that its requests go straight to its endpoint (see `Direct`).
@@ -81,7 +83,7 @@ def application(
         for route in router.routes
         if isinstance(route, APIRoute) and route.path in direct
     ]
-    routers = [*routers, health_routes(check_ready, wording)]
+    routers = [*routers, health_routes(check_ready, warnings, wording)]
     for router in routers:
         app.include_router(router)
     answer_errors(app, wording, [route for router in routers for route in router.routes])
