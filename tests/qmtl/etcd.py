@@ -40,7 +40,7 @@ class EtcdCluster:
 
     def __init__(self, program: Path, members: int = 1, *options: str) -> None:
         self._program = program
-        self._options = options
+        self.options = options
         self.folder = Path(tempfile.mkdtemp(prefix="qmtl-etcd-"))
         self._clients = [f"http://127.0.0.1:{free_port()}" for _ in range(members)]
         self._peers = [f"http://127.0.0.1:{free_port()}" for _ in range(members)]
@@ -82,7 +82,7 @@ class EtcdCluster:
         given = [part for name, value in options.items() for part in (f"--{name}", str(value))]
         with (self.folder / f"n{number}.log").open("ab") as log:
             return subprocess.Popen(
-                [self._program, *given, *self._options], stdout=log, stderr=log, start_new_session=True
+                [self._program, *given, *self.options], stdout=log, stderr=log, start_new_session=True
             )
 
     def wait(self, number: int) -> None:

@@ -474,6 +474,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
             "runtime/coordination/distributed",
         }
     ),
+    "services/coordinator/test_etcd.py": frozenset({"services/coordinator/etcd_messages"}),
     "services/coordinator/test_fleet_rates.py": frozenset(
         {
             "runtime/coordination/coordinator_rates",

@@ -36,6 +36,7 @@ ROOMS = (
     "runtime/sdk/isolation",
     "runtime/worlds",
     "services/coordinator",
+    "services/coordinator/grpc",
     "services/coordinator/member",
     "services/http",
     "services/registry",

@@ -92,6 +92,7 @@ def make_app(
         title="qmtl coordinator",
         description="Leases on shards of backfills, and jobs made of them, for workers on many machines.",
         check_ready=lambda: anyio.from_thread.run(in_time, service.check()),
+        warnings=lambda: [clock_warning(seconds) for seconds in service.clocks.apart().values()],
         credentials=credentials,
         own_errors={CoordinatorUnavailableError: _unavailable, LeasesLostError: _lost},
         body_limit=body_limit,
@@ -146,6 +147,15 @@ def told_of_clock(who: str, ahead_s: int) -> None:
     """Log that the clock of another coordinator is apart; one of the two is wrong."""
     side = "ahead" if ahead_s > 0 else "behind"
     coordinator_log.warning("clocks.apart", coordinator=who, seconds=abs(ahead_s), side=side)
+
+
+def clock_warning(ahead_s: int) -> str:
+    """The same, for whoever asks whether this one is ready: it is, for only dates depend on its clock."""
+    side = "ahead of" if ahead_s > 0 else "behind"
+    return (
+        f"the clock of another coordinator is {abs(ahead_s)} s {side} this one's; "
+        "which one, says clocks.apart in the log; keep both in step with NTP"
+    )
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:

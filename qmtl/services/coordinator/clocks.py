@@ -42,6 +42,11 @@ class Clocks:
         """What the clock shows that is furthest behind (ns): nothing is dated earlier from now on."""
         return self._clock.now() + min(0, *(ahead for _, ahead in self._others.values()), 0)
 
+    def apart(self) -> dict[str, int]:
+        """The coordinators whose clocks are too far apart from this one's, and seconds that each is ahead."""
+        found = {who: ahead for who, (_, ahead) in sorted(self._others.items())}
+        return {who: round(ahead / SECOND) for who, ahead in found.items() if abs(ahead) > APART_S * SECOND}
+
     async def _tell(self) -> None:
         # In memory, where no coordinator has marked the keys, there is nobody to tell.
         marked = dict(await self._keys.page("format", most=1)).get("format")
@@ -68,7 +73,8 @@ class Clocks:
                 is_new = before is None or before[0] != entry.revision
                 seen[who] = (entry.revision, json.loads(entry.value)["at"] - now) if is_new else before
         self._others = {who: one for who, one in seen.items() if one is not None}
-        apart = {who for who, (_, ahead) in self._others.items() if abs(ahead) > APART_S * SECOND}
-        for who in sorted(apart - self._apart):
-            self._on_apart(who, round(self._others[who][1] / SECOND))
-        self._apart = apart
+        apart = self.apart()
+        for who, seconds in apart.items():
+            if who not in self._apart:
+                self._on_apart(who, seconds)
+        self._apart = set(apart)

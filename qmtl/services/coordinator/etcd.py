@@ -1,16 +1,14 @@
-"""etcd as `KeyValues`, over its JSON gateway: one attempt for each call, within a deadline of ours."""
+"""etcd as `KeyValues`, over gRPC: one attempt for each call, within a deadline of ours."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from qmtl.foundation.errors import CoordinatorUnavailableError
-from qmtl.services.coordinator.gateway_connections import GatewayConnections, NotConnectedError
-from qmtl.services.coordinator.json_entries import as_json
+from qmtl.services.coordinator import etcd_messages as wire
+from qmtl.services.coordinator.grpc.connections import Connections, NotConnectedError
 from qmtl.services.coordinator.key_values import (
     Committed,
     Conflict,
@@ -19,6 +17,8 @@ from qmtl.services.coordinator.key_values import (
     Put,
     UnknownLifetimeError,
 )
+
+T = TypeVar("T")
 
 # All keys of coordinators begin with this.
 PREFIX = "/qmtl/coordinator/"
@@ -30,7 +30,7 @@ _CONNECT_S = 1.0
 # etcd refuses a transaction of more than 128 comparisons, or as many changes.
 _MOST_KEYS = 128
 
-# Of gRPC; the gateway gives them as `code`.
+# Of gRPC.
 _NOT_FOUND = 5
 
 
@@ -56,58 +56,39 @@ class Etcd:
         self._urls = [url.rstrip("/") for url in urls]
         self._first = 0
         self._attempt_s = attempt_s
-        self._connections = GatewayConnections(connect_s=_CONNECT_S)
+        self._connections = Connections(connect_s=_CONNECT_S)
 
     async def commit(
         self, expected: Mapping[str, int], changes: Mapping[str, Put | None]
     ) -> Committed | Conflict:
-        keys = {name: _key(name) for name in (*expected, *changes)}
-        answer = await self._call(
-            "kv/txn",
-            {
-                "compare": [
-                    {"key": keys[name], "target": "MOD", "mod_revision": str(revision)}  # equal, that is
-                    for name, revision in expected.items()
-                ],
-                "success": [_change(keys[name], put) for name, put in changes.items()],
-                "failure": [{"request_range": {"key": keys[name]}} for name in expected],
-            },
+        message = wire.transaction(
+            {_key(name): revision for name, revision in expected.items()},
+            {_key(name): put for name, put in changes.items()},
         )
-        if answer.get("succeeded"):
-            return Committed(int(answer["header"]["revision"]))
-        found = [response["response_range"].get("kvs", []) for response in answer.get("responses", [])]
-        return Conflict(
-            {name: _entry(kvs[0]) if kvs else None for name, kvs in zip(expected, found, strict=True)}
-        )
+        return await self._call(wire.TXN, message, lambda answer: wire.outcome(answer, expected))
 
     async def page(self, prefix: str, *, after: str = "", most: int) -> list[tuple[str, Entry]]:
         first = f"{PREFIX}{after}\0" if after else PREFIX + prefix
         whole = (PREFIX + prefix).encode()
         behind = whole[:-1] + bytes([whole[-1] + 1])
-        answer = await self._call(
-            "kv/range", {"key": _text(first.encode()), "range_end": _text(behind), "limit": str(most)}
-        )
-        return [
-            (b64decode(kv["key"]).decode().removeprefix(PREFIX), _entry(kv)) for kv in answer.get("kvs", [])
-        ]
+        message = wire.keys_between(first.encode(), behind, most)
+        found = await self._call(wire.RANGE, message, wire.entries)
+        return [(key.decode().removeprefix(PREFIX), entry) for key, entry in found]
 
     async def revision(self) -> int:
         # Read from the leader's view, as every range is that does not say otherwise.
-        answer = await self._call("kv/range", {"key": _key("format"), "keys_only": True})
-        return int(answer["header"]["revision"])
+        return await self._call(wire.RANGE, wire.one_key(_key("format")), wire.revision)
 
     async def begin_lifetime(self, seconds: int) -> Lifetime:
-        answer = await self._call("lease/grant", {"TTL": str(seconds)})
-        return Lifetime(int(answer["ID"]), int(answer["TTL"]))
+        return await self._call(wire.GRANT, wire.lifetime(seconds), wire.lifetime_begun)
 
     async def keep_alive(self, number: int) -> bool:
-        # The answer is a stream of one.
-        answer = await self._call("lease/keepalive", {"ID": str(number)})
-        return int(answer.get("result", {}).get("TTL", 0)) > 0
+        # A stream of one request, whose answer is a stream of one.
+        return await self._call(wire.KEEP_ALIVE, wire.lifetime_number(number), wire.seconds_left) > 0
 
     async def end_lifetime(self, number: int) -> None:
         try:
-            await self._call("lease/revoke", {"ID": str(number)})
+            await self._call(wire.REVOKE, wire.lifetime_number(number), bytes)
         except UnknownLifetimeError:
             return
 
@@ -117,17 +98,15 @@ class Etcd:
         failure: CoordinatorUnavailableError | None = None
         for url in self._urls:
             try:
-                answer = await self._ask(url, "maintenance/status", {})
+                answer = await self._ask(url, wire.STATUS, b"", wire.cluster_version_alarms)
             except NotConnectedError as cause:
                 failure = _unreachable(url, str(cause))
                 continue
             except CoordinatorUnavailableError as cause:
                 failure = cause
                 continue
-            header = answer["header"]
-            found.append(
-                MemberStatus(url, answer["version"], header["cluster_id"], tuple(answer.get("errors", ())))
-            )
+            cluster, version, alarms = answer
+            found.append(MemberStatus(url, version, cluster, alarms))
         if failure is not None and not found:
             raise failure
         return found
@@ -135,12 +114,12 @@ class Etcd:
     async def close(self) -> None:
         self._connections.close()
 
-    async def _call(self, path: str, body: Mapping[str, Any]) -> Any:
+    async def _call(self, method: str, message: bytes, read: Callable[[bytes], T]) -> T:
         failure: NotConnectedError | None = None
         for offset in range(len(self._urls)):
             number = (self._first + offset) % len(self._urls)
             try:
-                answer = await self._ask(self._urls[number], path, body)
+                answer = await self._ask(self._urls[number], method, message, read)
             except NotConnectedError as cause:
                 failure = cause
                 continue
@@ -151,27 +130,27 @@ class Etcd:
             return answer
         raise _unreachable(", ".join(self._urls), str(failure)) from failure
 
-    async def _ask(self, url: str, path: str, body: Mapping[str, Any]) -> Any:
+    async def _ask(self, url: str, method: str, message: bytes, read: Callable[[bytes], T]) -> T:
         try:
             async with asyncio.timeout(self._attempt_s):
-                status, text = await self._connections.post(url, f"/v3/{path}", as_json(body))
+                answer = await self._connections.call(url, method, message)
         except (TimeoutError, ConnectionError) as cause:
             raise _unreachable(
                 url, str(cause) or f"it did not answer within {self._attempt_s:g} s"
             ) from cause
+        if answer.status == _NOT_FOUND and "lease not found" in answer.why:
+            raise UnknownLifetimeError(answer.why)
+        if answer.status:
+            raise CoordinatorUnavailableError(
+                f"etcd at {url} refuses",
+                url=url,
+                why=answer.why or f"status {answer.status} of gRPC",
+                next_step=_NEXT.get(_kind(answer.why)),
+            )
         try:
-            answer = json.loads(text)
+            return read(answer.message)
         except ValueError as cause:
-            raise _unreachable(url, f"it answered HTTP {status} without JSON: is it etcd?") from cause
-        if status == 200 and "error" not in answer:
-            return answer
-        answer = answer.get("error", answer) if isinstance(answer.get("error"), dict) else answer
-        message = str(answer.get("message", f"HTTP {status}"))
-        if answer.get("code") == _NOT_FOUND and "lease not found" in message:
-            raise UnknownLifetimeError(message)
-        raise CoordinatorUnavailableError(
-            f"etcd at {url} refuses", url=url, why=message, next_step=_NEXT.get(_kind(message))
-        )
+            raise _unreachable(url, f"its answer cannot be read ({cause}): is it etcd?") from cause
 
 
 _NEXT = {
@@ -192,20 +171,5 @@ def _unreachable(url: str, why: str) -> CoordinatorUnavailableError:
     )
 
 
-def _change(key: str, put: Put | None) -> dict[str, Any]:
-    if put is None:
-        return {"request_delete_range": {"key": key}}
-    lease = {} if put.lifetime is None else {"lease": str(put.lifetime)}
-    return {"request_put": {"key": key, "value": _text(put.value), **lease}}
-
-
-def _key(name: str) -> str:
-    return _text((PREFIX + name).encode())
-
-
-def _text(raw: bytes) -> str:
-    return b64encode(raw).decode()
-
-
-def _entry(kv: Mapping[str, Any]) -> Entry:
-    return Entry(b64decode(kv.get("value", "")), int(kv["mod_revision"]))
+def _key(name: str) -> bytes:
+    return (PREFIX + name).encode()

@@ -47,6 +47,7 @@ def serve_coordinator(
     """
     try:
         import fastapi  # noqa: F401 - is it there?
+        import hpack  # noqa: F401
         import httptools  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as missing:

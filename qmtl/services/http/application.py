@@ -14,7 +14,7 @@ from qmtl import __version__
 from qmtl.foundation.clock import SystemClock
 from qmtl.foundation.observability.metrics import Metrics
 from qmtl.services.http.access import Credentials, Role
-from qmtl.services.http.direct import DirectRoute
+from qmtl.services.http.direct import Direct, RaisedAgain
 from qmtl.services.http.docs_page import HEADERS, rendered
 from qmtl.services.http.errors import answer_errors
 from qmtl.services.http.health import METRICS, UNGUARDED, health_routes
@@ -45,6 +45,7 @@ def application(
     title: str,
     description: str,
     check_ready: Callable[[], None],
+    warnings: Callable[[], Sequence[str]] = tuple,
     credentials: Credentials | None = None,
     role_for: RoleFor = role_by_method,
     wording: Wording = PLAIN,
@@ -58,10 +59,11 @@ def application(
 
     name: the label of its requests in metrics. Without credentials it lets everybody do everything.
     role_for: the role that a method, path and query need. own_errors: how it answers errors of its own.
-    check_ready: raises an error where the service cannot work. A body has at most `body_limit` bytes and
+    check_ready: raises an error where the service cannot work; warnings: of what should be looked at all the
+    same, a sentence each. A body has at most `body_limit` bytes and
     takes at most `body_seconds` seconds to arrive. lifespan: entered before the first request, and left after
     the last one, on the loop of the server. direct: the paths of routes that are asked most, and of each
-    that its requests go straight to its endpoint (see `DirectRoute`).
+    that its requests go straight to its endpoint (see `Direct`).
     """
     app = FastAPI(
         title=title,
@@ -73,14 +75,15 @@ def application(
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        routes=[
-            DirectRoute(route)
-            for router in routers
-            for route in router.routes
-            if isinstance(route, APIRoute) and route.path in direct
-        ],
+        routes=[RaisedAgain()] if direct else [],
     )
-    routers = [*routers, health_routes(check_ready, wording)]
+    to_endpoint = [
+        route
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.path in direct
+    ]
+    routers = [*routers, health_routes(check_ready, warnings, wording)]
     for router in routers:
         app.include_router(router)
     answer_errors(app, wording, [route for router in routers for route in router.routes])
@@ -94,7 +97,7 @@ def application(
         return HTMLResponse(rendered(app.openapi()), headers=HEADERS)
 
     around: ASGIApp = BoundedBodies(
-        HeadAsGet(app),
+        Direct(HeadAsGet(app), to_endpoint),
         limit=body_limit,
         within_s=body_seconds,
         accepted=wording.accepted,

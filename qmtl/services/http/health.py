@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
@@ -19,7 +19,15 @@ class StatusAnswer(BaseModel):
     status: str
 
 
-def health_routes(check_ready: Callable[[], None], wording: Wording) -> APIRouter:
+class ReadyAnswer(StatusAnswer):
+    """warnings: what does not keep the service from its work, and should be looked at."""
+
+    warnings: list[str] | None = None
+
+
+def health_routes(
+    check_ready: Callable[[], None], warnings: Callable[[], Sequence[str]], wording: Wording
+) -> APIRouter:
     """check_ready: raises an error where the service cannot work, such as a storage that cannot be read."""
     router = APIRouter(tags=["server"], default_response_class=wording.answer)
 
@@ -30,13 +38,15 @@ def health_routes(check_ready: Callable[[], None], wording: Wording) -> APIRoute
 
     @router.get(
         "/readyz",
-        response_model=StatusAnswer,
+        response_model=ReadyAnswer,
+        response_model_exclude_none=True,
         responses={500: {"model": wording.error_model, "description": wording.failure}},
     )
     def readyz() -> Response:
         """The service can work: what it depends on can be reached and read. Asks for no credentials."""
         check_ready()
-        return wording.answer({"status": "ready"})
+        found = list(warnings())
+        return wording.answer({"status": "ready"} | ({"warnings": found} if found else {}))
 
     @router.get(METRICS, response_class=PlainTextResponse)
     def metrics() -> Response:

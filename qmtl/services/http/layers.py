@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 
-import anyio
+import anyio.to_thread
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qmtl.foundation.clock import Clock
@@ -103,7 +104,7 @@ class BoundedBodies:
             await self._app(scope, receive, send)
             return
         try:
-            with anyio.fail_after(self._within_s):
+            async with asyncio.timeout(self._within_s):
                 body = await self._whole(scope, receive)
         except _Gone:
             return

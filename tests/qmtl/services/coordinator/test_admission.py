@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
-import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
@@ -18,12 +16,14 @@ from qmtl.foundation.clock import SystemClock
 from qmtl.foundation.errors import CoordinatorUnavailableError, InvalidRequestError
 from qmtl.services.coordinator.admission import admit
 from qmtl.services.coordinator.etcd import PREFIX, Etcd
+from qmtl.services.coordinator.grpc.protobuf import nested
 from qmtl.services.coordinator.key_values import Entry, Put
 from qmtl.services.coordinator.lease_service import LeaseService
 from tests.qmtl.etcd import EtcdCluster
 from tests.qmtl.ports import free_port
 from tests.qmtl.served_process import QMTL
 from tests.qmtl.services.coordinator.conftest import forget_all
+from tests.qmtl.services.coordinator.grpc_server import Call, grpc_server_in_thread
 
 
 def admitted(*urls: str, before: Callable[[Etcd], Any] | None = None, **options: Any) -> None:
@@ -136,50 +136,42 @@ def test_an_etcd_that_lets_nobody_write(new_etcd: Callable[..., EtcdCluster]) ->
     assert "without a password" in (refused.value.next_step or "")
 
 
-class OldEtcd(BaseHTTPRequestHandler):
-    """What Debian's etcd answers when it is asked what it is."""
+def member_of(version: str) -> AbstractContextManager[str]:
+    """One that answers, whatever it is asked, what it is."""
 
-    version = "3.4.23"
+    async def serve(call: Call) -> None:
+        call.answer(nested(2, version.encode()))
 
-    def do_POST(self) -> None:
-        body = json.dumps({"header": {"cluster_id": "1"}, "version": self.version}).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None: ...
-
-
-@pytest.fixture
-def old_etcd() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), OldEtcd) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    return grpc_server_in_thread(serve)
 
 
 @pytest.mark.parametrize("version", ["3.4.23", "3.5.21", "2.3.8", "unknown"])
-def test_an_old_version(old_etcd: str, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OldEtcd, "version", version)
-    with pytest.raises(InvalidRequestError, match=version) as refused:
-        admitted(old_etcd)
+def test_an_old_version(version: str) -> None:
+    with member_of(version) as url, pytest.raises(InvalidRequestError, match=version) as refused:
+        admitted(url)
     assert refused.value.next_step == "run etcd 3.6 or 3.7"
 
 
 def test_what_is_no_etcd(etcd: EtcdCluster) -> None:
-    # The port of the peers speaks HTTP, and is no gateway.
+    # The port of the peers speaks HTTP, and not gRPC.
     peer = etcd._peers[0]
-    with pytest.raises(CoordinatorUnavailableError):
+    with pytest.raises(CoordinatorUnavailableError) as refused:
         admitted(peer)
+    assert "is it etcd?" in (refused.value.why or "")
 
 
-def test_the_command_says_so(old_etcd: str) -> None:
-    for etcd, code in ((old_etcd, 2), (f"http://127.0.0.1:{free_port()}", 7), ("etcd:2379", 2), ("", 2)):
-        command = [QMTL, "serve", "coordinator", "--port", "0", "--etcd", etcd]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+def served_by(etcd: str) -> subprocess.CompletedProcess[str]:
+    command = [QMTL, "serve", "coordinator", "--port", "0", "--etcd", etcd]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_command_says_so() -> None:
+    with member_of("3.4.23") as old_etcd:
+        nobody = f"http://127.0.0.1:{free_port()}"
+        refused = [
+            (served_by(etcd), code) for etcd, code in ((old_etcd, 2), (nobody, 7), ("etcd:2379", 2), ("", 2))
+        ]
+    for done, code in refused:
         assert (done.returncode, done.stdout) == (code, ""), done.stderr
         assert "Traceback" not in done.stderr
         assert "next:" in done.stderr

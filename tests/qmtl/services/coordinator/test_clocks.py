@@ -62,8 +62,11 @@ def test_clocks_that_are_apart_are_told_of_once_by_each(ahead: float) -> None:
     assert sorted(heard) == pytest.approx(sorted([ahead, -ahead]), abs=2)
     for one in (first, second):
         assert one.earliest() == pytest.approx(START + (keys.now + min(0.0, ahead)) * SECOND, abs=2 * SECOND)
+        assert len(one.apart()) == 1
+    assert list(first.apart().values()) == [pytest.approx(ahead, abs=2)]
     clocks[1].seconds = 0.0
     run(keys, first, second, seconds=20)
+    assert first.apart() == second.apart() == {}
     clocks[1].seconds = ahead
     run(keys, first, second, seconds=20)
     assert len(heard) == 4, "it was right in between"

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from qmtl.foundation.errors import CoordinatorUnavailableError
 from qmtl.services.coordinator.etcd import Etcd
 from qmtl.services.coordinator.key_values import Committed, Conflict, Put, UnknownLifetimeError
+from tests.qmtl.certificates import self_signed
 from tests.qmtl.etcd import EtcdCluster
 from tests.qmtl.ports import free_port
 from tests.qmtl.services.coordinator.conftest import forget_all
@@ -151,6 +153,40 @@ def test_a_member_that_stands_still_is_left_for_the_next(new_etcd: Callable[...,
             await etcd.commit({}, {"a": Put(b"4")})
 
     told(cluster, story, attempt_s=1.0)
+
+
+def test_over_tls(
+    new_etcd: Callable[..., EtcdCluster], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cert, key = self_signed(tmp_path)
+    cluster, url = new_etcd(), f"https://127.0.0.1:{free_port()}"
+    cluster.send(0, signal.SIGKILL)
+    cluster.options += (
+        f"--listen-client-urls={cluster.urls[0]},{url}",
+        f"--cert-file={cert}",
+        f"--key-file={key}",
+    )
+    cluster.start(0)
+
+    async def story(etcd: Etcd) -> None:
+        secured = Etcd([url])
+        try:
+            with pytest.raises(CoordinatorUnavailableError, match="does not answer") as refused:
+                await secured.commit({}, {"a": Put(b"")})
+            assert "certificate verify failed" in (refused.value.why or "")
+            monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+            changes: dict[str, Put | None] = {f"tls/{number}": Put(bytes(10_000)) for number in range(100)}
+            written = await secured.commit({"tls/0": 0}, changes)
+            assert isinstance(written, Committed)
+            assert isinstance(await secured.commit({"tls/0": 0}, changes), Conflict)
+            assert {entry.value for _, entry in await secured.page("tls/", most=1_000)} == {bytes(10_000)}
+            lifetime = await secured.begin_lifetime(5)
+            assert await secured.keep_alive(lifetime.number)
+            assert await etcd.revision() == written.revision
+        finally:
+            await secured.close()
+
+    told(cluster, story)
 
 
 def test_nobody_there() -> None:

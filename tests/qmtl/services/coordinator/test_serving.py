@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import signal
 import time
 from base64 import b64encode
@@ -14,7 +16,10 @@ from typing import Any
 import httpx
 import pytest
 
+from qmtl.foundation.times import SECOND
 from qmtl.services.coordinator.app import BODY_LIMIT
+from qmtl.services.coordinator.etcd import Etcd
+from qmtl.services.coordinator.key_values import Put
 from qmtl.services.coordinator.routes import LIMIT_S
 from qmtl.services.http.access import token_hash
 from tests.qmtl.etcd import EtcdCluster
@@ -347,6 +352,34 @@ def test_every_route_answers_in_time_without_a_leader_and_goes_on_with_one(
         until(lambda: http.get("/readyz").status_code == 200)
         assert claimed(http, f"{worker}-b", 0, store=worker)[0]["holder"] == worker
     assert coordinator.end() == 0
+
+
+def test_clocks_that_are_apart_are_a_warning_of_one_that_is_ready(
+    serve: Callable[..., CoordinatorProcess], new_etcd: Callable[..., EtcdCluster]
+) -> None:
+    cluster = new_etcd()
+    coordinator = serve(cluster)
+
+    def set_other(put: Put | None) -> None:
+        async def run() -> None:
+            etcd = Etcd(cluster.urls)
+            await etcd.commit({}, {"clocks/secret-host:1:00": put})
+            await etcd.close()
+
+        asyncio.run(run())
+
+    with httpx.Client(base_url=coordinator.url, timeout=60) as http:
+        assert http.get("/readyz").json() == {"status": "ready"}
+        set_other(Put(json.dumps({"at": time.time_ns() + 3_600 * SECOND}).encode()))
+        until(lambda: "warnings" in http.get("/readyz").json())
+        answer = http.get("/readyz")
+        (warning,) = answer.json()["warnings"]
+        assert answer.status_code == 200
+        assert re.search(r"another coordinator is 3[56]\d\d s ahead of this one's; .*NTP", warning)
+        assert "secret-host" not in warning, "anybody may ask"
+        set_other(None)
+        until(lambda: http.get("/readyz").json() == {"status": "ready"})
+    coordinator.end()
 
 
 def test_an_etcd_that_runs_out_of_space_is_named_as_the_reason(

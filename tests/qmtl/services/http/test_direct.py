@@ -101,10 +101,11 @@ def test_all_else_is_answered_as_ever(method: str, content: str | None, status: 
 def test_it_is_described_and_counted_as_ever() -> None:
     direct = app(direct=("/v1/half",))
     assert asked(direct, "GET", "/openapi.json")[1] == asked(app(), "GET", "/openapi.json")[1]
-    line = 'service_requests_total{method="POST",route="/v1/half",service="halves",status="200"}'
-    counted = []
-    for _ in range(2):
-        asked(direct, "POST", "/v1/half", json={"number": 2})
-        lines = asked(direct, "GET", "/metrics")[1].splitlines()
-        counted.append(float(next(one for one in lines if one.startswith(line)).split()[-1]))
-    assert counted[1] == counted[0] + 1
+    for number, status in ((2, 200), (3, 422), (4, 500)):
+        line = f'service_requests_total{{method="POST",route="/v1/half",service="halves",status="{status}"}}'
+        counted = []
+        for _ in range(2):
+            asked(direct, "POST", "/v1/half", json={"number": number})
+            lines = asked(direct, "GET", "/metrics")[1].splitlines()
+            counted.append(float(next(one for one in lines if one.startswith(line)).split()[-1]))
+        assert counted[1] == counted[0] + 1

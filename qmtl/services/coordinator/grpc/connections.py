@@ -1,46 +1,50 @@
-"""Requests to the JSON gateway of etcd over connections that stay open: one attempt each, and as little else.
+"""Calls of gRPC over connections that stay open: one attempt each, and as little else.
 
-A claim waits for two of them, and a general client takes as long for each as etcd does for half of its work.
+A claim waits for two of them, and a general client takes as long for each as etcd does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import defaultdict, deque
-from typing import NamedTuple, cast
-from urllib.parse import urlsplit
+from typing import cast
+from urllib.parse import SplitResult, urlsplit
 
-import httptools
+from qmtl.services.coordinator.grpc.http2 import (
+    Answer,
+    ClientConnection,
+    GivenUpError,
+    NotHTTP2Error,
+    request_headers,
+)
 
 # A connection that nobody used for so long may have been forgotten on its way.
 _IDLE_S = 15.0
+# As TLS names it (RFC 7301).
+_HTTP2 = "h2"
 
 
 class NotConnectedError(Exception):
-    """Nothing was sent."""
+    """Nothing was asked."""
 
 
-class Answer(NamedTuple):
-    status: int
-    body: bytes
-
-
-class GatewayConnections:
+class Connections:
     """Used on one event loop. connect_s: how long a new connection may take."""
 
     def __init__(self, *, connect_s: float) -> None:
         self._connect_s = connect_s
-        # By the URL of the member; the one used last is at the end.
+        # By the URL of the server; the one used last is at the end.
         self._idle: dict[str, deque[_Connection]] = defaultdict(deque)
 
-    async def post(self, url: str, path: str, body: bytes) -> Answer:
-        """Raises `NotConnectedError`, and ConnectionError where the request may have been done.
+    async def call(self, url: str, method: str, message: bytes) -> Answer:
+        """Raises `NotConnectedError`, and ConnectionError where the call may have been done.
 
-        Who stops waiting for an answer closes its connection.
+        method: `/package.Service/Method`. Who stops waiting for an answer closes its connection.
         """
         connection = self._free(url) or await self._new(url)
         try:
-            answer = await connection.ask(path, body)
+            answer = await connection.ask(method, message)
         except BaseException:
             connection.close()
             raise
@@ -51,7 +55,7 @@ class GatewayConnections:
 
     @property
     def open_idle(self) -> int:
-        """How many connections wait for a request."""
+        """How many connections wait for a call."""
         return sum(one.is_open for idle in self._idle.values() for one in idle)
 
     def close(self) -> None:
@@ -68,6 +72,7 @@ class GatewayConnections:
             connection = idle.pop()
             if connection.is_open:
                 return connection
+            connection.close()
         return None
 
     async def _new(self, url: str) -> _Connection:
@@ -76,46 +81,56 @@ class GatewayConnections:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_s):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(loop, parts.netloc),
+                transport, connection = await loop.create_connection(
+                    lambda: _Connection(loop, parts),
                     parts.hostname or "",
                     parts.port or (443 if tls else 80),
-                    ssl=tls or None,
+                    ssl=_trusted() if tls else None,
                 )
         except TimeoutError:
             raise NotConnectedError(f"no connection within {self._connect_s:g} s") from None
         except OSError as cause:
             raise NotConnectedError(cause.strerror or str(cause)) from cause
+        if tls and transport.get_extra_info("ssl_object").selected_alpn_protocol() != _HTTP2:
+            connection.close()
+            raise NotConnectedError("it does not offer HTTP/2 over TLS: is it etcd?")
         return connection
 
 
-class _Connection(asyncio.Protocol):
-    """One request at a time."""
+def _trusted() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols([_HTTP2])
+    return context
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, host: str) -> None:
+
+class _Connection(asyncio.Protocol):
+    """One call at a time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, url: SplitResult) -> None:
         self.loop = loop
         self.is_open = True
         self.used_at = 0.0
-        self._host = host.encode()
+        self._url = url
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[Answer] | None = None
-        self._begin()
+        self._http = ClientConnection()
 
-    def _begin(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._parts: list[bytes] = []
-
-    async def ask(self, path: str, body: bytes) -> Answer:
-        assert self._transport is not None
+    async def ask(self, method: str, message: bytes) -> Answer:
         self._answer = self.loop.create_future()
-        head = b"POST %s HTTP/1.1\r\nhost: %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        self._transport.write(head % (path.encode(), self._host, len(body)) + body)
+        self._http.ask(request_headers(self._url.scheme, self._url.netloc, method), message)
+        self._send()
         return await self._answer
 
     def close(self) -> None:
         self.is_open = False
         if self._transport is not None:
             self._transport.abort()
+
+    def _send(self) -> None:
+        assert self._transport is not None
+        out = self._http.taken()
+        if out:
+            self._transport.write(out)
 
     # -- called by the transport --------------------------------------------------------------------------
 
@@ -124,10 +139,22 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._fail(ConnectionError(f"it answered something else than HTTP ({error}): is it etcd?"))
+            answer = self._http.receive(data)
+        except GivenUpError as error:
+            self._fail(ConnectionError(str(error)))
             self.close()
+            return
+        except NotHTTP2Error as error:
+            self._fail(ConnectionError(f"it does not speak gRPC ({error}): is it etcd?"))
+            self.close()
+            return
+        self._send()
+        if not self._http.takes_more:
+            self.is_open = False
+        if answer is not None and self._answer is not None and not self._answer.done():
+            if not self.is_open:
+                self.close()
+            self._answer.set_result(answer)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_open = False
@@ -136,16 +163,3 @@ class _Connection(asyncio.Protocol):
     def _fail(self, error: ConnectionError) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
-
-    # -- called by the parser -----------------------------------------------------------------------------
-
-    def on_body(self, part: bytes) -> None:
-        self._parts.append(part)
-
-    def on_message_complete(self) -> None:
-        answer = Answer(self._parser.get_status_code(), b"".join(self._parts))
-        if self._answer is None or self._answer.done() or not self._parser.should_keep_alive():
-            self.close()  # or nobody has asked
-        self._begin()
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(answer)

@@ -1,0 +1,1 @@
+"""Calls of gRPC, as far as etcd needs them: one request and one answer each."""
