@@ -268,6 +268,22 @@ def test_many_series_are_read_by_one_statement(
         )
 
 
+def test_chunks_that_a_correction_changes_are_read_by_one_statement(
+    used_url: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(used_url)
+    bars = some_bars(0, 200)
+    store.commit(SERIES, write(bars))
+    corrected = bars.filter(pl.int_range(pl.len()) % 10 == 3).with_columns(pl.col("volume") + 1.0)
+    server = store._rows.table.server
+    export, asked = server.export, []
+    monkeypatch.setattr(server, "export", lambda sql: (asked.append(sql), export(sql))[1])
+    store.commit(SERIES, write(corrected))
+    assert len(asked) == 2, "to compare, and to read back"
+    expected = bars.update(corrected, on="ts")
+    assert_frame_equal(store.read(SERIES, minutes(0, 200)).frame, expected)
+
+
 def _ends(first: int, last: int) -> tuple[pl.Expr, pl.Expr]:
     return tuple(pl.lit(minute * MINUTE).cast(pl.Datetime("ns", "UTC")) for minute in (first, last))  # type: ignore[return-value]
 
