@@ -23,6 +23,11 @@ from qmtl.runtime.io.store.rows import Rows
 # What the columns of bars are in an answer.
 COLUMNS = {"ts": pa.timestamp("ns", tz="UTC"), **dict.fromkeys(VALUES, pa.float64())}
 
+# So many come quicker by themselves than as a file. Milliseconds until they are in their place, the server on
+# the same machine, by wire and by export: 512 rows 0.2 and 2.0, 1,536 0.3 and 1.9, 4,096 0.7 and 4.2, 8,192
+# 2.7 and 4.7; of 16,384 both take as long, and of 65,536 the export a third.
+_FEW_ROWS = 8_192
+
 _Named = tuple[SeriesId, Chunk]
 
 
@@ -59,9 +64,23 @@ def put(found: pa.Table, chunks: Sequence[_Named], target: Rows) -> bool:
             return False
         for room, column in zip(target, columns, strict=True):
             _pour(column, room)
+    return _are_proven(chunks, target)
+
+
+def pour_few(table: BarTable, chunks: Sequence[_Named], target: Rows) -> bool:
+    """Put the rows of chunks into `target` the quickest way for a few; False where it is none, or failed."""
+    if target.size > _FEW_ROWS or len({series for series, _ in chunks}) > 1:
+        return False
+    columns = ", ".join(["ts::long", *VALUES])
+    wanted = f"series IN ({quoted(chunks[0][0].text)}) AND {having([chunk for _, chunk in chunks])}"
+    sql = f"SELECT {columns} FROM {table.name} WHERE {wanted}"
+    return table.server.pour(sql, target) and _are_proven(chunks, target)
+
+
+def _are_proven(chunks: Sequence[_Named], rows: Rows) -> bool:
     ends = accumulate(chunk.rows for _, chunk in chunks)
     return all(
-        is_proven(chunk[1:], target.cut(end - chunk.rows, end))
+        is_proven(chunk[1:], rows.cut(end - chunk.rows, end))
         for (_, chunk), end in zip(chunks, ends, strict=True)
     )
 
