@@ -28,11 +28,17 @@ def questdb_jar() -> Path | None:
 # A server of tests starts quickly, and never becomes as quick as it might.
 _QUICK_START = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
+# Its threads look for work 10,000 times after each request before they sleep: a server of tests that is asked
+# now and then took a quarter of a core so. Each of these pools is set by itself.
+_POOLS = ("shared", "http", "export", "wal.apply", "mat.view.refresh", "view.compiler")
+_LOOKS = {"yield": "10", "nap": "100", "sleep": "200"}
+SOON_ASLEEP = {f"{pool}.worker.{how}.threshold": looks for pool in _POOLS for how, looks in _LOOKS.items()}
+
 
 class QuestDBServer:
     """One server, for one user.
 
-    root: a folder for its data. java: options of Java; settings: of the server, beside those of tests.
+    root: a folder for its data. java: options of Java; settings: of the server, beside what all have here.
     env: what is added to its environment.
     """
 
@@ -42,10 +48,10 @@ class QuestDBServer:
         *,
         root: Path | None = None,
         java: Sequence[str] = _QUICK_START,
-        settings: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] = SOON_ASLEEP,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        self._jar, self._java, self._settings, self.env = jar, java, settings or {}, env or {}
+        self._jar, self._java, self._settings, self.env = jar, java, settings, env or {}
         self.folder = Path(tempfile.mkdtemp(prefix="qmtl-questdb-"))
         self.root = root or self.folder / "root"
         self.root.mkdir(exist_ok=True)

@@ -36,14 +36,12 @@ def rewrite_plan(chunks: list[Chunk], ts: Int64Array) -> list[Window]:
         return []
     firsts = np.array([chunk.first_ts for chunk in chunks], dtype=np.int64)
     lasts = np.array([chunk.last_ts for chunk in chunks], dtype=np.int64)
-    # Chunk i is place 2i+1, the gap before it is place 2i.
-    index = np.searchsorted(lasts, ts)
-    inside = np.zeros(len(ts), dtype=bool)
-    known = index < len(chunks)
-    inside[known] = firsts[index[known]] <= ts[known]
-    places, at = np.unique(2 * index + inside, return_index=True)
-    counts = np.diff([*at, len(ts)])
-    joined = _join(places.tolist(), at.tolist(), counts.tolist())
+    # Chunk i is place 2i+1, the gap before it is place 2i. Many rows meet few chunks: those are looked for.
+    edges = np.column_stack([np.searchsorted(ts, firsts), np.searchsorted(ts, lasts, side="right")])
+    begins = np.concatenate([[0], edges.reshape(-1)])
+    counts = np.diff(begins, append=len(ts))
+    places = np.flatnonzero(counts)
+    joined = _join(places.tolist(), begins[places].tolist(), counts[places].tolist())
     result: list[Window] = []
     free_from = 0
     for number, (first_place, last_place, first_row, rows) in enumerate(joined):

@@ -54,13 +54,18 @@ def question(series: SeriesId, presumed: Presumed, now: int | None, channel: str
         }
     for at in made.delivered_at.values():
         values["delivered_at"] = at
-    kind = _Kind(touches, bool(made.retired), bool(made.added), bool(made.delivered_at))
+    is_last = made.before.is_last
+    kind = _Kind(is_last, touches, bool(made.retired), bool(made.added), bool(made.delivered_at))
     return Question(_statement(kind, clock), values)
 
 
 class _Kind(NamedTuple):
-    """What is done to coverage records, and whether a time of delivery is written."""
+    """What is done to coverage records, and whether a time of delivery is written.
 
+    is_last: whether nothing lies behind, so that the newest commit alone says whether all is as presumed.
+    """
+
+    is_last: bool
     touches: bool
     ends: bool
     adds: bool
@@ -70,13 +75,9 @@ class _Kind(NamedTuple):
 @lru_cache(maxsize=32)
 def _statement(kind: _Kind, clock: str) -> str:
     live = f"series = :series AND tx_to = {LIVE}"
-    free = [
-        "id = :newest AND committed_at = :newest_at",
-        "EXISTS (SELECT FROM series WHERE id = :series AND node = :node)",
-        f"NOT EXISTS (SELECT FROM chunk WHERE {live} AND last_ts >= :ts)",
-        f"NOT EXISTS (SELECT FROM hot WHERE {live} AND ts = :ts)",
-        f"NOT EXISTS (SELECT FROM lost WHERE {live})",
-    ]
+    free = "id = :newest AND committed_at = :newest_at"
+    if not kind.is_last:
+        free += f" AND {_is_free(kind, live)}"
     answers, versions = kind.adds - kind.ends, 1 + kind.adds
     parts = [
         'made AS (INSERT INTO tx (id, committed_at, kind, writer, series, start, "end")'
@@ -89,12 +90,7 @@ def _statement(kind: _Kind, clock: str) -> str:
         "void AS (DELETE FROM kept_flags USING made"
         " WHERE series = :series AND reach_end > :start AND reach_start < :stop)",
     ]
-    if kind.touches:
-        free.append(
-            f'(SELECT count(*) FROM answer WHERE {live} AND "end" >= :low AND start <= :high) = :touching'
-        )
     if kind.ends:
-        free.append(f'EXISTS (SELECT FROM answer WHERE {live} AND "end" = :old_end AND start = :old_start)')
         parts.append(
             "ended AS (UPDATE answer SET tx_to = :tx FROM made"
             f' WHERE {live} AND answer."end" = :old_end AND answer.start = :old_start)'
@@ -112,9 +108,26 @@ def _statement(kind: _Kind, clock: str) -> str:
         )
     newest = "(SELECT id, committed_at FROM tx ORDER BY id DESC LIMIT 1) AS newest"
     return (
-        f"WITH free AS (SELECT FROM {newest} WHERE {' AND '.join(free)}), {', '.join(parts)}"
+        f"WITH free AS (SELECT FROM {newest} WHERE {free}), {', '.join(parts)}"
         " SELECT committed_at, pg_notify(:channel, id::text)::text FROM made"
     )
+
+
+def _is_free(kind: _Kind, live: str) -> str:
+    """Whether nothing lies where the bar goes, and the coverage records are those that were presumed."""
+    free = [
+        "EXISTS (SELECT FROM series WHERE id = :series AND node = :node)",
+        f"NOT EXISTS (SELECT FROM chunk WHERE {live} AND last_ts >= :ts)",
+        f"NOT EXISTS (SELECT FROM hot WHERE {live} AND ts = :ts)",
+        f"NOT EXISTS (SELECT FROM lost WHERE {live})",
+    ]
+    if kind.touches:
+        free.append(
+            f'(SELECT count(*) FROM answer WHERE {live} AND "end" >= :low AND start <= :high) = :touching'
+        )
+    if kind.ends:
+        free.append(f'EXISTS (SELECT FROM answer WHERE {live} AND "end" = :old_end AND start = :old_start)')
+    return " AND ".join(free)
 
 
 def is_there(connection: Connection, *, asked: Question, session: int, found: list[Any]) -> bool:

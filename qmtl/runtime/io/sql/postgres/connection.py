@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -72,7 +71,7 @@ class PostgresConnection:
             self._statements.settle()
         except psycopg.Error:
             return False
-        return not select.select([self.raw.pgconn.socket], [], [], 0)[0]
+        return self._statements.is_silent()
 
     def together(self, questions: Sequence[Question]) -> list[Any]:
         """Make statements as a transaction of their own, in one trip; the rows of the last one."""

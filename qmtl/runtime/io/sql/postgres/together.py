@@ -2,11 +2,13 @@
 
 The cursors of psycopg do that as well (`Connection.pipeline`), but send each statement by itself, which takes
 as long as the server does; and after an error they take statements for prepared that are not. What is here
-are libpq's own calls, with psycopg's types and waiting.
+are libpq's own calls, with psycopg's types. Its waiting sets up anew for each answer what it waits with,
+which took longer for a live bar than all else that is done here.
 """
 
 from __future__ import annotations
 
+import select
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -14,16 +16,19 @@ from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.generators import fetch_many, send
+from psycopg.generators import send
 from psycopg.pq import ExecStatus, Format, PipelineStatus
-from psycopg.pq.abc import PGconn, PGresult
+from psycopg.pq.abc import PGresult
 
+from qmtl.runtime.io.sql.postgres import cancelling
 from qmtl.runtime.io.sql.postgres.sets import Asked
 
 # So many texts are remembered, and so many statements prepared: each at its second use.
 _REMEMBERED, _PREPARED = 1_000, 500
+# A wait without an end would not notice Ctrl-C, as polars sets it up. How long the server then is told that
+# nobody waits any more.
+_LOOK_EVERY_MS, _CANCEL_S = 100, 5.0
 
 
 class Found:
@@ -70,7 +75,9 @@ class Statements:
     """Makes statements on one connection, and remembers which of them are prepared."""
 
     def __init__(self, raw: psycopg.Connection[Any]) -> None:
-        self._raw = raw
+        self._raw, self._pgconn = raw, raw.pgconn
+        self._line = select.poll()
+        self._line.register(self._pgconn.socket, select.POLLIN)
         # It knows how to send and how to read each type of value once it has met it.
         self._types = Transformer(raw)
         self._seen: OrderedDict[_Key, None] = OrderedDict()
@@ -87,14 +94,11 @@ class Statements:
         made. Where anything else is raised, such as `KeyboardInterrupt`, or the error of a value that cannot
         be sent, the connection is closed: nobody knows what is on its way.
         """
-        pgconn = self._raw.pgconn
         given = list(statements)
-        results: list[list[PGresult]] = []
         try:
             self._send(given, ends=True)
-            if self._coming:
-                results = self._raw.wait(_answers(pgconn, len(self._coming)))
-            pgconn.exit_pipeline_mode()
+            results = self._answers()
+            self._pgconn.exit_pipeline_mode()
         except BaseException:
             self._close()
             raise
@@ -118,6 +122,10 @@ class Statements:
         if self._coming:
             self.made([])
 
+    def is_silent(self) -> bool:
+        """Whether the server has said nothing that nobody waits for, such as that the session ends."""
+        return not self._line.poll(0)
+
     def _close(self) -> None:
         self._coming = []
         with suppress(psycopg.Error):
@@ -125,7 +133,7 @@ class Statements:
 
     def _send(self, statements: Iterable[Asked], *, ends: bool) -> None:
         """Send statements as one piece. ends: and end the round."""
-        pgconn = self._raw.pgconn
+        pgconn = self._pgconn
         if pgconn.pipeline_status == PipelineStatus.OFF:
             pgconn.enter_pipeline_mode()
         for text, values in statements:
@@ -137,7 +145,7 @@ class Statements:
             self._raw.wait(send(pgconn))
 
     def _add(self, text: str, values: Sequence[Any]) -> None:
-        pgconn, known = self._raw.pgconn, self._types
+        pgconn, known = self._pgconn, self._types
         given = known.dump_sequence(values, [PyFormat.AUTO] * len(values))
         types, formats = known.types or (), known.formats
         key = _Key(text, tuple(types))
@@ -160,10 +168,34 @@ class Statements:
         if len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
 
-    def _read(self, expected: Sequence[_Coming | _Key], results: Sequence[Sequence[PGresult]]) -> list[Found]:
+    def _answers(self) -> list[PGresult]:
+        """All answers that are still to come."""
+        pgconn = self._pgconn
+        results: list[PGresult] = []
+        first: PGresult | None = None
+        try:
+            while len(results) < len(self._coming):
+                while pgconn.is_busy():
+                    if self._line.poll(_LOOK_EVERY_MS):
+                        pgconn.consume_input()
+                result = pgconn.get_result()
+                if result is not None and result.status == ExecStatus.PIPELINE_SYNC:
+                    results.append(result)
+                elif result is not None:
+                    first = result if first is None else first
+                elif first is not None:  # all of an answer was there
+                    results.append(first)
+                    first = None
+        except KeyboardInterrupt:
+            if (order := cancelling.order_to_cancel(pgconn)) is not None:
+                cancelling.send(order, _CANCEL_S)
+            raise
+        return results
+
+    def _read(self, expected: Sequence[_Coming | _Key], results: Sequence[PGresult]) -> list[Found]:
         found: list[Found] = []
         failure: psycopg.Error | None = None
-        for what, (result, *_) in zip(expected, results, strict=True):
+        for what, result in zip(expected, results, strict=True):
             if what is _Coming.END:
                 continue
             status = result.status
@@ -193,12 +225,3 @@ class Statements:
         gone = [self._names.popitem(last=False)[1] for _ in range(len(self._names) - _PREPARED)]
         if gone:
             self.made([Asked(f"DEALLOCATE {name.decode()}", []) for name in gone])
-
-
-def _answers(pgconn: PGconn, count: int) -> PQGen[list[list[PGresult]]]:
-    """As many answers as are still to come; to wait for each by itself would be slower."""
-    results: list[list[PGresult]] = []
-    while len(results) < count:
-        if one := (yield from fetch_many(pgconn)):
-            results.append(one)
-    return results

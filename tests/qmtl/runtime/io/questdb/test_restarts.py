@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,6 +24,7 @@ from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.store_suites.bars import OTHER, SERIES, minutes, some_bars, write
 from qmtl.runtime.testing.vendors import ScriptedVendor
 from tests.qmtl.questdb import VERSION, QuestDBServer
+from tests.qmtl.runtime.io.questdb.lost_files import folder_of, losing
 
 Opened = Callable[..., QuestDBStore]
 ONE, ANOTHER = (SeriesId.parse(f"ohlcv:mine:{name}:1m") for name in ("ONE", "ANOTHER"))
@@ -103,24 +102,6 @@ def test_receipts_say_it(used_url: str, clock: FakeClock) -> None:
         imported = import_frame(provider, some_bars(0, ROWS), series="ohlcv:mine:GOLD:1m")
         assert "nosync" in (imported.at_risk or "")
         assert imported.to_json()["at_risk"] == imported.at_risk
-
-
-def folder_of(server: QuestDBServer, store: QuestDBStore) -> Path:
-    """Where the server keeps the table of bars."""
-    (found,) = (one for one in (server.root / "db").glob(f"{store.table}~*") if one.is_dir())
-    return found
-
-
-@contextmanager
-def losing(server: QuestDBServer, store: QuestDBStore, folder: Path) -> Iterator[None]:
-    """What the block writes to the table is gone after it, and the server was started anew."""
-    table, older = folder_of(server, store), folder / "older"
-    shutil.copytree(table, older)  # nobody writes meanwhile
-    yield
-    server.kill()
-    shutil.rmtree(table)
-    older.rename(table)
-    server.start()
 
 
 @pytest.mark.parametrize("when", ["as it is opened", "as somebody writes", "after the first read"])

@@ -34,8 +34,8 @@ from tests.qmtl.tcp_proxy import CutOnce, TcpProxy
 
 NAMES = [SeriesId.parse(f"ohlcv:once:S{number}:1m") for number in range(2)]
 ROUNDS = 150
-# Is in what is sent at once, and in what asks before a write.
-NODE = SERIES.text.encode()
+# Is in what is sent at once.
+SOURCE = b"feed"
 
 
 def bar(at: int, *, price: float = 1.0, **more: object) -> Write:
@@ -100,11 +100,15 @@ def test_one_that_another_store_was_quicker_than_goes_the_other_way(
         assert store.read(SERIES, minutes(0, 30)).frame.height == 20
 
 
+# A commit of somebody else, as far as a store can tell.
+OTHER_NEWEST = "UPDATE tx SET committed_at = committed_at + 1 WHERE id = (SELECT max(id) FROM tx)"
+
+
 @pytest.mark.parametrize(
     "statement",
     [
+        OTHER_NEWEST,
         f'INSERT INTO lost (series, start, "end", tx_from, tx_to, found_at) VALUES (1, 0, 1, 1, {LIVE}, 1)',
-        "UPDATE tx SET committed_at = committed_at + 1 WHERE id = 3",
         "UPDATE series SET node = 'ohlcv:once:other:1m' WHERE id = 1",
         "UPDATE answer SET start = start + 1",
         f"INSERT INTO answer VALUES (1, {LIVE}, {9 * STEP}, {3 * STEP}, 3, 'answered', 'x', 1, NULL)",
@@ -112,18 +116,32 @@ def test_one_that_another_store_was_quicker_than_goes_the_other_way(
         f" WHERE ts = {2 * STEP}",
     ],
 )
-def test_what_is_not_as_it_was_left_is_not_written_over(
+def test_a_bar_before_others_is_not_written_over_what_is_not_as_it_was_left(
     store: PostgresStore, asked: list[Point | None], statement: str
 ) -> None:
-    for at in range(3):
+    for at in (20, 0, 1, 2):
         store.commit(SERIES, bar(at))
+    refuses_after(statement, store, asked, bar(3))
+
+
+def test_a_bar_behind_all_others_is_not_written_where_somebody_else_has_committed(
+    store: PostgresStore, asked: list[Point | None]
+) -> None:
+    for at in range(4):
+        store.commit(SERIES, bar(at))
+    refuses_after(OTHER_NEWEST, store, asked, bar(4))
+
+
+def refuses_after(statement: str, store: PostgresStore, asked: list[Point | None], write: Write) -> None:
+    """The last write went at once; after a statement this one does not, and nothing is written."""
+    assert [one is not None for one in asked] == [True]
     with store._database.writing() as connection:
         connection.execute(statement)
         connection.execute("COMMIT")
     before = tables_of(store)
-    rows = store._checked(SERIES, bar(3), None)
-    assert store._commit_presuming({SERIES: bar(3)}, {SERIES: rows}) is None
-    assert asked == [None]
+    rows = store._checked(SERIES, write, None)
+    assert store._commit_presuming({SERIES: write}, {SERIES: rows}) is None
+    assert asked[1:] == [None]
     assert tables_of(store) == before
 
 
@@ -231,7 +249,7 @@ def test_what_never_arrived_is_an_error_and_is_not_repeated(
     wire.passes = swallow
     with pytest.raises(StoreError, match="was lost while a commit was made") as lost:
         far.commit(SERIES, bar(3))
-    assert NODE in swallowed[0]
+    assert SOURCE in swallowed[0]
     assert lost.value.next_step == "repeat: nothing of it was kept"
     assert store.newest().tx == 3
     assert far.commit(SERIES, bar(3)).tx == 4
@@ -263,7 +281,7 @@ def test_what_waits_for_the_lock_when_its_client_has_gone_is_ended(
     sent = threading.Event()
 
     def notice(direction: str, piece: bytes, source: socket.socket) -> int | None:
-        if direction == "up" and NODE in piece:
+        if direction == "up" and SOURCE in piece:
             sent.set()
         return None
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any
@@ -24,6 +27,7 @@ from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.io.sql.postgres.together import Found, Statements
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.testing.store_suites.bars import OTHER, SERIES, minutes, some_bars
+from tests.qmtl.runtime.io.sql.postgres.test_notice import until
 
 ALL = "SELECT id, price FROM kept ORDER BY id"
 DEARER = "SELECT id FROM kept WHERE price > ? ORDER BY id"
@@ -211,3 +215,36 @@ def test_rows_are_given_once_and_in_order() -> None:
     assert (found.fetchone(), found.fetchmany(2), found.fetchall()) == ((1,), [(2,), (3,)], [(4,)])
     assert (found.fetchone(), found.fetchall(), list(found)) == (None, [], [])
     assert [row for (row,) in Found([(1,), (2,)], 2, "")] == [1, 2]
+
+
+CHILD = """
+import sys
+from qmtl.foundation.store_address import StoreAddress
+from qmtl.runtime.io.sql.postgres.opening import opened
+
+connection = opened(StoreAddress.parse(sys.argv[1]))
+# A server that does not look whether anybody is there, as none but Linux can.
+connection.script(b"SET client_connection_check_interval = 0")
+print(connection.session, flush=True)
+try:
+    connection.execute("SELECT pg_sleep(300)::text")
+except KeyboardInterrupt:
+    print("interrupted", connection.is_broken, flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_an_interrupt_ends_what_the_server_does_and_the_connection(
+    connection: PostgresConnection, postgres_url: str
+) -> None:
+    command = [sys.executable, "-c", CHILD, postgres_url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        session = int(child.stdout.readline())
+        sleeps = "SELECT 1 FROM pg_stat_activity WHERE pid = ? AND wait_event = 'PgSleep'"
+        until(lambda: connection.execute(sleeps, (session,)).fetchone() is not None)
+        child.send_signal(signal.SIGINT)
+        assert child.stdout.readline() == "interrupted True\n"
+        until(lambda: connection.execute(sleeps, (session,)).fetchone() is None)
+        child.stdin.write("\n")
