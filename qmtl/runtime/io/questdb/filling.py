@@ -17,7 +17,7 @@ from qmtl.foundation.frames import VALUES
 from qmtl.foundation.series import SeriesId
 from qmtl.runtime.io.questdb.table import BarTable, having, quoted
 from qmtl.runtime.io.sql.chunks import Chunk
-from qmtl.runtime.io.sql.codec import is_proven
+from qmtl.runtime.io.sql.codec import are_proven
 from qmtl.runtime.io.store.rows import Rows
 
 # What the columns of bars are in an answer.
@@ -64,7 +64,7 @@ def put(found: pa.Table, chunks: Sequence[_Named], target: Rows) -> bool:
             return False
         for room, column in zip(target, columns, strict=True):
             _pour(column, room)
-    return _are_proven(chunks, target)
+    return are_proven((chunk[1:] for _, chunk in chunks), target)
 
 
 def pour_few(table: BarTable, chunks: Sequence[_Named], target: Rows) -> bool:
@@ -74,15 +74,7 @@ def pour_few(table: BarTable, chunks: Sequence[_Named], target: Rows) -> bool:
     columns = ", ".join(["ts::long", *VALUES])
     wanted = f"series IN ({quoted(chunks[0][0].text)}) AND {having([chunk for _, chunk in chunks])}"
     sql = f"SELECT {columns} FROM {table.name} WHERE {wanted}"
-    return table.server.pour(sql, target) and _are_proven(chunks, target)
-
-
-def _are_proven(chunks: Sequence[_Named], rows: Rows) -> bool:
-    ends = accumulate(chunk.rows for _, chunk in chunks)
-    return all(
-        is_proven(chunk[1:], rows.cut(end - chunk.rows, end))
-        for (_, chunk), end in zip(chunks, ends, strict=True)
-    )
+    return table.server.pour(sql, target) and are_proven((chunk[1:] for _, chunk in chunks), target)
 
 
 def missing_volumes(chunks: Sequence[Chunk], rows: Rows) -> list[bool]:
