@@ -31,7 +31,7 @@ class Bare:
 
     def __init__(self, jar: Path) -> None:
         # Java as it is started without a word about it: what is often done becomes quick.
-        self.server = QuestDBServer(jar, java=("-Xmx2g",))
+        self.server = QuestDBServer(jar, java=("-Xmx2g",), settings={"pg.enabled": "true"})
         self._http = HTTPConnection("127.0.0.1", self.server.port)
         self._sender: Any = None
         import psycopg

@@ -75,6 +75,7 @@ class QuestDBServer:
             "dev.mode.enabled": "true",  # so that tests may suspend tables
             "http.bind.to": f"127.0.0.1:{self.port}",
             "http.min.enabled": "false",
+            "pg.enabled": "false",
             "pg.net.bind.to": f"127.0.0.1:{self.pg_port}",
             "pg.user": USER,
             "pg.password": PASSWORD,

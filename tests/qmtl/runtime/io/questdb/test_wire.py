@@ -7,6 +7,8 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import polars as pl
@@ -23,7 +25,7 @@ from qmtl.runtime.io.questdb.store import QuestDBStore
 from qmtl.runtime.io.store.rows import Rows, allocate
 from qmtl.runtime.testing.store_suites.bars import SERIES, minutes, some_bars, write
 from tests.qmtl.ports import free_port
-from tests.qmtl.questdb import PASSWORD, USER, QuestDBServer
+from tests.qmtl.questdb import PASSWORD, USER, QuestDBServer, questdb_jar
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
@@ -119,6 +121,21 @@ def with_pg(url: str, port: int) -> str:
     return f"{url}&pg={port}"
 
 
+@pytest.fixture(scope="module")
+def pg_server(questdb_server: QuestDBServer) -> Iterator[QuestDBServer]:
+    """One that speaks the protocol, as that of the other tests does not."""
+    jar = questdb_jar()
+    assert jar is not None, "that of the other tests was started with it"
+    made = QuestDBServer(jar, settings={"pg.enabled": "true"})
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def url(pg_server: QuestDBServer, tmp_path: Path) -> str:
+    return pg_server.url(tmp_path / "catalog", f"wire_{uuid4().hex}")
+
+
 @pytest.fixture
 def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The statements that were exported."""
@@ -138,12 +155,12 @@ def odd_bars(rows: int) -> pl.DataFrame:
 
 
 def test_both_ways_give_the_same_bits(
-    questdb_server: QuestDBServer, used_url: str, opened: Opened, exports: list[str]
+    pg_server: QuestDBServer, url: str, opened: Opened, exports: list[str]
 ) -> None:
     bars = odd_bars(1_000)
-    opened(used_url).commit(SERIES, write(bars))
-    by_wire = opened(with_pg(used_url, questdb_server.pg_port), read_only=True)
-    by_export = opened(used_url, read_only=True)
+    opened(url).commit(SERIES, write(bars))
+    by_wire = opened(with_pg(url, pg_server.pg_port), read_only=True)
+    by_export = opened(url, read_only=True)
     for first, last in ((0, 1_000), (10, 11), (500, 513), (990, 1_000)):
         exports.clear()
         found = by_wire.read(SERIES, minutes(first, last)).frame
@@ -157,9 +174,9 @@ def test_both_ways_give_the_same_bits(
 
 
 def test_rows_that_are_edited_are_not_served_by_it_either(
-    questdb_server: QuestDBServer, used_url: str, opened: Opened
+    pg_server: QuestDBServer, url: str, opened: Opened
 ) -> None:
-    store = opened(with_pg(used_url, questdb_server.pg_port))
+    store = opened(with_pg(url, pg_server.pg_port))
     store.commit(SERIES, write(some_bars(0, 50)))
     table = store._rows.table
     edited = minutes(20, 21)
@@ -172,14 +189,14 @@ def test_rows_that_are_edited_are_not_served_by_it_either(
 
 
 def test_many_rows_and_several_series_come_by_an_export(
-    questdb_server: QuestDBServer,
-    used_url: str,
+    pg_server: QuestDBServer,
+    url: str,
     opened: Opened,
     exports: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("qmtl.runtime.io.questdb.filling._FEW_ROWS", 100)
-    store = opened(with_pg(used_url, questdb_server.pg_port))
+    store = opened(with_pg(url, pg_server.pg_port))
     other = SeriesId.parse("ohlcv:many:OTHER:1m")
     store.commit_many({one: write(some_bars(0, 200)) for one in (SERIES, other)})
     exports.clear()
@@ -192,9 +209,9 @@ def test_many_rows_and_several_series_come_by_an_export(
 
 
 def test_a_connection_that_was_closed_is_opened_anew(
-    questdb_server: QuestDBServer, used_url: str, opened: Opened, exports: list[str]
+    pg_server: QuestDBServer, url: str, opened: Opened, exports: list[str]
 ) -> None:
-    store = opened(with_pg(used_url, questdb_server.pg_port))
+    store = opened(with_pg(url, pg_server.pg_port))
     store.commit(SERIES, write(some_bars(0, 20)))
     exports.clear()
     store.read(SERIES, minutes(0, 20))
@@ -209,8 +226,8 @@ def test_a_connection_that_was_closed_is_opened_anew(
 @pytest.mark.parametrize("how", ["nobody", "another protocol", "another user"])
 def test_where_it_does_not_work_an_export_does(
     how: str,
-    questdb_server: QuestDBServer,
-    used_url: str,
+    pg_server: QuestDBServer,
+    url: str,
     opened: Opened,
     exports: list[str],
     caplog: pytest.LogCaptureFixture,
@@ -218,10 +235,10 @@ def test_where_it_does_not_work_an_export_does(
 ) -> None:
     port = {
         "nobody": free_port(),
-        "another protocol": questdb_server.port,
-        "another user": questdb_server.pg_port,
+        "another protocol": pg_server.port,
+        "another user": pg_server.pg_port,
     }
-    store = opened(with_pg(used_url, port[how]))
+    store = opened(with_pg(url, port[how]))
     server = store._rows.table.server
     if how == "another user":
         monkeypatch.setattr(server._wire, "_password", "wr0ng")
@@ -274,8 +291,8 @@ def test_what_ends_or_makes_no_sense_fails(
         wire.Wire("127.0.0.1", port, USER, PASSWORD).ask("SELECT 1")
 
 
-def test_a_statement_that_is_refused_leaves_the_connection_usable(questdb_server: QuestDBServer) -> None:
-    made = wire.Wire("127.0.0.1", questdb_server.pg_port, USER, PASSWORD)
+def test_a_statement_that_is_refused_leaves_the_connection_usable(pg_server: QuestDBServer) -> None:
+    made = wire.Wire("127.0.0.1", pg_server.pg_port, USER, PASSWORD)
     assert made.ask("SELECT x FROM no_such_table") is None
     columns = ", ".join(f"{value!r}::double" for value in (0.1, 5e-324, -0.0, 1e308))
     found = made.ask(f"SELECT 7::long, {columns}, null::double")
