@@ -20,7 +20,6 @@ import polars as pl
 from benchmarks.figures import Skipped
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.questdb.table import BarTable
-from tests.qmtl.ports import free_port
 from tests.qmtl.questdb import PASSWORD, USER, QuestDBServer, questdb_jar
 
 _LOGIN = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -31,16 +30,19 @@ class Bare:
     """A server, and one connection of each kind that is kept open, as its users would."""
 
     def __init__(self, jar: Path) -> None:
-        port = free_port()
-        settings = {"pg.enabled": "true", "pg.net.bind.to": f"127.0.0.1:{port}"}
         # Java as it is started without a word about it: what is often done becomes quick.
-        self.server = QuestDBServer(jar, java=("-Xmx2g",), settings=settings)
+        self.server = QuestDBServer(jar, java=("-Xmx2g",), settings={"pg.enabled": "true"})
         self._http = HTTPConnection("127.0.0.1", self.server.port)
         self._sender: Any = None
         import psycopg
 
         self._pg = psycopg.connect(
-            f"host=127.0.0.1 port={port} user=admin password=quest dbname=qdb", autocommit=True
+            host="127.0.0.1",
+            port=self.server.pg_port,
+            user=USER,
+            password=PASSWORD,
+            dbname="qdb",
+            autocommit=True,
         ).cursor(binary=True)
 
     def close(self) -> None:

@@ -36,7 +36,9 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
 
 def _one_series(sizes: Sizes, peer: Bare, folder: Path) -> list[Figure]:
     frame, name = scene.year_of_bars(sizes.year), scene.SERIES.text
-    once, twice = (peer.server.url(folder / kind, kind) for kind in ("once", "twice"))
+    once, twice = (
+        f"{peer.server.url(folder / kind, kind)}&pg={peer.server.pg_port}" for kind in ("once", "twice")
+    )
     corrected = frame.filter(pl.int_range(pl.len()) % 10 == 3).with_columns(pl.col("volume") + 1.0)
     with questdb_store(once) as store:
         store.commit(scene.SERIES, scene.write_of(frame))

@@ -13,7 +13,7 @@ from qmtl.foundation.questdb_login import QUOTED, QuestDBLogin, parts_of, secret
 from qmtl.foundation.store_address import StoreAddress
 
 DEFAULT_NAME = "qmtl"
-_OPTIONS = {"catalog", "name"}
+_OPTIONS = {"catalog", "name", "pg"}
 _SHOWN = (
     "questdb://user@host:9000?catalog=FOLDER&name=desk, where FOLDER may be postgresql://user@host/database"
 )
@@ -24,17 +24,20 @@ class QuestDBAddress(QuestDBLogin):
     """Where the rows of a store are, and where its catalog is.
 
     catalog: the folder of the catalog, or its address on PostgreSQL. name: what the names of its tables begin
-    with; two stores on one server have different ones.
+    with; two stores on one server have different ones. pg: the port where the server speaks PostgreSQL's
+    protocol, if few bars are to come by it.
     """
 
     catalog: str | StoreAddress
     name: str
+    pg: int | None = None
 
     @property
     def shown(self) -> str:
         """The address for people."""
         catalog = quote(self.catalog, safe="/,") if isinstance(self.catalog, str) else self.catalog.shown
-        return f"{super().shown}?catalog={catalog}&name={self.name}"
+        pg = "" if self.pg is None else f"&pg={self.pg}"
+        return f"{super().shown}?catalog={catalog}&name={self.name}{pg}"
 
     @property
     def place(self) -> Path | StoreAddress:
@@ -73,7 +76,7 @@ class QuestDBAddress(QuestDBLogin):
                 f"a store; one in QuestDB is {_SHOWN}",
             )
         if unknown := sorted(set(options) - _OPTIONS):
-            raise _refused(f"{unknown[0]!r} is no option of it; there are catalog and name")
+            raise _refused(f"{unknown[0]!r} is no option of it; there are catalog, name and pg")
         if len(options) < len(given):
             raise _refused("it names an option twice")
         if not catalog:
@@ -82,10 +85,16 @@ class QuestDBAddress(QuestDBLogin):
             raise _refused("its catalog is neither a folder nor an address of PostgreSQL")
         if re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name) is None:
             raise _refused(f"the name {name!r} is not one of small letters, digits and _")
+        pg = options.get("pg")
+        if pg is not None and (re.fullmatch(r"[0-9]{1,5}", pg) is None or not 0 < int(pg) < 1 << 16):
+            raise _refused(
+                f"pg={pg} is no port; QuestDB speaks PostgreSQL's protocol on 8812 if not told else"
+            )
         where = catalog if is_folder else StoreAddress.parse(catalog)
         of_catalog = () if isinstance(where, str) else where.secrets
         secrets = secrets_of((parts.password, parts.written, *of_catalog))
-        return cls(parts.host, parts.port, parts.user, parts.password, where, name, secrets=secrets)
+        port = None if pg is None else int(pg)
+        return cls(parts.host, parts.port, parts.user, parts.password, where, name, port, secrets=secrets)
 
 
 def _options_of(query: str) -> list[tuple[str, str]]:

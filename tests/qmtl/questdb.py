@@ -55,7 +55,7 @@ class QuestDBServer:
         self.folder = Path(tempfile.mkdtemp(prefix="qmtl-questdb-"))
         self.root = root or self.folder / "root"
         self.root.mkdir(exist_ok=True)
-        self.port = free_port()
+        self.port, self.pg_port = free_port(), free_port()
         try:
             self.start()
         except BaseException:
@@ -76,6 +76,9 @@ class QuestDBServer:
             "http.bind.to": f"127.0.0.1:{self.port}",
             "http.min.enabled": "false",
             "pg.enabled": "false",
+            "pg.net.bind.to": f"127.0.0.1:{self.pg_port}",
+            "pg.user": USER,
+            "pg.password": PASSWORD,
             "line.tcp.enabled": "false",
             "shared.worker.count": "2",
             "http.user": USER,

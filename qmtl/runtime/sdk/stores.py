@@ -153,7 +153,7 @@ def questdb_rows(address: QuestDBAddress) -> QuestDBRows:
     from qmtl.runtime.io.questdb.server import QuestDBServer
     from qmtl.runtime.io.questdb.table import BarTable
 
-    return QuestDBRows(BarTable(QuestDBServer(address), address.name))
+    return QuestDBRows(BarTable(QuestDBServer(address, address.pg), address.name))
 
 
 def place_of(store: str | PathLike[str] | ServerAddress) -> Path | ServerAddress:

@@ -28,6 +28,14 @@ def test_what_is_left_out_has_a_default() -> None:
     )
 
 
+@pytest.mark.parametrize("catalog", ["bars", "postgresql://me@db:5433/bars?schema=desk"])
+def test_it_may_name_the_port_of_the_other_protocol(catalog: str) -> None:
+    found = QuestDBAddress.parse(f"questdb://localhost?catalog={catalog}&pg=8812")
+    assert (found.pg, found.port, found.name) == (8812, 9000, "qmtl")
+    assert QuestDBAddress.parse(found.shown) == found
+    assert found.shown.endswith("&name=qmtl&pg=8812")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -63,6 +71,11 @@ def test_a_catalog_may_be_an_address_of_postgresql(text: str) -> None:
         ("questdb://localhost:port?catalog=bars", "cannot be read"),
         ("questdb://localhost?catalog=bars&table=trades", "a table of a desk is no store"),
         ("questdb://localhost?catalog=bars&catalog=other", "an option twice"),
+        ("questdb://localhost?catalog=bars&pg=", "pg= is no port"),
+        ("questdb://localhost?catalog=bars&pg=0", "pg=0 is no port"),
+        ("questdb://localhost?catalog=bars&pg=65536", "pg=65536 is no port"),
+        ("questdb://localhost?catalog=bars&pg=-1", "pg=-1 is no port"),
+        ("questdb://localhost?catalog=bars&port=1", "there are catalog, name and pg"),
         ("questdb://localhost?catalog=bars&name=A;DROP", "the name 'A;DROP'"),
         ("questdb://localhost?catalog=s3://db", "neither a folder nor an address of PostgreSQL"),
         ("questdb://localhost?catalog=postgresql:db", "does not begin with postgresql://"),

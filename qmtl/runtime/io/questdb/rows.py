@@ -14,7 +14,7 @@ from qmtl.foundation.errors import StoreError
 from qmtl.foundation.frames import VALUES
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import iso
-from qmtl.runtime.io.questdb.filling import COLUMNS, asked, missing_volumes, put
+from qmtl.runtime.io.questdb.filling import COLUMNS, asked, missing_volumes, pour_few, put
 from qmtl.runtime.io.questdb.server import StatementError
 from qmtl.runtime.io.questdb.table import BarTable, having, quoted
 from qmtl.runtime.io.sql.chunks import Chunk, Numbered
@@ -100,7 +100,7 @@ class QuestDBRows:
     def _filled(self, chunks: Sequence[tuple[SeriesId, Chunk]], target: Rows) -> list[bool | DamagedError]:
         table = self.table
         try:
-            are_there = put(asked(table, chunks), chunks, target)
+            are_there = pour_few(table, chunks, target) or put(asked(table, chunks), chunks, target)
         except StatementError:
             are_there = False  # the other way says what is the matter with the table
         if are_there:

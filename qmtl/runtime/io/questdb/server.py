@@ -1,8 +1,9 @@
-"""QuestDB over HTTP: statements, exports, and rows by its own client. No other module knows the wire."""
+"""QuestDB over HTTP: statements, exports, and rows by its own client; and few rows by `wire`."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 import time
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 
 from qmtl.foundation.errors import StoreError
 from qmtl.foundation.questdb_login import QuestDBLogin
+from qmtl.runtime.io.questdb.wire import Wire, WireError, fill
 from qmtl.runtime.io.store.rows import Rows
 
 if TYPE_CHECKING:
@@ -32,13 +34,22 @@ _REPEAT_MS = 3_000
 # How often a parameter is asked for. To those who ask at the same moment, 9.3.4 gives the answers of each
 # other, none, or an error: what it says twice is believed.
 _MIXED_UP = 50
+# How long the other protocol is left alone after it has failed.
+_REST_S = 30.0
+# The user that QuestDB has where nobody has set one.
+_ADMIN = ("admin", "quest")
+
+_log = logging.getLogger("seamless.store")
 
 
 class QuestDBServer:
     """Any thread may call any method. Whatever fails is a `StoreError` with the server's own reason."""
 
-    def __init__(self, address: QuestDBLogin) -> None:
+    def __init__(self, address: QuestDBLogin, pg: int | None = None) -> None:
         self.address = address
+        login = (address.user, address.password) if address.user else _ADMIN
+        self._wire = None if pg is None else Wire(address.host, pg, *login)
+        self._rests_until = 0.0
         # It answers again after it did not, and may have been restarted; until somebody makes this False.
         self.is_back = False
         self._is_away = False
@@ -91,6 +102,27 @@ class QuestDBServer:
         except (pa.ArrowException, OSError) as failure:
             raise self._broken(failure) from failure
 
+    def pour(self, sql: str, target: Rows) -> bool:
+        """Put the few rows of a query into `target`, with stamps as numbers; False where they do not come so.
+
+        Then an export says what there is, and what is the matter if anything is.
+        """
+        if self._wire is None or time.monotonic() < self._rests_until:
+            return False
+        try:
+            found = self._wire.ask(sql)
+        except (OSError, WireError) as failure:
+            self._rests_until = time.monotonic() + _REST_S
+            why = self.address.redacted(f"{type(failure).__name__}: {failure}")
+            _log.warning(
+                "few bars come by an export, and later, for pg= of %s does not work: %s",
+                self.address.shown,
+                why,
+            )
+            return False
+        self._answers()
+        return found is not None and fill(found, target)
+
     def send(self, table: str, series: str, numbers: list[int], chunks: list[Rows]) -> None:
         """Write chunks of rows of a series, each under its number. They become visible some time later."""
         import pandas as pd  # with the client, for those who write
@@ -138,6 +170,8 @@ class QuestDBServer:
         """Close the connections that are kept."""
         while (sender := self._sender()) is not None:
             sender.close(flush=False)
+        if self._wire is not None:
+            self._wire.close()
 
     def _conf(self) -> str:
         address = self.address
@@ -173,9 +207,12 @@ class QuestDBServer:
             raise self._broken(failure) from failure
         finally:
             connection.close()
+        self._answers()
+        return found
+
+    def _answers(self) -> None:
         if self._is_away:
             self._is_away, self.is_back = False, True
-        return found
 
     def _broken(self, failure: Exception) -> StoreError:
         self._is_away = True

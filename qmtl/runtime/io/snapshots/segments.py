@@ -104,7 +104,8 @@ def read_part(place: Place, part: Part) -> bytes:
 
 
 def _to_bytes(table: pa.Table, *, stamps: list[str], texts: list[str]) -> bytes:
-    sink = BytesIO()
+    # Not into a file of Python's, each write to which would wait for its lock.
+    sink = pa.BufferOutputStream()
     pq.write_table(
         table,
         sink,
@@ -117,4 +118,5 @@ def _to_bytes(table: pa.Table, *, stamps: list[str], texts: list[str]) -> bytes:
         # Without it, other readers see a text where we have a dictionary.
         store_schema=False,
     )
-    return sink.getvalue()
+    data: bytes = sink.getvalue().to_pybytes()
+    return data

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 
 from blake3 import blake3
 
-from qmtl.foundation.series import SeriesId
+from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.codec import PLAIN, pack_plain
 from qmtl.runtime.io.sql.dialect import Connection
 from qmtl.runtime.io.store.rows import Rows
 
-# Rows of a part, but for the last one of a chunk. More would be read in vain, fewer take more proofs.
-PART_ROWS = 512
+# Rows of a part, but for the last one of a chunk. More would be read in vain, fewer take more proofs: half a
+# part at each end of a range is read beside it. Lists that were made before have parts of 512.
+PART_ROWS = 256
 # First and last stamp, rows and checksum of each part; before them, the checksum of all of it.
 _PART = struct.Struct("<qqI32s")
 _PROOF = 32
@@ -36,22 +37,29 @@ def list_of(rows: Rows, checksum: bytes) -> bytes:
     return _proof(parts, checksum) + parts
 
 
-def parts_in(data: bytes, chunk: Chunk) -> list[Chunk]:
-    """The parts of a chunk by its list, in order, as chunks under its number; none where it is not sound."""
+def parts_in(data: bytes, chunk: Chunk, low: int = EARLIEST, high: int = LATEST) -> list[tuple[int, Chunk]]:
+    """The parts of a chunk by its list that may have rows in `low <= ts <= high`, in order.
+
+    Each as a chunk under its number, with the position of its first row. None where the list is not sound.
+    """
     proof, parts = data[:_PROOF], data[_PROOF:]
     if proof != _proof(parts, chunk.checksum):
         return []
-    return [
-        Chunk(chunk.id, first, last, rows, PLAIN, checksum)
-        for first, last, rows, checksum in _PART.iter_unpack(parts)
-    ]
+    found, row = [], 0
+    for first, last, rows, checksum in _PART.iter_unpack(parts):
+        if last >= low and first <= high:
+            found.append((row, Chunk(chunk.id, first, last, rows, PLAIN, checksum)))
+        row += rows
+    return found
 
 
-def parts_of(connection: Connection, chunks: Sequence[tuple[SeriesId, Chunk]]) -> list[list[Chunk]]:
-    """Of each chunk its parts; none where they are not known."""
+def parts_of(
+    connection: Connection, chunks: Sequence[tuple[Chunk, tuple[int, int]]]
+) -> list[list[tuple[int, Chunk]]]:
+    """Of each chunk `parts_in` between its two stamps; none where they are not known."""
     if not chunks:
         return []
-    found = connection.each("SELECT data FROM blob WHERE chunk = ?", [(chunk.id,) for _, chunk in chunks])
+    found = connection.each("SELECT data FROM blob WHERE chunk = ?", [(chunk.id,) for chunk, _ in chunks])
     try:
         lists = [next(iter(rows), None) for rows in found]
     except Exception as failure:  # of the engine: only its dialect can name those that tell of damage
@@ -59,8 +67,8 @@ def parts_of(connection: Connection, chunks: Sequence[tuple[SeriesId, Chunk]]) -
             raise
         return [[] for _ in chunks]
     return [
-        parts_in(row[0], chunk) if row is not None and isinstance(row[0], bytes) else []
-        for (_, chunk), row in zip(chunks, lists, strict=True)
+        parts_in(row[0], chunk, *ends) if row is not None and isinstance(row[0], bytes) else []
+        for (chunk, ends), row in zip(chunks, lists, strict=True)
     ]
 
 

@@ -7,12 +7,13 @@ a chunk that pcodec does not return bit by bit is kept by zstd. Rows that lie el
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import zstandard
 from blake3 import blake3
 from pcodec import standalone
@@ -97,29 +98,45 @@ def plain_bytes(rows: Rows) -> bytes:
     return b"".join(_plain_parts(rows))
 
 
-def is_proven(chunk: Sequence[Any], rows: Rows) -> bool:
-    """Whether rows are those whose `plain_bytes` have the checksum of a chunk, found without making a copy.
+def are_proven(chunks: Iterable[Sequence[Any]], rows: Rows) -> bool:
+    """Whether rows are those of chunks, one after the other, whose `plain_bytes` have their checksums.
 
-    chunk: the first fields of `Packed`.
+    chunks: of each the first fields of `Packed`. The columns of one are put together and digested at once:
+    one by one, those of 512 rows took more than twice as long.
     """
-    first, last, count, codec, checksum = chunk
-    if codec != PLAIN or not rows.size or (rows.size, rows.ts[0], rows.ts[-1]) != (count, first, last):
-        return False
-    digest = blake3()
-    for part in _plain_parts(rows):
-        digest.update(part)
-    return bool(digest.digest() == checksum)
+    if not rows.size:
+        return not list(chunks)
+    rows, missing = _all_missing_alike(rows)
+    columns = [np.ascontiguousarray(column).view(np.uint8).data for column in rows]
+    end = 0
+    for first_ts, last_ts, count, codec, checksum in chunks:
+        start, end = end, end + count
+        if codec != PLAIN or not start < end <= rows.size:
+            return False
+        if (rows.ts[start], rows.ts[end - 1]) != (first_ts, last_ts):
+            return False
+        flags = _VOLUME_NULLS if missing is not None and missing[start:end].any() else 0
+        head = _HEADER.pack(PLAIN, flags, count, first_ts, last_ts), _SIZES.pack(*[8 * count] * len(columns))
+        if checksum_of(b"".join([*head, *(column[8 * start : 8 * end] for column in columns)])) != checksum:
+            return False
+    return end == rows.size
 
 
 def _plain_parts(rows: Rows) -> list[Any]:
-    """The head and the columns; all missing volumes alike, whichever NaN they were."""
-    missing = np.isnan(rows.volume)
-    flags = _VOLUME_NULLS if missing.any() else 0
-    if flags:
-        rows = rows._replace(volume=np.where(missing, np.nan, rows.volume))
+    """The head and the columns."""
+    rows, missing = _all_missing_alike(rows)
     columns = [np.ascontiguousarray(column).view(np.uint8) for column in rows]
+    flags = 0 if missing is None else _VOLUME_NULLS
     head = _HEADER.pack(PLAIN, flags, rows.size, int(rows.ts[0]), int(rows.ts[-1]))
     return [head, _SIZES.pack(*map(len, columns)), *columns]
+
+
+def _all_missing_alike(rows: Rows) -> tuple[Rows, npt.NDArray[np.bool_] | None]:
+    """Rows whose missing volumes are one and the same NaN, and which are missing, if any is."""
+    missing = np.isnan(rows.volume)
+    if not missing.any():
+        return rows, None
+    return rows._replace(volume=np.where(missing, np.nan, rows.volume)), missing
 
 
 def _come_back(blobs: Sequence[bytes], pieces: Sequence[Rows]) -> list[bool]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
 from qmtl.foundation.timeline import Span
@@ -57,11 +56,9 @@ def _elsewhere(each: Sequence[tuple[View, tuple[int, int], list[Chunk]]]) -> lis
     from qmtl.runtime.io.sql.chunk_parts import parts_of  # for such stores alone
 
     across = [
-        (view, chunk) for view, within, chunks in each for chunk in chunks if not _is_within(chunk, within)
+        (chunk, within) for _, within, chunks in each for chunk in chunks if not _is_within(chunk, within)
     ]
-    coming = iter(
-        parts_of(across[0][0].connection, [(view.series, chunk) for view, chunk in across]) if across else []
-    )
+    coming = iter(parts_of(each[0][0].connection, across))
     return [
         [
             piece
@@ -69,20 +66,15 @@ def _elsewhere(each: Sequence[tuple[View, tuple[int, int], list[Chunk]]]) -> lis
             for piece in (
                 [Piece(view, chunk, Part(0, chunk.rows))]
                 if _is_within(chunk, within)
-                else _parts(view, chunk, next(coming), within)
+                else _parts(view, chunk, next(coming))
             )
         ]
         for view, within, chunks in each
     ]
 
 
-def _parts(view: View, chunk: Chunk, parts: list[Chunk], ends: tuple[int, int]) -> list[Piece]:
-    starts = accumulate((part.rows for part in parts), initial=0)
-    wanted = [
-        Piece(view, chunk, Part(start, part.rows), None, part)
-        for start, part in zip(starts, parts, strict=False)
-        if part.last_ts >= ends[0] and part.first_ts <= ends[1]
-    ]
+def _parts(view: View, chunk: Chunk, parts: list[tuple[int, Chunk]]) -> list[Piece]:
+    wanted = [Piece(view, chunk, Part(first, part.rows), None, part) for first, part in parts]
     return wanted or [Piece(view, chunk, Part(0, chunk.rows))]
 
 

@@ -74,11 +74,11 @@ def compare(view: View, rows: Rows) -> tuple[Difference, list[bool]]:
         return all_new(rows), [False] * rows.size if rows.size < FEW else []
     over = np.zeros(rows.size, dtype=bool)
     comparison = Comparison(rows)
-    for chunk in chunks:
-        first, last = np.searchsorted(rows.ts, [chunk.first_ts, chunk.last_ts + 1]).tolist()
-        if first == last:
-            continue
-        stored = view.load(chunk).between(low, high)
+    within = [np.searchsorted(rows.ts, [chunk.first_ts, chunk.last_ts + 1]).tolist() for chunk in chunks]
+    met = [(chunk, *ends) for chunk, ends in zip(chunks, within, strict=True) if ends[0] < ends[1]]
+    wanted = [chunk for chunk, _, _ in met]
+    for at, (chunk, first, last) in enumerate(met):
+        stored = view.load(chunk, wanted[at + 1 :]).between(low, high)
         over[first:last] = find(stored.ts, rows.ts[first:last]) >= 0
         comparison.meet(stored.pick(find(hot.ts, stored.ts) < 0) if hot.size else stored)
     comparison.meet(hot)

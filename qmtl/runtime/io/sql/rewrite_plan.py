@@ -113,7 +113,7 @@ def rechunk(view: View, window: Window, fresh: Rows) -> Iterator[Rows]:
     low = window.low
     edges = [chunk.last_ts for chunk in window.chunks[:-1]] + [window.high]
     for position, high in enumerate(edges):
-        base = view.load(window.chunks[position]) if window.chunks else NO_ROWS
+        base = view.load(window.chunks[position], window.chunks[position + 1 :]) if window.chunks else NO_ROWS
         if view.damage:
             return
         part = overlay(overlay(base, view.hot(low, high)), fresh.between(low, high))

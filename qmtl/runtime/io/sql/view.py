@@ -36,6 +36,8 @@ AFTER = "AND last_ts > :ts ORDER BY last_ts LIMIT :count"
 SINGLES = "SELECT ts, tx_from, data FROM hot WHERE series = :series AND @at"
 BETWEEN = "AND ts BETWEEN :low AND :high ORDER BY ts"
 _LATELY = 4
+# The same where rows lie elsewhere, and so many come at once: to ask takes longer than what comes.
+_FROM_ELSEWHERE = 32
 
 
 @cache
@@ -211,15 +213,27 @@ class View:
         sane = all(isinstance(edge, int) and EARLIEST <= edge <= LATEST for edge in found)
         return Span(*found) if sane and found[0] <= found[1] else Span(EARLIEST, LATEST)
 
-    def load(self, chunk: Chunk) -> Rows:
-        """The rows of a chunk; none (and one more damage) if it is damaged. The last few are kept."""
+    def load(self, chunk: Chunk, later: Sequence[Chunk] = ()) -> Rows:
+        """The rows of a chunk; none (and one more damage) if it is damaged. The last few are kept.
+
+        later: chunks that are wanted after it. Where rows lie elsewhere, some of them come along with it.
+        """
         rows = self._lately.get(chunk.id)
         if rows is None:
-            rows = self.unpacked(chunk, self.packed(chunk))
-            while len(self._lately) >= _LATELY:
-                del self._lately[next(iter(self._lately))]
-            self._lately[chunk.id] = rows
+            if self.connection.elsewhere is None:
+                self._load([chunk], _LATELY)
+            else:
+                others = [one for one in later if one.id not in self._lately]
+                self._load([chunk, *others[: _FROM_ELSEWHERE - 1]], _FROM_ELSEWHERE)
+            rows = self._lately[chunk.id]
         return rows
+
+    def _load(self, chunks: Sequence[Chunk], kept: int) -> None:
+        blobs = bytes_of_each(self.connection, [(self.series, chunk) for chunk in chunks])
+        while len(self._lately) + len(chunks) > kept:
+            del self._lately[next(iter(self._lately))]
+        for chunk, blob in zip(chunks, blobs, strict=True):
+            self._lately[chunk.id] = self.unpacked(chunk, packed(chunk, blob))
 
     def unpacked(self, chunk: Chunk, packed: Packed | DamagedError) -> Rows:
         """The rows of a chunk by its bytes; none (and one more damage) if it is damaged."""

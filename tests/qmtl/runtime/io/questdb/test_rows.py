@@ -210,7 +210,7 @@ def test_parts_and_whole_chunks_give_the_same_bits(
     parts = [
         (SERIES, part)
         for (series, chunk), whole in zip(chunks, (rows.cut(0, 7), rows.cut(7, rows.size)), strict=True)
-        for part in parts_in(list_of(whole, chunk.checksum), chunk)
+        for _, part in parts_in(list_of(whole, chunk.checksum), chunk)
     ]
     missing = np.isnan(rows.volume)
     expected = bits(rows._replace(volume=np.where(missing, np.nan, rows.volume)))
@@ -266,6 +266,22 @@ def test_many_series_are_read_by_one_statement(
         assert_frame_equal(
             found[one].frame, frames[one].filter(pl.col("ts").is_between(*_ends(9, 22), closed="left"))
         )
+
+
+def test_chunks_that_a_correction_changes_are_read_by_one_statement(
+    used_url: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(used_url)
+    bars = some_bars(0, 200)
+    store.commit(SERIES, write(bars))
+    corrected = bars.filter(pl.int_range(pl.len()) % 10 == 3).with_columns(pl.col("volume") + 1.0)
+    server = store._rows.table.server
+    export, asked = server.export, []
+    monkeypatch.setattr(server, "export", lambda sql: (asked.append(sql), export(sql))[1])
+    store.commit(SERIES, write(corrected))
+    assert len(asked) == 2, "to compare, and to read back"
+    expected = bars.update(corrected, on="ts")
+    assert_frame_equal(store.read(SERIES, minutes(0, 200)).frame, expected)
 
 
 def _ends(first: int, last: int) -> tuple[pl.Expr, pl.Expr]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qmtl.runtime.io.sql import chunk_parts
 from qmtl.runtime.io.sql.chunk_parts import list_of, parts_in
 from qmtl.runtime.io.sql.chunks import Chunk
-from qmtl.runtime.io.sql.codec import is_proven, pack_plain
+from qmtl.runtime.io.sql.codec import are_proven, pack_plain
 from qmtl.runtime.io.store.rows import Rows, join
 
 
@@ -26,13 +26,29 @@ def test_parts_are_all_rows_once_and_each_is_proven(count: int, part_rows: int) 
     chunk = Chunk(77, *packed[:5])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunk_parts, "PART_ROWS", part_rows)
-        parts = parts_in(list_of(rows, packed.checksum), chunk)
+        found = parts_in(list_of(rows, packed.checksum), chunk)
+    parts = [part for _, part in found]
     pieces = [rows.between(part.first_ts, part.last_ts) for part in parts]
+    assert [rows.ts[row] for row, _ in found] == [part.first_ts for part in parts]
     assert {part.id for part in parts} == {77}
     assert join(pieces).ts.tolist() == rows.ts.tolist()
     assert [piece.size for piece in pieces[:-1]] == [part_rows] * (len(parts) - 1)
-    assert all(is_proven(part[1:], piece) for part, piece in zip(parts, pieces, strict=True))
-    assert not any(is_proven(part[1:], pieces[0]) for part in parts[1:])
+    assert are_proven((part[1:] for part in parts), rows)
+    assert not any(are_proven([part[1:]], pieces[0]) for part in parts[1:])
+    assert not are_proven((part[1:] for part in parts[:-1]), rows), "a row is of no chunk"
+    assert not are_proven((part[1:] for part in [*parts, parts[-1]]), rows), "rows are lacking"
+
+
+@given(st.integers(-100, 1_300), st.integers(-100, 1_300))
+def test_only_parts_that_are_wanted_are_found(low: int, high: int) -> None:
+    rows = rows_of(20)
+    packed = pack_plain(rows)
+    chunk = Chunk(1, *packed[:5])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunk_parts, "PART_ROWS", 3)
+        data = list_of(rows, packed.checksum)
+    wanted = [one for one in parts_in(data, chunk) if one[1].last_ts >= low and one[1].first_ts <= high]
+    assert parts_in(data, chunk, low, high) == wanted
 
 
 @given(st.data())
