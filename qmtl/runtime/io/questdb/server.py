@@ -32,7 +32,7 @@ _BUSY_S = 30.0
 # How long the client repeats what the network has lost. Rows that come twice are one, by their key.
 _REPEAT_MS = 3_000
 # How often a parameter is asked for. To those who ask at the same moment, 9.3.4 gives the answers of each
-# other, none, or an error: what it says twice is believed.
+# other, none, or an error: a value that it gives twice is believed, and silence only if it says nothing else.
 _MIXED_UP = 50
 # How long the other protocol is left alone after it has failed.
 _REST_S = 30.0
@@ -72,7 +72,7 @@ class QuestDBServer:
 
     def parameter(self, name: str) -> str | None:
         """What the server was set up to; None if it does not say."""
-        before = None
+        said: set[str] = set()
         for _ in range(_MIXED_UP):
             try:
                 found = self.query(
@@ -80,9 +80,12 @@ class QuestDBServer:
                 )
             except StatementError:
                 continue
-            if found == before and [row[0] for row in found] in ([name], []):
-                return str(found[0][1]) if found else None
-            before = found
+            if [row[0] for row in found] != [name]:
+                continue
+            value = str(found[0][1])
+            if value in said:
+                return value
+            said.add(value)
         return None
 
     def export(self, sql: str) -> pa.Table:
