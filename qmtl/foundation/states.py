@@ -97,6 +97,14 @@ def bar_states(
     return states_of_cells(span, grid, grid.cells(present_ts), answered, absent, damaged)
 
 
+def all_present(span: Span, grid: Grid, present: Coverage) -> BarStates | None:
+    """The states of `span` (aligned) where every cell of it has a row; None where one has not.
+
+    present: the cells of the rows. What sources have answered then makes no difference.
+    """
+    return BarStates(span, grid, present, EMPTY, EMPTY, EMPTY, EMPTY) if present.spans == (span,) else None
+
+
 def states_of_cells(
     span: Span,
     grid: Grid,
@@ -107,11 +115,11 @@ def states_of_cells(
 ) -> BarStates:
     """As `bar_states`, from the cells of the rows instead of their stamps."""
     span = grid.align(span)
-    whole = Coverage.of(span)
-    if present == whole:
-        return BarStates(span, grid, present, EMPTY, EMPTY, EMPTY, EMPTY)
+    if (whole := all_present(span, grid, present)) is not None:
+        return whole
+    cells = Coverage.of(span)
     expected = grid.expected(span)
-    closed = whole - expected - present
+    closed = cells - expected - present
     open_cells = expected - present
     answered = whole_cells(answered, grid, span)
     no_trade = open_cells & answered

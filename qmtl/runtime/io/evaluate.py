@@ -11,7 +11,7 @@ from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.states import bar_states
+from qmtl.foundation.states import all_present, states_of_cells
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.conformance.context_window import CONTEXT
 from qmtl.runtime.conformance.flags import Flags
@@ -197,16 +197,17 @@ def _clean_schemas(
 def _evaluated(
     subject: Subject, snapshot: Snapshot, flags: Flags, now: int, check: SchemaCheck
 ) -> EvaluatedRange:
-    frame, grid = snapshot.frame, subject.grid
+    frame, grid, span = snapshot.frame, subject.grid, snapshot.span
+    present = grid.cells(stamps(frame))
     expiries = [a.expires_at for a in snapshot.answers if a.expires_at is not None and a.expires_at > now]
     return EvaluatedRange(
         subject.series,
         grid,
         subject.facts,
         frame,
-        bar_states(
-            snapshot.span, grid, stamps(frame), snapshot.answered, snapshot.absent(now), snapshot.damaged
-        ),
+        # Of most ranges every bar is there, and what was answered need not be put together.
+        all_present(span, grid, present)
+        or states_of_cells(span, grid, present, snapshot.answered, snapshot.absent(now), snapshot.damaged),
         flags,
         check,
         answers=snapshot.answers,
