@@ -97,14 +97,6 @@ def bar_states(
     return states_of_cells(span, grid, grid.cells(present_ts), answered, absent, damaged)
 
 
-def all_present(span: Span, grid: Grid, present: Coverage) -> BarStates | None:
-    """The states of `span` (aligned) where every cell of it has a row; None where one has not.
-
-    present: the cells of the rows. What sources have answered then makes no difference.
-    """
-    return BarStates(span, grid, present, EMPTY, EMPTY, EMPTY, EMPTY) if present.spans == (span,) else None
-
-
 def states_of_cells(
     span: Span,
     grid: Grid,
@@ -115,17 +107,23 @@ def states_of_cells(
 ) -> BarStates:
     """As `bar_states`, from the cells of the rows instead of their stamps."""
     span = grid.align(span)
-    if (whole := all_present(span, grid, present)) is not None:
-        return whole
-    cells = Coverage.of(span)
-    expected = grid.expected(span)
-    closed = cells - expected - present
+    if full := states_if_full(span, grid, present):
+        return full
+    whole, expected = Coverage.of(span), grid.expected(span)
+    closed = whole - expected - present
     open_cells = expected - present
     answered = whole_cells(answered, grid, span)
     no_trade = open_cells & answered
     absent_cells = (open_cells & whole_cells(absent, grid, span)) - no_trade
     unknown = open_cells - no_trade - absent_cells
     return BarStates(span, grid, present, no_trade, closed, absent_cells, unknown, damaged & unknown)
+
+
+def states_if_full(span: Span, grid: Grid, present: Coverage) -> BarStates | None:
+    """The states where each cell of the aligned `span` has a row; None where one has none."""
+    if len(present) != 1 or present.spans[0] != span:
+        return None
+    return BarStates(span, grid, present, EMPTY, EMPTY, EMPTY, EMPTY)
 
 
 def whole_cells(answered: Coverage, grid: Grid, span: Span) -> Coverage:

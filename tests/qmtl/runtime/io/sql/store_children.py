@@ -103,6 +103,10 @@ def opened(place: str, **options: Any) -> KeptStore:
         from qmtl.runtime.io.sql.postgres.store import PostgresStore
 
         return PostgresStore(place, **options)
+    if place.startswith("questdb:"):
+        from qmtl.runtime.sdk.stores import questdb_store
+
+        return questdb_store(place, **options)
     return EmbeddedStore(place, **options)
 
 

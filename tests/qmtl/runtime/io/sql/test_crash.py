@@ -2,8 +2,10 @@
 
 import os
 import random
+from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -11,6 +13,7 @@ from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.testing.store_model import SERIES, STEP, ModelStore, State, answers_of, frame_rows
+from tests.qmtl.questdb import QuestDBServer
 
 ROUNDS = int(os.environ.get("QMTL_TEST_CRASH_ROUNDS", "100"))
 ROUNDS_PER_STORE = 10
@@ -37,16 +40,16 @@ def apply(model: ModelStore, script: ModuleType, seed: int, number: int, as_of: 
         model.commit(step, as_of)
 
 
-@pytest.mark.parametrize("batch", range(-(-ROUNDS // ROUNDS_PER_STORE)))
-def test_what_was_acknowledged_survives(children: Any, script: ModuleType, place: str, batch: int) -> None:
+def survive(children: Any, script: ModuleType, place: str, batch: int, rounds: int, after_s: float) -> None:
+    """A writer is killed so often, each time up to `after_s` after one of its first lines."""
     dice = random.Random(batch)
     model = ModelStore()
     acknowledged: list[tuple[int, tuple[Any, ...]]] = []  # times of commits, and what was known then
-    for seed in range(batch * ROUNDS_PER_STORE, (batch + 1) * ROUNDS_PER_STORE):
+    for seed in range(batch * rounds, (batch + 1) * rounds):
         written = children.run_and_kill(
             ("write_until_killed", place, seed),
             lines=dice.randrange(12),
-            after_s=dice.random() * 0.008,
+            after_s=dice.random() * after_s,
         )
         acks = [line.split() for line in written if line.startswith("ack")]
         assert [int(ack[1]) for ack in acks] == list(range(len(acks)))
@@ -66,3 +69,25 @@ def test_what_was_acknowledged_survives(children: Any, script: ModuleType, place
                 assert known(store, as_of) == then
             if acks:
                 assert store.newest().tx >= int(acks[-1][2])
+
+
+@pytest.mark.parametrize("batch", range(-(-ROUNDS // ROUNDS_PER_STORE)))
+def test_what_was_acknowledged_survives(children: Any, script: ModuleType, place: str, batch: int) -> None:
+    survive(children, script, place, batch, ROUNDS_PER_STORE, after_s=0.008)
+
+
+@pytest.mark.parametrize("batch", range(-(-ROUNDS // 100)))
+@pytest.mark.parametrize("catalog", ["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
+def test_what_was_acknowledged_survives_with_rows_in_questdb(
+    children: Any,
+    script: ModuleType,
+    questdb_server: QuestDBServer,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    catalog: str,
+    batch: int,
+) -> None:
+    """A tenth of the rounds, for QuestDB takes its time."""
+    where = request.getfixturevalue("postgres_url") if catalog == "postgres" else tmp_path / "catalog"
+    place = questdb_server.url(where, f"crash_{uuid4().hex}")
+    survive(children, script, place, batch, ROUNDS_PER_STORE // 2, after_s=0.15)
