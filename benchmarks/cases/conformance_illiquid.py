@@ -35,7 +35,7 @@ def run(sizes: Sizes, folder: Path) -> list[Figure]:
     if not real_data.is_there():
         raise Skipped(f"no real market data in {DATA}; set QMTL_TEST_DATA")
     return [
-        figure for name, read in SOURCES.items() for figure in _of(name, _tiled(read(), sizes.many), sizes)
+        figure for name, read in SOURCES.items() for figure in _of(name, tiled(read(), sizes.many), sizes)
     ]
 
 
@@ -59,7 +59,7 @@ def _of(name: str, frame: pl.DataFrame, sizes: Sizes) -> list[Figure]:
     ]
 
 
-def _tiled(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
+def tiled(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
     """The same bars again and again, one after the other in time, until there are about so many."""
     ts = stamps(frame) - stamps(frame)[0]
     length, times = int(ts[-1]) + MINUTE, max(rows // frame.height, 1)
