@@ -96,7 +96,7 @@ def test_what_holds_is_written_for_grafana_and_duckdb(
     assert result.exit_code == 0, result.output
     found = [duckdb.sql(wanted).pl()]
     Path("gold.parquet").unlink()
-    command = shlex.split(block("curl ").replace("db.desk:9000", server))
+    command = shlex.split(block("curl -sfG 'http://db.desk:9000/exp'").replace("db.desk:9000", server))
     subprocess.run([*command, "--user", f"{USER}:{PASSWORD}"], check=True)
     found.append(duckdb.sql(wanted).pl())
     for rows in found:
