@@ -10,6 +10,9 @@ from benchmarks.growth.measuring import FETCH, Cost, Costs
 # How much more a piece of work may take for each ten times as much in the store. Steps and calls: a share of
 # what it took first. Pages: so many more, for the trees that it looks into become deeper now and then.
 MORE_STEPS, MORE_CALLS, MORE_PAGES = 0.25, 0.25, 8
+# And always so many steps: where a small store has no chunk behind the range, a large one has a row more to
+# look at, once.
+FEW_STEPS = 50
 
 
 def grown_too_fast(rungs: Mapping[int, Costs], work: str = FETCH) -> list[str]:
@@ -26,4 +29,8 @@ def grown_too_fast(rungs: Mapping[int, Costs], work: str = FETCH) -> list[str]:
 
 
 def _allowed(first: Cost) -> dict[str, float]:
-    return {"steps": MORE_STEPS * first.steps, "calls": MORE_CALLS * first.calls, "pages": MORE_PAGES}
+    return {
+        "steps": max(FEW_STEPS, MORE_STEPS * first.steps),
+        "calls": MORE_CALLS * first.calls,
+        "pages": MORE_PAGES,
+    }

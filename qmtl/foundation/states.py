@@ -107,10 +107,9 @@ def states_of_cells(
 ) -> BarStates:
     """As `bar_states`, from the cells of the rows instead of their stamps."""
     span = grid.align(span)
-    whole = Coverage.of(span)
-    if present == whole:
-        return BarStates(span, grid, present, EMPTY, EMPTY, EMPTY, EMPTY)
-    expected = grid.expected(span)
+    if full := states_if_full(span, grid, present):
+        return full
+    whole, expected = Coverage.of(span), grid.expected(span)
     closed = whole - expected - present
     open_cells = expected - present
     answered = whole_cells(answered, grid, span)
@@ -118,6 +117,13 @@ def states_of_cells(
     absent_cells = (open_cells & whole_cells(absent, grid, span)) - no_trade
     unknown = open_cells - no_trade - absent_cells
     return BarStates(span, grid, present, no_trade, closed, absent_cells, unknown, damaged & unknown)
+
+
+def states_if_full(span: Span, grid: Grid, present: Coverage) -> BarStates | None:
+    """The states where each cell of the aligned `span` has a row; None where one has none."""
+    if len(present) != 1 or present.spans[0] != span:
+        return None
+    return BarStates(span, grid, present, EMPTY, EMPTY, EMPTY, EMPTY)
 
 
 def whole_cells(answered: Coverage, grid: Grid, span: Span) -> Coverage:

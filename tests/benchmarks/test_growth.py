@@ -52,11 +52,15 @@ def _costs(*, steps: int = 100, pages: int = 10, calls: int = 1_000) -> Costs:
 
 
 def test_what_grows_with_the_logarithm_is_let_pass_and_what_grows_with_the_store_is_named() -> None:
-    assert grown_too_fast({10: _costs(), 10_000: _costs(steps=175, pages=25, calls=1_750)}) == []
+    first = _costs(steps=400)
+    assert grown_too_fast({10: first, 10_000: _costs(steps=700, pages=25, calls=1_750)}) == []
+    assert len(grown_too_fast({10: first, 10_000: _costs(steps=701)})) == 1
     (sentence,) = grown_too_fast({10: _costs(), 1_000: _costs(), 10_000: _costs(steps=10_100)})
     assert "steps grew from 100 to 10,100" in sentence
     assert "from 10 to 10,000" in sentence
     assert len(grown_too_fast({10: _costs(), 100: _costs(pages=19, calls=1_251)})) == 2
+    assert grown_too_fast({10: _costs(steps=1), 100: _costs(steps=51)}) == []
+    assert len(grown_too_fast({10: _costs(steps=1), 100: _costs(steps=52)})) == 1
 
 
 def test_a_statement_that_looks_at_every_row_counts_every_row(tmp_path: Path) -> None:
@@ -73,6 +77,7 @@ def test_a_statement_that_looks_at_every_row_counts_every_row(tmp_path: Path) ->
         assert many.steps > 50 * few.steps
         assert many.calls < few.calls + 100  # garbage is collected now and then
         span = Span(scene.YEAR_START, scene.YEAR_START + 20_000 * MINUTE)
+        store.read(scene.SERIES, Span(span.start, span.start + MINUTE))  # what every read asks is known now
         short = counter.count(lambda: store.read(scene.SERIES, Span(span.start, span.start + 1_000 * MINUTE)))
         whole = counter.count(lambda: store.read(scene.SERIES, span))
         again = counter.count(lambda: store.read(scene.SERIES, span))

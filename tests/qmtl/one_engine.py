@@ -28,6 +28,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
     "a server, its connections, its roles and its clock, which only PostgreSQL has": frozenset(
         {
             "runtime/io/sql/postgres/test_alterations.py",
+            "runtime/io/sql/postgres/test_arrays.py",
             "runtime/io/sql/postgres/test_at_once.py",
             "runtime/io/sql/postgres/test_backups.py",
             "runtime/io/sql/postgres/test_bloat.py",

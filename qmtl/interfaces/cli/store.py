@@ -166,6 +166,7 @@ def _show_damage(session: Session, found: Verification) -> None:
         session.show(Rows(("series", "lost", "found at", "damage"), lost, prose=("damage",)))
     session.show(
         *found.problems,
+        *found.notes,
         f"{counted(found.chunks, 'chunk')} and {counted(found.hot_rows, 'single row')} were read",
     )
 
@@ -236,6 +237,7 @@ def _verification_json(found: Verification, path: str) -> dict[str, Any]:
             for one in found.lost
         ],
         "problems": list(found.problems),
+        "notes": list(found.notes),
     }
 
 

@@ -11,7 +11,7 @@ from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.states import bar_states
+from qmtl.foundation.states import states_if_full, states_of_cells
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.conformance.context_window import CONTEXT
 from qmtl.runtime.conformance.flags import Flags
@@ -199,14 +199,17 @@ def _evaluated(
 ) -> EvaluatedRange:
     frame, grid = snapshot.frame, subject.grid
     expiries = [a.expires_at for a in snapshot.answers if a.expires_at is not None and a.expires_at > now]
+    present = grid.cells(stamps(frame))
+    # Where there is a bar in every cell, nobody asks what was answered.
+    states = states_if_full(snapshot.span, grid, present) or states_of_cells(
+        snapshot.span, grid, present, snapshot.answered, snapshot.absent(now), snapshot.damaged
+    )
     return EvaluatedRange(
         subject.series,
         grid,
         subject.facts,
         frame,
-        bar_states(
-            snapshot.span, grid, stamps(frame), snapshot.answered, snapshot.absent(now), snapshot.damaged
-        ),
+        states,
         flags,
         check,
         answers=snapshot.answers,

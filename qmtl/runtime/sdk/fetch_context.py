@@ -71,6 +71,21 @@ class FetchEnd(NamedTuple):
     max_staleness: float = 0.0
 
     @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to raise, to archive or to tell of, and no row to be added."""
+        evaluated, check = self.evaluated, self.evaluated.check
+        return not (
+            any(self.finish)
+            or evaluated.flags
+            or check.violations
+            or check.schema is not self.profile.schema.schema  # registered since the rows were read
+            or self.backfill is not None
+            or self.changed_data
+            or self.state.damage_met
+            or self.fill is not None
+        )
+
+    @property
     def abandoned(self) -> tuple[str, ...]:
         """Names of the sources that ignored their cancellation."""
         return (self.backfill.source,) if self.backfill is not None and self.backfill.abandoned else ()

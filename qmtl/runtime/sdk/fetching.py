@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -31,7 +31,7 @@ from qmtl.runtime.planning.request import (
     request_of,
     strategy_named,
 )
-from qmtl.runtime.sdk.fetch_context import FetchContext
+from qmtl.runtime.sdk.fetch_context import FetchContext, FetchEnd
 from qmtl.runtime.sdk.fetch_errors import unanswered_error
 from qmtl.runtime.sdk.look_ahead import refuse_reading
 from qmtl.runtime.sdk.options import FetchOptions, check_fill, check_policy
@@ -302,6 +302,23 @@ class Fetcher:
             if finish.behind:
                 result = replace(result, pending=self._ask_behind(context, finish.behind))
             return result
+        finally:
+            parts.results.close(end)
+
+    def postponed(
+        self, context: FetchContext, finish: Finish
+    ) -> tuple[FetchEnd, Mapping[str, Any] | None] | None:
+        """All that `LaterAnswer` makes the same result of; None where there is more to it than a result."""
+        parts = self.parts
+        end = parts.executor.ended(context, finish)
+        if not end.is_plain:
+            return None
+        try:
+            with self._answering(context, finish):
+                baseline = parts.results.postponed(end, parts.watch.version)
+            if parts.schemas.wants_flush:
+                self._flush_observations()
+            return end, baseline
         finally:
             parts.results.close(end)
 

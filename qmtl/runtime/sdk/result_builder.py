@@ -57,7 +57,7 @@ class ResultBuilder:
         clock: Clock,
     ) -> None:
         self._store = store
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self._schemas = schemas
         self._metrics = metrics
         self._unserved = unserved
@@ -81,7 +81,7 @@ class ResultBuilder:
         flagged = bool(flags)
         archive = self._archive_at(request.series.text, version)
         accepted = archive.accepted if flagged else ()
-        report: Report = partial(reported, self._pipeline, end, check, archive.baseline, accepted)
+        report: Report = partial(reported, self.pipeline, end, check, archive.baseline, accepted)
         archived, faults = None, []
         found: tuple[FindingSummary, ...] = ()
         asked = end.backfill is not None or end.changed_data
@@ -101,11 +101,21 @@ class ResultBuilder:
         self._count_bars(end)
         frame = evaluated.frame if end.fill is None else self._filled(end, end.fill)
         return FetchResult(
-            _receipt(end, frame, archived, tuple([fault.text for fault in faults]) if faults else ()),
+            receipt_of(end, frame, archived, tuple([fault.text for fault in faults]) if faults else ()),
             _frame=frame,
             _states=lambda: evaluated.states,
             _report=report,
         )
+
+    def postponed(self, end: FetchEnd, version: ChangeToken) -> Mapping[str, Any] | None:
+        """Count an answer with nothing to raise, archive or tell of, which is made later (`LaterAnswer`).
+
+        What its report is to be compared with: the archive may hold another by then.
+        """
+        self._check(end)
+        self._metrics.count_fetch(end.profile.series, end.state.request.strategy.name, "complete")
+        self._count_bars(end)
+        return self._archive_at(end.profile.series.text, version).baseline
 
     def close(self, end: FetchEnd) -> None:
         """Take the time of a fetch that has done all else, answered or failed: the caller waited for all."""
@@ -214,12 +224,13 @@ class ResultBuilder:
         return None if before.is_empty() else float(before[-1])
 
 
-def _receipt(
+def receipt_of(
     end: FetchEnd,
     frame: pl.DataFrame,
     archived: bool | None,
     violations: tuple[str, ...],
 ) -> Receipt:
+    """The proof that goes with the rows `frame`."""
     state, evaluated = end.state, end.evaluated
     request = state.request
     not_closed = EMPTY

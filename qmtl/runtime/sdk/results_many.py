@@ -16,6 +16,7 @@ from qmtl.foundation.pickled import pickled
 from qmtl.foundation.states import STATES, BarStates, uncoordinated_words
 from qmtl.foundation.texts import on_screen
 from qmtl.foundation.words import counted
+from qmtl.runtime.sdk.later_answers import Answers
 from qmtl.runtime.sdk.panel_frames import long_frame, wide_frame
 from qmtl.runtime.sdk.receipt import Receipt
 from qmtl.runtime.sdk.results import FetchResult
@@ -42,7 +43,7 @@ class FetchManyResult:
     @cached_property
     def frame(self) -> pl.DataFrame:
         """Long format: a `series` column first; series in the order asked, each sorted by ts."""
-        return long_frame({name: result.frame for name, result in self.results.items()})
+        return long_frame(self._frames())
 
     def wide(self, column: str) -> pl.DataFrame:
         """One column of the bars, of all series side by side.
@@ -56,7 +57,12 @@ class FetchManyResult:
             raise InvalidRequestError(
                 f"{column!r} is no column of bars", next_step=f"use one of {', '.join(VALUES)}"
             )
-        return wide_frame({name: result.frame for name, result in self.results.items()}, column)
+        return wide_frame(self._frames(), column)
+
+    def _frames(self) -> dict[str, pl.DataFrame]:
+        if isinstance(self.results, Answers):
+            return self.results.frames()
+        return {name: result.frame for name, result in self.results.items()}
 
     @property
     def receipts(self) -> dict[str, Receipt]:

@@ -18,6 +18,7 @@ from qmtl.runtime.ingest.threads import in_thread
 from qmtl.runtime.planning.fetch_state import Finish
 from qmtl.runtime.sdk.fetch_context import FetchContext
 from qmtl.runtime.sdk.fetching import Fetcher
+from qmtl.runtime.sdk.later_answers import Answers, LaterAnswer
 from qmtl.runtime.sdk.options import FetchOptions, check_common
 from qmtl.runtime.sdk.panel_size import blocks, refuse_too_large, refuse_too_many_rows
 from qmtl.runtime.sdk.results import FetchResult
@@ -70,11 +71,19 @@ def _read_stored(
             if finish is None:
                 panel.waiting[name] = context
             else:
-                panel.results[name] = fetcher.answer(context, finish)
+                panel.answers[name] = _answer(fetcher, context, finish)
         except QmtlError as error:
             panel.errors[name] = error
+    panel.remember_last()
     panel.raise_first()
     return panel
+
+
+def _answer(fetcher: Fetcher, context: FetchContext, finish: Finish) -> FetchResult | LaterAnswer:
+    later = fetcher.postponed(context, finish)
+    if later is None:
+        return fetcher.answer(context, finish)
+    return LaterAnswer(*later, fetcher.parts.results.pipeline)
 
 
 def _first_of(names: Iterable[str]) -> SeriesId | None:
@@ -118,7 +127,7 @@ class Panel:
     """Several fetches under way: those that have ended, and those that wait for a vendor or a feed."""
 
     def __init__(self, fetcher: Fetcher, names: list[str], *, is_partial: bool) -> None:
-        self.results: dict[str, FetchResult] = {}
+        self.answers: dict[str, FetchResult | LaterAnswer] = {}
         self.errors: dict[str, QmtlError] = {}
         self.waiting: dict[str, FetchContext] = {}
         self._fetcher = fetcher
@@ -129,6 +138,12 @@ class Panel:
         """Without `partial_ok`, raise the first error; the others stand in its `others`."""
         if self.errors and not self._is_partial:
             raise first_of(self.errors[name] for name in self._names if name in self.errors)
+
+    def remember_last(self) -> None:
+        """Let the provider know its newest answer."""
+        if self.answers:
+            answer = next(reversed(self.answers.values()))
+            self._fetcher.last = answer.made() if isinstance(answer, LaterAnswer) else answer
 
     @property
     def is_done(self) -> bool:
@@ -146,9 +161,9 @@ class Panel:
             return await in_thread(self._fetcher.answer, context, finish)
 
         results, errors = await for_each(self.waiting, one, partial_ok=self._is_partial)
-        self.results |= results
+        self.answers |= results
         self.errors |= errors
-        rows = (result.frame.height for result in self.results.values())
+        rows = (answer.frame.height for answer in self.answers.values())
         refuse_too_many_rows(rows, self._fetcher.parts.max_bytes)
         return self.result
 
@@ -156,7 +171,7 @@ class Panel:
     def result(self) -> FetchManyResult:
         """What there is, in the order asked."""
         return FetchManyResult(
-            {name: self.results[name] for name in self._names if name in self.results},
+            Answers({name: self.answers[name] for name in self._names if name in self.answers}),
             {name: self.errors[name] for name in self._names if name in self.errors},
         )
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_series_equal
 
-from qmtl.foundation.frames import BAR_SCHEMA, PRICES, TS, VALUES, bars, empty_bars, stamps
+from qmtl.foundation import frames
+from qmtl.foundation.frames import BAR_SCHEMA, PRICES, TS, VALUES, bars, column_of, empty_bars, stamps
 from qmtl.foundation.times import EARLIEST, LATEST
 
 
@@ -50,3 +55,56 @@ def test_stamps_of_one_chunk_are_no_copy_and_of_several_are_whole() -> None:
     parts = pl.concat([frame, frame], rechunk=False)
     assert parts.n_chunks() == 2
     assert stamps(parts).tolist() == [1, 2, 3, 1, 2, 3]
+
+
+INTEGERS = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=40)
+FLOATS = st.lists(st.floats(width=64), max_size=40)
+
+
+@given(INTEGERS, FLOATS)
+def test_columns_are_those_of_polars(integers: list[int], floats: list[float]) -> None:
+    for values in (np.array(integers, dtype=np.int64), np.array(floats, dtype=np.float64)):
+        assert_series_equal(column_of("x", values), pl.Series("x", values), check_exact=True)
+
+
+@given(FLOATS)
+def test_nan_stays_nan(floats: list[float]) -> None:
+    column = column_of("x", np.array([*floats, float("nan")]))
+    assert column.null_count() == 0
+    assert column.is_nan()[-1]
+
+
+def test_the_memory_of_the_array_is_used_as_polars_uses_it() -> None:
+    values = np.arange(3, dtype=np.float64)
+    ours, theirs = column_of("x", values), pl.Series("x", values)
+    values[0] = 9.0
+    assert ours.to_list() == theirs.to_list()
+    del values  # and is kept for as long as the column
+    assert ours.to_list() == [9.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.arange(10, dtype=np.int64)[::2],
+        np.arange(10, dtype=np.float64).reshape(5, 2)[:, 1],
+        np.frombuffer(b"\0" + np.arange(4.0).tobytes(), dtype=np.float64, count=4, offset=1),
+        np.arange(4, dtype=np.int32),
+        np.arange(4).astype(">i8"),
+    ],
+    ids=["every other", "a column of rows", "not aligned", "another type", "other byte order"],
+)
+def test_other_arrays_are_left_to_polars(values: Any) -> None:
+    assert_series_equal(column_of("x", values), pl.Series("x", values))
+
+
+def test_this_polars_is_known() -> None:
+    # Else each column takes the long way: look which names this version has.
+    assert set(frames._MAKERS) == {np.dtype(np.int64), np.dtype(np.float64)}
+
+
+def test_another_polars_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "_MAKERS", {})
+    assert column_of("x", np.arange(3)).to_list() == [0, 1, 2]
+    monkeypatch.setattr(frames, "_WRAPPED", None)
+    assert frames._makers() == {}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from qmtl.foundation.calendars import WeeklyCalendar
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import Timeframe
-from qmtl.foundation.states import STATES, bar_states, whole_cells
+from qmtl.foundation.states import STATES, bar_states, states_if_full, states_of_cells, whole_cells
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import DAY, HOUR
 
@@ -35,6 +35,16 @@ def test_a_row_beats_an_answer_and_an_answer_beats_an_absence() -> None:
     assert states.damaged == hours(6), "of what was lost, only what nobody has answered since"
     assert states.holes == hours(0, 5, 6, 7, 8, 9)
     assert states.counts == {"present": 2, "no_trade": 2, "closed": 0, "absent": 1, "unknown": 5}
+
+
+def test_where_every_bar_is_there_nothing_else_is_asked() -> None:
+    full = Coverage.of(SPAN)
+    states = states_if_full(SPAN, GRID, full)
+    assert states == states_of_cells(SPAN, GRID, full, hours(1), hours(2), hours(3))
+    assert states is not None
+    assert states.counts == {"present": 10, "no_trade": 0, "closed": 0, "absent": 0, "unknown": 0}
+    for some in (EMPTY, hours(*range(9)), hours(*range(1, 10)), hours(0, 2), hours(*range(11))):
+        assert states_if_full(SPAN, GRID, some) is None
 
 
 def test_a_bar_is_answered_only_if_its_whole_cell_was() -> None:

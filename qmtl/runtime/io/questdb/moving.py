@@ -6,7 +6,7 @@ catalog says that they are there from now on. Whatever ends in between leaves a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from secrets import randbits
 
 from qmtl.foundation.errors import StoreError
@@ -14,7 +14,14 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.words import counted
 from qmtl.runtime.io.questdb.rows import QuestDBRows, as_bytes, rows_in
 from qmtl.runtime.io.questdb.table import BarTable
-from qmtl.runtime.io.sql.catalogs import begin_moving, place_coming, place_of_rows, put_rows
+from qmtl.runtime.io.sql.catalogs import (
+    begin_moving,
+    forgotten,
+    note_forgotten,
+    place_coming,
+    place_of_rows,
+    put_rows,
+)
 from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.codec import checksum_of
 from qmtl.runtime.io.sql.commits import series_named
@@ -34,8 +41,10 @@ _NAMED = (
 _Named = tuple[SeriesId, Chunk]
 
 
-def drop_unnamed(database: Database, rows: QuestDBRows) -> tuple[int, str]:
+def drop_unnamed(database: Database, rows: QuestDBRows, moved: Callable[[], None]) -> tuple[int, str]:
     """Drop rows that no commit names, if they are many; how many, and what was left undone, and why.
+
+    moved: called once the catalog names the new table, and before the old one is dropped.
 
     Others may read and write meanwhile: who has sent rows to the table that is left sends them again. Raises
     `StoreError` where the server has no room, or fails; then all is as it was.
@@ -64,6 +73,7 @@ def drop_unnamed(database: Database, rows: QuestDBRows) -> tuple[int, str]:
     if not is_done:
         return 0, "another compaction drops the rows in QuestDB that no commit names"
     rows.put(new.place)
+    moved()
     _drop_others(database, new)
     return nobodys, ""
 
@@ -78,6 +88,8 @@ def _move(database: Database, old: BarTable, new: BarTable, named: list[_Named])
         known = {chunk.id for _, chunk in named}
         _copy(old, new, [one for one in _named(connection) if one[1].id not in known])
         put_rows(connection, new.place)
+        if forgotten(connection) is not None:
+            note_forgotten(connection, None)  # such rows were not copied
         connection.execute("COMMIT")
     return True
 

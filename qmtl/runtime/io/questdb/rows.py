@@ -39,6 +39,8 @@ class QuestDBRows:
         # Asks the catalog where the rows are now, which another process may have changed.
         self.asks: Callable[[], int] = lambda: table.place
         self._has_moved = False
+        # How often chunks were written, by whomever has this object.
+        self.writes = 0
         self.at_risk: str | None = "nobody has asked QuestDB whether it waits for the disk"
 
     def put(self, place: int) -> None:
@@ -54,6 +56,7 @@ class QuestDBRows:
 
     def write(self, series: SeriesId, chunks: Sequence[Packed]) -> list[int]:
         numbers = [1 + randbits(62) for _ in chunks]
+        self.writes += 1
         self.write_as([(series, *one) for one in zip(numbers, chunks, strict=True)])
         return numbers
 

@@ -7,10 +7,10 @@ import os
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import numpy as np
@@ -20,6 +20,9 @@ import pyarrow.parquet as pq
 from qmtl.foundation.errors import StoreError
 from qmtl.foundation.questdb_login import QuestDBLogin
 from qmtl.runtime.io.store.rows import Rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # How long an answer may take, and how long an export waits for others to end.
 _PATIENCE_S = 60.0
@@ -91,7 +94,6 @@ class QuestDBServer:
     def send(self, table: str, series: str, numbers: list[int], chunks: list[Rows]) -> None:
         """Write chunks of rows of a series, each under its number. They become visible some time later."""
         import pandas as pd  # with the client, for those who write
-        import questdb
 
         total = sum(rows.size for rows in chunks)
         columns = {name: np.concatenate([getattr(rows, name) for rows in chunks]) for name in Rows._fields}
@@ -105,12 +107,18 @@ class QuestDBServer:
                 "ts": columns["ts"].view("datetime64[ns]"),
             }
         )
+        self.send_frame(table, frame, symbols=["series"])
+
+    def send_frame(self, table: str, frame: pd.DataFrame, *, symbols: Sequence[str] = ()) -> None:
+        """Write rows with the times of the column `ts`, in one transaction; visible some time later."""
+        import questdb
+
         sender = self._sender()
         try:
             if sender is None:
                 sender = questdb.Sender.from_conf(self._conf())
                 sender.establish()  # type: ignore[no-untyped-call]  # its stub says nothing of it
-            sender.dataframe(frame, table_name=table, symbols=["series"], at="ts")
+            sender.dataframe(frame, table_name=table, symbols=list(symbols), at="ts")
             sender.flush()
         except questdb.QuestDBError as failure:
             if sender is not None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qmtl.runtime.io.questdb.current import CurrentRows
 from qmtl.runtime.io.questdb.restarts import commit_mode, start_of
 from qmtl.runtime.io.questdb.table import BarTable
+from qmtl.runtime.io.sql.catalogs import Forgotten
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,9 @@ class QuestDBState:
     commit_mode: of `cairo.commit.mode`; only with "sync" the server waits for the disk. rows: of the table,
     of all versions and of writes that were never completed. behind: transactions that it has taken, and not
     shown yet. suspended_why: why it shows no more of them; None if it does. table: its name, which is another
-    one after a compaction that has dropped rows.
+    one after a compaction that has dropped rows. view: the name of that of the bars that hold; trails_by: how
+    many commits it does not show yet, None where there is none that follows the catalog. forgotten: rows of
+    commits that the catalog does not have, for it is older than the table.
     """
 
     version: str
@@ -25,13 +29,16 @@ class QuestDBState:
     behind: int
     suspended_why: str | None
     table: str
+    view: str
+    trails_by: int | None
+    forgotten: Forgotten | None = None
 
     @property
     def waits_for_disk(self) -> bool:
         return self.commit_mode == "sync"
 
 
-def state_of(table: BarTable) -> QuestDBState:
+def state_of(table: BarTable, current: CurrentRows) -> QuestDBState:
     """Asked anew. Raises `StoreError` where the server does not answer, or the table is gone."""
     ask = table.server.query
     size = ask(f"SELECT rowCount, diskSize FROM table_storage() WHERE tableName = '{table.name}'")
@@ -45,4 +52,7 @@ def state_of(table: BarTable) -> QuestDBState:
         behind=now.written - now.applied,
         suspended_why=(now.why or "it gives no reason") if now.is_suspended else None,
         table=table.name,
+        view=current.view.name,
+        trails_by=current.trails_by(),
+        forgotten=current.forgotten(),
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qmtl.foundation.clock import Clock
-from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreError
+from qmtl.foundation.errors import InvalidRequestError, QmtlError, StoreCorruptError, StoreError
 from qmtl.foundation.facts import NOTHING_DECLARED, agreed
 from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import iso
+from qmtl.runtime.io.questdb.current import CurrentRows
 from qmtl.runtime.io.questdb.restarts import damage_in_newest, start_of, why_at_risk
 from qmtl.runtime.io.questdb.rows import QuestDBRows
 from qmtl.runtime.io.questdb.state import QuestDBState, state_of
@@ -21,11 +23,13 @@ from qmtl.runtime.io.sql.database import Database
 from qmtl.runtime.io.sql.plans import FEW
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.sql.view import View
+from qmtl.runtime.io.store.damage import Damage
 from qmtl.runtime.io.store.rows import Rows
-from qmtl.runtime.io.store.values import Commit, Snapshot, Write
+from qmtl.runtime.io.store.values import Commit, Retraction, Snapshot, Write
 
 if TYPE_CHECKING:
     from qmtl.runtime.io.sql.compaction import Compaction, Progress
+    from qmtl.runtime.io.sql.verify import Verification
 
 
 _log = logging.getLogger("seamless.store")
@@ -48,6 +52,7 @@ class QuestDBStore(KeptStore):
     def _hold(self, rows: QuestDBRows) -> None:
         """Take the tables for those of this catalog, and make them if it is new."""
         self._rows, self._started = rows, 0
+        self._current = CurrentRows(self._database, rows)
         with self._database.reading() as connection:
             is_new = connection.execute("SELECT 1 FROM chunk LIMIT 1").fetchone() is None
             rows.table = rows.table.at(place_of_rows(connection) or FIRST_PLACE)
@@ -58,6 +63,10 @@ class QuestDBStore(KeptStore):
             if not self._finds_them_elsewhere():
                 raise
             rows.table.check()
+        try:
+            self._current.look_back()
+        except QmtlError as failure:
+            _log.warning("the view %s is left as it is: %s", self._current.view.name, failure)
         self._look_after_start()
 
     def _look_after_start(self) -> None:
@@ -109,12 +118,43 @@ class QuestDBStore(KeptStore):
         from qmtl.runtime.io.questdb.moving import drop_unnamed
 
         done = super().compact(progress=progress)
-        unnamed, left = drop_unnamed(self._database, self._rows)
+        self._follow()
+        unnamed, left = drop_unnamed(self._database, self._rows, self._follow)
         return replace(done, unnamed=unnamed, left="; ".join(filter(None, (done.left, left))))
 
     def questdb(self) -> QuestDBState:
         """What the server of the rows is, and how far it is."""
-        return state_of(self._rows.table)
+        self._rows.put(self._place())
+        return state_of(self._rows.table, self._current)
+
+    def verify(self, *, progress: Progress | None = None, repair: bool = False) -> Verification:
+        """As that of any store. What the catalog no longer knows of its table is told of, and no damage."""
+        result = super().verify(progress=progress, repair=repair)
+        if not self.read_only:
+            self._follow()
+        return replace(result, notes=self._current.notes())
+
+    def acknowledge(self) -> int:
+        """As that of any store; and tell no more of rows that the catalog does not know."""
+        self._current.acknowledge()
+        return super().acknowledge()
+
+    def retract(self, series: SeriesId, span: Span, *, reason: str) -> Retraction:
+        done = super().retract(series, span, reason=reason)
+        self._follow()
+        return done
+
+    def _record(self, damage: Sequence[Damage], *, timeout_s: float | None = None) -> None:
+        super()._record(damage, timeout_s=timeout_s)
+        if damage and timeout_s is None:  # a reader does not wait
+            self._follow()
+
+    def _follow(self) -> None:
+        """Let the view show what was committed. Where that fails, the next commit does it."""
+        try:
+            self._current.follow()
+        except QmtlError as failure:
+            _log.warning("the view %s trails: %s", self._current.view.name, failure)
 
     @property
     def catalog(self) -> Database:
@@ -150,7 +190,11 @@ class QuestDBStore(KeptStore):
         with self._database.reading() as connection:
             for series, write in writes.items():
                 _refuse(self._view(connection, series), write)
-        return super()._commit(writes, rows)
+        before = self._rows.writes
+        done = super()._commit(writes, rows)
+        if self._rows.writes != before:  # single rows lie in the catalog alone
+            self._follow()
+        return done
 
     def __repr__(self) -> str:
         return f"QuestDBStore({self.location!r}{', read_only=True' if self.read_only else ''})"

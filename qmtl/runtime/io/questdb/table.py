@@ -33,7 +33,11 @@ class BarTable:
         self._store = store
         self._first = f"{store}_bars"
         self.name = self._first if place == FIRST_PLACE else f"{self._first}_{place:x}"
-        self._owner = f"{store}_store"
+        self._owner = self.beside("store")
+
+    def beside(self, end: str) -> str:
+        """The name of another table or view of the same store."""
+        return f"{self._store}_{end}"
 
     def at(self, place: int) -> BarTable:
         """That of another place."""

@@ -91,7 +91,7 @@ def append(series: SeriesId, write: Write, rows: Rows, before: Before) -> Append
     if _declares(write) and not _is_known(before.facts, write.declared):
         return None
     size = rows.size
-    if transaction.counts_hot(series, rows) and before.hot + size > transaction.MANY_HOT:
+    if before.hot + size > transaction.MANY_HOT and transaction.counts_hot(series, rows):
         return None
     covered = touched = write.covered.hull
     old = before.records
@@ -99,9 +99,10 @@ def append(series: SeriesId, write: Write, rows: Rows, before: Before) -> Append
     if not size and set(old) == set(after):
         return None
     if size:
-        start, end = int(rows.ts[0]), int(rows.ts[-1]) + series.timeframe.step
-        touched = Span(start, end)
-        if not covered.is_empty:
+        start, end = rows.ts.item(0), rows.ts.item(-1) + series.timeframe.step
+        if covered.is_empty:
+            touched = Span(start, end)
+        elif start < covered.start or end > covered.end:
             touched = Span(min(start, covered.start), max(end, covered.end))
     return Append(
         before.number,

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 
 from qmtl.foundation.parallel import in_parallel
@@ -104,6 +103,10 @@ def _decoded(pieces: list[Piece], block: Rows, cancelled: Cancelled | None) -> I
     elsewhere = pieces[0].view.connection.elsewhere if pieces else None
     if elsewhere is not None:
         return _filled(elsewhere, pieces, block, cancelled)
+    if pieces and block.size <= _STRETCH_ROWS:
+        for piece in pieces:
+            _give_up_if(cancelled, piece.view)
+        return iter(_decode(_Stretch(_with_bytes(pieces), block)))
     return chain.from_iterable(in_parallel(_decode, _stretches(pieces, block, cancelled)))
 
 
@@ -242,7 +245,7 @@ class _Side:
 
 
 def _before(view: View, pieces: list[Piece], rows: Rows, span: Span, context: int) -> _Side:
-    side = _Side(view, span.start, context - int(np.searchsorted(rows.ts, span.start)))
+    side = _Side(view, span.start, context - int(rows.ts.searchsorted(span.start)))
     if pieces:
         first = pieces[0]
         side.edge = first.chunk.last_ts
@@ -252,7 +255,7 @@ def _before(view: View, pieces: list[Piece], rows: Rows, span: Span, context: in
 
 
 def _after(view: View, pieces: list[Piece], rows: Rows, span: Span, context: int) -> _Side:
-    side = _Side(view, span.end - 1, context - (rows.size - int(np.searchsorted(rows.ts, span.end))))
+    side = _Side(view, span.end - 1, context - (rows.size - int(rows.ts.searchsorted(span.end))))
     if pieces:
         last = pieces[-1]
         side.edge = last.chunk.last_ts

@@ -1,13 +1,15 @@
 """Catalogs of stores whose rows lie in another system: where they lie there, and that nobody opens one alone.
 
 Where they lie is a number, and another one once they are written anew. A catalog also notes at which start of
-that system its newest rows were last looked at, see `questdb/restarts`.
+that system its newest rows were last looked at, see `questdb/restarts`; which list of its chunks lies there,
+see `questdb/current`; and which commits it has forgotten, because it is older than that list.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from secrets import randbits
 
 from qmtl.foundation.errors import StoreError
@@ -17,14 +19,28 @@ from qmtl.runtime.io.sql.dialect import Connection
 FIRST_PLACE = 1
 # The settings of a store that keeps no bytes of chunks itself: where its rows are, where somebody may be
 # writing them anew, after which commit they were, at which start of the other system they were looked at,
-# and, of a catalog that a copy has made, a number that the tables of its rows have as well.
-SETTINGS = _PLACE, _COMING, _MOVED, _STARTED, _COPY = (
+# and, of a catalog that a copy has made, a number that the tables of its rows have as well. Then the number
+# of the list of chunks; and of commits that the list has and the catalog has not, how many rows they wrote,
+# and number and time of the first.
+_FORGOTTEN = ("rows forgotten", "rows forgotten from commit", "rows forgotten from time")
+SETTINGS = _PLACE, _COMING, _MOVED, _STARTED, _COPY, _LIST, *_ = (
     "rows elsewhere",
     "rows being moved",
     "rows moved after",
     "rows seen after start",
     "rows of the copy",
+    "rows listed in",
+    *_FORGOTTEN,
 )
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What a catalog no longer knows: how many rows, and number and time (ns) of the first commit."""
+
+    rows: int
+    tx: int
+    at: int
 
 
 def settle_rows(
@@ -62,6 +78,8 @@ def settle_rows(
         # Whoever may write the store, and make no setting, can change them.
         begin_moving(writer, FIRST_PLACE)
         note_start(writer, 0)
+        put_list(writer, 0)
+        note_forgotten(writer, None)
         writer.execute("COMMIT")
 
 
@@ -113,6 +131,28 @@ def start_seen(connection: Connection) -> int:
 def note_start(connection: Connection, start: int) -> None:
     """From this transaction on the newest rows were looked at since that start."""
     _set(connection, _STARTED, start)
+
+
+def list_of_chunks(connection: Connection) -> int:
+    """The number of the list of chunks that lies beside the rows; 0 for none."""
+    return _setting(connection, _LIST) or 0
+
+
+def put_list(connection: Connection, number: int) -> None:
+    """From this transaction on the list of chunks has that number."""
+    _set(connection, _LIST, number)
+
+
+def forgotten(connection: Connection) -> Forgotten | None:
+    """What was noted of commits that it no longer knows."""
+    rows, tx, at = (_setting(connection, name) or 0 for name in _FORGOTTEN)
+    return Forgotten(rows, tx, at) if at else None
+
+
+def note_forgotten(connection: Connection, found: Forgotten | None) -> None:
+    """Note it, until it is noted that there is none."""
+    for name, value in zip(_FORGOTTEN, (found.rows, found.tx, found.at) if found else (0, 0, 0), strict=True):
+        _set(connection, name, value)
 
 
 def _setting(connection: Connection, name: str) -> int | None:

@@ -7,13 +7,15 @@ translates them in its `execute`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from qmtl.foundation.series import SeriesId
 from qmtl.runtime.io.sql.chunks import RowsElsewhere
+
+Answer = TypeVar("Answer")
 
 # The end of what still holds: versions are valid at commit T if tx_from <= T < tx_to.
 LIVE = 2**63 - 1
@@ -148,6 +150,13 @@ class Connection(Protocol):
 
     def batches(self, sql: str, size: int, /) -> Iterator[list[Any]]:
         """What a statement without values finds, so many rows at a time: no more of them are in memory."""
+        ...
+
+    def remembered(self, key: Hashable, find: Callable[[], Answer], /) -> Answer:
+        """What `find` reads, or what it has read before if nothing was written since.
+
+        In a transaction that only reads. A server would have to be asked for either, and `find` asks it.
+        """
         ...
 
 

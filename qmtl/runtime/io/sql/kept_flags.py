@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import reduce
+from functools import cache, reduce
 from typing import Any, NamedTuple
 
 from qmtl.foundation.series import SeriesId
@@ -56,11 +56,15 @@ def of_span(connection: Connection, wanted: Sequence[Wanted], span: Span) -> lis
 
 def question(dialect: Dialect, wanted: Wanted, span: Span) -> Question:
     """What finds the flags of a series."""
+    return Question(_of_stretches(dialect), (wanted.number, *_ends(wanted, span), wanted.rules))
+
+
+@cache
+def _of_stretches(dialect: Dialect) -> str:
     # The sign keeps the search to the series, as that of `make_void`: both meet the same rows.
-    return Question(
+    return (
         f"SELECT {_COLUMNS}, {dialect.sound['kept_flags']} FROM kept_flags"
-        " WHERE series = ? AND +stretch BETWEEN ? AND ? AND rules = ? ORDER BY stretch",
-        (wanted.number, *_ends(wanted, span), wanted.rules),
+        " WHERE series = ? AND +stretch BETWEEN ? AND ? AND rules = ? ORDER BY stretch"
     )
 
 

@@ -90,10 +90,12 @@ class _Following(NamedTuple):
 
 def _is_behind(one: Small, last: Append) -> bool:
     """Whether a write lies behind all that was there when the last one had been made."""
-    if not (last.before.is_last and last.rows.size and one.write.covered) or last.covered.is_empty:
+    covered = one.write.covered
+    if not (last.before.is_last and last.rows.size and covered) or last.covered.is_empty:
         return False
-    is_free = not one.rows.size or one.rows.ts[0] >= last.touched.end
-    return bool(is_free and one.write.covered.hull.start >= last.covered.start)
+    if covered.hull.start < last.covered.start:
+        return False
+    return not one.rows.size or one.rows.ts.item(0) >= last.touched.end
 
 
 def _append(one: Small, last: Append, *, is_last: bool) -> Append | None:
@@ -106,8 +108,8 @@ def _append(one: Small, last: Append, *, is_last: bool) -> Append | None:
 
 def _touched_by(one: Small, last: Append) -> list[CoverageRecord]:
     """The coverage records that a write touches, of those that were there after the last one."""
-    if not one.write.covered:
-        return []
     start, end = one.write.covered.hull
+    if start == end:
+        return []
     left = [record for record in last.before.records if record not in last.retired]
     return sorted([record for record in [*left, *last.added] if record.end >= start and record.start <= end])

@@ -11,7 +11,7 @@ from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.conformance.flags import Flags
 from qmtl.runtime.io.sql.assembling import Cancelled, assemble
-from qmtl.runtime.io.sql.commits import commit_at, entry_question, newest
+from qmtl.runtime.io.sql.commits import commit_at, entry_question, newest, series_entries
 from qmtl.runtime.io.sql.dialect import LIVE, Connection, Dialect, Question
 from qmtl.runtime.io.sql.index_checks import look_for_gaps, look_through_entries, look_through_history
 from qmtl.runtime.io.sql.kept_flags import Wanted, of_span
@@ -81,12 +81,18 @@ def read(
     On a connection with an open transaction. flags_by: the rules whose flags would do in place of context.
     is_first: whether the index of a series is to be looked through for what damage has hidden.
     """
-    point = newest(connection) if as_of is None else commit_at(connection, as_of)
+    if as_of is None and len(series) == 1:
+        point, lost, entries = connection.remembered(
+            series[0], lambda: (newest(connection), _lost(connection), series_entries(connection, series))
+        )
+    else:
+        point = newest(connection) if as_of is None else commit_at(connection, as_of)
+        lost, entries = _lost(connection), None
     at = LIVE if as_of is None else point.tx
-    lost = frozenset(number for (number,) in connection.execute(_LOST))
     looks: dict[SeriesId, Look] = {}
     for first in range(0, len(series), _AT_ONCE):
-        views = views_of(connection, series[first : first + _AT_ONCE], at, lost)
+        some = series[first : first + _AT_ONCE]
+        views = views_of(connection, some, entries or series_entries(connection, some), at, lost)
         new = [view for view in views if is_first(view.series)]
         unsound = _unsound(new, as_of) if new else set()
         flags = {} if at != LIVE else _flags(views, span, flags_by)
@@ -94,6 +100,11 @@ def read(
             is_sound = view not in unsound and not view.damage
             looks[view.series] = Look(snapshot, view.damage, is_sound, view.number)
     return looks
+
+
+def _lost(connection: Connection) -> frozenset[int]:
+    """The row ids of the series that damage has taken anything from."""
+    return frozenset(number for (number,) in connection.execute(_LOST))
 
 
 def _snapshots(

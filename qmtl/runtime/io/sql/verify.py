@@ -27,7 +27,7 @@ class Verification:
     chunks, hot_rows: how many were read, of all versions. damage: rows that cannot be read, oldest chunk
     first. problems: sentences on the file as a whole. lost: what damage had taken before, and what is neither
     healed nor acknowledged since. repaired: whether the damage was recorded, so that its ranges are unknown
-    now.
+    now. notes: what else is to be known, and is no damage.
     """
 
     chunks: int
@@ -36,6 +36,7 @@ class Verification:
     problems: tuple[str, ...]
     lost: tuple[Lost, ...] = ()
     repaired: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def is_sound(self) -> bool:

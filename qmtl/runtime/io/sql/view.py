@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -37,6 +38,7 @@ BETWEEN = "AND ts BETWEEN :low AND :high ORDER BY ts"
 _LATELY = 4
 
 
+@cache
 def chunks_between(dialect: Dialect) -> str:
     """The query of chunks with rows possibly in `:low <= ts <= :high`, and of others behind it."""
     end = " AND first_ts <= :high" if dialect.is_server else ""
@@ -45,8 +47,12 @@ def chunks_between(dialect: Dialect) -> str:
 
 def question(sql: str, number: int | None, tx: int, **values: int) -> Question:
     """A query of a series at a commit; @at is what was valid then. number: the row id of the series."""
-    at = "tx_to = :live" if tx == LIVE else "tx_from <= :tx AND tx_to > :tx"
-    return Question(sql.replace("@at", at), {**values, "series": number or -1, "tx": tx, "live": LIVE})
+    return Question(_at(sql, tx == LIVE), {**values, "series": number or -1, "tx": tx, "live": LIVE})
+
+
+@cache
+def _at(sql: str, is_live: bool) -> str:
+    return sql.replace("@at", "tx_to = :live" if is_live else "tx_from <= :tx AND tx_to > :tx")
 
 
 def bytes_of_each(

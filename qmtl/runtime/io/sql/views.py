@@ -9,7 +9,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.codec import DamagedError, Packed
-from qmtl.runtime.io.sql.commits import series_entries
+from qmtl.runtime.io.sql.commits import SeriesEntry
 from qmtl.runtime.io.sql.dialect import LIVE, Connection
 from qmtl.runtime.io.sql.view import (
     AFTER,
@@ -25,10 +25,19 @@ from qmtl.runtime.io.store.rows import NO_ROWS, Rows
 from qmtl.runtime.io.store.values import CoverageRecord
 
 
-def views_of(connection: Connection, series: Sequence[SeriesId], at: int, lost: frozenset[int]) -> list[View]:
-    """Views of series at a commit. lost: the row ids of those that damage has taken anything from."""
+def views_of(
+    connection: Connection,
+    series: Sequence[SeriesId],
+    entries: Sequence[SeriesEntry | None],
+    at: int,
+    lost: frozenset[int],
+) -> list[View]:
+    """Views of series at a commit, by their entries in the list of series.
+
+    lost: the row ids of those that damage has taken anything from.
+    """
     views = []
-    for one, entry in zip(series, series_entries(connection, series), strict=True):
+    for one, entry in zip(series, entries, strict=True):
         if entry is None:
             views.append(View(connection, one, None, at, has_lost=False))
             continue

@@ -16,6 +16,8 @@ def overlay(older: Iterable[CoverageRecord], write: Write) -> list[CoverageRecor
     outcome, source and expiry become one; its `checked_at` is the older of the two, so that it never claims
     more than is true.
     """
+    if write.absent is EMPTY and write.retracted is EMPTY:  # as of a live bar
+        return merge([*without(older, write.answered), *_records(write, "answered", write.answered, None)])
     absent = write.absent - write.retracted
     answered = write.answered - absent - write.retracted
     refused = write.refused & write.retracted

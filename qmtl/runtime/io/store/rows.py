@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.frames import BAR_SCHEMA, TS, VALUES
+from qmtl.foundation.frames import BAR_SCHEMA, TS, VALUES, column_of
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Int64Array
 from qmtl.foundation.words import counted
@@ -207,8 +207,8 @@ def to_frame(rows: Rows, *, volume_nulls: bool | None = None) -> pl.DataFrame:
     """A frame with BAR_SCHEMA. `volume_nulls` says whether there may be any; None looks."""
     if volume_nulls is None:
         volume_nulls = bool(np.isnan(rows.volume).any())
-    values = [pl.Series(name, column) for name, column in zip(VALUES, rows[1:], strict=True)]
+    values = [column_of(name, column) for name, column in zip(VALUES, rows[1:], strict=True)]
     if volume_nulls:
         values[-1] = pl.Series("volume", rows.volume, nan_to_null=True)
     # A third quicker than `pl.DataFrame` of the six, which looks for what else they may be.
-    return pl.Series("ts", rows.ts).cast(TS).to_frame().hstack(values)
+    return column_of("ts", rows.ts).cast(TS).to_frame().hstack(values)

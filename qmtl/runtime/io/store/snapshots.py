@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
 import polars as pl
 
 from qmtl.foundation.series import SeriesId
@@ -33,7 +32,7 @@ class SeriesAtCommit(Protocol):
 
 def records_around(rows: Rows, step: int, span: Span, context: int) -> Span:
     """What `snapshot_of` asks coverage records of."""
-    first, last = np.searchsorted(rows.ts, [span.start, span.end]).tolist()
+    first, last = rows.ts.searchsorted(span).tolist()
     around = _hull(rows.ts[max(0, first - context) : last + context], step, span)
     is_last = rows.size and rows.size - last < context
     return Span(around.start, LATEST) if is_last and int(rows.ts[-1]) + step < span.end else around
@@ -56,7 +55,7 @@ def snapshot_of(
     flags: those that were kept of the span.
     """
     step = known.series.timeframe.step
-    first, last = np.searchsorted(rows.ts, [span.start, span.end]).tolist()
+    first, last = rows.ts.searchsorted(span).tolist()
     low, high = max(0, first - context), min(rows.size, last + context)
     around = known.answers(_hull(rows.ts[low:high], step, span))
     gone = known.gone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from typer.testing import Result
 from qmtl.foundation.settings import Settings
 from qmtl.interfaces.cli.questdb_checks import facts_of, questdb_checks
 from qmtl.runtime.io.questdb.state import QuestDBState
+from qmtl.runtime.io.sql.catalogs import Forgotten
 from qmtl.runtime.testing.store_suites.bars import some_bars
 from tests.qmtl.command_line import CommandLine
 from tests.qmtl.questdb import PASSWORD, QuestDBServer
 
-GOOD = QuestDBState("9.3.4", "sync", 600, 4_096, 0, None, "desk_bars")
+GOOD = QuestDBState("9.3.4", "sync", 600, 4_096, 0, None, "desk_bars", "desk_current", 0)
 SERIES = "ohlcv:mine:BTC/USDT:1m"
 
 
@@ -44,6 +46,27 @@ def test_a_server_that_does_not_wait_for_the_disk_is_warned_of() -> None:
     assert "a loss of power may take the newest rows" in second.detail
     assert "cairo.commit.mode=sync" in second.fix
     assert dict(facts_of(GOOD))["durability"] == "cairo.commit.mode sync: the server waits for the disk"
+
+
+def test_a_view_that_trails_and_an_older_catalog_are_told_of() -> None:
+    assert dict(facts_of(GOOD))["view"].startswith(
+        "desk_current: all chunks that hold; single rows are not in"
+    )
+    empty = replace(GOOD, rows=0, trails_by=None)
+    assert dict(facts_of(empty))["view"] == "desk_current: there is none that follows the catalog"
+    assert [check.outcome for check in questdb_checks(empty)] == ["ok"]
+    for trails_by, said in ((2, "2 commits behind"), (None, "there is none that follows the catalog")):
+        state = replace(GOOD, trails_by=trails_by)
+        assert f"desk_current: {said}; the next commit" in dict(facts_of(state))["view"]
+        _, check = questdb_checks(state)
+        assert (check.outcome, check.detail) == ("warn", f"desk_current: {said}")
+        assert "qmtl store compact" in check.fix
+    older = replace(GOOD, forgotten=Forgotten(1_300, 5, 0))
+    assert "1,300 rows of commits from 5 (1970-01-01" in dict(facts_of(older))["older catalog"]
+    _, check = questdb_checks(older)
+    assert check.outcome == "warn"
+    assert "nobody is shown them" in check.detail
+    assert "asks for these bars again" in check.fix
 
 
 @pytest.fixture
@@ -81,6 +104,29 @@ def test_a_store_is_filled_looked_at_and_tidied_by_commands(
         assert done.exit_code == 0, done.output
         told += done.output
     assert PASSWORD not in told + examined + imported.output
+
+
+def test_a_catalog_from_an_older_backup_is_told_of_by_commands(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    def imported(first: int) -> None:
+        some_bars(first, 600).write_csv(tmp_path / "bars.csv")
+        assert run("import", tmp_path / "bars.csv", "--series", SERIES).exit_code == 0
+
+    imported(0)
+    shutil.copytree(tmp_path / "catalog", tmp_path / "backup")
+    imported(600)
+    shutil.rmtree(tmp_path / "catalog")
+    shutil.move(tmp_path / "backup", tmp_path / "catalog")
+    said = "600 rows of commits from 2"
+    for words in (("store", "info"), ("store", "verify"), ("doctor",)):
+        done = run(*words)
+        assert said in " ".join(done.output.split()), words
+    assert json.loads(run("store", "info", "--json").stdout)["server"]["forgotten"]["rows"] == 600
+    (note,) = json.loads(run("store", "verify", "--json").stdout)["notes"]
+    assert said in note
+    assert run("store", "verify", "--acknowledge").exit_code == 0
+    assert said not in run("store", "info").output
 
 
 def test_a_backup_is_a_folder_that_answers_alike(

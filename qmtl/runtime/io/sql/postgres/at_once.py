@@ -35,7 +35,7 @@ def question(series: SeriesId, presumed: Presumed, now: int | None, channel: str
         "writer": writer(),
         "start": made.touched.start,
         "stop": made.touched.end,
-        "ts": int(made.rows.ts[0]),
+        "ts": made.rows.ts.item(0),
         "data": pack_single(made.rows, made.number, newest.tx + 1)[0],
         "channel": channel,
     }

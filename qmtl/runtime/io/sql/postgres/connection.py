@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
@@ -16,7 +16,8 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper
 
 from qmtl.runtime.io.sql.chunks import RowsElsewhere
-from qmtl.runtime.io.sql.dialect import Cursor, Dialect, Question, Values
+from qmtl.runtime.io.sql.dialect import Answer, Cursor, Dialect, Question, Values
+from qmtl.runtime.io.sql.postgres.arrays import send_as_they_are
 from qmtl.runtime.io.sql.postgres.cancelling import order_to_cancel, send
 from qmtl.runtime.io.sql.postgres.dialect import POSTGRES, is_damage
 from qmtl.runtime.io.sql.postgres.placeholders import translated
@@ -117,6 +118,9 @@ class PostgresConnection:
         while some := self.execute(f"FETCH {size} FROM found").fetchall():
             yield some
         self.execute("CLOSE found")
+
+    def remembered(self, key: Hashable, find: Callable[[], Answer]) -> Answer:
+        return find()
 
     def survivable(self, sql: str, values: Values = ()) -> Cursor:
         """As `execute`; after damage the transaction goes on. What was read stays at its commit."""
@@ -254,3 +258,4 @@ def _keep_types(adapters: AdaptersMap) -> None:
     """Send every number as a bigint, whatever its size: a statement is prepared once. Truths are counted."""
     for kind in (int, bool):
         adapters.register_dumper(kind, Int8BinaryDumper)
+    send_as_they_are(adapters)

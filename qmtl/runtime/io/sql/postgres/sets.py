@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from operator import index
 from typing import Any, NamedTuple
 
 from qmtl.runtime.io.sql.dialect import Values
+from qmtl.runtime.io.sql.postgres.arrays import bigints, byteas
 from qmtl.runtime.io.sql.postgres.placeholders import translated
 
 # What statements that change rows become.
@@ -98,16 +98,4 @@ def _for_each(text: str, kinds: tuple[str, ...], *, is_query: bool) -> str:
     raise ValueError(f"this cannot be done for many values at once: {text}")
 
 
-def _numbers(column: Sequence[int | None]) -> str:
-    listed = ",".join(["NULL" if value is None else str(index(value)) for value in column])
-    return f"{{{listed}}}"
-
-
-def _bytes(column: Sequence[bytes | None]) -> str:
-    listed = ",".join(["NULL" if value is None else f'"\\\\x{value.hex()}"' for value in column])
-    return f"{{{listed}}}"
-
-
-# Arrays as texts. psycopg would look for the smallest kind of number that has room for each of an array, and
-# for what is to be escaped in each piece of bytes.
-_ARRAYS: dict[str, Callable[[Sequence[Any]], Any]] = {"bigint[]": _numbers, "bytea[]": _bytes}
+_ARRAYS: dict[str, Callable[[Sequence[Any]], Any]] = {"bigint[]": bigints, "bytea[]": byteas}

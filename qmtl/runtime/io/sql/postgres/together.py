@@ -29,6 +29,10 @@ _REMEMBERED, _PREPARED = 1_000, 500
 # A wait without an end would not notice Ctrl-C, as polars sets it up. How long the server then is told that
 # nobody waits any more.
 _LOOK_EVERY_MS, _CANCEL_S = 100, 5.0
+# Python 3.11 looks a member of an enumeration up anew, through functions of Python, wherever it is named.
+_AUTO, _BINARY, _OFF = PyFormat.AUTO, Format.BINARY, PipelineStatus.OFF
+_SYNC, _ROWS = ExecStatus.PIPELINE_SYNC, ExecStatus.TUPLES_OK
+_FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED)
 
 
 class Found:
@@ -69,6 +73,9 @@ class _Coming(Enum):
     """What an answer will be that prepares nothing."""
 
     ANSWER, END = auto(), auto()
+
+
+_ANSWER, _END = _Coming.ANSWER, _Coming.END
 
 
 class Statements:
@@ -134,19 +141,19 @@ class Statements:
     def _send(self, statements: Iterable[Asked], *, ends: bool) -> None:
         """Send statements as one piece. ends: and end the round."""
         pgconn = self._pgconn
-        if pgconn.pipeline_status == PipelineStatus.OFF:
+        if pgconn.pipeline_status == _OFF:
             pgconn.enter_pipeline_mode()
         for text, values in statements:
             self._add(text, values)
         if ends:
             pgconn.pipeline_sync()
-            self._coming.append(_Coming.END)
+            self._coming.append(_END)
         if pgconn.flush():  # more than the network takes at once
             self._raw.wait(send(pgconn))
 
     def _add(self, text: str, values: Sequence[Any]) -> None:
         pgconn, known = self._pgconn, self._types
-        given = known.dump_sequence(values, [PyFormat.AUTO] * len(values))
+        given = known.dump_sequence(values, [_AUTO] * len(values))
         types, formats = known.types or (), known.formats
         key = _Key(text, tuple(types))
         name = self._names.get(key)
@@ -157,11 +164,11 @@ class Statements:
             self._coming.append(key)
         if name is None:
             self._remember(key)
-            pgconn.send_query_params(text.encode(), given, types, formats, Format.BINARY)
+            pgconn.send_query_params(text.encode(), given, types, formats, _BINARY)
         else:
             self._names.move_to_end(key)
-            pgconn.send_query_prepared(name, given, formats, Format.BINARY)
-        self._coming.append(_Coming.ANSWER)
+            pgconn.send_query_prepared(name, given, formats, _BINARY)
+        self._coming.append(_ANSWER)
 
     def _remember(self, key: _Key) -> None:
         self._seen[key] = None
@@ -179,7 +186,7 @@ class Statements:
                     if self._line.poll(_LOOK_EVERY_MS):
                         pgconn.consume_input()
                 result = pgconn.get_result()
-                if result is not None and result.status == ExecStatus.PIPELINE_SYNC:
+                if result is not None and result.status == _SYNC:
                     results.append(result)
                 elif result is not None:
                     first = result if first is None else first
@@ -196,13 +203,13 @@ class Statements:
         found: list[Found] = []
         failure: psycopg.Error | None = None
         for what, result in zip(expected, results, strict=True):
-            if what is _Coming.END:
+            if what is _END:
                 continue
             status = result.status
-            if status == ExecStatus.TUPLES_OK:
+            if status == _ROWS:
                 found.append(self._rows(result))
-            elif status not in (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED):
-                if what is _Coming.ANSWER:
+            elif status not in _FAILED:
+                if what is _ANSWER:
                     found.append(
                         Found([], result.command_tuples or 0, (result.command_status or b"").decode())
                     )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from typing import Any, cast
 from zlib import crc32
 
 from qmtl.foundation.series import SeriesId
 from qmtl.runtime.io.sql.chunks import RowsElsewhere
-from qmtl.runtime.io.sql.dialect import LIVE, Connection, Dialect, Values
+from qmtl.runtime.io.sql.dialect import LIVE, Answer, Connection, Dialect, Values
+
+# Series of which a connection remembers something.
+_REMEMBERED = 1_024
 
 
 def row_check(*values: object) -> int:
@@ -28,6 +31,8 @@ class SqliteConnection(sqlite3.Connection):
         self.elsewhere: RowsElsewhere | None = None
         # The rows of the list of series up to this id are sound, and each is found by its name.
         self.series_sound_to = 0
+        self._remembered: dict[Hashable, Any] = {}
+        self._remembered_at = (0, 0)
         # SQLite has no checksums of its own.
         self.create_function("row_check", -1, row_check, deterministic=True)
         self.text_factory = _as_text
@@ -46,6 +51,17 @@ class SqliteConnection(sqlite3.Connection):
 
     def queue(self, sql: str, values: Iterable[Values]) -> None:
         self.executemany(sql, values)
+
+    def remembered(self, key: Hashable, find: Callable[[], Answer]) -> Answer:
+        # The former tells of commits of others, and begins the transaction's snapshot; the latter of its own.
+        at = self.execute("PRAGMA data_version").fetchone()[0], self.total_changes
+        if at != self._remembered_at or len(self._remembered) >= _REMEMBERED:
+            self._remembered.clear()
+            self._remembered_at = at
+        found = self._remembered.get(key)
+        if found is None:
+            found = self._remembered[key] = find()
+        return cast(Answer, found)
 
     def batches(self, sql: str, size: int) -> Iterator[list[Any]]:
         found = self.execute(sql)

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from qmtl.runtime.io.questdb import moving
+from qmtl.runtime.io.questdb.current import CurrentRows
 from qmtl.runtime.io.questdb.store import QuestDBStore
 from qmtl.runtime.sdk.stores import questdb_store
 from qmtl.runtime.testing import store_model
@@ -35,6 +36,16 @@ def tables_of_the_machine(
     monkeypatch.setattr(moving, "WORTH_IT", 2.0)  # nearly all rows are those of others
     UsedTables.server = questdb_server
     UsedTables.catalog, UsedTables.name = used_tables
+    without_a_list(monkeypatch)
+
+
+def without_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the list and the view alone: to them a copy of an empty catalog is one that was brought back.
+
+    Both would be made anew for each test, which takes longer than most of them.
+    """
+    for verb in ("look_back", "follow"):
+        monkeypatch.setattr(CurrentRows, verb, lambda self: None)
 
 
 @pytest.fixture
@@ -49,6 +60,7 @@ def used_url(
     It is a copy of one catalog, so that only the first makes tables, which takes a quarter of a second.
     """
     monkeypatch.setattr(moving, "WORTH_IT", 2.0)  # nearly all rows are those of others
+    without_a_list(monkeypatch)
     folder, name = used_tables
     shutil.copytree(folder, tmp_path / "copied")
     return questdb_server.url(tmp_path / "copied", name)

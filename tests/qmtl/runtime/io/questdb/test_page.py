@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import duckdb
 import numpy as np
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -64,29 +65,30 @@ def test_a_view_gives_opens_and_our_symbols(client: Client) -> None:
     assert asyncio.run(answered()) == Coverage.of(Span(START, START + 3 * MINUTE))
 
 
-def test_what_holds_is_written_for_grafana_and_duckdb(
+def test_what_holds_is_there_for_grafana_and_duckdb(
     client: Client, questdb_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     series, day = SeriesId.parse("ohlcv:mine:GOLD:1m"), Span(START, START + DAY)
     bars = synthetic_bars(series, day)
     with questdb_store(questdb_url) as store:
-        store.commit(series, Write("here", day.end, bars, answered=Coverage.of(day)))
-    client.query(block("CREATE TABLE gold_1m"))
+        for price in (2.0, 1.0):  # what was corrected is there once
+            changed = bars.with_columns(pl.col("open", "high", "low", "close") * price)
+            store.commit(series, Write("here", day.end, changed, answered=Coverage.of(day)))
+        state = store.questdb()
+        assert (state.trails_by, state.rows) == (0, 2 * bars.height)
+    view, server = state.view, f"127.0.0.1:{client.address.port}"
     of_desk = "questdb://db.desk:9000?catalog=/var/lib/bars&name=desk"
-    server = f"127.0.0.1:{client.address.port}"
-    login = f"http::addr={server};username={USER};password={PASSWORD.replace(';', ';;')};"
-    program = block("import qmtl").replace(of_desk, questdb_url).replace("http::addr=db.desk:9000;", login)
-    for _ in range(2):  # what is written again is there once
-        exec(program, {})
-    settle(client, "gold_1m")
 
-    panel = block("SELECT ts, first(open)")
+    panel = block("SELECT ts, first(open)").replace("desk_current", view)
     for macro, value in (("from", START // 10**6), ("to", (START + 2 * HOUR) // 10**6), ("interval", "1h")):
         panel = panel.replace(f"$__{macro}", str(value))
     volume = bars["volume"].to_numpy().reshape(24, 60).sum(axis=1)
     hours = client.query(panel)
     assert [row[0][:13] for row in hours] == ["2024-01-01T00", "2024-01-01T01"]
     assert np.allclose([row[5] for row in hours], volume[:2])
+    assert np.isclose(hours[0][2], bars["high"][:60].max())
+    ((name, ts, *_),) = client.query(block("LATEST ON").replace("desk_current", view))
+    assert (name, ts[:16]) == (series.text, "2024-01-01T23:59")
 
     monkeypatch.chdir(tmp_path)
     wanted = block("SELECT time_bucket")
@@ -96,7 +98,8 @@ def test_what_holds_is_written_for_grafana_and_duckdb(
     assert result.exit_code == 0, result.output
     found = [duckdb.sql(wanted).pl()]
     Path("gold.parquet").unlink()
-    command = shlex.split(block("curl -sfG 'http://db.desk:9000/exp'").replace("db.desk:9000", server))
+    there = block("curl -sfG 'http://db.desk:9000/exp'").replace("db.desk:9000", server)
+    command = shlex.split(there.replace("desk_current", view))
     subprocess.run([*command, "--user", f"{USER}:{PASSWORD}"], check=True)
     found.append(duckdb.sql(wanted).pl())
     for rows in found:

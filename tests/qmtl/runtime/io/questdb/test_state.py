@@ -12,7 +12,8 @@ def test_a_server_tells_how_far_it_is(questdb_url: str) -> None:
     with questdb_store(questdb_url) as store:
         store.commit(SERIES, write(some_bars(0, 600)))
         state = store.questdb()
-        assert state == QuestDBState(VERSION, "nosync", 600, state.bytes, 0, None, store.table)
+        view = store.table.replace("_bars", "_current")
+        assert state == QuestDBState(VERSION, "nosync", 600, state.bytes, 0, None, store.table, view, 0)
         assert state.bytes > 600 * 48
         assert not state.waits_for_disk
         statement = f"ALTER TABLE {store.table} SUSPEND WAL WITH 28, 'No space left on device'"

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qmtl.foundation.store_address import StoreAddress
+from qmtl.runtime.io.sql.postgres.arrays import bigints
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.opening import opened
 from qmtl.runtime.io.sql.postgres.sets import changed_by_each, found_by_each
@@ -97,7 +98,7 @@ def test_rows_are_found_as_one_by_one(
 
 def test_what_many_values_have_in_common_is_sent_once() -> None:
     text, values = found_by_each("SELECT 1 FROM hot WHERE series = ? AND ts = ?", [(1, 7), (2, 7)])
-    assert values == ["{1,2}", 7, 2]
+    assert values == [bigints([1, 2]), 7, 2]
     assert "series = given.v1 AND ts = $2::bigint" in text
 
 

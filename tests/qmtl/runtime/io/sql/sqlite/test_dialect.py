@@ -1,4 +1,7 @@
-"""A name that the list of series lacks: the list is looked through once, and damage hides no name."""
+"""A name that the list of series lacks: the list is looked through once, and damage hides no name.
+
+And what a connection remembers: until anybody writes.
+"""
 
 from __future__ import annotations
 
@@ -137,4 +140,53 @@ def test_names_that_were_not_kept_are_no_hole(tmp_path: Path) -> None:
     with directory.reading() as connection:
         assert series_number(connection, name(7)) == 4
         assert series_number(connection, name(5)) is None
+    directory.close()
+
+
+def test_what_was_read_is_remembered_until_anybody_writes(tmp_path: Path) -> None:
+    ours, theirs = opened(tmp_path), opened(tmp_path)
+    asked: list[int] = []
+
+    def count() -> int:
+        with ours.reading() as connection:
+
+            def find() -> int:
+                asked.append(1)
+                (found,) = connection.execute("SELECT count(*) FROM series").fetchone()
+                return int(found)
+
+            return connection.remembered("series", find)
+
+    enter(ours, 1)
+    assert [count(), count(), count()] == [1, 1, 1]
+    assert len(asked) == 1
+    enter(theirs, 2)  # as another process would
+    assert [count(), count()] == [2, 2]
+    enter(ours, 3)  # by the very connection that remembers
+    assert [count(), count()] == [3, 3]
+    assert len(asked) == 3
+    with ours.writing() as connection:
+        enter_series(connection, name(4))  # and undone
+    assert count() == 3
+    ours.close()
+    theirs.close()
+
+
+def test_a_look_that_fails_is_not_remembered(tmp_path: Path) -> None:
+    filled(tmp_path, 1)
+    directory = opened(tmp_path)
+    with directory.reading() as connection:
+        with pytest.raises(ZeroDivisionError):
+            connection.remembered("odd", lambda: 1 // 0)
+        assert connection.remembered("odd", lambda: 7) == 7
+    directory.close()
+
+
+def test_no_more_is_remembered_than_there_is_room_for(tmp_path: Path) -> None:
+    filled(tmp_path, 1)
+    directory = opened(tmp_path)
+    with directory.reading() as connection:
+        for number in range(5_000):
+            assert connection.remembered(number, lambda number=number: number + 1) == number + 1  # type: ignore[misc]
+        assert len(connection._remembered) <= 1_024
     directory.close()
