@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from qmtl.foundation.errors import InvalidRequestError, QmtlError, StoreCorruptError
-from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.facts import NOTHING_DECLARED, SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import iso
@@ -94,6 +94,11 @@ class SeriesEntry:
     reports: Part | None
     schema_id: str | None
     ruleset: str | None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything was: what is accepted alone has no time."""
+        return bool(self.segments or self.answers or self.facts != NOTHING_DECLARED)
 
     @property
     def rows(self) -> int:

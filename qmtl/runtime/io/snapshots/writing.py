@@ -15,6 +15,7 @@ from qmtl.foundation.frames import stamps
 from qmtl.foundation.parallel import in_parallel
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
+from qmtl.foundation.times import iso
 from qmtl.foundation.version import __version__
 from qmtl.runtime.io.snapshots.manifest import (
     ANSWERS,
@@ -76,7 +77,8 @@ def write_snapshot(
     span: only bars that open within it, and answers for it. as_of: commit time in ns; None for the newest.
     Bars are in memory in pieces only. Ended early, it leaves files that no manifest names, and no snapshot.
 
-    Raises `StoreCorruptError` where bars are lost to damage: a snapshot is whole, or it is not.
+    Raises `StoreCorruptError` where bars are lost to damage: a snapshot is whole, or it is not;
+    `InvalidRequestError` where nothing was known as of then.
     """
     names = sorted(set(series), key=str)
     if not names:
@@ -96,6 +98,12 @@ def write_snapshot(
         entries.append(writer.entry(name, known.get(name)))
     if progress is not None:
         progress("writing", len(names), len(names))
+    if as_of is not None and not any(entry.is_known for entry in entries):
+        raise InvalidRequestError(
+            f"there is nothing to take a snapshot of, as of {iso(as_of)}",
+            why="the store knew nothing of these series then, in this range",
+            next_step="give a later time: `store.commits(series)` tells when each was written",
+        )
     writer.check_kept()
     draft = Manifest(
         0, uuid4().hex, clock.now(), f"qmtl {__version__}", store.store_id, point, tuple(entries)

@@ -138,8 +138,12 @@ def test_a_backup_is_a_folder_that_answers_alike(
     made = run("store", "backup", copy)
     assert made.exit_code == 0, made.output
     assert PASSWORD not in made.output
-    asked = ("fetch", SERIES, "1970-01-01", "1970-01-01T10:00", "--format", "csv", "--partial-ok")
-    assert cli.run(*asked, before=("--store", copy)).stdout == run(*asked).stdout
+    asked = ("fetch", SERIES, "1970-01-01", "1970-01-01T10:00", "--partial-ok", "-o")
+    there, here = tmp_path / "there.csv", tmp_path / "here.csv"
+    assert cli.run(*asked, there, before=("--store", str(copy))).exit_code == 0
+    assert run(*asked, here).exit_code == 0
+    assert len(there.read_text().splitlines()) == 601
+    assert there.read_text() == here.read_text()
 
 
 def test_the_server_of_its_catalog_is_told_as_well(

@@ -16,7 +16,7 @@ from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, Store
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.fingerprint import fingerprint
 from qmtl.foundation.timeline import Coverage, Span
-from qmtl.foundation.times import DAY
+from qmtl.foundation.times import DAY, to_ns
 from qmtl.runtime.io.snapshots import writing
 from qmtl.runtime.io.snapshots.folder import FolderPlace
 from qmtl.runtime.io.snapshots.manifest import SEGMENTS
@@ -97,6 +97,18 @@ def test_an_empty_store_has_none(place):
     with pytest.raises(InvalidRequestError, match="no series"):
         write_snapshot(MemoryStore(), place, [], clock=SystemClock())
     assert numbers(place) == []
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_time_before_all_commits_has_none(store, place, is_first):
+    """A mistyped year would be an archive of nothing, and newer than the good ones."""
+    if not is_first:
+        write(store, place)
+    before = numbers(place)
+    with pytest.raises(InvalidRequestError, match=r"nothing to take a snapshot of, as of 2001-01-01"):
+        write(store, place, as_of=to_ns("2001-01-01"))
+    assert numbers(place) == before
+    assert write(store, place, as_of=store.newest().as_of).manifest.series
 
 
 def test_lost_bars_make_no_snapshot(store, place, monkeypatch):
