@@ -15,7 +15,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import to_ns
 from qmtl.runtime.io.snapshots.addresses import is_object_store
 from qmtl.runtime.io.snapshots.delta import DeltaWritten, write_delta
-from qmtl.runtime.io.snapshots.writing import Progress
+from qmtl.runtime.io.snapshots.writing import Progress, nothing_known
 from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.sdk.snapshot_export import chosen_series, span_between
 
@@ -54,6 +54,8 @@ def export_delta(
         raise InvalidRequestError(
             "the store has no series to write", next_step="fill it with `qmtl import` or `qmtl fetch`"
         )
+    if as_of is not None and not any(one.as_of <= point for name in names for one in store.commits(name)):
+        raise nothing_known(point)
     return write_delta(store, where, names, span=span, as_of=point, progress=progress or (lambda *_: None))
 
 

@@ -99,11 +99,7 @@ def write_snapshot(
     if progress is not None:
         progress("writing", len(names), len(names))
     if as_of is not None and not any(entry.is_known for entry in entries):
-        raise InvalidRequestError(
-            f"there is nothing to take a snapshot of, as of {iso(as_of)}",
-            why="the store knew nothing of these series then, in this range",
-            next_step="give a later time: `store.commits(series)` tells when each was written",
-        )
+        raise nothing_known(as_of)
     writer.check_kept()
     draft = Manifest(
         0, uuid4().hex, clock.now(), f"qmtl {__version__}", store.store_id, point, tuple(entries)
@@ -215,3 +211,12 @@ def _clipped(piece: Snapshot) -> Iterator[CoverageRecord]:
     start, end = piece.span
     for record in piece.answers:
         yield record._replace(start=max(record.start, start), end=min(record.end, end))
+
+
+def nothing_known(as_of: int) -> InvalidRequestError:
+    """The error of an export as of a time before all commits: most often a mistyped year."""
+    return InvalidRequestError(
+        f"there is nothing to export as of {iso(as_of)}",
+        why="the store knew nothing of these series then, in this range",
+        next_step="give a later time: `store.commits(series)` tells when each was written",
+    )

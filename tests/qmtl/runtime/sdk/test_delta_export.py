@@ -72,6 +72,14 @@ def test_each_export_is_a_version_and_older_ones_stay(store: MemoryStore, tmp_pa
     assert_frame_equal(table(tmp_path / "t"), before, check_dtypes=False)
 
 
+def test_a_time_before_all_commits_is_refused(store: MemoryStore, tmp_path: Path) -> None:
+    """A mistyped year would be a newest version without a row."""
+    export_delta(store, tmp_path / "t")
+    with pytest.raises(InvalidRequestError, match="nothing to export as of 2001-01-01"):
+        export_delta(store, tmp_path / "t", as_of="2001-01-01")
+    assert export_delta(store, tmp_path / "t").version == 1
+
+
 def test_a_part_of_it(store: MemoryStore, tmp_path: Path) -> None:
     made = export_delta(store, tmp_path / "t", series=[DAILY], start="2024-01-03", end="2024-01-05")
     found = table(tmp_path / "t")

@@ -105,7 +105,7 @@ def test_a_time_before_all_commits_has_none(store, place, is_first):
     if not is_first:
         write(store, place)
     before = numbers(place)
-    with pytest.raises(InvalidRequestError, match=r"nothing to take a snapshot of, as of 2001-01-01"):
+    with pytest.raises(InvalidRequestError, match=r"nothing to export as of 2001-01-01"):
         write(store, place, as_of=to_ns("2001-01-01"))
     assert numbers(place) == before
     assert write(store, place, as_of=store.newest().as_of).manifest.series
