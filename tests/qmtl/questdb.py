@@ -32,7 +32,10 @@ _QUICK_START = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 # now and then took a quarter of a core so. Each of these pools is set by itself.
 _POOLS = ("shared", "http", "export", "wal.apply", "mat.view.refresh", "view.compiler")
 _LOOKS = {"yield": "10", "nap": "100", "sleep": "200"}
-SOON_ASLEEP = {f"{pool}.worker.{how}.threshold": looks for pool in _POOLS for how, looks in _LOOKS.items()}
+_SOON_ASLEEP = {f"{pool}.worker.{how}.threshold": looks for pool in _POOLS for how, looks in _LOOKS.items()}
+# Each column of a table that is written lies in a file of 16 MB: the tables of all tests took thirty GB.
+_SMALL_FILES = {"cairo.writer.data.append.page.size": "128K"}
+OF_TESTS = _SOON_ASLEEP | _SMALL_FILES
 
 
 class QuestDBServer:
@@ -48,7 +51,7 @@ class QuestDBServer:
         *,
         root: Path | None = None,
         java: Sequence[str] = _QUICK_START,
-        settings: Mapping[str, str] = SOON_ASLEEP,
+        settings: Mapping[str, str] = OF_TESTS,
         env: Mapping[str, str] | None = None,
     ) -> None:
         self._jar, self._java, self._settings, self.env = jar, java, settings, env or {}
