@@ -70,6 +70,13 @@ def questdb_checks(state: QuestDBState) -> Iterator[Check]:
         yield Check("store", "warn", *_forgotten(state.forgotten, state.table))
     if _trails(state):
         yield Check("view", "warn", f"{state.view}: {_view(state)}", _FOLLOWS)
+    if state.pg_trouble is not None:
+        yield Check(
+            "server",
+            "warn",
+            f"pg= of the address does not work, and few bars come by HTTP: {state.pg_trouble}",
+            "the port, the user and the password of PostgreSQL's protocol there; or leave pg= out",
+        )
     if not state.waits_for_disk:
         yield Check(
             "server",

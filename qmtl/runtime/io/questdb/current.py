@@ -88,8 +88,9 @@ def told_of(found: Forgotten, table: str) -> tuple[str, str]:
     return (
         f"{table} has {counted(found.rows, 'row')} of commits from {found.tx} ({iso(found.at)}) on, which the"
         " catalog does not have: it was brought back from an older backup; nobody is shown them",
-        "the next fetch asks for these bars again, and 'qmtl store compact' drops the rows; or bring back a"
-        " newer catalog, before anything is written",
+        "bring back a newer catalog before anything is written; or go on without these commits: bars that"
+        " they brought are asked for again, those that they retracted are there again, and a compaction drops"
+        " the rows after 'qmtl store verify --acknowledge'",
     )
 
 

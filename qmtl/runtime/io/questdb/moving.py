@@ -15,9 +15,9 @@ from qmtl.foundation.words import counted
 from qmtl.runtime.io.questdb.rows import QuestDBRows, as_bytes, rows_in
 from qmtl.runtime.io.questdb.table import BarTable
 from qmtl.runtime.io.sql.catalogs import (
+    Forgotten,
     begin_moving,
     forgotten,
-    note_forgotten,
     place_coming,
     place_of_rows,
     put_rows,
@@ -51,7 +51,9 @@ def drop_unnamed(database: Database, rows: QuestDBRows, moved: Callable[[], None
     """
     old, new = rows.table, rows.table.at(2 + randbits(62))
     with database.reading() as connection:
-        named = _named(connection)
+        named, newer = _named(connection), forgotten(connection)
+    if newer is not None and newer.rows:
+        return 0, _kept(newer)
     total = old.size()
     nobodys = total - sum(chunk.rows for _, chunk in named)
     is_worth_it = nobodys > 0 and nobodys >= WORTH_IT * total
@@ -88,10 +90,16 @@ def _move(database: Database, old: BarTable, new: BarTable, named: list[_Named])
         known = {chunk.id for _, chunk in named}
         _copy(old, new, [one for one in _named(connection) if one[1].id not in known])
         put_rows(connection, new.place)
-        if forgotten(connection) is not None:
-            note_forgotten(connection, None)  # such rows were not copied
         connection.execute("COMMIT")
     return True
+
+
+def _kept(newer: Forgotten) -> str:
+    """Somebody may bring back the catalog that names them."""
+    return (
+        f"{counted(newer.rows, 'row')} in QuestDB of commits from {newer.tx} on, which the catalog does not"
+        " know, are kept until 'qmtl store verify --acknowledge'"
+    )
 
 
 def _left(nobodys: int, total: int) -> str:

@@ -116,15 +116,25 @@ class QuestDBServer:
             found = self._wire.ask(sql)
         except (OSError, WireError) as failure:
             self._rests_until = time.monotonic() + _REST_S
-            why = self.address.redacted(f"{type(failure).__name__}: {failure}")
             _log.warning(
                 "few bars come by an export, and later, for pg= of %s does not work: %s",
                 self.address.shown,
-                why,
+                self._why(failure),
             )
             return False
         self._answers()
         return found is not None and fill(found, target)
+
+    def pg_trouble(self) -> str | None:
+        """Why few rows do not come as the address says; None where they do, or where it says nothing."""
+        try:
+            is_there = self._wire is None or self._wire.ask("SELECT 1::long") is not None
+        except (OSError, WireError) as failure:
+            return self._why(failure)
+        return None if is_there else "it refuses a statement"
+
+    def _why(self, failure: Exception) -> str:
+        return self.address.redacted(f"{type(failure).__name__}: {failure}")
 
     def send(self, table: str, series: str, numbers: list[int], chunks: list[Rows]) -> None:
         """Write chunks of rows of a series, each under its number. They become visible some time later."""

@@ -19,7 +19,8 @@ class QuestDBState:
     shown yet. suspended_why: why it shows no more of them; None if it does. table: its name, which is another
     one after a compaction that has dropped rows. view: the name of that of the bars that hold; trails_by: how
     many commits it does not show yet, None where there is none that follows the catalog. forgotten: rows of
-    commits that the catalog does not have, for it is older than the table.
+    commits that the catalog does not have, for it is older than the table. pg_trouble: why few bars do not
+    come by `pg=` of the address; None where they do, or where it names none.
     """
 
     version: str
@@ -32,6 +33,7 @@ class QuestDBState:
     view: str
     trails_by: int | None
     forgotten: Forgotten | None = None
+    pg_trouble: str | None = None
 
     @property
     def waits_for_disk(self) -> bool:
@@ -55,4 +57,5 @@ def state_of(table: BarTable, current: CurrentRows) -> QuestDBState:
         view=current.view.name,
         trails_by=current.trails_by(),
         forgotten=current.forgotten(),
+        pg_trouble=table.server.pg_trouble(),
     )

@@ -52,6 +52,8 @@ class QuestDBStore(KeptStore):
     def _hold(self, rows: QuestDBRows) -> None:
         """Take the tables for those of this catalog, and make them if it is new."""
         self._rows, self._started = rows, 0
+        # Where the rows are instead, by the place that a catalog names which only can be read.
+        self._left_for: dict[int, int] = {}
         self._current = CurrentRows(self._database, rows)
         with self._database.reading() as connection:
             is_new = connection.execute("SELECT 1 FROM chunk LIMIT 1").fetchone() is None
@@ -93,17 +95,21 @@ class QuestDBStore(KeptStore):
 
     def _place(self) -> int:
         with self._database.reading() as connection:
-            return place_of_rows(connection) or FIRST_PLACE
+            place = place_of_rows(connection) or FIRST_PLACE
+        return self._left_for.get(place, place)
 
     def _finds_them_elsewhere(self) -> bool:
         """Whether a catalog that was brought back finds its rows where a later compaction has put them."""
         table = self._rows.table
         places = table.places()
-        if self.read_only or len(places) != 1 or table.place in places:
+        if len(places) != 1 or table.place in places:
             return False
-        with self._database.writing() as connection:
-            put_rows(connection, places[0])
-            connection.execute("COMMIT")
+        if self.read_only:
+            self._left_for[table.place] = places[0]  # who may write says so in the catalog
+        else:
+            with self._database.writing() as connection:
+                put_rows(connection, places[0])
+                connection.execute("COMMIT")
         self._rows.put(places[0])
         return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError
+from qmtl.foundation.errors import InvalidRequestError, QmtlError, StoreCorruptError
 from qmtl.foundation.frames import VALUES
 from qmtl.runtime.io.questdb.server import QuestDBServer, StatementError
 from qmtl.runtime.io.questdb.wal import Progress, progress_of, settle
@@ -102,8 +102,36 @@ class BarTable:
                 next_step="name the catalog that it belongs to, or other tables by &name=...",
             )
         if owner is None:
-            raise self._gone(f"the table {self._owner}, which says whose they are, is missing")
+            raise self._unowned(store_id)
         self.check()
+
+    def _unowned(self, store_id: str) -> QmtlError:
+        """What to say where no table tells whose the rows are: dropped, or the name is another one."""
+        why = f"the table {self._owner}, which says whose they are, is missing"
+        found = self.server.query("SELECT table_name FROM tables() WHERE table_name LIKE '%_store'")
+        for (name,) in found:
+            store = str(name).removesuffix("_store")
+            if BarTable(self.server, store)._read_owner() == store_id:
+                return InvalidRequestError(
+                    f"the rows of this catalog are not in tables named {self._store}_...",
+                    why=f"they are in those named {store}_...",
+                    next_step=f"write &name={store} in the address",
+                )
+        if not self.places():
+            return self._gone(
+                f"{why}, and so are the rows", f"{self._owner_made(store_id)}; {self.statement}"
+            )
+        return StoreCorruptError(
+            f"nobody can tell whose the table {self.name} is",
+            path=self.server.address.shown,
+            why=why,
+            next_step=f"if it has the rows of this catalog: {self._owner_made(store_id)}; then `verify()`, "
+            "which proves it: whatever other rows are, they are shown to nobody",
+        )
+
+    def _owner_made(self, store_id: str, number: str = "") -> str:
+        row = f"SELECT '{store_id}' AS store_id{number} FROM long_sequence(1)"
+        return f"CREATE TABLE {self._owner} AS ({row})"
 
     def claim_for_copy(self, store_id: str, number: int) -> bool:
         """Make the tables for a copy of a store, or find those of the same copy; whether it has made them.
@@ -132,8 +160,7 @@ class BarTable:
             )
         try:
             # One statement, so that of two catalogs at the same moment only one gets the name.
-            row = f"SELECT '{store_id}' AS store_id{number} FROM long_sequence(1)"
-            self.server.query(f"CREATE TABLE {self._owner} AS ({row})")
+            self.server.query(self._owner_made(store_id, number))
         except StatementError:
             if self._read_owner() is None:
                 raise
@@ -179,13 +206,19 @@ class BarTable:
                 next_step="change it back, or bring it back from a backup of the server",
             )
 
-    def _gone(self, why: str) -> StoreCorruptError:
+    def _gone(self, why: str, made_by: str | None = None) -> StoreCorruptError:
+        """made_by: the statements that make what is missing anew."""
+        others = ", ".join(self.at(place).name for place in self.places() if place != self.place)
+        anew = (
+            "bring the tables back from a backup of the server; or, to go on without these rows, make them"
+            f" anew: {made_by or self.statement}; then `verify(repair=True)`: its bars are asked for again"
+        )
+        elsewhere = f"make nothing anew: {others} may have its rows; bring back the catalog that names them"
         return StoreCorruptError(
             "the rows of the store are gone from QuestDB",
             path=self.server.address.shown,
             why=why,
-            next_step="bring the tables back from a backup of the server; or, to go on without these rows, "
-            f"make them anew: {self.statement}; then `verify(repair=True)`: its bars are asked for again",
+            next_step=elsewhere if others else anew,
         )
 
     def progress(self) -> Progress:

@@ -117,6 +117,7 @@ class QuestDBVendor:
         if self._address.series is not None or symbol in self._known:
             return
         if self._asked(partial(self._table.ends, symbol)) is None:
+            self._asked(self._table.settle)  # it may have been taken, and not be shown yet
             alike = self._asked(partial(self._table.symbols_like, symbol))
             raise InvalidRequestError(
                 f"the table {self._address.table} has no rows of the symbol {symbol!r}",

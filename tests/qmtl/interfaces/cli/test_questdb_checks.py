@@ -31,6 +31,16 @@ SERIES = "ohlcv:mine:BTC/USDT:1m"
         (GOOD, [("ok", "QuestDB 9.3.4, all that it has taken can be read")]),
         (replace(GOOD, behind=3), [("warn", "QuestDB 9.3.4, 3 transactions behind")]),
         (
+            replace(GOOD, pg_trouble="TimeoutError: timed out"),
+            [
+                ("ok", "QuestDB 9.3.4, all that it has taken can be read"),
+                (
+                    "warn",
+                    "pg= of the address does not work, and few bars come by HTTP: TimeoutError: timed out",
+                ),
+            ],
+        ),
+        (
             replace(GOOD, behind=3, suspended_why="disk full"),
             [("fail", "QuestDB 9.3.4, its table is suspended: disk full")],
         ),
@@ -66,7 +76,7 @@ def test_a_view_that_trails_and_an_older_catalog_are_told_of() -> None:
     _, check = questdb_checks(older)
     assert check.outcome == "warn"
     assert "nobody is shown them" in check.detail
-    assert "asks for these bars again" in check.fix
+    assert "are asked for again" in check.fix
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,6 +101,66 @@ def test_a_dropped_table_is_told_and_heals(filled: QuestDBStore, opened: Opened,
     assert filled.read(SERIES, ASKED).answered == Coverage()
     filled.commit(SERIES, write(some_bars(0, 8), answered=Coverage.of(ASKED)))
     assert_frame_equal(opened(questdb_url).read(SERIES, ASKED).frame, some_bars(0, 8))
+
+
+def test_nobody_is_told_to_make_a_table_anew_where_another_may_have_the_rows(
+    filled: QuestDBStore, opened: Opened, questdb_url: str
+) -> None:
+    """Then all bars would be unknown to a catalog whose rows are there."""
+    table = filled._rows.table
+    others = [table.at(place) for place in (1_234, 5_678)]
+    for other in others:
+        other.make_like(table)
+    says(filled, "DROP TABLE BARS")
+    with pytest.raises(StoreCorruptError, match="gone from QuestDB") as told:
+        opened(questdb_url)
+    said = told.value.next_step or ""
+    assert said.startswith("make nothing anew")
+    assert all(other.name in said for other in others)
+
+
+def test_the_table_that_says_whose_rows_they_are_is_made_anew_by_the_statement_shown(
+    filled: QuestDBStore, opened: Opened, questdb_url: str
+) -> None:
+    server, owner = filled._rows.table.server, filled._rows.table.beside("store")
+    server.query(f"DROP TABLE {owner}")
+    with pytest.raises(StoreCorruptError, match="nobody can tell whose") as told:
+        opened(questdb_url)
+    statement = re.search(rf"CREATE TABLE {owner} AS \(.*?\)\)", told.value.next_step or "")
+    assert statement
+    server.query(statement[0])
+    store = opened(questdb_url)
+    assert store.verify().is_sound
+    assert_frame_equal(store.read(SERIES, ASKED).frame, some_bars(0, 8))
+
+
+def test_all_tables_that_are_gone_are_made_anew_by_the_statements_shown(
+    filled: QuestDBStore, opened: Opened, questdb_url: str
+) -> None:
+    table = filled._rows.table
+    for name in (table.name, table.beside("store")):
+        table.server.query(f"DROP TABLE {name}")
+    with pytest.raises(StoreCorruptError, match="gone from QuestDB") as told:
+        opened(questdb_url)
+    said = told.value.next_step or ""
+    statements = said.partition("make them anew: ")[2].partition("; then ")[0].split("; ")
+    assert len(statements) == 2
+    for statement in statements:
+        table.server.query(statement)
+    store = opened(questdb_url)
+    assert store.verify(repair=True).repaired
+    store.commit(SERIES, write(some_bars(0, 8), answered=Coverage.of(ASKED)))
+    assert_frame_equal(opened(questdb_url).read(SERIES, ASKED).frame, some_bars(0, 8))
+
+
+def test_a_name_that_is_mistyped_is_told_with_the_right_one(
+    filled: QuestDBStore, opened: Opened, questdb_url: str
+) -> None:
+    name = filled._rows.table.server.address.name  # type: ignore[attr-defined]
+    with pytest.raises(InvalidRequestError, match=f"not in tables named {name}x_") as told:
+        opened(questdb_url.replace(f"&name={name}", f"&name={name}x"))
+    assert told.value.next_step == f"write &name={name} in the address"
+    assert filled.verify().is_sound
 
 
 def test_a_suspended_table_is_told_with_its_cure(filled: QuestDBStore) -> None:

@@ -215,6 +215,7 @@ def test_a_connection_that_was_closed_is_opened_anew(
     store.commit(SERIES, write(some_bars(0, 20)))
     exports.clear()
     store.read(SERIES, minutes(0, 20))
+    assert store.questdb().pg_trouble is None
     kept = store._rows.table.server._wire._idle  # type: ignore[union-attr]
     assert len(kept) == 1
     kept[0].shutdown(socket.SHUT_RDWR)
@@ -249,8 +250,11 @@ def test_where_it_does_not_work_an_export_does(
     assert len(exports) == 2
     warned = [one.getMessage() for one in caplog.records if "pg= of" in one.getMessage()]
     assert len(warned) == 1, "once in a while"
-    assert PASSWORD not in warned[0]
-    assert "wr0ng" not in warned[0]
+    trouble = store.questdb().pg_trouble or ""
+    assert trouble
+    for said in (warned[0], trouble):
+        assert PASSWORD not in said
+        assert "wr0ng" not in said
 
 
 @contextmanager

@@ -390,6 +390,16 @@ def test_a_suspended_table_declares_nothing(desk):
     assert rows(collect(QuestDBVendor(desk.url()))).equals(with_holes())
 
 
+def test_of_a_suspended_table_nobody_says_that_a_symbol_is_not_there(desk):
+    desk.make()
+    desk.client.query(f"ALTER TABLE {desk.table} SUSPEND WAL")
+    desk.client.query(
+        f"INSERT INTO {desk.table} VALUES ({START // 1000 + 180_000_000}, 'BTC/USDT', 1, 1, 1, 1, 1)"
+    )
+    with pytest.raises(SourceUnavailableError, match="has suspended the table"):
+        collect(QuestDBVendor(desk.url()))
+
+
 def test_it_travels_to_other_processes(filled):
     vendor = pickle.loads(pickle.dumps(QuestDBVendor(filled.url(), holes="no_trade")))
     assert Coverage(page.answered for page in collect(vendor)) == Coverage.of(WHOLE)
