@@ -52,7 +52,11 @@ def bars_to_bytes(series: SeriesId, frame: pl.DataFrame) -> bytes:
 
 def bars_of_bytes(data: bytes) -> pl.DataFrame:
     """The bars of a file, as BAR_SCHEMA."""
-    return pl.read_parquet(data, columns=BAR_SCHEMA.names())
+    # Not by polars: a year took 23 ms of processor time by it, and 19 by this.
+    file = pq.ParquetFile(pa.BufferReader(data))
+    frame = pl.from_arrow(file.read(columns=BAR_SCHEMA.names(), use_threads=False), rechunk=False)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 def records_to_bytes(records: Iterable[CoverageRecord]) -> bytes:
