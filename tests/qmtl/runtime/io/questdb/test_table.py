@@ -56,6 +56,7 @@ def test_a_table_that_is_no_store_is_left_alone(
     ("statement", "why"),
     [
         ("ALTER TABLE BARS DROP COLUMN volume", "volume is missing"),
+        ("ALTER TABLE BARS RENAME COLUMN volume TO vol", "volume is missing"),
         ("ALTER TABLE BARS ALTER COLUMN volume TYPE FLOAT", "volume is FLOAT, and was made as DOUBLE"),
         ("ALTER TABLE BARS DEDUP DISABLE", "tx is LONG, and was made as LONG in the key"),
     ],
