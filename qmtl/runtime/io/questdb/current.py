@@ -115,7 +115,7 @@ class CurrentRows:
             self._make_anew(number, found)
 
     def forgotten(self) -> Forgotten | None:
-        """What the catalog no longer knows; until a compaction drops it, or somebody has acknowledged it."""
+        """What the catalog no longer knows, until somebody has acknowledged it."""
         with self._database.reading() as connection:
             return forgotten(connection) or (self._just_found if self._database.read_only else None)
 
@@ -127,14 +127,12 @@ class CurrentRows:
             notes.append(f"the view {self.view.name} is {counted(behind, 'commit')} behind")
         return tuple(notes)
 
-    def acknowledge(self) -> int:
-        """Tell of it no longer; how many rows that were."""
+    def acknowledge(self) -> None:
+        """Tell of it no longer."""
         with self._database.writing() as connection:
-            found = forgotten(connection)
-            if found is not None:
+            if forgotten(connection) is not None:
                 note_forgotten(connection, None)
                 connection.execute("COMMIT")
-        return 0 if found is None else found.rows
 
     def trails_by(self) -> int | None:
         """How many commits the list does not have yet; None where there is none that follows the catalog."""

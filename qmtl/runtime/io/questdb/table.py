@@ -111,6 +111,8 @@ class BarTable:
         found = self.server.query("SELECT table_name FROM tables() WHERE table_name LIKE '%_store'")
         for (name,) in found:
             store = str(name).removesuffix("_store")
+            if not re.fullmatch("[a-z0-9_]+", store):
+                continue  # a desk's own, whose name would have to be quoted
             if BarTable(self.server, store)._read_owner() == store_id:
                 return InvalidRequestError(
                     f"the rows of this catalog are not in tables named {self._store}_...",

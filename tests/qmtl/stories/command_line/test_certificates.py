@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from qmtl.foundation.certificates import VARIABLES, tls_problem, trusted, trusted_context
 from qmtl.foundation.errors import InvalidRequestError, RegistryUnavailableError, SourceUnavailableError
@@ -27,6 +21,7 @@ from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import HOUR, to_ns
 from qmtl.interfaces.cli.connectivity import probe
 from qmtl.runtime.io.vendors.ccxt import CcxtVendor
+from tests.qmtl.certificates import self_signed
 
 if TYPE_CHECKING:
     from tests.qmtl.command_line import CommandLine
@@ -44,32 +39,10 @@ class Door(NamedTuple):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    path.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    """A certificate and its key, in one file."""
+    folder = tmp_path_factory.mktemp("tls")
+    path = folder / "server.pem"
+    path.write_bytes(b"".join(part.read_bytes() for part in self_signed(folder)))
     return path
 
 

@@ -67,6 +67,14 @@ def used_url(
 
 
 @pytest.fixture
+def restarted(questdb_server: QuestDBServer) -> Iterator[QuestDBServer]:
+    """A server that the test may end; it runs afterwards."""
+    yield questdb_server
+    if questdb_server.process.poll() is not None:
+        questdb_server.start()
+
+
+@pytest.fixture
 def opened() -> Iterator[Callable[..., QuestDBStore]]:
     """Opens the store of an address, and closes it after the test."""
     with ExitStack() as stack:

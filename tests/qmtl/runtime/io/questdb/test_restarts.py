@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,14 +30,6 @@ Opened = Callable[..., QuestDBStore]
 ONE, ANOTHER = (SeriesId.parse(f"ohlcv:mine:{name}:1m") for name in ("ONE", "ANOTHER"))
 ROWS = 600
 ASKED = minutes(0, ROWS)
-
-
-@pytest.fixture
-def restarted(questdb_server: QuestDBServer) -> Iterator[QuestDBServer]:
-    """A server that the test may end; it runs afterwards."""
-    yield questdb_server
-    if questdb_server.process.poll() is not None:
-        questdb_server.start()
 
 
 def seen(store: QuestDBStore) -> int:

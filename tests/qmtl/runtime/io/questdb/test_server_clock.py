@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,14 +21,6 @@ from tests.qmtl.runtime.io.questdb.lost_files import losing
 
 ROWS = 600
 ASKED = minutes(0, ROWS)
-
-
-@pytest.fixture
-def restarted(questdb_server: QuestDBServer) -> Iterator[QuestDBServer]:
-    """A server that the test may end; it runs afterwards."""
-    yield questdb_server
-    if questdb_server.process.poll() is not None:
-        questdb_server.start()
 
 
 @pytest.mark.parametrize("ahead", [HOUR, -HOUR])
