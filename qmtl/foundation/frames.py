@@ -54,7 +54,7 @@ def column_of(name: str, values: npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 def _makers() -> dict[np.dtype[Any], Any]:
     """What polars makes a column with, by type; nothing where it does not do so by these names."""
-    # The other column is made of a list: to make one of an array by the long way loads `numpy.ma`, which takes
+    # The other column is made of a list: one that is made of an array loads `numpy.ma`, which takes
     # as long as twenty modules of ours, and which nothing else on the way to stored bars needs.
     made_by, given = getattr(_of_polars, "PySeries", None), [1, 2]
     makers: dict[np.dtype[Any], Any] = {
