@@ -98,7 +98,7 @@ class PostgresServer:
                 start_new_session=True,
             )
         asked = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while subprocess.run(asked, check=False).returncode:
             ended, late = self.process.poll(), time.monotonic() > deadline
             if ended is not None or late:

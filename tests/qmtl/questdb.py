@@ -101,7 +101,7 @@ class QuestDBServer:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while not answers(self.port, "/ping"):
             ended, late = self.process.poll(), time.monotonic() > deadline
             if ended is not None or late:

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from qmtl.runtime.coordination import coordinator_http
 from qmtl.services.coordinator.etcd import PREFIX
 from tests.qmtl.etcd import EtcdCluster
 from tests.qmtl.served_process import ServedProcess
@@ -48,8 +49,15 @@ def server(serve: Callable[..., CoordinatorProcess], etcd: EtcdCluster) -> Coord
 
 @pytest.fixture(scope="module")
 def http(server: CoordinatorProcess) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of workers in this process: a machine that is busy is not one without a coordinator."""
+    monkeypatch.setattr(coordinator_http, "ANSWER_S", 60.0)
+    monkeypatch.setattr(coordinator_http, "_CONNECT_S", 60.0)
 
 
 @pytest.fixture
@@ -62,7 +70,9 @@ def forget_all(etcd: EtcdCluster) -> None:
     """As if no coordinator had ever been there."""
     ends = PREFIX.encode(), PREFIX[:-1].encode() + bytes([PREFIX.encode()[-1] + 1])
     key, behind = (b64encode(end).decode() for end in ends)
-    httpx.post(f"{etcd.urls[0]}/v3/kv/deleterange", json={"key": key, "range_end": behind}).raise_for_status()
+    httpx.post(
+        f"{etcd.urls[0]}/v3/kv/deleterange", json={"key": key, "range_end": behind}, timeout=60
+    ).raise_for_status()
 
 
 @pytest.fixture

@@ -55,15 +55,15 @@ def url(folder: Path) -> Iterator[str]:
         assert thread.is_alive()
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
-    thread.join(30)
+    thread.join(60)
 
 
 @pytest.fixture
-def new_worker(url: str) -> Iterator[NewWorker]:
+def new_worker(url: str, patient: None) -> Iterator[NewWorker]:
     made: list[DistributedBackfillCoordinator] = []
 
     def new() -> DistributedBackfillCoordinator:
-        made.append(DistributedBackfillCoordinator(url, ttl_s=10))
+        made.append(DistributedBackfillCoordinator(url, ttl_s=60))
         return made[-1]
 
     yield new
@@ -165,7 +165,7 @@ def test_a_fetch_goes_on_alone_when_the_command_is_killed(
     server = ServedProcess(
         tmp_path / "log", "-v", "--store", store, "serve", "coordinator", "--embedded", "--port", 0
     )
-    assert httpx.get(f"{server.url}/readyz").status_code == 200
+    assert httpx.get(f"{server.url}/readyz", timeout=60).status_code == 200
     with qmtl.SeamlessDataProvider(
         store,
         ScriptedVendor(),
@@ -174,7 +174,7 @@ def test_a_fetch_goes_on_alone_when_the_command_is_killed(
         progress=False,
     ) as provider:
         first = provider.fetch(SERIES, "2024-01-01", "2024-01-02")
-        (lease,) = httpx.get(f"{server.url}/v1/leases").json()["leases"]
+        (lease,) = httpx.get(f"{server.url}/v1/leases", timeout=60).json()["leases"]
         assert (first.receipt.uncoordinated, lease["state"]) == (None, "completed")
         assert lease["lease_key"].startswith(provider.store.place_id)
         server.end(signal.SIGKILL)
@@ -198,7 +198,7 @@ def test_what_the_command_refuses(tmp_path: Path, words: list[str], why: str) ->
     with socket.create_server(("127.0.0.1", free_port())) as other:
         words = [word.format(taken=other.getsockname()[1]) for word in words]
         command = [QMTL, "--store", tmp_path / "bars", "serve", "coordinator", "--port", "0", *words]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert ended.returncode == 2
     assert why in " ".join(ended.stderr.split())
     assert not (tmp_path / "bars").exists()
@@ -218,7 +218,7 @@ def test_a_store_in_memory_has_nothing_to_coordinate() -> None:
 def test_jobs_of_another_store_are_refused(url: str) -> None:
     """They would be queued for workers that nobody can begin."""
     wanted = [{"series": SERIES, "start": "2024-01-01", "end": "2024-01-02"}]
-    with httpx.Client(base_url=url) as http:
+    with httpx.Client(base_url=url, timeout=60) as http:
         job = {"job": "a", "store": "store", "by": "b", "ranges": wanted}
         assert http.post("/v1/jobs", json=job).status_code == 200
         refused = http.post("/v1/jobs", json={**job, "job": "other", "store": "elsewhere"})

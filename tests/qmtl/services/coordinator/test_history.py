@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.qmtl.etcd import EtcdCluster
 from tests.qmtl.services.coordinator.conftest import CoordinatorProcess, forget_all
 from tests.qmtl.services.coordinator.memory_coordinator import KeysClock
 from tests.qmtl.services.coordinator.memory_keys import MemoryKeys
-from tests.qmtl.services.coordinator.test_serving import SERIES, claimed, key_of
+from tests.qmtl.services.coordinator.test_serving import SERIES, claimed, key_of, until
 
 
 def steps(http: httpx.Client, worker: str, **query: object) -> list[tuple[str, int]]:
@@ -40,6 +41,12 @@ def steps(http: httpx.Client, worker: str, **query: object) -> list[tuple[str, i
 def fail(http: httpx.Client, worker: str, claim_id: str) -> None:
     end = {"worker": worker, "claim_id": claim_id, "lease_keys": [key_of(worker)], "why": "the venue is down"}
     http.post("/v1/leases/fail", json=end).raise_for_status()
+
+
+def polls(http: httpx.Client) -> float:
+    """How often the history was asked for."""
+    text = http.get("/metrics").text
+    return sum(map(float, re.findall(r'service_requests_total\{[^}]*route="/v1/history"[^}]*\} (\S+)', text)))
 
 
 @pytest.mark.parametrize("limit", [1, 100])
@@ -110,11 +117,7 @@ def test_hooks_hear_of_each_lease_that_ends_badly_once(
             on_violation=heard["violation"].append,
         )
         try:
-            deadline = time.monotonic() + 60
-            while "/v1/history" not in http.get("/metrics").text:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            time.sleep(1.0)  # its first answer says from when on
+            until(lambda: polls(http) >= 2)  # the first answer says from when on
             claimed(http, "dead", 0, ttl_s=2)
             for number in range(5):
                 claimed(http, "w", 0, claim_id=f"w-{number}")
@@ -125,10 +128,9 @@ def test_hooks_hear_of_each_lease_that_ends_badly_once(
             assert http.post("/v1/jobs/take", json=take).json()["taken"] is not None
             end = {"number": 0, "take_id": "t", "outcome": "failed", "why": "no vendor"}
             http.post("/v1/jobs/j/end", json=end).raise_for_status()
-            while not (heard["expired"] and heard["violation"] and len(heard["failed"]) >= 6):
-                assert time.monotonic() < deadline, heard
-                time.sleep(0.1)
-            time.sleep(5)  # what was told is asked for again, and not told again
+            until(lambda: heard["expired"] and heard["violation"] and len(heard["failed"]) >= 6)
+            seen = polls(http)
+            until(lambda: polls(http) >= seen + 3)  # what was told is asked for again, and not told again
         finally:
             hooked.close()
     assert [step.lease_key for step in heard["expired"]] == [key_of("dead")]

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from qmtl.services.http.access import token_hash
 from tests.qmtl.etcd import EtcdCluster
 from tests.qmtl.services.coordinator.conftest import CoordinatorProcess
+from tests.qmtl.services.coordinator.test_serving import until
 
 SERIES = "ohlcv:test:BTC/USDT:1m"
 RANGE = {"series": SERIES, "start": "2024-01-01T00:00:00Z", "end": "2024-02-01T00:00:00Z"}  # five shards
@@ -25,7 +27,7 @@ def job_body(name: str, **more: Any) -> dict[str, Any]:
 
 
 def take_body(name: str, **more: Any) -> dict[str, Any]:
-    return {"worker": name, "take_id": os.urandom(8).hex(), "store": name, "ttl_s": 10, **more}
+    return {"worker": name, "take_id": os.urandom(8).hex(), "store": name, "ttl_s": 60, **more}
 
 
 def test_the_life_of_a_job(http: httpx.Client, worker: str) -> None:
@@ -89,25 +91,32 @@ def test_the_shard_of_a_worker_that_dies_is_counted_and_taken_again(
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert taken["attempts"] == 1
-    assert 'coordinator_job_events_total{event="expired"}' in http.get("/metrics").text
-    assert f"worker={worker}-a" in next(
-        line for line in server.reported().splitlines() if "job.expired" in line and worker in line
-    )
+
+    # The coordinator counts and logs what it has stored.
+    def told() -> list[str]:
+        return [line for line in server.reported().splitlines() if "job.expired" in line and worker in line]
+
+    until(lambda: 'coordinator_job_events_total{event="expired"}' in http.get("/metrics").text)
+    until(told)
+    assert f"worker={worker}-a" in told()[0]
     http.delete(f"/v1/jobs/{worker}")
 
 
-def test_ten_thousand_queued_shards_are_listed_quickly(http: httpx.Client, worker: str) -> None:
+def test_ten_thousand_queued_shards_are_listed_quickly(
+    http: httpx.Client, server: CoordinatorProcess, worker: str
+) -> None:
     names = [f"ohlcv:test:S{number}:1d" for number in range(10_000)]
     day = {"start": "2024-01-01T00:00:00Z", "end": "2024-01-02T00:00:00Z"}
     queued = http.post("/v1/jobs", json=job_body(worker, ranges=[{"series": name, **day} for name in names]))
     assert queued.json()["shards"] == 10_000, queued.text
+    process = psutil.Process(server.process.pid)
     took = []
     for _ in range(10):
-        began = time.perf_counter()
+        before = sum(process.cpu_times()[:2])
         (shown,) = [one for one in http.get("/v1/jobs").json()["jobs"] if one["job"] == worker]
-        took.append(time.perf_counter() - began)
+        took.append(sum(process.cpu_times()[:2]) - before)
     assert shown["queued"] == 10_000
-    assert min(took) < 0.5, "ten times the goal, for machines that are busy"
+    assert min(took) < 0.5, "ten times the goal, in time of the processor"
     listed = http.get(f"/v1/jobs/{worker}/shards", params={"limit": 10_000}).json()
     assert [one["lease_key"].split("/")[1] for one in listed["shards"]] == names
     http.delete(f"/v1/jobs/{worker}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import json
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
@@ -49,7 +49,7 @@ def guarded(serve: Callable[..., Process], credentials: Path) -> Process:
 
 @pytest.fixture(scope="module")
 def http(guarded: Process) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=guarded.url, timeout=30) as client:
+    with httpx.Client(base_url=guarded.url, timeout=60) as client:
         yield client
 
 
@@ -139,14 +139,19 @@ def test_what_each_role_may_do(http: httpx.Client, deed: tuple[str, str, Any, st
                 assert answer.status_code not in (401, 403), answer.text
 
 
-def test_a_password_is_stretched_once(http: httpx.Client) -> None:
+def test_a_password_is_stretched_once(http: httpx.Client, guarded: Process) -> None:
     """Confluent's clients send it with each request."""
     headers = basic("reader", USERS["reader"])
     http.get("/subjects", headers=headers)
+
+    def worked() -> float:
+        spent = psutil.Process(guarded.process.pid).cpu_times()
+        return float(spent.user + spent.system)
+
+    before = worked()
     answers = [http.get("/subjects", headers=headers) for _ in range(50)]
     assert all(answer.status_code == 200 for answer in answers)
-    quickest = min(answer.elapsed for answer in answers)
-    assert quickest < datetime.timedelta(milliseconds=20), "a stretched one takes more than 20 ms"
+    assert worked() - before < 50 * 0.02, "a stretched one takes more than 20 ms"
 
 
 def test_confluent_s_client_with_credentials(guarded: Process) -> None:
@@ -184,7 +189,7 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, text: str, why: str) -> None
 
 def test_a_file_that_is_not_there_is_bad_input(tmp_path: Path) -> None:
     command = [QMTL, "serve", "registry", "--store", tmp_path / "r", "--auth", tmp_path / "none.yml"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 2
     assert "none.yml cannot be read" in done.stderr
 
@@ -230,9 +235,9 @@ def test_confluent_s_client_over_tls(
         client.register_schema("s", Schema(STRING["schema"]))
         assert client.get_subjects() == ["s"]
     with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
-        httpx.get(f"{url}/subjects")
+        httpx.get(f"{url}/subjects", timeout=60)
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"{url.replace('https', 'http')}/subjects")
+        httpx.get(f"{url.replace('https', 'http')}/subjects", timeout=60)
 
 
 def test_a_certificate_that_cannot_be_used(certificate: tuple[Path, Path], tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def served(limits: Limits, app: Any = None) -> Iterator[Address]:
         yield listening.getsockname()
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
         listening.close()
         assert not thread.is_alive()
 
@@ -56,12 +56,19 @@ def served(limits: Limits, app: Any = None) -> Iterator[Address]:
 @pytest.fixture
 def connect() -> Iterator[Callable[[Address], socket.socket]]:
     with ExitStack() as stack:
-        yield lambda address: stack.enter_context(socket.create_connection(address, timeout=10))
+        yield lambda address: stack.enter_context(socket.create_connection(address, timeout=60))
 
 
 @pytest.fixture(scope="module")
 def impatient() -> Iterator[Address]:
     with served(Limits(wait_s=0.3, head_bytes=2_000)) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Address]:
+    """So that a client is in time also on a machine that is busy."""
+    with served(Limits(wait_s=2.0, head_bytes=2_000)) as address:
         yield address
 
 
@@ -82,7 +89,7 @@ def test_a_thousand_slow_heads_do_not_stop_a_client(server: Process, connect: An
     for _ in range(1_000):
         slow.append(connect((address.hostname, address.port)))
         slow[-1].sendall(b"GET /subjects HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-    with httpx.Client(base_url=server.url, timeout=10) as client:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         for number in range(20):
             subject = f"/subjects/beside-the-slow-{number}/versions"
             assert client.post(subject, json={"schema": '"long"'}).status_code == 200
@@ -103,10 +110,10 @@ def test_connections_leave_files_for_the_rest(tmp_path: Path, connect: Any) -> N
             address = urlsplit(url)
             for _ in range(300):
                 connect((address.hostname, address.port)).sendall(b"GET /")
-            answer = httpx.post(f"{url}/subjects/s/versions", json={"schema": '"long"'}, timeout=5)
+            answer = httpx.post(f"{url}/subjects/s/versions", json={"schema": '"long"'}, timeout=60)
             assert answer.status_code == 200
             process.terminate()
-            assert process.communicate(timeout=20) == ("", "")
+            assert process.communicate(timeout=60) == ("", "")
             assert process.returncode == 0
         finally:
             process.kill()
@@ -116,8 +123,8 @@ def test_who_says_nothing_is_closed(impatient: Address, connect: Any) -> None:
     assert rest(connect(impatient)) == b""
 
 
-def test_who_says_nothing_more_is_closed(impatient: Address, connect: Any) -> None:
-    client = connect(impatient)
+def test_who_says_nothing_more_is_closed(patient: Address, connect: Any) -> None:
+    client = connect(patient)
     client.sendall(GET)
     reported = rest(client)
     assert reported.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -125,13 +132,13 @@ def test_who_says_nothing_more_is_closed(impatient: Address, connect: Any) -> No
 
 
 @pytest.mark.parametrize("before", [b"", GET])
-def test_a_head_a_byte_at_a_time_is_given_up(impatient: Address, connect: Any, before: bytes) -> None:
-    client = connect(impatient)
+def test_a_head_a_byte_at_a_time_is_given_up(patient: Address, connect: Any, before: bytes) -> None:
+    client = connect(patient)
     client.sendall(before)
     client.settimeout(0.05)
     reported, began = b"", time.monotonic()
     for byte in chain(b"GET / HTTP/1.1\r\nX: ", repeat(120)):
-        if b"408" in reported or time.monotonic() - began > 10:
+        if b"408" in reported or time.monotonic() - began > 60:
             break
         client.sendall(bytes([byte]))
         try:
@@ -139,36 +146,36 @@ def test_a_head_a_byte_at_a_time_is_given_up(impatient: Address, connect: Any, b
         except TimeoutError:
             continue
     assert b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n" in reported
-    assert time.monotonic() - began > 0.29  # a timer may be early by the grain of the clock
+    assert time.monotonic() - began > 1.9  # a timer may be early by the grain of the clock
 
 
 @pytest.mark.parametrize("part", [b"GET /%b", b"GET / HTTP/1.1\r\nX: %b", b"GET / HTTP/1.1\r\n%b"])
-def test_a_head_without_an_end_is_refused(impatient: Address, connect: Any, part: bytes) -> None:
-    client = connect(impatient)
+def test_a_head_without_an_end_is_refused(patient: Address, connect: Any, part: bytes) -> None:
+    client = connect(patient)
     with suppress(ConnectionError):
         client.sendall(part % (b"A: b\r\n" * 1_000 if part.endswith(b"\n%b") else b"a" * 6_000))
     assert rest(client).startswith(b"HTTP/1.1 431 ")
 
 
-def test_a_body_is_no_head(impatient: Address) -> None:
+def test_a_body_is_no_head(patient: Address) -> None:
     body = {"schema": '"long"', "metadata": None, "filler": "x" * 100_000}
-    answer = httpx.post(f"http://{impatient[0]}:{impatient[1]}/subjects/long/versions", json=body)
+    answer = httpx.post(f"http://{patient[0]}:{patient[1]}/subjects/long/versions", json=body, timeout=60)
     assert "431" not in answer.text
     assert answer.status_code in (200, 422)
 
 
 @pytest.mark.parametrize("to", [b"websocket", b"h2c"])
 def test_a_wish_for_another_protocol_is_passed_over(
-    impatient: Address, connect: Any, caplog: pytest.LogCaptureFixture, to: bytes
+    patient: Address, connect: Any, caplog: pytest.LogCaptureFixture, to: bytes
 ) -> None:
-    client = connect(impatient)
+    client = connect(patient)
     client.sendall(GET.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade, close\r\nUpgrade: %b\r\n\r\n" % to))
     assert rest(client).startswith(b"HTTP/1.1 200 OK\r\n")
     assert caplog.text == ""
 
 
-def test_requests_in_a_row_and_all_at_once_are_answered(impatient: Address, connect: Any) -> None:
-    client = connect(impatient)
+def test_requests_in_a_row_and_all_at_once_are_answered(patient: Address, connect: Any) -> None:
+    client = connect(patient)
     client.sendall(GET * 50)
     assert rest(client).count(b'{"status":"ok"}') == 50
 
@@ -189,7 +196,7 @@ def test_where_all_are_busy_the_newest_is_closed_and_none_that_is_answered(conne
         busy = [connect(address) for _ in range(3)]
         for one in busy:
             one.sendall(GET)
-            assert entered.acquire(timeout=10)
+            assert entered.acquire(timeout=60)
         assert rest(connect(address)) == b""
         may_end.set()
         assert all(one.recv(100).startswith(b"HTTP/1.1 204") for one in busy)
@@ -214,4 +221,4 @@ def test_who_does_not_take_the_answer_is_given_up(connect: Any) -> None:
 
     with served(Limits(exchange_s=0.3), app) as address:
         connect(address).sendall(GET)
-        assert gone.wait(10)
+        assert gone.wait(60)

@@ -32,15 +32,15 @@ from tests.qmtl.runtime.io.sql.copies import EVERYTHING, answers, interrupt
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
 Opened = Callable[..., QuestDBStore]
-# Copies with a step between phases that can be killed.
+# Copies, and waits after each step to be told to go on.
 SLOWLY = """
-import sys, time
+import sys
 from qmtl.runtime.io.sql import packed_copies
 from qmtl.runtime.sdk.store_copy import copy_store
 packed_copies.ENTRIES = 2
 def tell(what, done, total):
     print(what, done, total, flush=True)
-    time.sleep(0.05)
+    sys.stdin.readline()
 copy_store(sys.argv[1], sys.argv[2], progress=tell)
 print("copied", flush=True)
 """
@@ -171,17 +171,19 @@ def test_a_copy_that_was_interrupted_goes_on(
 def test_a_copy_that_was_killed_goes_on(
     stored: Path, questdb_url: str, opened: Opened, tmp_path: Path, phase: str
 ) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", SLOWLY, str(stored), questdb_url], stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    for line in child.stdout:
-        if line.startswith(phase):
-            break
-    child.kill()
-    assert "copied" not in child.stdout.read()
-    child.stdout.close()
-    child.wait()
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOWLY, str(stored), questdb_url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        while not child.stdout.readline().startswith(phase):
+            child.stdin.write("\n")
+            child.stdin.flush()
+        child.kill()
+        assert "copied" not in child.stdout.read()
     assert not (tmp_path / "catalog" / DATABASE).exists()
     assert copy_store(stored, questdb_url).resumed >= 2
     copy = opened(questdb_url)

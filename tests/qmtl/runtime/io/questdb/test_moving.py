@@ -178,7 +178,7 @@ def test_readers_and_writers_go_on_while_it_is_done_again_and_again(
     for _ in range(4):
         orphaned(filled)
         filled.compact()
-    threads[1].join(60)
+    threads[1].join(300)
     is_over.set()
     threads[0].join(60)
     assert not failed

@@ -17,7 +17,7 @@ Story = Callable[[Connections, str, list[Call]], Awaitable[None]]
 
 def told(serve: Serve, story: Story) -> None:
     async def run() -> None:
-        connections = Connections(connect_s=1.0)
+        connections = Connections(connect_s=60.0)
         try:
             async with asyncio.timeout(60), grpc_server(serve) as (url, calls):
                 await story(connections, url, calls)

@@ -27,7 +27,7 @@ def script(path: Path, text: str) -> list[str]:
     return [str(path)]
 
 
-def until(what: Callable[[], object], seconds: float = 30.0) -> None:
+def until(what: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not come"
@@ -101,7 +101,7 @@ def test_one_that_does_not_heed_a_signal_is_killed(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("qmtl.services.coordinator.member.child._END_S", 0.2)
     words = script(tmp_path / "etcd", "trap '' TERM; while true; do sleep 0.1; done")
     child = EtcdChild(words, url=URL, on_given_up=lambda: None)
-    until(lambda: (tmp_path / "etcd.runs").exists())
+    until(lambda: (tmp_path / "etcd.runs").exists() and child.pid is not None)
     pid = child.pid
     child.close()
     assert pid is not None
@@ -124,5 +124,5 @@ def test_it_is_gone_when_the_process_of_the_service_is_killed(tmp_path: Path) ->
         until(lambda: (tmp_path / "etcd.runs").exists())
         assert lives(pid)
         service.kill()
-        service.wait(30)
+        service.wait(60)
         until(lambda: not lives(pid))

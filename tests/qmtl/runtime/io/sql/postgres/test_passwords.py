@@ -178,7 +178,7 @@ def test_no_command_tells_it(account: Account, schema: str, tmp_path: Path) -> N
         listed = Path(f"/proc/{process.pid}/cmdline")
         if listed.exists():
             account.check(listed.read_text())
-        account.check(*process.communicate(timeout=120))
+        account.check(*process.communicate(timeout=300))
         return process.returncode
 
     url = account.url(schema)
