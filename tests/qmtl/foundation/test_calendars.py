@@ -126,10 +126,10 @@ def test_repeated_questions_are_quick() -> None:
     year = span("2020-01-01", "2021-01-01")
     for calendar in (XNYS, FX):
         calendar.sessions(year)
-        began = time.perf_counter()
+        began = time.process_time()
         for _ in range(100):
             calendar.sessions(year)
-        assert time.perf_counter() - began < 0.5, "each answer should take tens of microseconds"
+        assert time.process_time() - began < 0.5, "each answer should take tens of microseconds"
 
 
 def test_fx_follows_new_yorks_clock_changes() -> None:

@@ -1,12 +1,15 @@
-"""A child process that fills many series until it is killed. Run as a script: STORE SERIES.
+"""A child process that fills many series until it is killed. Run as a script: STORE LINES.
 
-Says `done NODE` once all bars of a series are committed, as its progress tells, and `complete` at the end.
+Says `done NODE` once all bars of a series are committed, as its progress tells. After so many lines it waits,
+for on a busy machine it may be killed late.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
+from itertools import count
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -26,17 +29,19 @@ def say(text: str) -> None:
     os.write(1, f"{text}\n".encode())
 
 
-def show(progress: Progress) -> None:
-    if progress.done == progress.total:
-        say(f"done {progress.series}")
+def main(store: Path, lines: int) -> None:
+    written = count(1)
 
+    def show(progress: Progress) -> None:
+        if progress.done == progress.total:
+            say(f"done {progress.series}")
+            if next(written) == lines:
+                time.sleep(600)
 
-def main(store: Path, count: int) -> None:
     with SeamlessDataProvider(
         store, vendors=ScriptedVendor(), metrics_registry=CollectorRegistry()
     ) as provider:
-        provider.backfill(NAMES[:count], *SPAN, on_progress=show)
-    say("complete")
+        provider.backfill(NAMES, *SPAN, on_progress=show)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ Make = Callable[..., SeamlessDataProvider]
 
 SERIES = "ohlcv:test:X:1h"
 SPAN = Span(to_ns("2024-01-02"), to_ns("2024-01-05"))
+
+# Only what is wrong waits so long.
+PATIENCE_S = 60.0
 POLICIES = [None, qmtl.SLAPolicy(min_coverage=0.5, max_lag="60d", sync_gap=1000)]
 
 
@@ -38,7 +41,7 @@ class Blocks:
 
     def sessions(self, span: Span) -> Coverage:
         self.asked.set()
-        if not self.went_on.wait(5.0):
+        if not self.went_on.wait(PATIENCE_S):
             self.late += 1
         return Coverage.of(span)
 
@@ -164,7 +167,7 @@ def test_a_fetch_of_the_store_leaves_the_loop_free(make: Make, monkeypatch: pyte
 
     def flag(self: ConformancePipeline, *args: Any, **options: Any) -> Any:
         judging.set()
-        late.append(not went_on.wait(5.0))
+        late.append(not went_on.wait(PATIENCE_S))
         return plain(self, *args, **options)
 
     monkeypatch.setattr(ConformancePipeline, "flag", flag)

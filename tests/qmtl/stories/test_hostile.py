@@ -110,9 +110,9 @@ def test_closing_in_the_middle_of_a_fetch_tells_the_one_who_waits(tmp_path: Path
 
     waiting = threading.Thread(target=fetch)
     waiting.start()
-    assert vendor.asked.wait(10)
+    assert vendor.asked.wait(60)
     provider.close()
-    waiting.join(10)
+    waiting.join(60)
     assert not waiting.is_alive()
     assert isinstance(caught[0], qmtl.InvalidRequestError)
     assert "closed" in str(caught[0])
@@ -125,7 +125,7 @@ def test_closing_in_the_middle_of_an_async_fetch_is_no_cancellation(tmp_path: Pa
 
     async def main() -> None:
         fetching = asyncio.ensure_future(provider.fetch_async(SERIES, *ASKED))
-        await asyncio.to_thread(vendor.asked.wait, 10)
+        await asyncio.to_thread(vendor.asked.wait, 60)
         await asyncio.to_thread(provider.close)
         with pytest.raises(qmtl.InvalidRequestError, match="closed"):
             await fetching
@@ -138,7 +138,7 @@ def test_a_closed_provider_starts_nothing_again(tmp_path: Path) -> None:
     provider.fetch(SERIES, *ASKED)
     provider.close()
     provider.close()
-    before = threading.active_count()
+    before = set(threading.enumerate())
     for attempt in (
         lambda: provider.fetch(SERIES, *ASKED),
         lambda: provider.fetch_many([SERIES], *ASKED),
@@ -146,7 +146,7 @@ def test_a_closed_provider_starts_nothing_again(tmp_path: Path) -> None:
     ):
         with pytest.raises(qmtl.InvalidRequestError, match="the provider is closed"):
             attempt()
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before, "those of others may end meanwhile"
 
 
 INTERRUPTED = """
@@ -213,7 +213,7 @@ def test_a_provider_from_before_a_fork_is_refused_in_the_child(tmp_path: Path) -
             warnings.simplefilter("ignore", DeprecationWarning)  # Python's own word about forks and threads
             child = os.fork()
         if child == 0:
-            signal.alarm(20)
+            signal.alarm(120)
             reported = 1
             try:
                 provider.fetch(SERIES, *ASKED)
@@ -236,7 +236,8 @@ def test_a_long_range_does_not_hold_a_file_for_each_of_its_shards(tmp_path: Path
             yield Page(synthetic_bars(series, Span(span.start, span.start)), span)
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    taken = len(os.listdir("/proc/self/fd"))  # by other tests, too
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 200, hard))
     try:
         with provider_at(tmp_path / "bars", Counts()) as provider:
             states = provider.backfill("ohlcv:test:X:1s", "2021-01-01", "2024-01-01")

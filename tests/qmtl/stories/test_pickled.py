@@ -123,12 +123,12 @@ def test_an_answer_is_not_copied_while_its_holes_are_asked_for(make: Make) -> No
 
 def test_a_copy_knows_how_the_work_behind_it_ended(make: Make) -> None:
     well = make(ScriptedVendor()).fetch(SERIES, *DAY, strategy="PARTIAL_FILL")
-    well.pending.wait(10)
+    well.pending.wait(60)
     assert pickle.loads(pickle.dumps(well)).pending.done
     ill = make(ScriptedVendor(faults={0: Raise(qmtl.SourceUnavailableError("down", source="x"))}), "other")
     result = ill.fetch(SERIES, *DAY, strategy="PARTIAL_FILL")
     with pytest.raises(qmtl.SourceUnavailableError, match="down"):
-        result.pending.wait(10)
+        result.pending.wait(60)
     with pytest.raises(qmtl.SourceUnavailableError, match="down"):
         pickle.loads(pickle.dumps(result)).pending.wait()
 

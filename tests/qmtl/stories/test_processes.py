@@ -109,7 +109,7 @@ def test_an_interrupt_leaves_a_state_that_the_next_run_resumes_from(tmp_path: Pa
         while (message := worker.says()).isdigit():  # a commit that was under way may still end
             pass
         assert message == "interrupted"
-        assert worker.process.wait(20) == 0
+        assert worker.process.wait(60) == 0
     finally:
         worker.end()
     vendor, provider = resume(tmp_path)

@@ -369,7 +369,7 @@ class ProviderMachine(RuleBasedStateMachine):
         """Let the work behind an answer end; whether it had to be cancelled."""
         if not may_hang:
             try:
-                result.pending.wait(20)
+                result.pending.wait(60)
             except QmtlError:
                 assert Failure() in self.vendor.log[self.heard :]
             return False

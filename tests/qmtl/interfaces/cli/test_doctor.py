@@ -14,6 +14,7 @@ import pytest
 from qmtl.interfaces.cli import connectivity, vendor_checks
 from qmtl.interfaces.cli.connectivity import Answer, probe, probe_all
 from qmtl.interfaces.cli.examination import clock
+from tests.qmtl.ports import free_port
 
 if TYPE_CHECKING:
     from tests.qmtl.command_line import CommandLine
@@ -92,8 +93,7 @@ def test_a_foreign_folder_is_a_failure(cli: CommandLine) -> None:
 
 
 def test_vendors_are_probed(cli: CommandLine, address: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = taken.getsockname()[1]
+    nobody = free_port()
     cli.config.write_text(
         "seamless:\n  vendors:\n"
         f"    - {{match: 'ohlcv:a:*', kind: ccxt, exchange: binance, urls: '{address}'}}\n"

@@ -26,7 +26,7 @@ def test_it_serves_any_loop_and_any_thread(loop: BackgroundLoop) -> None:
     assert not loop.is_started
     assert asyncio.run(loop.run(thread_name())) == "test-loop"
     assert asyncio.run(loop.run(thread_name())) == "test-loop"
-    assert loop.submit(thread_name()).result(10) == "test-loop"
+    assert loop.submit(thread_name()).result(60) == "test-loop"
 
 
 def test_an_error_reaches_its_caller(loop: BackgroundLoop) -> None:
@@ -49,13 +49,13 @@ def test_who_is_cancelled_cancels_the_work(loop: BackgroundLoop) -> None:
 
     async def story() -> None:
         waiting = asyncio.create_task(loop.run(work()))
-        await asyncio.to_thread(begun.wait, 10)
+        await asyncio.to_thread(begun.wait, 60)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
     asyncio.run(story())
-    assert cancelled.wait(10)
+    assert cancelled.wait(60)
 
 
 def test_closing_cancels_what_is_under_way_and_it_may_start_again(loop: BackgroundLoop) -> None:
@@ -68,7 +68,7 @@ def test_closing_cancels_what_is_under_way_and_it_may_start_again(loop: Backgrou
             cancelled.set()
 
     under_way = loop.submit(work())
-    loop.submit(thread_name()).result(10)
+    loop.submit(thread_name()).result(60)
     loop.close()
     assert cancelled.is_set()
     assert under_way.cancelled()

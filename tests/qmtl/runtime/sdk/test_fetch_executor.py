@@ -81,7 +81,7 @@ def test_a_partial_answer_holds_what_was_committed_before_the_budget_was_spent(
 def test_work_behind_an_answer_does_not_change_its_report(make: Make) -> None:
     vendor = ScriptedVendor(faults={0: Change(with_value("close", float("nan")))})
     result = make(vendor).fetch(SERIES, DAWN, DAWN + HOUR, strategy="PARTIAL_FILL")
-    result.pending.wait(10)
+    result.pending.wait(60)
     assert [finding.rule for finding in result.report.findings] == []
 
 

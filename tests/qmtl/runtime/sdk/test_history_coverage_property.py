@@ -261,7 +261,7 @@ def test_two_hundred_thousand_spans() -> None:
     starts = np.sort(rng.choice(n * 10, n, replace=False)).astype(np.int64) * MINUTE
     ends = starts + rng.integers(1, 12, n) * MINUTE
     order = rng.permutation(n)
-    began = time.perf_counter()
+    began = time.process_time()
     have = merge_coverage(Coverage.from_arrays(starts[order], ends[order]))
     halves = merge_coverage(
         Coverage.from_arrays(starts[::2], ends[::2]), Coverage.from_arrays(starts[1::2], ends[1::2])
@@ -269,7 +269,7 @@ def test_two_hundred_thousand_spans() -> None:
     wanted = Span(0, n * 10 * MINUTE)
     missing = compute_missing_ranges([wanted], have)
     in_bars = compute_missing_ranges([wanted], have, "1m")
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     assert halves == have
     assert in_bars == missing
     covered = np.zeros(n * 10 + 16, dtype=np.int32)

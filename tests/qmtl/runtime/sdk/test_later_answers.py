@@ -126,7 +126,7 @@ def test_threads_get_one_answer(make: Make) -> None:
     together = Barrier(8)
 
     def look(_: int) -> int:
-        together.wait(10)
+        together.wait(60)
         return id(panel[NAMES[0]])
 
     with ThreadPoolExecutor(8) as pool:

@@ -94,7 +94,7 @@ def test_a_provider_that_no_task_uses_is_closed_after_a_while(
         with providers.borrowed(recipe) as same:
             assert same is parts
         assert not closed.wait(0.2), "it is in use"
-    assert closed.wait(10)
+    assert closed.wait(60)
     with providers.borrowed(recipe) as fresh:
         assert fresh is not parts
         assert fresh.store.newest()

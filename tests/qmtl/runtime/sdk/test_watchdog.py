@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,8 @@ from qmtl import (
     node,
 )
 from qmtl.foundation.times import HOUR, to_ns
+from qmtl.runtime.sdk import runner
+from qmtl.runtime.sdk.watchdog import watched
 from qmtl.runtime.testing import synthetic_bars
 
 A = "ohlcv:mine:A:1h"
@@ -37,11 +42,27 @@ def history(tmp_path: Path) -> Iterator[SeamlessDataProvider]:
         yield made
 
 
+HANGS = threading.Event()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until a strategy hangs there is always progress: a busy machine may take its time for bars before."""
+    HANGS.clear()
+
+    def patiently(budget: float, progress: Callable[[], object]) -> AbstractContextManager[None]:
+        steps = count()
+        return watched(budget, lambda: progress() if HANGS.is_set() else next(steps))
+
+    monkeypatch.setattr(runner, "watched", patiently)
+
+
 class Hangs(Strategy):
     price = StreamInput(A, window=2)
 
     def on_bar(self, bar: Bar, portfolio: Portfolio) -> None:
         while bar.ts == HUNG:
+            HANGS.set()
             try:
                 raise ValueError("again")
             except Exception:  # noqa: BLE001 - as strategies that must not be stopped do it
@@ -54,7 +75,7 @@ class HangsInNode(Strategy):
     @staticmethod
     def value(window: pl.DataFrame) -> float:
         while window["ts"].cast(pl.Int64)[-1] == HUNG:
-            pass
+            HANGS.set()
         return 0.0
 
     mean = node(price, value)
@@ -66,6 +87,7 @@ def submit(strategy: Any, history: SeamlessDataProvider, budget: Any) -> None:
     Runner.submit(strategy, history_provider=history, start=START, end=END, budget=budget)
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     ("strategy", "where"), [(Hangs, "Hangs.on_bar"), (HangsInNode, "node 'mean'")], ids=["on_bar", "node"]
 )

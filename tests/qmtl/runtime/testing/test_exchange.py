@@ -285,7 +285,7 @@ def test_it_starts_stops_and_leaves_nothing_behind() -> None:
         hanging.start()
         while not exchange.requests:
             threading.Event().wait(0.001)
-    hanging.join(timeout=10)
+    hanging.join(timeout=60)
     assert not hanging.is_alive()
     assert running() == before
     exchange.close()
@@ -306,7 +306,7 @@ def test_it_runs_as_a_program() -> None:
         assert program.stdout is not None
         url = program.stdout.readline().strip()
         with urllib.request.urlopen(
-            f"{url}/api/v3/klines?symbol=AB&interval=1h&limit=2", timeout=20
+            f"{url}/api/v3/klines?symbol=AB&interval=1h&limit=2", timeout=60
         ) as answer:
             assert len(json.load(answer)) == 2
         program.terminate()

@@ -31,7 +31,7 @@ def server() -> Iterator[SimulatedPolygon]:
 
 def get(server: SimulatedPolygon, path: str, key: str | None = None) -> Any:
     header = {"Authorization": f"Bearer {server.key if key is None else key}"}
-    with urlopen(Request(server.url + path, headers=header), timeout=10) as response:
+    with urlopen(Request(server.url + path, headers=header), timeout=60) as response:
         return json.load(response)
 
 

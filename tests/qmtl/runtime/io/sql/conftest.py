@@ -39,9 +39,9 @@ class Children:
         assert self._process.stdout is not None
         self._out = self._process.stdout.fileno()
         self._buffer = b""
-        assert self._line(60.0) == "serving"
+        assert self._line(120.0) == "serving"
 
-    def run(self, *tasks: tuple[object, ...], timeout_s: float = 60.0) -> list[str]:
+    def run(self, *tasks: tuple[object, ...], timeout_s: float = 120.0) -> list[str]:
         """Run tasks at once and to their ends; what they wrote. Each must end well."""
         self._start(tasks)
         written, failed = [], []
@@ -60,13 +60,13 @@ class Children:
         What it wrote before it died.
         """
         self._start((task,))
-        started = self._line(30.0)
+        started = self._line(120.0)
         assert started is not None
         pid = int(started.removeprefix("started "))
-        assert self._line(30.0) == "ready"
+        assert self._line(120.0) == "ready"
         written = []
         while len(written) < lines:
-            line = self._line(30.0)
+            line = self._line(120.0)
             assert line is not None, f"the child hangs after {written}"
             written.append(line)
         deadline = time.perf_counter() + after_s
@@ -75,7 +75,7 @@ class Children:
             if line is not None:
                 written.append(line)
         os.kill(pid, signal.SIGKILL)
-        while (line := self._line(30.0)) != "done":
+        while (line := self._line(120.0)) != "done":
             assert line is not None
             if line.startswith("ended"):
                 assert line == f"ended {pid} {-signal.SIGKILL}", line
@@ -107,7 +107,7 @@ class Children:
         assert self._process.stdout is not None
         self._process.stdin.close()
         try:
-            self._process.wait(10.0)
+            self._process.wait(60.0)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

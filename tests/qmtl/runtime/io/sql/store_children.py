@@ -110,11 +110,12 @@ def opened(place: str, **options: Any) -> KeptStore:
     return EmbeddedStore(place, **options)
 
 
-def write_until_killed(place: str, seed: str) -> None:
+def write_until_killed(place: str, seed: str, lines: str = "10000") -> None:
+    """Write, and wait after so many lines."""
     shrink_chunks()
     store = opened(place)
     say("ready")
-    for number in range(10_000):
+    for number in range(int(lines)):
         step = operation(int(seed), number)
         if step is None:
             store.compact()
@@ -125,6 +126,7 @@ def write_until_killed(place: str, seed: str) -> None:
         else:
             store.commit(SERIES, step)
         say(f"ack {number} {store.newest().tx}")
+    time.sleep(600)
 
 
 def write_pages(place: str, worker: str) -> None:
@@ -249,12 +251,17 @@ def back_up_for_ever(folder: str, beside: str) -> None:
             say("copied")
 
 
-def copy_slowly(source: str, target: str) -> None:
+def copy_until(source: str, target: str, lines: str) -> None:
+    """Copy until so much progress was told, and wait there to be killed."""
     copied_tables.AT_ONCE, packed_copies.ENTRIES = ROWS_AT_ONCE, ENTRIES
+    left = int(lines)
 
     def tell(what: str, done: int, total: int) -> None:
+        nonlocal left
         say(f"{what} {done} {total}")
-        time.sleep(0.05)  # to be killed before it has gone on
+        left -= 1
+        if not left:
+            time.sleep(600)
 
     say("ready")
     copy_store(source, target, progress=tell)
@@ -360,7 +367,7 @@ TASKS: dict[str, Callable[..., None]] = {
         read_without_rights,
         back_up_on_a_full_disk,
         back_up_for_ever,
-        copy_slowly,
+        copy_until,
         copy_on_a_full_disk,
         compact_on_a_full_disk,
         hold_open,

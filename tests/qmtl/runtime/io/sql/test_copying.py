@@ -109,7 +109,7 @@ def test_a_copy_that_is_killed_is_gone_on_with(
     said: list[str] = []
     copied = copy_store(source, tmp_path / "trial", progress=lambda what, *_: said.append(what))
     lines = said.index(phase) + 2
-    written = children.run_and_kill(("copy_slowly", source, target), lines=lines, after_s=0.0)
+    written = children.run_and_kill(("copy_until", source, target, lines), lines=lines, after_s=0.0)
     assert written[-1] != "copied"
     assert not is_store(target)
     again = copy_store(source, target)

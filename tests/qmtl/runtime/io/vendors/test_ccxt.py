@@ -200,7 +200,7 @@ def test_failures_that_pass_are_outwaited(
 
 def test_no_answer_is_given_up_and_asked_again(exchange: SimulatedExchange, tmp_path: Path) -> None:
     exchange.fail(NoAnswer())
-    pages = collect(vendor_of(exchange, tmp_path, timeout_s=0.5))
+    pages = collect(vendor_of(exchange, tmp_path, timeout_s=3.0))
     assert rows(pages).equals(exchange.bars(SERIES, SPAN))
     assert exchange.count() == 4
 

@@ -185,7 +185,7 @@ def test_a_request_that_is_never_answered_is_given_up_and_asked_again(
     server: SimulatedPolygon, new_vendor: Callable[..., PolygonVendor]
 ) -> None:
     server.fail(NoAnswer())
-    found = collect(new_vendor(timeout_s=1.0), span=WEEK)
+    found = collect(new_vendor(timeout_s=3.0), span=WEEK)
     assert rows(found).height == 5
 
 

@@ -21,7 +21,7 @@ READ_ONLY = [False, True]
 @pytest.fixture
 def killed(children: Any, tmp_path: Path) -> Path:
     """A store whose writer was killed: its newest commits are in the log alone."""
-    children.run_and_kill(("write_until_killed", tmp_path / "store", 3), lines=25, after_s=0.0)
+    children.run_and_kill(("write_until_killed", tmp_path / "store", 3, 25), lines=25, after_s=0.0)
     assert (tmp_path / "store" / "bars.sqlite-wal").stat().st_size
     return tmp_path / "store"
 
