@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -10,14 +11,13 @@ from typing import Any, NamedTuple
 from qmtl.foundation.facts import NOTHING_DECLARED, SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.sql import kept_flags, plans, transaction
+from qmtl.runtime.io.sql import plans, transaction
 from qmtl.runtime.io.sql.dialect import LIVE, Connection, Dialect, Question
 from qmtl.runtime.io.sql.facts import decoded
-from qmtl.runtime.io.sql.single_rows import pack_each
 from qmtl.runtime.io.store import coverage_records
 from qmtl.runtime.io.store.fencing import Fence, stale_fence
 from qmtl.runtime.io.store.rows import Rows
-from qmtl.runtime.io.store.values import CoverageRecord, Point, Write
+from qmtl.runtime.io.store.values import CoverageRecord, Write
 
 
 class Small(NamedTuple):
@@ -28,11 +28,20 @@ class Small(NamedTuple):
     rows: Rows
 
 
+class Counts(NamedTuple):
+    """What the list of series counts beside a name, but for single rows."""
+
+    chunks: int
+    answers: int
+    versions: int
+
+
 class Before(NamedTuple):
     """What the store has of a series where a small write goes: no row, but these coverage records.
 
     hot: how many single rows it has elsewhere. facts: as they are kept; None if nothing is declared.
-    is_last: whether it is known that neither rows nor records lie behind the write.
+    is_last: whether it is known that neither rows nor records lie behind the write. since: the commit of each
+    of the records.
     """
 
     number: int
@@ -41,15 +50,19 @@ class Before(NamedTuple):
     fences: dict[int, Fence]
     facts: str | None
     is_last: bool = False
+    counts: Counts = Counts(0, 0, 0)
+    since: Sequence[int] = ()
 
 
 class Append(NamedTuple):
     """What a write adds to the tables, and which coverage records it ends.
 
-    number: the row id of the series. covered: from the first to the last instant that the write covers;
-    empty if there is none. touched: the range of its rows as well.
+    node: the name of the series, and number its row id. covered: from the first to the last instant that the
+    write covers; empty if there is none. touched: the range of its rows as well. hot, counts: what the series
+    has after it.
     """
 
+    node: str
     number: int
     before: Before
     rows: Rows
@@ -58,6 +71,8 @@ class Append(NamedTuple):
     delivered_at: Mapping[int, int]
     covered: Span
     touched: Span
+    hot: int
+    counts: Counts
 
 
 def small_ones(writes: Mapping[SeriesId, Write], rows: Mapping[SeriesId, Rows]) -> list[Small]:
@@ -90,78 +105,39 @@ def append(series: SeriesId, write: Write, rows: Rows, before: Before) -> Append
         return None
     if _declares(write) and not _is_known(before.facts, write.declared):
         return None
-    size = rows.size
+    size = len(rows.ts)
     if before.hot + size > transaction.MANY_HOT and transaction.counts_hot(series, rows):
         return None
     covered = touched = write.covered.hull
     old = before.records
-    after = [] if covered.is_empty else coverage_records.overlay(old, write)
-    if not size and set(old) == set(after):
-        return None
+    if len(old) == 1 and (longer := coverage_records.grown(old[0], write)) is not None:
+        retired, added = old, [longer]
+    else:
+        after = [] if covered.is_empty else coverage_records.overlay(old, write)
+        if not size and set(old) == set(after):
+            return None
+        retired = [record for record in old if record not in after]
+        added = [record for record in after if record not in old]
     if size:
         start, end = rows.ts.item(0), rows.ts.item(-1) + series.timeframe.step
         if covered.is_empty:
             touched = Span(start, end)
         elif start < covered.start or end > covered.end:
             touched = Span(min(start, covered.start), max(end, covered.end))
+    chunks, answers, versions = before.counts
+    counts = Counts(chunks, answers + len(added) - len(retired), versions + size + len(added))
     return Append(
+        series.text,
         before.number,
         before,
         rows,
-        [record for record in old if record not in after],
-        [record for record in after if record not in old],
+        retired,
+        added,
         write.delivered_at,
         covered,
         touched,
-    )
-
-
-def write_all(connection: Connection, made: Sequence[tuple[Point, Append]]) -> None:
-    """Write appends, each as the commit of its point."""
-    if not made:
-        return
-    dialect, many = connection.dialect, connection.queue
-    packed = iter(pack_each((one.rows, one.number, point.tx) for point, one in made))
-    single = [
-        (one.number, LIVE, ts, point.tx, 0, next(packed))
-        for point, one in made
-        for ts in one.rows.ts.tolist()
-    ]
-    many(dialect.insert_hot, single)
-    many(
-        dialect.retire_record,
-        [(point.tx, one.number, LIVE, old.end, old.start) for point, one in made for old in one.retired],
-    )
-    many(
-        dialect.insert_record,
-        [
-            (one.number, LIVE, a.end, a.start, point.tx, a.outcome, a.source, a.checked_at, a.expires_at)
-            for point, one in made
-            for a in one.added
-        ],
-    )
-    many(
-        dialect.insert_delivery,
-        [(one.number, LIVE, ts, point.tx, at) for point, one in made for ts, at in one.delivered_at.items()],
-    )
-    many(
-        dialect.count_more,
-        [
-            (
-                0,
-                one.rows.size,
-                len(one.added) - len(one.retired),
-                one.rows.size + len(one.added),
-                one.number,
-            )
-            for _, one in made
-        ],
-    )
-    kept_flags.make_void(connection, [(one.number, one.touched) for _, one in made])
-    writer = transaction.writer()
-    many(
-        dialect.insert_commit,
-        [(*point, "write", writer, one.number, *one.touched) for point, one in made],
+        before.hot + size,
+        counts,
     )
 
 
@@ -197,7 +173,7 @@ def questions(dialect: Dialect, writes: Sequence[Small]) -> Questions:
     return Questions(
         _question(
             dialect,
-            f"SELECT id, node, hot, {_IS_LAST if dialect.is_server else 'NULL'},"
+            f"SELECT id, node, hot, chunks, answers, versions, {_IS_LAST},"
             f" {sound['series']} AND NOT EXISTS"
             f" (SELECT 1 FROM chunk WHERE chunk.series = series.id AND chunk.tx_to = {LIVE}"
             " AND last_ts >= low) AND NOT EXISTS"
@@ -209,7 +185,7 @@ def questions(dialect: Dialect, writes: Sequence[Small]) -> Questions:
         ),
         _question(
             dialect,
-            f'SELECT series, start, "end", said, source, checked_at, expires_at, {sound["answer"]}'
+            f'SELECT series, tx_from, start, "end", said, source, checked_at, expires_at, {sound["answer"]}'
             f' FROM wanted JOIN answer ON {named} AND tx_to = {LIVE} AND "end" >= low AND start <= high',
             [(name, *write.covered.hull) for name, write, _ in listed if write.covered],
         ),
@@ -227,7 +203,7 @@ def questions(dialect: Dialect, writes: Sequence[Small]) -> Questions:
     )
 
 
-# Whether nothing lies behind `high` and `stop`. Only who writes by it without asking wants to know.
+# Whether nothing lies behind `high` and `stop`.
 _IS_LAST = (
     f"NOT EXISTS (SELECT 1 FROM hot WHERE hot.series = series.id AND hot.tx_to = {LIVE} AND ts > high)"
     " AND NOT EXISTS (SELECT 1 FROM answer WHERE answer.series = series.id"
@@ -246,15 +222,20 @@ def _question(dialect: Dialect, sql: str, wanted: Sequence[tuple[Any, ...]]) -> 
 def _before(connection: Connection, writes: Sequence[Small], asked: Questions) -> list[tuple[Small, Before]]:
     """What is known of the series that are sound, and have no row where the write has any."""
     by_name = {one.series.text: one for one in writes}
+    since: dict[int, list[int]] = defaultdict(list)
     known = {
-        number: (by_name[node], Before(number, hot, [], {}, None, bool(is_last)))
-        for number, node, hot, is_last, is_free in _found(connection, asked.free)
+        number: (
+            by_name[node],
+            Before(number, hot, [], {}, None, bool(is_last), Counts(*counts), since[number]),
+        )
+        for number, node, hot, *counts, is_last, is_free in _found(connection, asked.free)
         if is_free
     }
     unsound: set[int] = set()
-    for number, *record, is_sound in _found(connection, asked.records):
+    for number, tx, *record, is_sound in _found(connection, asked.records):
         if number in known:
             known[number][1].records.append(CoverageRecord(*record))
+            since[number].append(tx)
             if not is_sound:
                 unsound.add(number)
     for number, shard, token, claim in _found(connection, asked.fences):

@@ -9,7 +9,8 @@ from typing import NamedTuple, Protocol
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.sql.appends import Append, write_all
+from qmtl.runtime.io.sql.appended_rows import write_all
+from qmtl.runtime.io.sql.appends import Append
 from qmtl.runtime.io.sql.commits import certainly_new, newest
 from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
 from qmtl.runtime.io.sql.transaction import Transaction

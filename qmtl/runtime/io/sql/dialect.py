@@ -180,6 +180,7 @@ class Dialect:
     is_damage: whether an exception of the engine tells of damaged bytes.
     may_hide: whether any of some series that were not found by their names may be hidden by damage.
     rebuild: puts tables and indexes that damage has left out of order into order.
+    checksum: what `proof` computes, of the values as Python writes a tuple of them; None as there.
     """
 
     proof: Callable[[Iterable[str]], str | None]
@@ -197,6 +198,7 @@ class Dialect:
     is_damage: Callable[[Exception], bool]
     may_hide: Callable[[Connection, Collection[SeriesId]], bool]
     rebuild: Callable[[Connection], None]
+    checksum: Callable[[bytes], int] | None = None
 
     @cached_property
     def proofs(self) -> dict[str, str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from qmtl.foundation.facts import NOTHING_DECLARED
 from qmtl.foundation.series import SeriesId
-from qmtl.runtime.io.sql.appends import Append, Before, Small, append
+from qmtl.runtime.io.sql import transaction
+from qmtl.runtime.io.sql.appends import Append, Before, Counts, Small, append
+from qmtl.runtime.io.store.coverage_records import grown
 from qmtl.runtime.io.store.values import CoverageRecord, Point
 
 # So many series are followed; more than that begin anew.
@@ -19,6 +22,13 @@ class Presumed(NamedTuple):
 
     newest: Point
     made: dict[SeriesId, Append]
+
+
+class Made(NamedTuple):
+    """A write that was appended, and its commit."""
+
+    append: Append
+    tx: int
 
 
 class Presumptions:
@@ -36,10 +46,19 @@ class Presumptions:
         """Somebody else commits as well, or this store in another way."""
         with self._lock:
             self._newest, self._is_alone = Point(0, 0), False
-            self._last: dict[SeriesId, Append] = {}
+            self._last: dict[SeriesId, Made] = {}
 
-    def follow(self, made: Mapping[SeriesId, Append], before: Point, after: Point) -> None:
-        """Writes were appended by the commits that came next to `before`, the last of which is `after`."""
+    def was_last(self, newest: Point) -> bool:
+        """Whether the newest commit is one of those that were followed."""
+        return newest == self._newest
+
+    def follow(
+        self, made: Mapping[SeriesId, Made], before: Point, after: Point, *, others: Iterable[SeriesId] = ()
+    ) -> None:
+        """Writes were made by the commits that came next to `before`, the last of which is `after`.
+
+        made: those that were appended. others: series that were written to in another way.
+        """
         with self._lock:
             # Two times in a row are a sign that the third will follow them.
             self._is_alone = before == self._newest
@@ -47,6 +66,8 @@ class Presumptions:
                 self._last = {}
             self._newest = after
             self._last.update(made)
+            for series in others:
+                self._last.pop(series, None)
 
     def append(self, one: Small) -> Presumed | None:
         """What a write adds; None where it is known that it does more, or nothing is known.
@@ -65,8 +86,10 @@ class Presumptions:
             return None
         made = {}
         for one, last in found.pairs:
-            is_behind = _is_behind(one, last)
-            added = _append(one, last, is_last=is_behind) if is_behind or may_lie_before else None
+            added = _next_bar(one, last)
+            if added is None:
+                is_behind = _is_behind(one, last.append)
+                added = _append(one, last, is_last=is_behind) if is_behind or may_lie_before else None
             if added is None:
                 return None
             made[one.series] = added
@@ -85,31 +108,80 @@ class Presumptions:
 
 class _Following(NamedTuple):
     newest: Point
-    pairs: list[tuple[Small, Append]]
+    pairs: list[tuple[Small, Made]]
+
+
+def _next_bar(one: Small, last: Made) -> Append | None:
+    """As `append`, of a bar that closes next, which makes the record of the last one longer; None for others.
+
+    Most writes of many series are such bars, and this takes them a third of the time.
+    """
+    write, rows = one.write, one.rows
+    made, tx = last
+    before, added = made.before, made.added
+    if (
+        write.fences
+        or write.declared is not NOTHING_DECLARED
+        or len(rows.ts) != 1
+        or made.hot >= transaction.MANY_HOT
+    ):
+        return None
+    if not before.is_last or not len(made.rows.ts) or len(added) != 1 or made.retired != before.records:
+        return None
+    longer = grown(added[0], write)
+    if longer is None:
+        return None
+    span, ts = write.answered.hull, rows.ts.item(0)
+    if ts < max(span.start, made.touched.end) or ts + one.series.timeframe.step > span.end:
+        return None
+    chunks, answers, versions = made.counts
+    left = Before(made.number, made.hot, added, before.fences, before.facts, True, made.counts, [tx])
+    counts = Counts(chunks, answers, versions + 2)
+    return Append(
+        made.node,
+        made.number,
+        left,
+        rows,
+        added,
+        [longer],
+        write.delivered_at,
+        span,
+        span,
+        made.hot + 1,
+        counts,
+    )
 
 
 def _is_behind(one: Small, last: Append) -> bool:
     """Whether a write lies behind all that was there when the last one had been made."""
-    covered = one.write.covered
-    if not (last.before.is_last and last.rows.size and covered) or last.covered.is_empty:
+    if not (last.before.is_last and len(last.rows.ts)) or last.covered.is_empty:
         return False
-    if covered.hull.start < last.covered.start:
+    start, end = one.write.covered.hull
+    if start == end or start < last.covered.start:
         return False
-    return not one.rows.size or one.rows.ts.item(0) >= last.touched.end
+    return not len(one.rows.ts) or one.rows.ts.item(0) >= last.touched.end
 
 
-def _append(one: Small, last: Append, *, is_last: bool) -> Append | None:
+def _append(one: Small, last: Made, *, is_last: bool) -> Append | None:
     if one.write.fences:
         return None
-    number, hot, _, fences, facts, _ = last.before
-    left = Before(number, hot + last.rows.size, _touched_by(one, last), fences, facts, is_last)
+    made = last.append
+    _, _, _, fences, facts, *_ = made.before
+    records, since = _touched_by(one, last)
+    left = Before(made.number, made.hot, records, fences, facts, is_last, made.counts, since)
     return append(*one, left)
 
 
-def _touched_by(one: Small, last: Append) -> list[CoverageRecord]:
-    """The coverage records that a write touches, of those that were there after the last one."""
+def _touched_by(one: Small, last: Made) -> tuple[list[CoverageRecord], Sequence[int]]:
+    """The coverage records that a write touches, of those that were there after the last one; since when."""
     start, end = one.write.covered.hull
+    made, tx = last
+    before = made.before
     if start == end:
-        return []
-    left = [record for record in last.before.records if record not in last.retired]
-    return sorted([record for record in [*left, *last.added] if record.end >= start and record.start <= end])
+        return [], []
+    if len(made.added) == 1 and made.retired == before.records and made.added[0].end == start:
+        return made.added, [tx]  # most often
+    left = [both for both in zip(before.records, before.since, strict=True) if both[0] not in made.retired]
+    left += [(record, tx) for record in made.added]
+    touched = sorted(both for both in left if both[0].end >= start and both[0].start <= end)
+    return [record for record, _ in touched], [at for _, at in touched]

@@ -43,8 +43,8 @@ def pack_single(rows: Rows, series: int, tx_from: int) -> list[bytes]:
 def pack_each(parts: Iterable[tuple[Rows, int, int]]) -> list[bytes]:
     """The same for rows of several series, each with the numbers of its series and its commit."""
     each = [part for part in parts if part[0].size]
-    if not each:
-        return []
+    if len(each) < 2:
+        return pack_single(*each[0]) if each else []
     sizes = [rows.size for rows, _, _ in each]
     records = np.empty(sum(sizes), HOT)
     for name, columns in zip(Rows._fields, zip(*(rows for rows, _, _ in each), strict=True), strict=True):

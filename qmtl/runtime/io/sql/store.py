@@ -31,11 +31,12 @@ from qmtl.runtime.io.sql import (
     repair,
     retraction,
 )
+from qmtl.runtime.io.sql.appended_rows import NotAsPresumedError
 from qmtl.runtime.io.sql.assembling import Cancelled
 from qmtl.runtime.io.sql.beside_bars import SqlRecords
 from qmtl.runtime.io.sql.database import Database, committing, committing_many
 from qmtl.runtime.io.sql.dialect import LIVE, Connection, Question
-from qmtl.runtime.io.sql.presumed import Presumptions
+from qmtl.runtime.io.sql.presumed import Made, Presumptions
 from qmtl.runtime.io.sql.transaction import Transaction
 from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.store.damage import Damage, corrupt
@@ -229,7 +230,11 @@ class SqlStore(SqlRecords):
             prepared = self._prepared(many)
             if (done := self._commit_prepared(writes, rows, prepared)) is not None:
                 return done
-        done = self._commit_prepared(writes, rows, {})
+        try:
+            done = self._commit_prepared(writes, rows, {})
+        except NotAsPresumedError:  # then what is damaged, or was counted anew, is looked at one by one
+            self._presumptions.forget()
+            done = self._commit_prepared(writes, rows, {}, one_by_one=True)
         assert done is not None  # what is worked out under the lock holds
         return done
 
@@ -251,27 +256,33 @@ class SqlStore(SqlRecords):
         writes: Mapping[SeriesId, Write],
         rows: Mapping[SeriesId, Rows],
         prepared: Mapping[SeriesId, plans.Change],
+        *,
+        one_by_one: bool = False,
     ) -> dict[SeriesId, Commit] | None:
-        """All writes as one transaction; None if another commit has overtaken what was prepared."""
+        """All writes as one transaction; None if another commit has overtaken what was prepared.
+
+        one_by_one: none of them together with others.
+        """
         done = {}
         only = next(iter(writes)) if len(writes) == 1 else None
         dialect = self._database.dialect
-        # Where no server is asked, one write is quicker by itself.
-        apart = {} if only and not dialect.is_server else writes
+        apart = writes
         if prepared:
-            apart = {series: write for series, write in apart.items() if series not in prepared}
-        small = appends.small_ones(apart, rows)
+            apart = {series: write for series, write in writes.items() if series not in prepared}
+        small = [] if one_by_one else appends.small_ones(apart, rows)
         presumed = self._presumptions.append_all(small) if len(small) == len(writes) else None
-        asked = None if presumed is not None else appends.questions(dialect, small)
+        asked = appends.questions(dialect, small) if presumed is None and dialect.is_server else None
         foreseen = [one for one in asked or () if one is not None]
         try:
             with committing_many(self._database, self._clock.now(), only, foreseen=foreseen) as batch:
                 before = batch.newest
                 if presumed is not None and before == presumed.newest:
                     appending = presumed.made
+                elif only and not dialect.is_server and not self._presumptions.was_last(before):
+                    appending = {}  # where no server is asked, one write is quicker by itself
                 else:
                     appending = appends.appends(batch.connection, small, asked)
-                if not only:
+                if not only and len(appending) < len(writes):
                     batch.expect([series for series in writes if series not in appending])
                 nothing = NOTHING_REPLACED.clone()
                 for series, write in writes.items():
@@ -287,10 +298,12 @@ class SqlStore(SqlRecords):
                     done[series] = _applied(transaction, write, change)
         except _OvertakenError:
             return None
-        if dialect.is_server and len(appending) == len(writes):
-            self._presumptions.follow(appending, before, batch.newest)
-        elif dialect.is_server:
+        others = writes.keys() - appending.keys() if len(appending) < len(writes) else ()
+        if others and dialect.is_server:
             self._presumptions.forget()
+        else:
+            followed = {series: Made(made, done[series].tx) for series, made in appending.items()}
+            self._presumptions.follow(followed, before, batch.newest, others=others)
         return done
 
     def retract(self, series: SeriesId, span: Span, *, reason: str) -> Retraction:

@@ -31,6 +31,17 @@ def overlay(older: Iterable[CoverageRecord], write: Write) -> list[CoverageRecor
     )
 
 
+def grown(record: CoverageRecord, write: Write) -> CoverageRecord | None:
+    """What `overlay` makes of a record, where a write only answers for what follows it at once; else None."""
+    if write.absent is not EMPTY or write.retracted is not EMPTY or len(write.answered) != 1:
+        return None
+    start, end, outcome, source, checked_at, expires_at = record
+    (span,) = write.answered.spans
+    if span.start != end or outcome != "answered" or source != write.source or expires_at is not None:
+        return None
+    return CoverageRecord(start, span.end, "answered", source, min(checked_at, write.checked_at), None)
+
+
 def _records(write: Write, outcome: Outcome, cells: Coverage, until: int | None) -> list[CoverageRecord]:
     if cells is EMPTY:  # most often
         return []

@@ -77,6 +77,8 @@ class Write:
     @cached_property
     def covered(self) -> Coverage:
         """The ranges whose coverage records it replaces."""
+        if self.absent is EMPTY and self.retracted is EMPTY:  # as of a live bar
+            return self.answered
         return self.answered | self.absent | self.retracted
 
 

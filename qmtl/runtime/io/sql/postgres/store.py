@@ -21,6 +21,7 @@ from qmtl.runtime.io.sql.postgres.opening import opened
 from qmtl.runtime.io.sql.postgres.recognition import recognise
 from qmtl.runtime.io.sql.postgres.rights import Right, grant
 from qmtl.runtime.io.sql.postgres.server import ServerState, state_of
+from qmtl.runtime.io.sql.presumed import Made
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.difference import NOTHING_REPLACED
 from qmtl.runtime.io.store.rows import Rows
@@ -104,7 +105,8 @@ class PostgresStore(KeptStore):
         if point is None:
             self._presumptions.forget()
             return None
-        self._presumptions.follow(presumed.made, presumed.newest, point)
+        made = {one.series: Made(presumed.made[one.series], point.tx)}
+        self._presumptions.follow(made, presumed.newest, point)
         return {one.series: Commit(*point, 1, 0, NOTHING_REPLACED.clone())}
 
     def grant(self, right: Right, role: str) -> list[str]:

@@ -19,6 +19,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.runtime.io.sql import appends
 from qmtl.runtime.io.sql.copied_tables import TABLES
+from qmtl.runtime.io.sql.presumed import Presumptions
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.values import Commit, Write
 from qmtl.runtime.testing.clock import FakeClock
@@ -55,11 +56,22 @@ def plain(commit: Commit) -> tuple[object, ...]:
     return commit.tx, commit.as_of, commit.added, commit.unchanged, commit.replaced.rows()
 
 
+class Forgetful(Presumptions):
+    """Those of a store that looks before each write."""
+
+    def follow(self, *args: Any, **options: Any) -> None:
+        pass
+
+
 class Pair:
-    """Two stores at one standing clock: what one is given as a batch, the other gets one by one."""
+    """Two stores at one standing clock: what one is given as a batch, the other gets one by one.
+
+    The former presumes what it has left behind, and the latter nothing.
+    """
 
     def __init__(self, batch: KeptStore, loop: KeptStore) -> None:
         self.batch, self.loop = batch, loop
+        loop._presumptions = Forgetful()
 
     def commit(self, given: Mapping[SeriesId, Write]) -> QmtlError | None:
         """Write to both; what the batch was refused with, after which both have what came before it."""

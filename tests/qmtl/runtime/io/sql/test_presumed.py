@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
-from qmtl.runtime.io.sql.appends import Append, Before, Small, append
-from qmtl.runtime.io.sql.presumed import Presumptions
+from qmtl.runtime.io.sql.appends import Append, Before, Counts, Small, append
+from qmtl.runtime.io.sql.presumed import Made, Presumptions
 from qmtl.runtime.io.sql.transaction import MANY_HOT
 from qmtl.runtime.io.store.rows import from_frame
 from qmtl.runtime.io.store.values import CoverageRecord, Point, Write
@@ -37,18 +38,24 @@ def appended(one: Small, before: Before) -> Append:
     return made
 
 
+def follow(presumptions: Presumptions, made: Append, number: int) -> None:
+    """The commit that comes next to that of a number."""
+    tx = number + 1
+    presumptions.follow({NAMES[0]: Made(made, tx)}, Point(number, number), Point(tx, tx))
+
+
 def follow_two(presumptions: Presumptions, before: Before = NEW) -> None:
     """Two commits in a row, after which the third is presumed."""
     for number in range(2):
         made = appended(small(bar(number)), before)
-        presumptions.follow({NAMES[0]: made}, Point(number, number), Point(number + 1, number + 1))
-        before = before._replace(hot=before.hot + 1, records=made.added)
+        follow(presumptions, made, number)
+        before = before._replace(hot=before.hot + 1, records=made.added, since=[number + 1])
 
 
 def test_nothing_is_presumed_until_two_commits_came_one_after_the_other() -> None:
     presumptions = Presumptions()
     third = small(bar(2))
-    made = {NAMES[0]: appended(small(bar(0)), NEW)}
+    made = {NAMES[0]: Made(appended(small(bar(0)), NEW), 7)}
     assert presumptions.append(third) is None
     presumptions.follow(made, Point(6, 60), Point(7, 70))
     assert presumptions.append(third) is None
@@ -106,7 +113,7 @@ def test_rows_are_counted_so_that_they_are_folded_in_time() -> None:
     presumptions, before = Presumptions(), Before(1, MANY_HOT - 1, [], {}, None, True)
     for number, at in enumerate((61, 62)):
         made = appended(small(bar(at)), before)
-        presumptions.follow({NAMES[0]: made}, Point(number, number), Point(number + 1, number + 1))
+        follow(presumptions, made, number)
         before = before._replace(hot=before.hot + 1)
     assert presumptions.append(small(bar(128))) is None, "one in 64 counts them"
     assert presumptions.append(small(bar(129))) is not None
@@ -118,11 +125,14 @@ class Model:
     def __init__(self) -> None:
         self.newest = Point(0, 0)
         self.stamps: dict[SeriesId, set[int]] = {name: set() for name in NAMES}
-        self.records: dict[SeriesId, list[CoverageRecord]] = {name: [] for name in NAMES}
+        self.versions = dict.fromkeys(NAMES, 0)
+        # Since which commit there is each.
+        self.records: dict[SeriesId, dict[CoverageRecord, int]] = {name: {} for name in NAMES}
 
     def touching(self, one: Small) -> list[CoverageRecord]:
         start, end = one.write.covered.hull
-        return [record for record in self.records[one.series] if record.end >= start and record.start <= end]
+        records = sorted(self.records[one.series])
+        return [record for record in records if record.end >= start and record.start <= end]
 
     def is_free(self, one: Small) -> bool:
         return not self.stamps[one.series] & set(one.rows.ts.tolist())
@@ -133,7 +143,11 @@ class Model:
         is_last = max(self.stamps[one.series], default=-1) <= one.rows.ts[-1] and all(
             record.end <= end for record in self.records[one.series]
         )
-        before = Before(NAMES.index(one.series) + 1, 0, self.touching(one), {}, None, bool(is_last))
+        touched, records = self.touching(one), self.records[one.series]
+        number, hot = NAMES.index(one.series) + 1, len(self.stamps[one.series])
+        counts = Counts(0, len(records), self.versions[one.series])
+        since = [records[record] for record in touched]
+        before = Before(number, hot, touched, {}, None, bool(is_last), counts, since)
         return append(*one, before) if self.is_free(one) else None
 
     def keep(self, made: Mapping[SeriesId, Append]) -> tuple[Point, Point]:
@@ -141,18 +155,21 @@ class Model:
         before = self.newest
         for series, one in made.items():
             self.stamps[series] |= set(one.rows.ts.tolist())
-            kept = [record for record in self.records[series] if record not in one.retired]
-            self.records[series] = sorted([*kept, *one.added])
+            self.versions[series] += one.rows.size + len(one.added)
             self.newest = Point(self.newest.tx + 1, self.newest.as_of + 1)
+            for record in one.retired:
+                del self.records[series][record]
+            self.records[series] |= dict.fromkeys(one.added, self.newest.tx)
         return before, self.newest
 
 
 def same(one: Append, other: Append) -> bool:
-    return (sorted(one.retired), one.added, one.touched) == (
-        sorted(other.retired),
-        other.added,
-        other.touched,
-    )
+    return left_by(one) == left_by(other)
+
+
+def left_by(one: Append) -> object:
+    since = sorted(zip(one.before.records, one.before.since, strict=True))
+    return sorted(one.retired), since, one.added, one.touched, one.hot, one.counts
 
 
 # Where bars go, relative to the last one; how far back they cover; by which source.
@@ -193,4 +210,6 @@ def test_what_is_presumed_is_what_a_look_would_find(
             continue
         before, after = model.keep(appended_all)
         if who != "other":
-            presumptions.follow(followed or appended_all, before, after)
+            tx = count(before.tx + 1)
+            kept = {series: Made(one, next(tx)) for series, one in (followed or appended_all).items()}
+            presumptions.follow(kept, before, after)
