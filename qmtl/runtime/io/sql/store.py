@@ -31,8 +31,8 @@ from qmtl.runtime.io.sql import (
     repair,
     retraction,
 )
-from qmtl.runtime.io.sql.assembling import Cancelled
 from qmtl.runtime.io.sql.beside_bars import SqlRecords
+from qmtl.runtime.io.sql.blocks import Cancelled
 from qmtl.runtime.io.sql.database import Database, committing, committing_many
 from qmtl.runtime.io.sql.dialect import LIVE, Connection, Question
 from qmtl.runtime.io.sql.presumed import Presumptions
