@@ -34,7 +34,7 @@ STEPS = {
     "prove them, find their pages": "io.sql.codec:_proven io.sql.pieces:part_between",
     "unpack pages (pcodec)": "io.sql.paged:_read",
     "numbers become prices": "io.sql.paged:add_neighbours io.sql.paged:to_values",
-    "put chunks together": "io.sql.reading:assemble io.sql.assembling:_decode io.sql.assembling:pieces_of",
+    "put chunks together": "io.sql.reading:assemble io.sql.blocks:_decode io.sql.blocks:pieces_of",
     "make a frame": "io.store.snapshots:to_frame",
     "cut it to the range": "io.sql.reading:snapshot_of",
     "states of bars": "sdk.local_tiers:evaluate io.evaluate:_evaluated",

@@ -6,9 +6,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from itertools import chain, islice
-from typing import TypeVar
+from threading import Lock
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -27,6 +29,8 @@ def in_parallel(
 ) -> Generator[Result, None, None]:
     """`map`, on several threads if there are many items: in order, and few items ahead of the reader.
 
+    The reader is one of the threads: it works while it would wait for others.
+
     worth_it: for fewer items than this, to start threads would take longer.
     The threads end with the iterator: a pool that stayed would not survive a fork.
     """
@@ -37,14 +41,42 @@ def in_parallel(
         yield from map(work, chain(first, coming))
         return
     _reuse_memory()
-    with ThreadPoolExecutor(threads, thread_name_prefix="qmtl-parallel") as pool:
-        under_way: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads - 1, thread_name_prefix="qmtl-parallel") as pool:
+        under_way: deque[_Task[Item, Result]] = deque()
         for item in chain(first, coming):
-            under_way.append(_begun(pool, work, item))
+            under_way.append(_begun(pool, _Task(work, item)))
             if len(under_way) > 2 * threads:
-                yield under_way.popleft().result()
+                yield _oldest(under_way)
         while under_way:
-            yield under_way.popleft().result()
+            yield _oldest(under_way)
+
+
+class _Task(Generic[Item, Result]):
+    """Work on one item, done by whichever thread comes first."""
+
+    def __init__(self, work: Callable[[Item], Result], item: Item) -> None:
+        self._work, self._item = work, item
+        self._taken = Lock()
+        self.done: Future[Result] = Future()
+
+    def run(self) -> bool:
+        """Do it, unless another thread does; whether this one did."""
+        if not self._taken.acquire(blocking=False):
+            return False
+        try:
+            self.done.set_result(self._work(self._item))
+        except BaseException as failure:  # of the reader, in its turn
+            self.done.set_exception(failure)
+            if not isinstance(failure, Exception):
+                raise
+        return True
+
+
+def _oldest(under_way: deque[_Task[Item, Result]]) -> Result:
+    """The result of the oldest item. Until it is there the reader works on the newest, far from others."""
+    while not under_way[0].done.done() and any(task.run() for task in reversed(under_way)):
+        pass
+    return under_way.popleft().done.result()
 
 
 def share_processors(processes: int) -> None:
@@ -76,11 +108,9 @@ def _reuse_memory() -> None:
     np.empty(_REUSED, dtype=np.uint8)
 
 
-def _begun(pool: ThreadPoolExecutor, work: Callable[[Item], Result], item: Item) -> Future[Result]:
-    try:
-        return pool.submit(work, item)
-    except RuntimeError:
-        # The program is ending, and no pool takes work; its exit hooks still commit what has come.
-        done: Future[Result] = Future()
-        done.set_result(work(item))
-        return done
+def _begun(pool: ThreadPoolExecutor, task: _Task[Item, Result]) -> _Task[Item, Result]:
+    # Where the program is ending no pool takes work, and its exit hooks still commit what has come: the
+    # reader does it all.
+    with suppress(RuntimeError):
+        pool.submit(task.run)
+    return task

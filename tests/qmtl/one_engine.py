@@ -22,6 +22,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "runtime/io/sql/sqlite/test_maintenance.py",
             "runtime/io/sql/sqlite/test_opening.py",
             "runtime/io/sql/sqlite/test_processes.py",
+            "runtime/io/sql/test_blocks.py",
             "stories/test_emptied_files.py",
         }
     ),

@@ -51,12 +51,38 @@ def test_processes_that_work_at_once_share_the_processors(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
     share_processors(processes)
+    every, seen = threading.Barrier(threads, timeout=60), threading.local()
+
+    def work(_: int) -> threading.Thread:
+        if not hasattr(seen, "all"):  # the first item of each thread waits for the other threads
+            every.wait()
+            seen.all = True
+        return threading.current_thread()
+
     try:
-        busy = set(in_parallel(lambda _: threading.current_thread(), range(100)))
+        busy = set(in_parallel(work, range(100)))
     finally:
         share_processors(1)
-    assert len(busy) <= threads
-    assert (busy == {threading.current_thread()}) == (threads == 1)
+    assert len(busy) == threads
+    assert threading.current_thread() in busy, "who waits for results works as well"
+
+
+def test_what_the_reader_itself_fails_at_comes_in_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    reader, reader_failed = threading.current_thread(), threading.Event()
+
+    def work(number: int) -> int:
+        if threading.current_thread() is reader:
+            reader_failed.set()
+            raise ValueError(f"the reader met {number}")
+        assert reader_failed.wait(60)
+        return number
+
+    results = in_parallel(work, range(100))
+    came: list[int] = []
+    with pytest.raises(ValueError, match="the reader met") as met:
+        came.extend(results)  # those before it stay
+    assert met.value.args == (f"the reader met {len(came)}",)
 
 
 def test_an_exit_hook_may_use_it() -> None:

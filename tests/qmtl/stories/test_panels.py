@@ -25,7 +25,7 @@ from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import DAY, HOUR, MINUTE, to_ns
-from qmtl.runtime.io.sql import paged, plans, rewrite_plan, transaction
+from qmtl.runtime.io.sql import blocks, paged, plans, rewrite_plan, transaction
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.io.store.memory import MemoryStore
@@ -66,6 +66,8 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paged, "PAGE_ROWS", 8)
     monkeypatch.setattr(transaction, "MANY_HOT", 20)
     monkeypatch.setattr(transaction, "_COUNT_EVERY", 2)
+    monkeypatch.setattr(blocks, "_STRETCH_ROWS", 200)
+    monkeypatch.setattr(blocks, "_FEW", 2)
 
 
 # -- what was stored

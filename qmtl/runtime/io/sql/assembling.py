@@ -1,20 +1,18 @@
-"""How the rows of views are decoded and put together: chunks, single rows over them, and rows beside them."""
+"""How the rows of views are put together: those of chunks, single rows over them, and rows beside them."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain
+from itertools import islice
 from typing import NamedTuple
 
 import polars as pl
 
-from qmtl.foundation.parallel import in_parallel
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.sql.chunks import RowsElsewhere
-from qmtl.runtime.io.sql.codec import DamagedError, Packed, Part, unpack_parts
-from qmtl.runtime.io.sql.pieces import Piece, pieces_of
+from qmtl.runtime.io.sql.blocks import Block, Cancelled, decoded
+from qmtl.runtime.io.sql.codec import DamagedError
+from qmtl.runtime.io.sql.pieces import Piece, wanted_of
 from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.sql.views import (
     nearest,
@@ -23,15 +21,7 @@ from qmtl.runtime.io.sql.views import (
     singles_before,
     singles_between,
 )
-from qmtl.runtime.io.store.contract import ReadAbandonedError
-from qmtl.runtime.io.store.rows import Rows, allocate, join, overlay, to_frame
-
-# Asked between units of work; once it is true, a read is abandoned.
-Cancelled = Callable[[], bool]
-# Rows that one thread decodes at a time: fewer take less than to hand them over.
-_STRETCH_ROWS = 1 << 16
-# Rows that are asked for at a time where they lie elsewhere: few take nearly as long.
-_ROWS_ASKED = 1 << 20
+from qmtl.runtime.io.store.rows import Rows, join, overlay, to_frame
 
 
 class Assembled(NamedTuple):
@@ -55,22 +45,26 @@ def assemble(
 ) -> list[Assembled]:
     """Of each view at least the rows of the span, and so many rows around as `contexts` says of it.
 
-    The rows of chunks are decoded side by side into one block for all views. as_frame: whether that becomes a
-    frame, which they share.
+    The rows of chunks are decoded side by side, into one block for all views or for some that follow one
+    another. as_frame: whether a block becomes a frame, which its views share.
     """
-    wanted = pieces_of(views, span, contexts)
-    pieces = list(chain.from_iterable(wanted))
-    block = allocate(sum(piece.part.rows for piece in pieces))
-    outcomes = list(_decoded(pieces, block, cancelled))
-    whole = to_frame(block) if as_frame else None
-    found = []
-    first = row = 0
-    for view, mine in zip(views, wanted, strict=True):
-        last, end = first + len(mine), row + sum(piece.part.rows for piece in mine)
-        frame = None if whole is None else whole.slice(row, end - row)
-        found.append(_of_chunks(view, mine, outcomes[first:last], block.cut(row, end), frame))
-        first, row = last, end
+    wanted: list[list[Piece]] = []
+    found: list[Assembled] = []
+    for block in decoded(wanted_of(views, span, contexts), cancelled):
+        found += _of_block(views[len(wanted) :], block, as_frame=as_frame)
+        wanted += block.pieces
     return _completed(views, wanted, found, span, contexts)
+
+
+def _of_block(views: Sequence[View], block: Block, *, as_frame: bool) -> Iterator[Assembled]:
+    """The rows of each view of a block, the first of `views`."""
+    whole = to_frame(block.rows) if as_frame else None
+    outcomes = iter(block.outcomes)
+    end = 0
+    for view, pieces in zip(views, block.pieces, strict=False):
+        first, end = end, end + sum(piece.part.rows for piece in pieces)
+        frame = None if whole is None else whole.slice(first, end - first)
+        yield _of_chunks(view, pieces, list(islice(outcomes, len(pieces))), block.rows.cut(first, end), frame)
 
 
 def _of_chunks(
@@ -96,83 +90,6 @@ def _of_chunks(
     if len(whole) < len(pieces):
         return Assembled(join(whole), volume_nulls)
     return Assembled(rows, volume_nulls, frame)
-
-
-def _decoded(pieces: list[Piece], block: Rows, cancelled: Cancelled | None) -> Iterator[bool | DamagedError]:
-    """Of each piece, whether its chunk has missing volumes, or what is damaged."""
-    elsewhere = pieces[0].view.connection.elsewhere if pieces else None
-    if elsewhere is not None:
-        return _filled(elsewhere, pieces, block, cancelled)
-    if pieces and block.size <= _STRETCH_ROWS:
-        for piece in pieces:
-            _give_up_if(cancelled, piece.view)
-        return iter(_decode(_Stretch(_with_bytes(pieces), block)))
-    return chain.from_iterable(in_parallel(_decode, _stretches(pieces, block, cancelled)))
-
-
-def _filled(
-    elsewhere: RowsElsewhere, pieces: list[Piece], block: Rows, cancelled: Cancelled | None
-) -> Iterator[bool | DamagedError]:
-    """As `_decoded`, of rows that come as they are."""
-    row = 0
-    ends = list(accumulate(piece.part.rows for piece in pieces))
-    first = 0
-    while first < len(pieces):
-        _give_up_if(cancelled, pieces[first].view)
-        last = max(bisect_right(ends, row + _ROWS_ASKED), first + 1)
-        found = elsewhere.fill(
-            [(piece.view.series, piece.stored or piece.chunk) for piece in pieces[first:last]],
-            block.cut(row, ends[last - 1]),
-        )
-        _give_up_if(cancelled, pieces[first].view)  # that took a while
-        yield from found
-        first, row = last, ends[last - 1]
-
-
-def _give_up_if(cancelled: Cancelled | None, view: View) -> None:
-    if cancelled is not None and cancelled():
-        raise ReadAbandonedError("a read was abandoned", series=view.series)
-
-
-class _Stretch(NamedTuple):
-    """Pieces that one thread decodes: their bytes, or why these cannot be had, and where their rows go."""
-
-    parts: list[tuple[Packed | DamagedError, Part]]
-    target: Rows
-
-
-def _stretches(pieces: list[Piece], block: Rows, cancelled: Cancelled | None) -> Iterator[_Stretch]:
-    some: list[Piece] = []
-    start = end = 0
-    for piece in pieces:
-        _give_up_if(cancelled, piece.view)
-        if some and end - start + piece.part.rows > _STRETCH_ROWS:
-            yield _Stretch(_with_bytes(some), block.cut(start, end))
-            some, start = [], end
-        some.append(piece)
-        end += piece.part.rows
-    if some:
-        yield _Stretch(_with_bytes(some), block.cut(start, end))
-
-
-def _with_bytes(pieces: list[Piece]) -> list[tuple[Packed | DamagedError, Part]]:
-    coming = iter(packed_of([(piece.view, piece.chunk) for piece in pieces if piece.packed is None]))
-    return [(next(coming) if piece.packed is None else piece.packed, piece.part) for piece in pieces]
-
-
-def _decode(stretch: _Stretch) -> list[bool | DamagedError]:
-    sound = [(packed, part) for packed, part in stretch.parts if isinstance(packed, Packed)]
-    if len(sound) == len(stretch.parts):
-        return unpack_parts(sound, stretch.target)
-    outcomes: list[bool | DamagedError] = []
-    end = 0
-    for packed, part in stretch.parts:
-        end += part.rows
-        if isinstance(packed, DamagedError):
-            outcomes.append(packed)
-        else:
-            outcomes += unpack_parts([(packed, part)], stretch.target.cut(end - part.rows, end))
-    return outcomes
 
 
 def _completed(

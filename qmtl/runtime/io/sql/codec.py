@@ -148,7 +148,7 @@ def _come_back(blobs: Sequence[bytes], pieces: Sequence[Rows]) -> list[bool]:
     same = []
     end = 0
     for piece, outcome in zip(
-        pieces, _decode_all(opened, [piece.size for piece in pieces], target), strict=True
+        pieces, decode_parts(opened, [piece.size for piece in pieces], target), strict=True
     ):
         first, end = end, end + piece.size
         same.append(
@@ -194,16 +194,23 @@ def unpack_parts(parts: Sequence[tuple[Packed, Part]], target: Rows) -> list[boo
     damaged one means nothing. A column of parts alike is decoded by one call, without Python's lock: so
     threads keep several processors busy if each has several chunks at a time.
     """
-    if not parts or sum(part.rows for _, part in parts) != target.size:
-        raise ValueError(f"the parts {[part for _, part in parts]} do not fill {target.size} rows")
-    opened = [_opened(partial(_proven, packed, part)) for packed, part in parts]
-    return _decode_all(opened, [part.rows for _, part in parts], target)
+    return decode_parts([open_part(*each) for each in parts], [part.rows for _, part in parts], target)
 
 
-def _decode_all(
+def open_part(packed: Packed, part: Part) -> Opened | DamagedError:
+    """The first half of `unpack_parts`, of one: its bytes are proven, its head is read.
+
+    Short calls, each of which lets go of Python's lock: threads that make them wait for one another.
+    """
+    return _opened(partial(_proven, packed, part))
+
+
+def decode_parts(
     opened: Sequence[Opened | DamagedError], sizes: Sequence[int], target: Rows
 ) -> list[bool | DamagedError]:
-    """As `unpack_parts`, of parts that were opened, with so many rows each."""
+    """The other half, of parts with so many rows each: long calls without Python's lock."""
+    if not opened or sum(sizes) != target.size:
+        raise ValueError(f"parts of {list(sizes)} rows do not fill {target.size} rows")
     ends = list(accumulate(sizes))
     outcomes: list[bool | DamagedError] = []
     for _, run in groupby(range(len(opened)), key=lambda at: _style(opened[at]) or at):

@@ -26,19 +26,43 @@ class Piece(NamedTuple):
     stored: Chunk | None = None
 
 
-def pieces_of(views: Sequence[View], span: Span, contexts: Sequence[int]) -> list[list[Piece]]:
-    """What is to be decoded: of a chunk that lies across an end of the range, the pages within."""
-    ends = []
-    for view, context in zip(views, contexts, strict=True):
+class Wanted(NamedTuple):
+    """The chunks of a view that a range meets.
+
+    within: the stamps of the first and the last row that there is a use for.
+    """
+
+    view: View
+    within: tuple[int, int]
+    chunks: list[Chunk]
+
+    @property
+    def most_rows(self) -> int:
+        """No more rows than these are decoded for it."""
+        return sum(chunk.rows for chunk in self.chunks)
+
+
+def wanted_of(views: Sequence[View], span: Span, contexts: Sequence[int]) -> list[Wanted]:
+    """Of each view its chunks with rows possibly in the span."""
+    found = []
+    for view, context, chunks in zip(
+        views, contexts, chunks_of(views, span.start, span.end - 1), strict=True
+    ):
         beside = context * view.series.timeframe.step
-        ends.append((span.start - beside, span.end - 1 + beside))
-    each = list(zip(views, ends, chunks_of(views, span.start, span.end - 1), strict=True))
-    if views and views[0].connection.elsewhere is not None:
-        return _elsewhere(each)
+        found.append(Wanted(view, (span.start - beside, span.end - 1 + beside), chunks))
+    return found
+
+
+def pieces_of(wanted: Sequence[Wanted]) -> list[list[Piece]]:
+    """What is to be decoded: of a chunk that lies across an end of the range, the pages within.
+
+    Bytes of those that do are read here, for they say which of their pages are wanted.
+    """
+    if wanted and wanted[0].view.connection.elsewhere is not None:
+        return _elsewhere(wanted)
     across = [
-        (view, chunk) for view, within, chunks in each for chunk in chunks if not _is_within(chunk, within)
+        (view, chunk) for view, within, chunks in wanted for chunk in chunks if not _is_within(chunk, within)
     ]
-    # Their bytes say which of their pages are wanted.
     coming = iter(packed_of(across))
     return [
         [
@@ -47,18 +71,18 @@ def pieces_of(views: Sequence[View], span: Span, contexts: Sequence[int]) -> lis
             else _part(view, chunk, next(coming), within)
             for chunk in chunks
         ]
-        for view, within, chunks in each
+        for view, within, chunks in wanted
     ]
 
 
-def _elsewhere(each: Sequence[tuple[View, tuple[int, int], list[Chunk]]]) -> list[list[Piece]]:
+def _elsewhere(wanted: Sequence[Wanted]) -> list[list[Piece]]:
     """The same where rows come as they are: of a chunk across an end, those parts that are wanted."""
     from qmtl.runtime.io.sql.chunk_parts import parts_of  # for such stores alone
 
     across = [
-        (chunk, within) for _, within, chunks in each for chunk in chunks if not _is_within(chunk, within)
+        (chunk, within) for _, within, chunks in wanted for chunk in chunks if not _is_within(chunk, within)
     ]
-    coming = iter(parts_of(each[0][0].connection, across))
+    coming = iter(parts_of(wanted[0].view.connection, across))
     return [
         [
             piece
@@ -69,7 +93,7 @@ def _elsewhere(each: Sequence[tuple[View, tuple[int, int], list[Chunk]]]) -> lis
                 else _parts(view, chunk, next(coming))
             )
         ]
-        for view, within, chunks in each
+        for view, within, chunks in wanted
     ]
 
 

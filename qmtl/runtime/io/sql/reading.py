@@ -10,7 +10,8 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.conformance.flags import Flags
-from qmtl.runtime.io.sql.assembling import Cancelled, assemble
+from qmtl.runtime.io.sql.assembling import assemble
+from qmtl.runtime.io.sql.blocks import Cancelled
 from qmtl.runtime.io.sql.commits import commit_at, entry_question, newest, series_entries
 from qmtl.runtime.io.sql.dialect import LIVE, Connection, Dialect, Question
 from qmtl.runtime.io.sql.index_checks import look_for_gaps, look_through_entries, look_through_history
@@ -22,8 +23,9 @@ from qmtl.runtime.io.store.damage import Damage
 from qmtl.runtime.io.store.snapshots import records_around, snapshot_of
 from qmtl.runtime.io.store.values import CoverageRecord, Point, Snapshot
 
-# Series that are read at once: their packed bytes are in memory together.
-_AT_ONCE = 256
+# Series that are read at once; of a server, their packed bytes are in memory together.
+_AT_ONCE = 1024
+_FROM_A_SERVER = 256
 _LOST = "SELECT DISTINCT series FROM lost"
 
 
@@ -90,8 +92,9 @@ def read(
         lost, entries = _lost(connection), None
     at = LIVE if as_of is None else point.tx
     looks: dict[SeriesId, Look] = {}
-    for first in range(0, len(series), _AT_ONCE):
-        some = series[first : first + _AT_ONCE]
+    at_once = _FROM_A_SERVER if connection.dialect.is_server or connection.elsewhere else _AT_ONCE
+    for first in range(0, len(series), at_once):
+        some = series[first : first + at_once]
         views = views_of(connection, some, entries or series_entries(connection, some), at, lost)
         new = [view for view in views if is_first(view.series)]
         unsound = _unsound(new, as_of) if new else set()

@@ -32,8 +32,8 @@ from qmtl.runtime.io.sql import (
     retraction,
 )
 from qmtl.runtime.io.sql.appended_rows import NotAsPresumedError
-from qmtl.runtime.io.sql.assembling import Cancelled
 from qmtl.runtime.io.sql.beside_bars import SqlRecords
+from qmtl.runtime.io.sql.blocks import Cancelled
 from qmtl.runtime.io.sql.database import Database, committing, committing_many
 from qmtl.runtime.io.sql.dialect import LIVE, Connection, Question
 from qmtl.runtime.io.sql.presumed import Made, Presumptions

@@ -107,9 +107,8 @@ def add_neighbours(prices: Sequence[Int64Array], befores: Sequence[tuple[int, in
     """
     opened, high, low, close = prices
     opened[1:] += close[:-1]
-    for row, before in befores:  # with arrays of one number, which wrap around as longer ones do
-        opened[row : row + 1] += before
-        if row:
-            opened[row : row + 1] -= close[row - 1 : row]
+    rows, closes = np.array(befores, dtype=np.int64).T
+    opened[rows] += closes
+    opened[rows[1:]] -= close[rows[1:] - 1]
     high += np.maximum(opened, close)
     low += np.minimum(opened, close)
