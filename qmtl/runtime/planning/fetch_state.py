@@ -175,8 +175,6 @@ def advance(state: FetchState, event: Event) -> FetchState:
     """The state after `event`."""
     ledger = state.ledger.spend(PHASE_OF[event.tier], event.seconds)
     match event:
-        case NotThere():
-            return state._replace(ledger=ledger, tiers=state.tiers[1:])
         case Found():
             found = FetchState(
                 state.request,
@@ -194,9 +192,11 @@ def advance(state: FetchState, event: Event) -> FetchState:
                 event.suspects,
                 state.turns,
                 event.damaged,
-                state.damage_met | event.damaged,
+                state.damage_met if event.damaged is EMPTY else state.damage_met | event.damaged,
             )
             return found if found.breach else _go_on(found, state.tiers[1:])
+        case NotThere():
+            return state._replace(ledger=ledger, tiers=state.tiers[1:])
         case Filled():
             # A store that could not answer in time is not asked the same again.
             again = () if event.tier is Tier.STORAGE else (Tier.STORAGE,)
@@ -233,7 +233,7 @@ def _go_on(state: FetchState, tiers: tuple[Tier, ...]) -> FetchState:
 
 
 # Of a request that nothing is missing of; each answer from the cache has this end.
-_COMPLETE = Finish(None, None, EMPTY, EMPTY)
+COMPLETE = Finish(None, None, EMPTY, EMPTY)
 
 
 def _finish(state: FetchState) -> Finish:
@@ -245,7 +245,7 @@ def _finish(state: FetchState) -> Finish:
         and state.breach is None
         and state.failure is None
     ):
-        return _COMPLETE
+        return COMPLETE
     holes = (state.unknown | state.absent).clip(request.closed)
     breach = state.breach or _bound_passed(state, holes)
     behind = state.missing if request.strategy.asks_behind and request.as_of is None else EMPTY

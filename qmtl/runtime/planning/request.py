@@ -115,7 +115,6 @@ def request_of(
     grid: Grid,
     first: int,
     last: int | None,
-    *,
     now: int,
     strategy: Strategy,
     sla: SLAPolicy | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from qmtl.runtime.io.coverage_scan import scan_coverage
 from qmtl.runtime.io.store.contract import ReadAbandonedError
 from qmtl.runtime.io.store.waiting import waiting
 from qmtl.runtime.io.vendors.base import Vendor
-from qmtl.runtime.planning.fetch_state import Finish, initial_state
+from qmtl.runtime.planning.fetch_state import COMPLETE, Finish, initial_state
 from qmtl.runtime.planning.ledger import NOTHING_SPENT, Breach, Budget, budget_for
 from qmtl.runtime.planning.request import (
     FILL_STORE,
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
 # How long an answer may look for what it is compared with once its budget is spent.
 _LAST_S = 0.25
 
-# Of a fetch without budgets; it is entered several times in each, and making one takes longer than that.
-_UNBOUND = nullcontext()
-
 
 class Fetcher:
     """What every face of a provider goes through. Safe to use from several threads.
@@ -72,20 +69,20 @@ class Fetcher:
         """As `CommitWatch.look`, within the budget of a fetch that began then. series: None for no series."""
         if sla is not None:
             check_policy(sla, series)
-        with self._budgeted(series, sla, began):
+        budget = self._budget(series, sla, began)
+        if budget is None:
+            return self.parts.watch.look()
+        with self._within(budget, series, began):
             return self.parts.watch.look()
 
-    def _budgeted(
-        self, series: SeriesId | None, sla: SLAPolicy | None, began: float
-    ) -> AbstractContextManager[object]:
-        """What has to be known of the store before a fetch can begin takes of its budget."""
+    def _budget(self, series: SeriesId | None, sla: SLAPolicy | None, began: float) -> Budget | None:
+        """Of which what has to be known of the store before a fetch can begin takes its time."""
         policy = sla
         if sla is None and self._has_budgets and series is not None:
             policy = self.parts.profiles.table.sla(series)
         if policy is None:
-            return _UNBOUND
-        budget = budget_for(policy, Tier.STORAGE, NOTHING_SPENT, self.parts.clock.monotonic() - began)
-        return _UNBOUND if budget is None else self._within(budget, series, began)
+            return None
+        return budget_for(policy, Tier.STORAGE, NOTHING_SPENT, self.parts.clock.monotonic() - began)
 
     @contextmanager
     def _within(self, budget: Budget, series: SeriesId | None, began: float) -> Iterator[None]:
@@ -153,10 +150,12 @@ class Fetcher:
         if sla is not None:
             check_policy(sla, series)
         name = series_of(series)
-        with self._budgeted(name, sla, opened):
-            request, profile = self.request(
-                name, start, end, strategy=strategy, sla=sla, partial_ok=partial_ok, as_of=as_of
-            )
+        budget = self._budget(name, sla, opened)
+        if budget is None:
+            request, profile = self.request(name, start, end, strategy, sla, partial_ok, as_of)
+        else:
+            with self._within(budget, name, opened):
+                request, profile = self.request(name, start, end, strategy, sla, partial_ok, as_of)
         shows = parts.progress if progress is None else progress
         state = initial_state(request, profile.grid)
         return FetchContext(profile, state, opened, max_staleness, fill, on_progress, shows)
@@ -166,7 +165,6 @@ class Fetcher:
         series: str | SeriesId,
         start: Any,
         end: Any = None,
-        *,
         strategy: str = "FAIL_FAST",
         sla: SLAPolicy | None = None,
         partial_ok: bool | None = None,
@@ -187,12 +185,12 @@ class Fetcher:
             profile.grid,
             first,
             last,
-            now=parts.clock.now(),
-            strategy=strategy_named(strategy),
-            sla=sla or profile.sla,
-            partial_ok=self.is_partial(partial_ok if partial_ok is not None else profile.partial_ok),
-            as_of=point,
-            on_findings=_on_findings(profile, partial_ok),
+            parts.clock.now(),
+            strategy_named(strategy),
+            sla or profile.sla,
+            self.is_partial(profile.partial_ok if partial_ok is None else partial_ok),
+            point,
+            profile.on_findings if partial_ok is None else _on_findings(profile, partial_ok),
         )
         return request, profile
 
@@ -295,11 +293,15 @@ class Fetcher:
         parts = self.parts
         end = parts.executor.ended(context, finish)
         try:
-            with self._answering(context, finish):
-                self.last = result = parts.results.answer(end, parts.watch.version)
+            if (budget := self._last_budget(context, finish)) is None:
+                result = parts.results.answer(end, parts.watch.version)
+            else:
+                with self._within(budget, context.profile.series, context.opened):
+                    result = parts.results.answer(end, parts.watch.version)
+            self.last = result
             if parts.schemas.wants_flush:
                 self._flush_observations()
-            if finish.behind:
+            if finish is not COMPLETE and finish.behind:
                 result = replace(result, pending=self._ask_behind(context, finish.behind))
             return result
         finally:
@@ -314,25 +316,26 @@ class Fetcher:
         if not end.is_plain:
             return None
         try:
-            with self._answering(context, finish):
+            if (budget := self._last_budget(context, finish)) is None:
                 baseline = parts.results.postponed(end, parts.watch.version)
+            else:
+                with self._within(budget, context.profile.series, context.opened):
+                    baseline = parts.results.postponed(end, parts.watch.version)
             if parts.schemas.wants_flush:
                 self._flush_observations()
             return end, baseline
         finally:
             parts.results.close(end)
 
-    def _answering(self, context: FetchContext, finish: Finish) -> AbstractContextManager[object]:
+    def _last_budget(self, context: FetchContext, finish: Finish) -> Budget | None:
         """What an answer still asks of the store takes of the whole budget, but a moment there always is."""
         policy, breach = context.state.request.sla, finish.breach
         if breach is not None and breach.budget_s is not None:
-            budget = Budget(breach.phase, breach.budget_s, _LAST_S)
-        elif policy is not None and policy.total is not None:
-            elapsed = self.parts.clock.monotonic() - context.opened
-            budget = Budget("total", policy.total, max(_LAST_S, policy.total - elapsed))
-        else:
-            return _UNBOUND
-        return self._within(budget, context.profile.series, context.opened)
+            return Budget(breach.phase, breach.budget_s, _LAST_S)
+        if policy is None or policy.total is None:
+            return None
+        elapsed = self.parts.clock.monotonic() - context.opened
+        return Budget("total", policy.total, max(_LAST_S, policy.total - elapsed))
 
     def _flush_observations(self) -> None:
         """To a store beside us at once; over the network behind the answer."""

@@ -40,8 +40,8 @@ def plain_result(
     """The result of a fetch that had nothing to raise, to archive or to tell of."""
     evaluated = end.evaluated
     return FetchResult(
-        receipt_of(end, evaluated.frame, None, ()),
         _frame=evaluated.frame,
+        _receipt=partial(receipt_of, end, evaluated.frame, None, ()),
         _states=lambda: evaluated.states,
         _report=partial(reported, pipeline, end, evaluated.check, baseline, ()),
     )

@@ -20,6 +20,7 @@ from qmtl.runtime.conformance.acceptance import Accepted, unaccepted
 from qmtl.runtime.conformance.digest import has_new_findings
 from qmtl.runtime.conformance.finding_summaries import FindingSummary, summaries, summaries_of_flags
 from qmtl.runtime.conformance.findings import Finding, damage_findings, replaced_findings
+from qmtl.runtime.conformance.flags import EMPTY_FLAGS
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.registered_schema import SchemaCheck
 from qmtl.runtime.conformance.report import SCHEMA, ConformanceReport, Heal, Unchecked
@@ -28,6 +29,7 @@ from qmtl.runtime.io.evaluated_range import EvaluatedRange
 from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.io.store.values import ChangeToken
 from qmtl.runtime.planning.attribution import Served, brought, served
+from qmtl.runtime.planning.fetch_state import COMPLETE
 from qmtl.runtime.planning.ledger import Breach
 from qmtl.runtime.planning.request import Fill, Tier
 from qmtl.runtime.sdk.archive_seen import ArchiveSeen
@@ -78,14 +80,15 @@ class ResultBuilder:
             _log_breach(end, finish.breach)
 
         flags = evaluated.flags
-        flagged = bool(flags)
+        flagged = flags is not EMPTY_FLAGS and bool(flags)
         archive = self._archive_at(request.series.text, version)
         accepted = archive.accepted if flagged else ()
         report: Report = partial(reported, self.pipeline, end, check, archive.baseline, accepted)
-        archived, faults = None, []
+        archived: bool | None = None
+        faults: tuple[str, ...] = ()
         found: tuple[FindingSummary, ...] = ()
         asked = end.backfill is not None or end.changed_data
-        clean = not (flagged or asked or check.violations or state.damage_met)
+        clean = not (flagged or asked or check.violations or state.damage_met is not EMPTY)
         if not clean:
             report = cache(report)  # archived, raised or put together by the result, it is the same
             raising = unaccepted(flags, accepted, evaluated.frame) if accepted else flags
@@ -94,15 +97,13 @@ class ResultBuilder:
             archived = self._archive(end, archive, everything, report)
             if any(finding.raises for finding in of_flags):
                 found = tuple([finding for finding in everything if finding.raises])
-        if finish.breach is not None or finish.holes or finish.failure is not None or not clean:
-            faults = self._faults(end, check, report, found)
-        outcome = "partial" if finish.holes else "complete"
-        self._metrics.count_fetch(request.series, request.strategy.name, outcome)
-        self._count_bars(end)
+        if not clean or (finish is not COMPLETE and any(finish[:3])):
+            faults = tuple(fault.text for fault in self._faults(end, check, report, found))
+        self._count(end)
         frame = evaluated.frame if end.fill is None else self._filled(end, end.fill)
         return FetchResult(
-            receipt_of(end, frame, archived, tuple([fault.text for fault in faults]) if faults else ()),
             _frame=frame,
+            _receipt=partial(receipt_of, end, frame, archived, faults),
             _states=lambda: evaluated.states,
             _report=report,
         )
@@ -113,8 +114,7 @@ class ResultBuilder:
         What its report is to be compared with: the archive may hold another by then.
         """
         self._check(end)
-        self._metrics.count_fetch(end.profile.series, end.state.request.strategy.name, "complete")
-        self._count_bars(end)
+        self._count(end)
         return self._archive_at(end.profile.series.text, version).baseline
 
     def close(self, end: FetchEnd) -> None:
@@ -158,14 +158,18 @@ class ResultBuilder:
         """What is archived of a node id, in this version of the store."""
         return ArchiveSeen(self._store, SeriesId.parse(series))
 
-    def _count_bars(self, end: FetchEnd) -> None:
+    def _count(self, end: FetchEnd) -> None:
+        """One answer, and its bars by the tiers that brought them."""
         series, evaluated, state = end.profile.series, end.evaluated, end.state
         rest = evaluated.frame.height
         for tier, cells in brought(state.turns, state.unknown) if state.turns else ():
             bars = end.profile.grid.count(cells & evaluated.states.present)
             self._metrics.count_bars_served(series, tier, bars)
             rest -= bars
-        self._metrics.count_bars_served(series, state.answered_by or Tier.STORAGE, rest)
+        outcome = "partial" if end.finish is not COMPLETE and end.finish.holes else "complete"
+        self._metrics.count_answer(
+            series, state.request.strategy.name, outcome, state.answered_by or Tier.STORAGE, rest
+        )
 
     def _check(self, end: FetchEnd) -> SchemaCheck:
         """What the rows break of the schema in force; what was read from the store is counted."""

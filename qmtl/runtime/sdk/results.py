@@ -85,24 +85,24 @@ class FetchResult:
     It can be pickled and deep-copied, except while its holes are being asked for.
     """
 
-    receipt: Receipt
     pending: Pending = NOTHING_PENDING
     _frame: pl.DataFrame = field(kw_only=True, repr=False)
+    _receipt: Callable[[], Receipt] = field(kw_only=True, repr=False)
     _states: Callable[[], BarStates] = field(kw_only=True, repr=False)
     _report: Callable[[], ConformanceReport] = field(kw_only=True, repr=False)
 
     def __init__(
         self,
-        receipt: Receipt,
         pending: Pending = NOTHING_PENDING,
         *,
         _frame: pl.DataFrame,
+        _receipt: Callable[[], Receipt],
         _states: Callable[[], BarStates],
         _report: Callable[[], ConformanceReport],
     ) -> None:
         # In half the time that a frozen dataclass takes; each answer from the cache makes one.
         own = self.__dict__
-        own["_frame"], own["receipt"], own["pending"] = _frame, receipt, pending
+        own["_frame"], own["_receipt"], own["pending"] = _frame, _receipt, pending
         own["_states"], own["_report"] = _states, _report
 
     @cached_property
@@ -113,6 +113,11 @@ class FetchResult:
         `[start, end)`; with `fill=` also `filled` Boolean.
         """
         return self._frame.clone()  # the cache has the rows as well; columns are copied once one is changed
+
+    @cached_property
+    def receipt(self) -> Receipt:
+        """Who served what, in which time; put together when first asked for, of what the fetch has noted."""
+        return self._receipt()
 
     @cached_property
     def coverage(self) -> BarStates:
@@ -159,7 +164,9 @@ class FetchResult:
 def _restored(
     frame: pl.DataFrame, receipt: Receipt, pending: Pending, states: BarStates, report: ConformanceReport
 ) -> FetchResult:
-    return FetchResult(receipt, pending, _frame=frame, _states=lambda: states, _report=lambda: report)
+    return FetchResult(
+        pending, _frame=frame, _receipt=lambda: receipt, _states=lambda: states, _report=lambda: report
+    )
 
 
 def fill_no_trade(
