@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -145,7 +145,7 @@ class Session:
         from qmtl.foundation.words import shown_lines
 
         what = tuple(shown_lines(one) if isinstance(one, str) else one for one in what)
-        text = _plain(what)
+        text = _plain(what, None if _may_be_styled(sys.stderr if self.json else sys.stdout) else NO_TERMINAL)
         if text is None:
             self.console().print(*what, sep="\n", markup=False)
         else:
@@ -185,11 +185,29 @@ class Session:
             yield
 
 
-def _plain(what: Iterable[RenderableType]) -> str | None:
-    """The lines of texts that rich would print as they are, and is not loaded for; None for all others."""
-    lines = [line for one in what if isinstance(one, str) for line in one.split("\n")]
-    plain = all(isinstance(one, str) for one in what) and all(map(str.isprintable, lines))
-    return "\n".join(lines) if plain else None
+def _may_be_styled(stream: TextIO) -> bool:
+    """Whether rich might take a stream for a terminal: it is one, or the environment may call it so."""
+    return stream.isatty() or not {"FORCE_COLOR", "TTY_COMPATIBLE"}.isdisjoint(os.environ)
+
+
+def _plain(what: Iterable[RenderableType], width: int | None) -> str | None:
+    """The lines of what rich would print as they are, and is not loaded for; None for all else.
+
+    width: columns for tables, where nothing is styled.
+    """
+    lines: list[str] = []
+    for one in what:
+        shown = one.split("\n") if isinstance(one, str) else width and _lines_of_table(one, width)
+        if not shown or not all(map(str.isprintable, shown)):
+            return None
+        lines += shown
+    return "\n".join(lines)
+
+
+def _lines_of_table(one: RenderableType, width: int) -> list[str] | None:
+    from qmtl.interfaces.cli.tables import Rows
+
+    return one.without_style(width) if isinstance(one, Rows) else None
 
 
 @contextmanager
