@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Columns where there is no terminal: a file or a pipe folds nothing.
 NO_TERMINAL = 1_000
+# Variables by which rich may take a file or a pipe for a terminal.
+_CALLS_IT_A_TERMINAL = ("FORCE_COLOR", "TTY_COMPATIBLE")
 
 
 class Log(StrEnum):
@@ -124,12 +126,22 @@ class Session:
         _must_exist(store)
         return postgres_store(store)
 
-    def console(self) -> Console:
+    @property
+    def stream(self) -> TextIO:
         """Where people read."""
+        return sys.stderr if self.json else sys.stdout
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether what people read is surely without styles, and no terminal limits its lines."""
+        return not (self.stream.isatty() or any(name in os.environ for name in _CALLS_IT_A_TERMINAL))
+
+    def console(self) -> Console:
+        """The same, with styles. Rich, which makes it, is loaded for a terminal alone."""
         from qmtl.interfaces.cli.console import PipeAwareConsole
 
         console = PipeAwareConsole(
-            file=sys.stderr if self.json else sys.stdout,
+            file=self.stream,
             highlight=False,
             emoji=False,
             soft_wrap=True,
@@ -145,7 +157,7 @@ class Session:
         from qmtl.foundation.words import shown_lines
 
         what = tuple(shown_lines(one) if isinstance(one, str) else one for one in what)
-        text = _plain(what, None if _may_be_styled(sys.stderr if self.json else sys.stdout) else NO_TERMINAL)
+        text = _plain(what, NO_TERMINAL if self.is_plain else None)
         if text is None:
             self.console().print(*what, sep="\n", markup=False)
         else:
@@ -183,11 +195,6 @@ class Session:
         )
         with written_to(sys.stderr, formatter, logging.DEBUG if self.verbose else logging.INFO):
             yield
-
-
-def _may_be_styled(stream: TextIO) -> bool:
-    """Whether rich might take a stream for a terminal: it is one, or the environment may call it so."""
-    return stream.isatty() or not {"FORCE_COLOR", "TTY_COMPATIBLE"}.isdisjoint(os.environ)
 
 
 def _plain(what: Iterable[RenderableType], width: int | None) -> str | None:
