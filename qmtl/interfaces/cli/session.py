@@ -61,11 +61,15 @@ class Session:
             from qmtl.foundation.settings import Settings
 
             settings = Settings.load(self.config)
-        from qmtl.foundation.server_addresses import server_named
-
         if self.store is None:
             return settings
-        store = server_named(self.store) if isinstance(self.store, str) else self.store
+        store: Path | ServerAddress | None
+        if isinstance(self.store, str):
+            from qmtl.foundation.server_addresses import server_named
+
+            store = server_named(self.store)
+        else:
+            store = self.store
         seamless = settings.seamless.model_copy(update={"store": store})
         return settings.model_copy(update={"seamless": seamless})
 
@@ -92,22 +96,23 @@ class Session:
         self, *, make: bool = False, read_only: bool = False, lost_commits_ok: bool = False
     ) -> KeptStore:
         """The store alone. Without `make`, a store that is not there is an error, not a new one."""
-        from qmtl.foundation.questdb_address import QuestDBAddress
         from qmtl.runtime.sdk.stores import embedded_store, postgres_store, questdb_store
 
         seamless = self.settings().seamless
         if not make:
             _must_exist(seamless.store)
+        if isinstance(seamless.store, Path):
+            return embedded_store(
+                seamless.store,
+                read_only=read_only,
+                retention=seamless.retention,
+                lost_commits_ok=lost_commits_ok,
+            )
+        from qmtl.foundation.questdb_address import QuestDBAddress
+
         if isinstance(seamless.store, QuestDBAddress):
             return questdb_store(seamless.store, read_only=read_only, retention=seamless.retention)
-        if not isinstance(seamless.store, Path):
-            return postgres_store(seamless.store, read_only=read_only, retention=seamless.retention)
-        return embedded_store(
-            seamless.store,
-            read_only=read_only,
-            retention=seamless.retention,
-            lost_commits_ok=lost_commits_ok,
-        )
+        return postgres_store(seamless.store, read_only=read_only, retention=seamless.retention)
 
     def server_store(self, what: str) -> PostgresStore:
         """The store on a server, for what only a server has. Raises `InvalidRequestError` for a folder."""
