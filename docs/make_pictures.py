@@ -23,7 +23,7 @@ from rich.text import Text
 
 from qmtl import BarStates, Coverage, SeamlessDataProvider, Span
 from qmtl.foundation.times import iso, to_ns
-from qmtl.interfaces.cli.coverage_bar import render
+from qmtl.interfaces.cli.coverage_bar import render, styled
 from qmtl.runtime.testing import ScriptedVendor
 
 FOLDER = Path(__file__).parent / "en" / "pictures"
@@ -67,7 +67,7 @@ def _shown(series: str, states: BarStates) -> tuple[Text, ...]:
     """The command, and what it prints."""
     start, end = map(iso, states.span)
     command = Text(f"$ qmtl coverage {series} {start} {end}", "dim")
-    return command, Text(f"{series} {states.span}"), render(states, COLUMNS)
+    return command, Text(f"{series} {states.span}"), *map(styled, render(states, COLUMNS))
 
 
 @contextmanager

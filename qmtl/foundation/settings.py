@@ -27,14 +27,16 @@ from qmtl.foundation.config_text import ConfigText, Place
 from qmtl.foundation.facts import Anchor, SeriesFacts
 from qmtl.foundation.local_paths import folder_path
 from qmtl.foundation.model_errors import fields_of, model_error
-from qmtl.foundation.questdb_address import QuestDBAddress
 from qmtl.foundation.sections import Seconds, Section, Text, text_of
-from qmtl.foundation.server_addresses import ServerAddress, server_named
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.foundation.vendor_settings import CcxtSettings as CcxtSettings
 from qmtl.foundation.vendor_settings import FilesSettings as FilesSettings
 from qmtl.foundation.vendor_settings import PythonSettings as PythonSettings
 from qmtl.foundation.vendor_settings import VendorSettings, with_paths_of
+
+# Addresses of servers are loaded by the first value that may be one: most stores are folders.
+if TYPE_CHECKING:
+    from qmtl.foundation.server_addresses import ServerAddress
 
 DEFAULT_FILE = "qmtl.yml"
 PREFIX = "QMTL_"
@@ -91,6 +93,8 @@ Folder = Annotated[Path, BeforeValidator(_folder), AfterValidator(Path.expanduse
 
 
 def _server_or(value: object, folder: ValidatorFunctionWrapHandler) -> object:
+    from qmtl.foundation.server_addresses import ServerAddress, server_named
+
     if isinstance(value, str) and (address := server_named(value)) is not None:
         return address
     return value if isinstance(value, ServerAddress) else folder(value)
@@ -258,6 +262,8 @@ def _with_variables(text: ConfigText, env: Mapping[str, str]) -> ConfigText:
 
 def _resolve_paths(settings: Settings, text: ConfigText, folder: Path) -> Settings:
     """Relative paths of the file start at its folder; those of variables where the process runs."""
+    from qmtl.foundation.questdb_address import QuestDBAddress
+
     seamless = settings.seamless
     store = seamless.store
     if not text.is_from_variable(("seamless", "store")):

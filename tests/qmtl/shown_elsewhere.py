@@ -279,6 +279,8 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     "runtime/io/bar_files/look/test_more_sources.py": frozenset(
         {
             "runtime/io/bar_files/columns",
+            "runtime/io/bar_files/json_lines",
+            "runtime/io/bar_files/json_rows",
             "runtime/io/bar_files/json_tables",
             "runtime/io/bar_files/look/documents",
             "runtime/io/bar_files/look/identities",

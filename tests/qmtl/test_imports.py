@@ -101,6 +101,31 @@ def test_a_stored_fetch_and_its_report_load_no_masked_arrays(warm: Path) -> None
     assert by_fetch == by_numpy
 
 
+def test_a_command_on_a_folder_that_a_pipe_reads_loads_no_colours_and_no_servers(warm: Path) -> None:
+    program = (
+        f"import sys; sys.argv = ['qmtl', '--store', 'store', 'coverage', *{DAY}]\n"
+        "from qmtl.interfaces.cli.main import run\n"
+        "try: run()\n"
+        "except SystemExit as ended: assert not ended.code\n"
+        "unwanted = {'rich', 'qmtl.foundation.questdb_address', 'qmtl.foundation.store_address'}\n"
+        "print('loaded:', *unwanted & set(sys.modules))"
+    )
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "TTY_COMPATIBLE")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=warm,
+        check=True,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**environment, "PYTHONIOENCODING": "utf-8"},
+    )
+    assert "present" in done.stdout
+    assert done.stdout.splitlines()[-1] == "loaded:"
+
+
 @pytest.mark.parametrize(("program", "most"), [(f"{MAKE} pass", 160), (FETCH, 160)], ids=["made", "fetched"])
 def test_how_many_modules_of_ours_are_met(warm: Path, program: str, most: int) -> None:
     """Each takes some 0.4 ms, so a new one on the way is a reason to look at it."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Columns where there is no terminal: a file or a pipe folds nothing.
 NO_TERMINAL = 1_000
+# Variables by which rich may take a file or a pipe for a terminal.
+_CALLS_IT_A_TERMINAL = ("FORCE_COLOR", "TTY_COMPATIBLE")
 
 
 class Log(StrEnum):
@@ -59,11 +61,15 @@ class Session:
             from qmtl.foundation.settings import Settings
 
             settings = Settings.load(self.config)
-        from qmtl.foundation.server_addresses import server_named
-
         if self.store is None:
             return settings
-        store = server_named(self.store) if isinstance(self.store, str) else self.store
+        store: Path | ServerAddress | None
+        if isinstance(self.store, str):
+            from qmtl.foundation.server_addresses import server_named
+
+            store = server_named(self.store)
+        else:
+            store = self.store
         seamless = settings.seamless.model_copy(update={"store": store})
         return settings.model_copy(update={"seamless": seamless})
 
@@ -90,22 +96,23 @@ class Session:
         self, *, make: bool = False, read_only: bool = False, lost_commits_ok: bool = False
     ) -> KeptStore:
         """The store alone. Without `make`, a store that is not there is an error, not a new one."""
-        from qmtl.foundation.questdb_address import QuestDBAddress
         from qmtl.runtime.sdk.stores import embedded_store, postgres_store, questdb_store
 
         seamless = self.settings().seamless
         if not make:
             _must_exist(seamless.store)
+        if isinstance(seamless.store, Path):
+            return embedded_store(
+                seamless.store,
+                read_only=read_only,
+                retention=seamless.retention,
+                lost_commits_ok=lost_commits_ok,
+            )
+        from qmtl.foundation.questdb_address import QuestDBAddress
+
         if isinstance(seamless.store, QuestDBAddress):
             return questdb_store(seamless.store, read_only=read_only, retention=seamless.retention)
-        if not isinstance(seamless.store, Path):
-            return postgres_store(seamless.store, read_only=read_only, retention=seamless.retention)
-        return embedded_store(
-            seamless.store,
-            read_only=read_only,
-            retention=seamless.retention,
-            lost_commits_ok=lost_commits_ok,
-        )
+        return postgres_store(seamless.store, read_only=read_only, retention=seamless.retention)
 
     def server_store(self, what: str) -> PostgresStore:
         """The store on a server, for what only a server has. Raises `InvalidRequestError` for a folder."""
@@ -124,12 +131,22 @@ class Session:
         _must_exist(store)
         return postgres_store(store)
 
-    def console(self) -> Console:
+    @property
+    def stream(self) -> TextIO:
         """Where people read."""
+        return sys.stderr if self.json else sys.stdout
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether what people read is surely without styles, and no terminal limits its lines."""
+        return not (self.stream.isatty() or any(name in os.environ for name in _CALLS_IT_A_TERMINAL))
+
+    def console(self) -> Console:
+        """The same, with styles. Rich, which makes it, is loaded for a terminal alone."""
         from qmtl.interfaces.cli.console import PipeAwareConsole
 
         console = PipeAwareConsole(
-            file=sys.stderr if self.json else sys.stdout,
+            file=self.stream,
             highlight=False,
             emoji=False,
             soft_wrap=True,
@@ -145,7 +162,7 @@ class Session:
         from qmtl.foundation.words import shown_lines
 
         what = tuple(shown_lines(one) if isinstance(one, str) else one for one in what)
-        text = _plain(what)
+        text = _plain(what, NO_TERMINAL if self.is_plain else None)
         if text is None:
             self.console().print(*what, sep="\n", markup=False)
         else:
@@ -185,11 +202,24 @@ class Session:
             yield
 
 
-def _plain(what: Iterable[RenderableType]) -> str | None:
-    """The lines of texts that rich would print as they are, and is not loaded for; None for all others."""
-    lines = [line for one in what if isinstance(one, str) for line in one.split("\n")]
-    plain = all(isinstance(one, str) for one in what) and all(map(str.isprintable, lines))
-    return "\n".join(lines) if plain else None
+def _plain(what: Iterable[RenderableType], width: int | None) -> str | None:
+    """The lines of what rich would print as they are, and is not loaded for; None for all else.
+
+    width: columns for tables, where nothing is styled.
+    """
+    lines: list[str] = []
+    for one in what:
+        shown = one.split("\n") if isinstance(one, str) else width and _lines_of_table(one, width)
+        if not shown or not all(map(str.isprintable, shown)):
+            return None
+        lines += shown
+    return "\n".join(lines)
+
+
+def _lines_of_table(one: RenderableType, width: int) -> list[str] | None:
+    from qmtl.interfaces.cli.tables import Rows
+
+    return one.without_style(width) if isinstance(one, Rows) else None
 
 
 @contextmanager

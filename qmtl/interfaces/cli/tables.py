@@ -43,6 +43,25 @@ class Rows:
         self._rows = [[shown_lines(str(cell)) for cell in row] for row in rows]
         self._prose = prose
 
+    def without_style(self, width: int) -> list[str] | None:
+        """The lines of the table as rich shows them where nothing is coloured, and without rich.
+
+        None where it is not that simple: the table is wider than that, or not every letter is as wide as
+        another.
+        """
+        rows = [list(self._columns), *self._rows]
+        if not all(cell.isascii() and cell.isprintable() for row in rows for cell in row):
+            return None
+        columns = [[row[number] for row in rows] for number in range(len(self._columns))]
+        widths = [max(map(len, column)) for column in columns]
+        if sum(widths) + 2 * (len(widths) - 1) > width:
+            return None
+        shown = [
+            [cell.rjust(wide) if _are_counts(cells) else cell.ljust(wide) for cell in (name, *cells)]
+            for (name, *cells), wide in zip(columns, widths, strict=True)
+        ]
+        return ["  ".join(line) for line in zip(*shown, strict=True)]
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.measure import Measurement  # what shows no rows does not wait for rich
 
@@ -63,7 +82,7 @@ class Rows:
             is_prose = column in self._prose
             made.add_column(
                 column,
-                justify="right" if cells and all(_is_count(cell) for cell in cells) else "left",
+                justify="right" if _are_counts(cells) else "left",
                 no_wrap=not is_prose,
                 overflow="fold",
                 min_width=min(PROSE_WIDTH, max(map(len, cells), default=0)) if is_prose else None,
@@ -87,5 +106,5 @@ class Rows:
                     yield Text.assemble((name.ljust(indent), "bold"), (line, STYLES.get(line, "")))
 
 
-def _is_count(cell: str) -> bool:
-    return cell.replace(",", "").isdecimal()
+def _are_counts(cells: Collection[str]) -> bool:
+    return bool(cells) and all(cell.replace(",", "").isdecimal() for cell in cells)

@@ -11,7 +11,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from qmtl.foundation.states import BarStates
-from qmtl.interfaces.cli.coverage_bar import render
+from qmtl.interfaces.cli.coverage_bar import render, styled
 from qmtl.runtime.sdk.receipt import Receipt
 
 
@@ -42,7 +42,8 @@ class Stage:
         self.console.print(Text.assemble((f"  {name}: ", "bold red"), message), soft_wrap=True)
 
     def picture(self, states: BarStates) -> None:
-        self.console.print(_moved_in(render(states, min(self.console.width - 4, 96))))
+        bar = render(states, min(self.console.width - 4, 96))
+        self.console.print(Text("\n").join(Text("  ") + styled(line) for line in bar))
 
     def receipt(self, receipt: Receipt) -> None:
         for name, value in receipt.lines():
@@ -55,7 +56,3 @@ class Stage:
         seconds = time.perf_counter() - began
         shown = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1e3:.0f} ms"
         self.console.print(Text.assemble(("  took   ", "cyan"), f"{shown} for the {what}"), soft_wrap=True)
-
-
-def _moved_in(text: Text) -> Text:
-    return Text("\n").join(Text("  ") + line for line in text.split("\n"))

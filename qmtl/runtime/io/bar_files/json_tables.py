@@ -1,46 +1,24 @@
-"""JSON as services and libraries write it: lines of objects or arrays, and tables within one document.
-
-Numbers of documents stay text, so that each is read exactly once, by the same rules as those of CSV.
-"""
+"""JSON as services and libraries write it: a row on each line, or tables within one document."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any
 
 import polars as pl
 
 from qmtl.foundation.errors import InvalidRequestError
-from qmtl.foundation.words import counted
 from qmtl.runtime.io.bar_files.byte_order import by_zeros, mark_of
 from qmtl.runtime.io.bar_files.contents import not_a_table
 from qmtl.runtime.io.bar_files.json_keyed import rows_by_time
+from qmtl.runtime.io.bar_files.json_lines import array_lines, object_lines
+from qmtl.runtime.io.bar_files.json_rows import JsonTable, cell_of, table_of_rows, texts_of
 from qmtl.runtime.io.bar_files.json_text import parsed
 from qmtl.runtime.io.bar_files.unpacking import PlainFile
 
 # A document is read whole, and takes many times its size while it is.
 LARGEST_DOCUMENT = 256 * 1024**2
-
-_LINES_HELP = "write one JSON object on each line, with numbers or null as values"
-
-
-@dataclass(frozen=True)
-class JsonTable:
-    """frame: the columns, as stored; lines: Int64, the line of each row; metadata: single values."""
-
-    frame: pl.DataFrame
-    lines: pl.Series
-    has_names: bool
-    place: Literal["line", "row"]
-    notes: tuple[str, ...] = ()
-    metadata: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def header(self) -> list[str]:
-        return self.frame.columns
 
 
 def read_json(file: PlainFile, table: str | None) -> JsonTable:
@@ -50,9 +28,9 @@ def read_json(file: PlainFile, table: str | None) -> JsonTable:
     """
     first = _first_line(file)
     if table is None and first is not None and (first[1] or _is_row(first[0], file)):
-        return _array_lines(file) if isinstance(first[0], list) else _object_lines(file)
+        return array_lines(file) if isinstance(first[0], list) else object_lines(file)
     if first is None and table is None and file.suffix != ".json":
-        return _object_lines(file)  # which says what is wrong with the first line
+        return object_lines(file)  # which says what is wrong with the first line
     return _of_document(_document(file), table, file.name)
 
 
@@ -79,88 +57,6 @@ def _is_row(value: Any, file: PlainFile) -> bool:
     )
 
 
-def _object_lines(file: PlainFile) -> JsonTable:
-    try:
-        with file.path.open("rb") as stream:
-            frame = pl.read_ndjson(stream, infer_schema_length=None)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        with file.path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                _check_line(line, number, file, error)
-        raise InvalidRequestError(
-            f"{file.name} cannot be read as JSON lines", why=str(error), next_step="check the file"
-        ) from error
-    return JsonTable(frame, pl.Series(_object_places(file), dtype=pl.Int64), True, "line")
-
-
-def _object_places(file: PlainFile) -> list[int]:
-    """The numbers of the lines with text. Raises `InvalidRequestError` for an object with a key twice.
-
-    Of two values the library would silently take one. Only lines with more or fewer keys than the first are
-    checked.
-    """
-    lines: list[int] = []
-    usual = None
-    with file.path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            lines.append(number)
-            if (keys := line.count(b'":')) != usual:
-                try:
-                    _parsed(line.decode("utf-8-sig"))
-                except ValueError as error:
-                    raise InvalidRequestError(
-                        f"{file.name}, line {number}: this is not a JSON object of numbers",
-                        why=str(error),
-                        next_step=_LINES_HELP,
-                    ) from error
-                usual = keys
-    return lines
-
-
-def _check_line(line: bytes, number: int, file: PlainFile, failure: BaseException) -> None:
-    """Raise `InvalidRequestError` if this is the line for which the file could not be read."""
-    if not line.strip():
-        return
-    try:
-        value = parsed(line, parse_constant=_no_constant)
-        why = _fault_of(value, failure)
-    except ValueError as error:
-        why = str(error)
-    if why is not None:
-        raise InvalidRequestError(
-            f"{file.name}, line {number}: this is not a JSON object of numbers",
-            why=why,
-            next_step=_LINES_HELP,
-        )
-
-
-def _fault_of(value: Any, failure: BaseException) -> str | None:
-    if not isinstance(value, dict):
-        return "it is not an object"
-    nested = next((name for name, inner in value.items() if isinstance(inner, list | dict)), None)
-    # Which lists polars reads depends on their depth; no bar has any.
-    return None if nested is None else f"{nested} holds a list or an object: {failure}"
-
-
-def _array_lines(file: PlainFile) -> JsonTable:
-    rows, lines = [], []
-    with file.path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                value = _parsed(line.decode("utf-8-sig"))
-            except ValueError as error:
-                raise InvalidRequestError(
-                    f"{file.name}, line {number}: this is not a JSON array", why=str(error)
-                ) from error
-            rows.append(value)
-            lines.append(number)
-    return _of_rows(rows, lines, file.name, "line")
-
-
 def _document(file: PlainFile) -> Any:
     size = file.path.stat().st_size
     if size > LARGEST_DOCUMENT:
@@ -170,7 +66,7 @@ def _document(file: PlainFile) -> Any:
             next_step="write one row on each line, for example with: jq -c '.[]'",
         )
     try:
-        return _parsed(file.path.read_text("utf-8-sig"))
+        return texts_of(file.path.read_text("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InvalidRequestError(
             f"{file.name} is not UTF-8, as JSON has to be",
@@ -188,28 +84,6 @@ def _likely_encoding(path: Path) -> str:
         head = stream.read(512)
     mark = mark_of(head)
     return (by_zeros(head) if mark is None else mark.encoding) or "ENCODING"
-
-
-def _parsed(text: str) -> Any:
-    return parsed(
-        text,
-        parse_int=str,
-        parse_float=str,
-        parse_constant=_no_constant,
-        object_pairs_hook=_refuse_duplicate_keys,
-    )
-
-
-def _no_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} is there twice")
-    return found
 
 
 def _of_document(value: Any, table: str | None, name: str) -> JsonTable:
@@ -320,65 +194,25 @@ def _read_table(value: Any, name: str, beside: tuple[tuple[str, str], ...]) -> J
         index = value.get("index")
         if isinstance(index, list) and len(index) == len(rows):
             header, rows = ["index", *header], [[each, *row] for each, row in zip(index, rows, strict=True)]
-        found = _of_rows(rows, range(1, len(rows) + 1), name, "row", header)
+        found = table_of_rows(rows, range(1, len(rows) + 1), name, "row", header)
     elif isinstance(value, dict):
         columns = {
-            each: [_text(v, i, name) for i, v in enumerate(c, 1)] for each, c in _arrays(value).items()
+            each: [cell_of(v, i, name) for i, v in enumerate(c, 1)] for each, c in _arrays(value).items()
         }
         beside = (*beside, *((k, v) for k, v in value.items() if isinstance(v, str)))
         frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
         found = JsonTable(frame, _count(frame.height), True, "row")
     elif isinstance(value[0], dict):
         names = list(dict.fromkeys(each for row in value for each in row))
-        columns = {each: [_text(row.get(each), i, name) for i, row in enumerate(value, 1)] for each in names}
+        columns = {
+            each: [cell_of(row.get(each), i, name) for i, row in enumerate(value, 1)] for each in names
+        }
         frame = pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
         found = JsonTable(frame, _count(frame.height), True, "row")
     else:
-        found = _of_rows(value, range(1, len(value) + 1), name, "row")
+        found = table_of_rows(value, range(1, len(value) + 1), name, "row")
     return JsonTable(found.frame, found.lines, found.has_names, found.place, found.notes, beside)
 
 
 def _count(rows: int) -> pl.Series:
     return pl.Series(range(1, rows + 1), dtype=pl.Int64)
-
-
-def _of_rows(
-    rows: list[Any],
-    lines: Any,
-    name: str,
-    place: Literal["line", "row"],
-    header: list[str] | None = None,
-) -> JsonTable:
-    """Rows that are arrays; all must be equally long."""
-    width = len(header) if header is not None else len(rows[0])
-    for line, row in zip(lines, rows, strict=True):
-        if not isinstance(row, list) or len(row) != width:
-            size = f"it has {counted(len(row), 'value')}" if isinstance(row, list) else "it is no array"
-            raise InvalidRequestError(
-                f"{name}, {place} {line}: this is not a row",
-                why=f"{size}, and the first has {width}",
-                next_step="write rows of equal length",
-            )
-    names = header if header is not None else [f"column {i + 1}" for i in range(width)]
-    if len(set(names)) != len(names):
-        raise InvalidRequestError(
-            f"{name} names a column twice", why=f"its columns are {', '.join(names)}", next_step="rename one"
-        )
-    columns = {
-        column: [_text(row[i], line, name) for line, row in zip(lines, rows, strict=True)]
-        for i, column in enumerate(names)
-    }
-    frame = pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
-    return JsonTable(frame, pl.Series(list(lines), dtype=pl.Int64), header is not None, place)
-
-
-def _text(value: Any, line: int, name: str) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
-    raise InvalidRequestError(
-        f"{name}, row {line}: a value is a list or an object",
-        why=f"it is {json.dumps(value)[:80]}",
-        next_step=_LINES_HELP,
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.text import Text
 
 from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import Timeframe
@@ -13,7 +12,7 @@ from qmtl.foundation.state_bar import shown_states
 from qmtl.foundation.states import STATES, BarStates
 from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import MINUTE
-from qmtl.interfaces.cli.coverage_bar import LOOKS, render, shown_in
+from qmtl.interfaces.cli.coverage_bar import LOOKS, plain, render, shown_in, styled
 
 GRID = Grid(Timeframe.parse("1m"))
 START = 1_704_067_200 * 1_000_000_000
@@ -51,10 +50,10 @@ def test_one_unknown_minute_of_a_year_is_seen() -> None:
     hole = Coverage.of(Span(START + 300_000 * MINUTE, START + 300_001 * MINUTE))
     none = Coverage()
     states = BarStates(span, GRID, Coverage.of(span) - hole, none, none, none, hole)
-    bar = render(states, 80).plain.splitlines()[0]
+    bar, *others = map(plain, render(states, 80))
     assert len(bar) == 80
     assert bar.count("?") == 1
-    text = render(states, 80).plain
+    text = "\n".join(others)
     assert "525,599 bars 99.99 %" in text, "almost all is not all"
     assert "1 bar" in text
 
@@ -62,7 +61,7 @@ def test_one_unknown_minute_of_a_year_is_seen() -> None:
 def test_the_states_differ_without_colour() -> None:
     assert len({look.glyph for look in LOOKS.values()}) == len(STATES)
     assert len({look.style for look in LOOKS.values()}) == len(STATES)
-    bar, axis, *legend = render(states_of(list(STATES) * 2), 50).plain.splitlines()
+    bar, axis, *legend = map(plain, render(states_of(list(STATES) * 2), 50))
     assert bar == "█████▒▒▒▒▒·····×××××?????" * 2
     assert axis.startswith("2024-01-01 ")
     assert axis.endswith(" 2024-01-01T00:10:00Z")
@@ -75,14 +74,15 @@ def test_the_states_differ_without_colour() -> None:
 
 @pytest.mark.parametrize("width", [0, 10, 11, 31, 32, 33, 60, 61, 200])
 def test_any_width_will_do(width: int) -> None:
-    bar, axis, *_ = render(states_of(["present"] * 7), width).plain.splitlines()
+    bar, axis, *_ = map(plain, render(states_of(["present"] * 7), width))
     assert bar == "█" * max(width, 10)
     assert axis.startswith("2024-01-01")
     assert axis.endswith("2024-01-01T00:07:00Z")
 
 
 def test_an_empty_range_has_no_bar() -> None:
-    assert "no bars" in render(states_of([]), 80).plain
+    [line] = render(states_of([]), 80)
+    assert "no bars" in plain(line)
 
 
 def test_extreme_spans_do_not_overflow() -> None:
@@ -94,8 +94,16 @@ def test_extreme_spans_do_not_overflow() -> None:
 
 
 def test_states_stay_apart_where_only_ascii_is_shown() -> None:
-    glyphs = Text("█▒·×?")
-    assert shown_in("utf-8", glyphs).plain == glyphs.plain
-    plain = shown_in("ascii", glyphs).plain
-    assert plain.isascii()
-    assert len(set(plain)) == len(LOOKS)
+    glyphs = [[("█▒", "green"), ("·×?", "")]]
+    assert shown_in("utf-8", glyphs) == glyphs
+    [line] = shown_in("ascii", glyphs)
+    assert plain(line).isascii()
+    assert len(set(plain(line))) == len(LOOKS)
+
+
+def test_colours_change_no_letter() -> None:
+    for line in render(states_of(list(STATES) * 3), 40):
+        shown = styled(line)
+        assert shown.plain == plain(line)
+        styles = {look.style for look in LOOKS.values()} | {"dim"}
+        assert {str(span.style) for span in shown.spans} <= styles
