@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from qmtl.runtime.sdk.results_many import BackfillManyResult, FetchManyResult
 
 T = TypeVar("T")
 
-# How many series ask a vendor at once; any number wait for live bars.
+# How many series of one venue ask a vendor at once; any number wait for live bars.
 AT_ONCE = 8
 
 
@@ -254,16 +255,17 @@ async def for_each(
 ) -> tuple[dict[str, T], dict[str, QmtlError]]:
     """The result of `work` per name, and with `partial_ok` the error of each that failed; in order.
 
-    `AT_ONCE` of them are under way at once, and those that have left their place.
+    `AT_ONCE` of them are under way at once, and those that have left their place: of each venue, so that one
+    that does not answer holds up no other.
 
     Without `partial_ok` the first error cancels the others, and is raised when they have come to their end;
     those that failed meanwhile stand in its `others`.
     """
-    room = asyncio.Semaphore(AT_ONCE)
+    rooms: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
     errors: dict[str, QmtlError] = {}
 
     async def one(name: str) -> T | None:
-        async with Place(room) as place:
+        async with Place(rooms[_venue_of(name)]) as place:
             try:
                 return await work(name, place)
             except QmtlError as error:
@@ -281,6 +283,12 @@ async def for_each(
         raise first_of(known) if len(known) == len(several.exceptions) else _unknown(several) from None
     results = {name: task.result() for name, task in tasks.items() if name not in errors}
     return results, {name: errors[name] for name in tasks if name in errors}  # type: ignore[return-value]
+
+
+def _venue_of(name: str) -> str:
+    with suppress(InvalidRequestError):
+        return SeriesId.parse(name).venue
+    return ""  # of what is no node id, which ends at once
 
 
 def _unknown(several: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -220,6 +220,32 @@ def test_who_has_left_a_place_makes_room_for_one_more(leaves: bool) -> None:
     asyncio.run(story())
 
 
+def test_a_venue_that_does_not_answer_holds_up_no_other() -> None:
+    hanging = [f"ohlcv:hangs:{number}/USDT:1h" for number in range(3 * AT_ONCE)]
+    others = [f"ohlcv:answers:{number}/USDT:1h" for number in range(3)]
+    begun: list[str] = []
+
+    async def run() -> None:
+        let_go, answered = asyncio.Event(), asyncio.Event()
+
+        async def work(name: str, place: Place) -> str:
+            begun.append(name)
+            if name in hanging:
+                await let_go.wait()
+            elif name == others[-1]:
+                answered.set()
+            return name
+
+        every = asyncio.ensure_future(for_each([*hanging, *others, "no node id"], work, partial_ok=True))
+        async with asyncio.timeout(60):
+            await answered.wait()
+        assert begun == [*hanging[:AT_ONCE], *others, "no node id"]
+        let_go.set()
+        assert list((await every)[0]) == [*hanging, *others, "no node id"]
+
+    asyncio.run(run())
+
+
 def test_no_more_work_at_once_than_there_are_places() -> None:
     """Also once some have left theirs before the end."""
     at_work, most = 0, 0

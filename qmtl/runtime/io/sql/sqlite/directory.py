@@ -36,6 +36,7 @@ from qmtl.runtime.io.sql.sqlite.layout import (
     store_id,
 )
 from qmtl.runtime.io.sql.sqlite.locks import CommitLock, UseLock
+from qmtl.runtime.io.sql.sqlite.opened_file import OpenedFile
 from qmtl.runtime.io.sql.sqlite.proofs import prove_what_is_written
 from qmtl.runtime.io.sql.sqlite.recognition import inspect, recognise, unusable
 from qmtl.runtime.io.store.fencing import SHARD_STEPS
@@ -79,6 +80,7 @@ class StoreDirectory:
         self._lock_timeout_s = lock_timeout_s
         self._closed = False
         self._immutable: tuple[int, ...] | None = None
+        self._file = OpenedFile(self.folder / DATABASE)
         self._no_room: sqlite3.Error | None = None  # why what could be written is only read
         self._making_writable = threading.Lock()
         self.shard_steps, self._store_id = SHARD_STEPS, ""
@@ -93,6 +95,7 @@ class StoreDirectory:
             self._newest, self.read_only = inspect(self.folder, read_only=read_only)
             with self.translated():
                 self._settle_or_only_read()
+            self._file.remember()
         except BaseException:
             self.close()
             raise
@@ -240,7 +243,8 @@ class StoreDirectory:
         try:
             if self.read_only:
                 read_as_today(connection)
-        except sqlite3.Error:
+            self._file.refuse_another()  # since it was last looked at
+        except (sqlite3.Error, StoreError):
             connection.close()
             raise
         return connection
@@ -303,7 +307,7 @@ class StoreDirectory:
 
     def _closing(self) -> AbstractContextManager[None]:
         # Without the lock's file no store was ever laid out here, and nothing is to be left behind.
-        ours = not self.read_only and (self.folder / LOCK).exists()
+        ours = not self.read_only and self._file.is_there and (self.folder / LOCK).exists()
         return self.lock.acquired() if ours else nullcontext()
 
     def _stamp(self) -> tuple[int, ...]:
@@ -327,6 +331,7 @@ class StoreDirectory:
     ) -> Iterator[SqliteConnection]:
         """A connection inside a transaction that ends with the block."""
         self._ready()
+        self._file.refuse_another()
         with self.translated(series, span), self._pool.use() as connection:
             connection.execute("BEGIN")
             yield connection
@@ -345,6 +350,7 @@ class StoreDirectory:
         is_durable: with False a COMMIT does not wait for the disk. The next one that does takes it along.
         """
         self.refuse_unwritable(series)
+        self._file.refuse_another()
         with self.translated(series), self._pool.use() as connection, self.lock.acquired(timeout_s):
             _make_ready(connection)
             if not is_durable:
@@ -384,6 +390,7 @@ class StoreDirectory:
     def version(self) -> int:
         """A number that differs after each commit; its connection never writes, and so sees those of all."""
         self._ready()
+        self._file.glance()
         try:
             (number,) = self._watch.glance("PRAGMA data_version")
         except sqlite3.Error as failure:
