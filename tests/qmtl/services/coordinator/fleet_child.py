@@ -17,7 +17,7 @@ TTL_S = 8
 
 def main(store: str, url: str, start: str, end: str) -> None:
     coordinator = qmtl.DistributedBackfillCoordinator(url, ttl_s=TTL_S)
-    vendor = ScriptedVendor(page_rows=100, delay=0.2)
+    vendor = ScriptedVendor(page_rows=100, delay=0.5)
     with qmtl.SeamlessDataProvider(store, vendor, coordinator=coordinator, progress=False) as provider:
         provider.fetch(SERIES, start, end, on_progress=shown)
 
