@@ -36,11 +36,13 @@ def in_parallel(
     """
     coming = iter(items)
     first = list(islice(coming, worth_it))
-    threads = _threads() if len(first) >= worth_it else 1
+    threads = 1
+    if len(first) >= worth_it:
+        threads = _threads()
+        _reuse_memory()
     if threads < 2:
         yield from map(work, chain(first, coming))
         return
-    _reuse_memory()
     with ThreadPoolExecutor(threads - 1, thread_name_prefix="qmtl-parallel") as pool:
         under_way: deque[_Task[Item, Result]] = deque()
         for item in chain(first, coming):
@@ -98,12 +100,13 @@ def _threads() -> int:
 
 @cache
 def _reuse_memory() -> None:
-    """Let threads keep some memory that they have freed, for the arrays of their next item.
+    """Let this process keep some memory that it has freed, for the arrays of the next item.
 
     glibc gives the free end of a thread's memory back to the system once it is more than twice the largest
     block that the system has given by itself and that was freed (mallopt(3), M_MMAP_THRESHOLD). That is less
-    than the arrays of an item: each waited for cleared pages, which took half as long as its work. What is
-    made and freed here is never touched.
+    than the arrays of an item: each waited for cleared pages, which took half as long as its work. Where one
+    processor is all there is, the main thread works alone, and waited for them longer still. What is made and
+    freed here is never touched.
     """
     np.empty(_REUSED, dtype=np.uint8)
 

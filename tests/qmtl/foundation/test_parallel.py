@@ -97,7 +97,9 @@ def test_an_exit_hook_may_use_it() -> None:
 
 
 FAULTS = """
+import os
 import resource
+import sys
 import numpy as np
 from qmtl.foundation.parallel import in_parallel
 
@@ -109,16 +111,16 @@ def faults():
     list(in_parallel(work, range(64)))
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
 faults()
 print(sum(faults() for _ in range(20)))
 """
 
 
-@pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc" or (os.cpu_count() or 1) < 2,
-    reason="of threads, with glibc's allocator",
-)
-def test_threads_use_their_memory_again() -> None:
-    """The system is asked for some 700 pages; without, for 70,000 and more."""
-    ended = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
+@pytest.mark.parametrize("processors", [1, 8])
+def test_memory_is_used_again(processors: int) -> None:
+    """The system is asked for fewer than 1,000 pages; without, for 70,000 and more."""
+    command = [sys.executable, "-c", FAULTS, str(processors)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(ended.stdout) < 20_000

@@ -53,7 +53,7 @@ class WarmServer:
 
     def end(self) -> None:
         self._process.terminate()
-        self._process.join(20)
+        self._process.join(60)
         assert self._process.exitcode == 0
         self._process.close()
 
@@ -105,7 +105,7 @@ class ServerProcess:
         assert self.process.stdout is not None
         if not self.process.stdout.closed:
             self.process.send_signal(how)
-            self.process.wait(20)
+            self.process.wait(60)
             self.process.stdout.close()
 
 
@@ -158,7 +158,7 @@ class ScriptedServer:
                     taken = taken_ones.enter_context(self._listening.accept()[0])
                 except OSError:  # closed by `__exit__`
                     break
-                taken.settimeout(20)
+                taken.settimeout(60)
                 asked = _request(taken)
                 if not asked:
                     continue
@@ -186,7 +186,7 @@ class ScriptedServer:
         self._ended.set()
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        self._thread.join(20)
+        self._thread.join(60)
 
 
 def _request(taken: socket.socket) -> str:

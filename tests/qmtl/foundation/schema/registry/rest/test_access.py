@@ -45,7 +45,7 @@ def connect() -> Iterator[Callable[..., RemoteSchemaRegistryClient]]:
     made: list[RemoteSchemaRegistryClient] = []
 
     def make(url: str, **options: Any) -> RemoteSchemaRegistryClient:
-        made.append(RemoteSchemaRegistryClient(url, **options))
+        made.append(RemoteSchemaRegistryClient(url, **{"timeout_s": 60, **options}))
         return made[-1]
 
     yield make

@@ -20,12 +20,12 @@ def test_any_sequence_of_calls(
     class RemoteMachine(RegistryMachine):
         def open(self) -> RemoteSchemaRegistryClient:
             self.server = warm_server(tmp_path_factory.mktemp("any-order") / "registry")
-            return RemoteSchemaRegistryClient(self.server.url)
+            return RemoteSchemaRegistryClient(self.server.url, timeout_s=60)
 
         def reopen(self) -> RemoteSchemaRegistryClient:
             # Another client, which remembers nothing.
             self.registry.close()  # type: ignore[attr-defined]  # it is a remote one
-            return RemoteSchemaRegistryClient(self.server.url)
+            return RemoteSchemaRegistryClient(self.server.url, timeout_s=60)
 
         def teardown(self) -> None:
             if hasattr(self, "server"):

@@ -18,7 +18,7 @@ class TestRemoteSchemaRegistryClient(RegistrySuite):
         self, tmp_path: Path, warm_server: Callable[[Path], Any]
     ) -> Iterator[RemoteSchemaRegistryClient]:
         server = warm_server(tmp_path / "registry")
-        client = RemoteSchemaRegistryClient(server.url)
+        client = RemoteSchemaRegistryClient(server.url, timeout_s=60)
         yield client
         client.close()
         server.end()

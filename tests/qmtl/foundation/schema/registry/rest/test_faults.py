@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from qmtl.foundation.schema.documents import Schema
 from qmtl.foundation.schema.registry.contract import Registered
 from qmtl.foundation.schema.registry.remote import RemoteSchemaRegistryClient
 from qmtl.foundation.schema.registry.rest.connection import UnansweredError
+from tests.qmtl.ports import free_port
 
 INT = Schema('"int"')
 FOUND = {"subject": "a", "version": 3, "id": 7, "schema": '"int"'}
@@ -117,9 +117,7 @@ def test_a_change_is_sent_once(change: Callable[[Any], Any], scripted: Any, clie
 
 
 def test_where_nothing_listens_a_change_was_not_made(client: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    registry = client(f"http://127.0.0.1:{port}")
+    registry = client(f"http://127.0.0.1:{free_port()}")
     for ask in (lambda: registry.register("a", INT), lambda: registry.by_id(1), registry.subjects):
         with pytest.raises(RegistryUnavailableError, match="cannot be reached") as error:
             ask()
@@ -133,7 +131,7 @@ def test_the_time_out_bounds_the_whole_call(part: str, scripted: Any, client: An
     with pytest.raises(RegistryUnavailableError):
         registry.by_id(1)
     # The bound is twice the time-out, for a byte may come at its very end; the rest is for a busy machine.
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(

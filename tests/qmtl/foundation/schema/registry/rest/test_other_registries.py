@@ -35,7 +35,7 @@ def other(scripted: Any, http: Any) -> Iterator[Callable[..., tuple[Any, RemoteS
 
     def begin(*answers: tuple[int, Any]) -> tuple[Any, RemoteSchemaRegistryClient]:
         server = scripted(*(http(status, body) for status, body in answers))
-        made.append(RemoteSchemaRegistryClient(server.url))
+        made.append(RemoteSchemaRegistryClient(server.url, timeout_s=60))
         return server, made[-1]
 
     yield begin
