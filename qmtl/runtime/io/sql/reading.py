@@ -24,7 +24,7 @@ from qmtl.runtime.io.store.values import CoverageRecord, Point, Snapshot
 
 # Series that are read at once: their packed bytes are in memory together.
 _AT_ONCE = 256
-_LOST = "SELECT DISTINCT series FROM lost"
+_LOST = "SELECT series FROM lost"
 
 
 class Look(NamedTuple):
