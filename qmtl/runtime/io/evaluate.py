@@ -54,7 +54,7 @@ def evaluate(
     )
     rules = judge.rules(subject)
     snapshot = store.read(series, span, as_of=as_of, context=CONTEXT, cancelled=cancelled, flags_by=rules)
-    if rules is not None:
+    if rules is not None and cancelled is None:  # who is in a hurry waits for no neighbours
         snapshot = judge.with_its_stretches(subject, snapshot, rules)
     return judge.judged(subject, snapshot, rules)
 
@@ -125,9 +125,10 @@ class _Judge(NamedTuple):
         Their flags are handed to the keeper, for its neighbours will be asked for next.
         """
         series, span, keeper = subject.series, snapshot.span, self.keeper
-        is_whole = snapshot.count * subject.grid.step == span.length or snapshot.answered.contains(span)
-        if snapshot.flags is not None or keeper is None or not snapshot.count or not is_whole:
+        if snapshot.flags is not None or keeper is None or not snapshot.count:
             return snapshot
+        if snapshot.count * subject.grid.step != span.length and not snapshot.answered.contains(span):
+            return snapshot  # what is missing may come next, and would make them void
         stretches = keeper.worth_judging(series, rules, span, subject.grid)
         if stretches is None:
             return snapshot

@@ -57,7 +57,7 @@ class LocalTiers:
         deadline = None if budget is None else began + budget.left_s
         try:
             with nullcontext() if budget is None else waiting(budget.left_s):
-                evaluated = self._read(context, lambda: self._is_past(deadline))
+                evaluated = self._read(context, None if deadline is None else lambda: self._is_past(deadline))
         except ReadAbandonedError:
             if budget is None:
                 raise  # the caller is gone
@@ -133,7 +133,7 @@ class LocalTiers:
     def _is_past(self, deadline: float | None) -> bool:
         return deadline is not None and self.clock.monotonic() > deadline
 
-    def _read(self, context: FetchContext, cancelled: Callable[[], bool]) -> EvaluatedRange:
+    def _read(self, context: FetchContext, cancelled: Callable[[], bool] | None) -> EvaluatedRange:
         """The whole span from the store, judged; kept in the cache unless it is a point in time."""
         request, subject = context.state.request, _subject(context)
         evaluated = evaluate(

@@ -453,6 +453,15 @@ def test_a_stretch_is_judged_whole_but_once(make: Make, judged: list[int]) -> No
     assert judged == [kept_flags.STRETCH_STEPS + 128, 188, 188]
 
 
+def test_who_has_a_budget_does_not_wait_for_a_whole_stretch(make: Make, judged: list[int]) -> None:
+    provider = make()
+    bars = synthetic_bars(SERIES, Span(START - 10 * DAY, START + 10 * DAY))
+    provider.store.commit(SERIES, Write("test", 1, frame=bars))
+    hour = START, START + 60 * MINUTE
+    provider.fetch(str(SERIES), *hour, sla=qmtl.SLAPolicy(storage_wait=60.0))
+    assert judged == [188]
+
+
 def test_a_stretch_that_has_not_ended_is_not_judged_whole(make: Make, judged: list[int]) -> None:
     provider = make(clock=FakeClock("2024-01-03T00:00:30Z"))
     bars = synthetic_bars(SERIES, Span(START - 10 * DAY, START + 2 * DAY))

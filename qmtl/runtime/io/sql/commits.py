@@ -197,6 +197,8 @@ def changes(connection: Connection, since: int) -> list[Change]:
         (since,),
     ).fetchall()
     found = [Change(tx, series_named(node), Span(start, end)) for tx, node, start, end in rows]
+    if found and found[0].tx == since + 1:
+        return found  # the list reaches back that far
     (first,) = connection.execute("SELECT min(id) FROM tx").fetchone()
     if first is None or since >= first - 1:
         return found

@@ -26,7 +26,7 @@ from qmtl.runtime.io.store.values import CoverageRecord, Point, Snapshot
 # Series that are read at once; of a server, their packed bytes are in memory together.
 _AT_ONCE = 1024
 _FROM_A_SERVER = 256
-_LOST = "SELECT DISTINCT series FROM lost"
+_LOST = "SELECT series FROM lost"
 
 
 class Look(NamedTuple):
