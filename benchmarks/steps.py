@@ -58,9 +58,11 @@ STEPS: dict[str, tuple[tuple[str, str, int], ...]] = {
     ),
     "one_bar_each": (
         (f"{_SQL}.store:from_small_frames", "frames as arrays", 0),
-        (f"{_SQL}.appends:_before", "what the store knows of the series", 0),
-        (f"{_SQL}.appends:append", "deciding what each adds", 0),
+        (f"{_SQL}.presumed:Presumptions.append_all", "deciding what each adds to what was left behind", 0),
         (f"{_SQL}.database:write_all", "writing the tables", 0),
+        (f"{_SQL}.appended_rows:pack_each", "bars as bytes", 1),
+        (f"{_SQL}.presumed:Presumptions.follow", "keeping in mind what was left behind", 0),
+        (f"{_SQL}.sqlite.directory:StoreDirectory.commit", "SQLite's commit", 0),
     ),
     "bulk_write": (
         (f"{_SQL}.store:SqlStore._prepared_one", "comparing and packing", 0),
@@ -164,13 +166,17 @@ def one_bar_each(sizes: Sizes, folder: Path) -> Iterator[Callable[[int], object]
     """A bar for each of many series, as one commit."""
     series = [scene.series_number(number) for number in range(sizes.panel)]
     day = DAY // MINUTE
-    frames = {one: scene.year_of_bars(day + _ROUNDS, one) for one in series}
+    # Before its third one a store presumes nothing.
+    first = day + 3
+    frames = {one: scene.year_of_bars(first + _ROUNDS, one) for one in series}
     with EmbeddedStore(folder / "store") as store:
         store.commit_many({one: scene.write_of(frame.head(day)) for one, frame in frames.items()})
         bars = [
-            {one: scene.write_of(frame.slice(day + number, 1)) for one, frame in frames.items()}
-            for number in range(_ROUNDS)
+            {one: scene.write_of(frame.slice(number, 1)) for one, frame in frames.items()}
+            for number in range(day, first + _ROUNDS)
         ]
+        for _ in range(3):
+            store.commit_many(bars.pop(0))
         yield lambda number: store.commit_many(bars[number])
 
 

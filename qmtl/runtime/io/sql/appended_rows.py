@@ -18,8 +18,6 @@ class NotAsPresumedError(Exception):
 
 def write_all(connection: Connection, made: Sequence[tuple[Point, Append]]) -> None:
     """Write appends, each as the commit of its point. Raises `NotAsPresumedError`."""
-    if not made:
-        return
     if connection.dialect.checksum is None:
         _write(connection, made)
     else:

@@ -169,7 +169,8 @@ class Batch:
 
     def write(self) -> None:
         """Write what was appended."""
-        write_all(self.connection, self._appends)
+        if self._appends:
+            write_all(self.connection, self._appends)
 
 
 @contextmanager

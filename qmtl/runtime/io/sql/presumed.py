@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -39,6 +41,11 @@ class Presumptions:
     """
 
     def __init__(self) -> None:
+        self.begin_anew()
+        _all.add(self)
+
+    def begin_anew(self) -> None:
+        """As `forget`, in the child of a fork, where the lock may be that of a thread which is not there."""
         self._lock = threading.Lock()
         self.forget()
 
@@ -104,6 +111,17 @@ class Presumptions:
             newest = self._newest
         pairs = [(one, made) for one, made in zip(small, last, strict=True) if made is not None]
         return _Following(newest, pairs) if pairs and len(pairs) == len(small) else None
+
+
+_all: weakref.WeakSet[Presumptions] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for presumptions in list(_all):
+        presumptions.begin_anew()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class _Following(NamedTuple):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Mapping
 from itertools import count
 
@@ -107,6 +110,26 @@ def test_only_what_lies_behind_all_else_goes_without_a_look_at_its_place() -> No
         assert presumptions.append_all([small(write)]) is not None
     for write in (bar(1), bar(2, first=0), Write("feed", 40, some_bars(2, 1))):
         assert presumptions.append_all([small(write)]) is None
+
+
+def test_the_child_of_a_fork_waits_for_no_thread_of_its_parent() -> None:
+    presumptions = Presumptions()
+    follow_two(presumptions)
+    with presumptions._lock:
+        child = os.fork()
+        if not child:
+            try:
+                os._exit(0 if presumptions.append(small(bar(2))) is None else 1)
+            finally:
+                os._exit(2)
+    deadline = time.monotonic() + 60
+    while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if not ended[0]:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert ended == (child, 0)
+    assert presumptions.append(small(bar(2))) is not None
 
 
 def test_rows_are_counted_so_that_they_are_folded_in_time() -> None:
