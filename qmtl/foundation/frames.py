@@ -54,14 +54,16 @@ def column_of(name: str, values: npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 def _makers() -> dict[np.dtype[Any], Any]:
     """What polars makes a column with, by type; nothing where it does not do so by these names."""
-    made_by, given = getattr(_of_polars, "PySeries", None), np.array([1, 2])
+    # The other column is made of a list: one that is made of an array loads `numpy.ma`, which takes
+    # as long as twenty modules of ours, and which nothing else on the way to stored bars needs.
+    made_by, given = getattr(_of_polars, "PySeries", None), [1, 2]
     makers: dict[np.dtype[Any], Any] = {
         np.dtype(np.int64): getattr(made_by, "new_i64", None),
         np.dtype(np.float64): getattr(made_by, "new_f64", None),
     }
     try:
         for kind, make in makers.items():
-            if not _WRAPPED(make("probe", given.astype(kind), False)).equals(pl.Series(given.astype(kind))):
+            if not _WRAPPED(make("probe", np.array(given, kind), False)).equals(pl.Series(given)):
                 return {}
     except (AttributeError, TypeError, ValueError):  # what is called is polars' own, and may change
         return {}

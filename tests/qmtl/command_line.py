@@ -87,5 +87,5 @@ def served_registry(folder: Path, *options: object) -> Iterator[str]:
         yield found[0]
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         process.stdout.close()

@@ -9,7 +9,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from tests.qmtl.ports import free_port
 
@@ -104,16 +107,20 @@ class PostgresServer:
 
     def kill(self) -> None:
         """End it as a loss of power would: no process of it gets to say a last word."""
-        children = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], check=True, capture_output=True, text=True
-        )
-        os.kill(self.process.pid, signal.SIGKILL)
-        for pid in map(int, children.stdout.split()):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue  # it saw the first one die
-        self.process.wait(30)
+        server = psutil.Process(self.process.pid)
+        server.suspend()  # so that it has no child that is not in the list
+        while server.status() != psutil.STATUS_STOPPED:
+            time.sleep(0.001)
+        children = server.children(recursive=True)
+        for one in (*children, server):
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        self.process.wait(60)
+        # While one of them is still there, no other server starts on the same data.
+        deadline = time.monotonic() + 60
+        while any(map(_lives, children)):
+            assert time.monotonic() < deadline, children
+            time.sleep(0.01)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it in order: it closes all connections, and writes everything to its files."""
@@ -125,3 +132,11 @@ class PostgresServer:
         """End it, and delete its data."""
         self.stop(signal.SIGQUIT)  # without writing what is deleted
         shutil.rmtree(self.folder)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """A zombie has ended, whether or not somebody asks for its status."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

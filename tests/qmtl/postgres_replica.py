@@ -50,7 +50,7 @@ def base_backup(server: PostgresServer, *, follows: bool = False) -> Path:
     if server._user:
         shutil.chown(place.parent, server._user)
     words = ["-h", "127.0.0.1", "-p", str(server.port), "-U", USER, "-D", str(place), "--checkpoint=fast"]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         done = subprocess.run(
             [server._programs / "pg_basebackup", *words, "--no-sync", *(["-R"] if follows else [])],

@@ -68,7 +68,7 @@ class S3Server:
     def remove(self) -> None:
         """End it, and delete its data."""
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(60)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -102,7 +102,7 @@ class Moto(S3Server):
         super().__init__("moto", [program, "-H", "127.0.0.1", "-p", str(port)], port, folder)
 
     def _make_bucket(self) -> None:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request("PUT", f"/{BUCKET}")
         assert connection.getresponse().status == 200
         connection.close()

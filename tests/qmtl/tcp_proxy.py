@@ -17,27 +17,34 @@ Passes: TypeAlias = Callable[[Direction, bytes, socket.socket], int | None]
 
 
 class CutOnce:
-    """`passes` of a proxy that ends both ends once so many bytes have passed, in either direction."""
+    """`passes` of a proxy that ends both ends once so many bytes have passed, in either direction.
+
+    Each direction of each connection asks it in a thread of its own.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self.passed = 0
         self._after: int | None = None
 
     def arm(self, after: int) -> None:
         """Count anew, and cut after so many."""
-        self.passed, self._after = 0, after
+        with self._lock:
+            self.passed, self._after = 0, after
 
     def disarm(self) -> None:
         """Count anew, and cut nothing."""
-        self.passed, self._after = 0, None
+        with self._lock:
+            self.passed, self._after = 0, None
 
     def __call__(self, direction: Direction, piece: bytes, source: socket.socket) -> int | None:
-        self.passed += len(piece)
-        if self._after is None or self.passed < self._after:
-            return None
-        arrives = len(piece) - (self.passed - self._after)
-        self._after = None
-        return arrives
+        with self._lock:
+            self.passed += len(piece)
+            if self._after is None or self.passed < self._after:
+                return None
+            arrives = len(piece) - (self.passed - self._after)
+            self._after = None
+            return arrives
 
 
 class TcpProxy:
@@ -86,10 +93,10 @@ class TcpProxy:
         self._closed = True
         self.resume()
         _end(self._listener)
-        self._threads[0].join(30)
+        self._threads[0].join(60)
         self.cut()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(60)
         self._listener.close()
 
     def _accept(self) -> None:

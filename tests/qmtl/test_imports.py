@@ -69,6 +69,7 @@ import_frame("store", bars, "ohlcv:binance:BTC/USDT:1h")
 MAKE = "from qmtl import SeamlessDataProvider\nwith SeamlessDataProvider('store') as provider:"
 DAY = ("ohlcv:binance:BTC/USDT:1h", "2024-01-02", "2024-01-03")
 FETCH = f"{MAKE}\n    assert provider.fetch{DAY}.frame.height == 24"
+REPORT = f"{MAKE}\n    assert provider.fetch{DAY}.report.passes"
 COUNT = "\nimport sys; print(sum(name.startswith('qmtl.') for name in sys.modules))"
 
 
@@ -86,6 +87,18 @@ def test_a_provider_that_is_made_loads_frames_alone(warm: Path) -> None:
 def test_a_stored_fetch_loads_what_counts_it_and_nothing_that_asks(warm: Path) -> None:
     """The series has a vendor, of ccxt, which need not be asked, and so is neither loaded nor closed."""
     assert loaded_after(FETCH, cwd=warm) == {"numpy", "polars", "prometheus_client", "ssl"}
+
+
+def test_a_stored_fetch_and_its_report_load_no_masked_arrays(warm: Path) -> None:
+    """They take as long as twenty modules of ours; old versions of numpy load them by themselves."""
+    asked = "\nimport sys; print('numpy.ma' in sys.modules)"
+    by_numpy, by_fetch = (
+        subprocess.run(
+            [sys.executable, "-c", program + asked], cwd=warm, check=True, capture_output=True, text=True
+        ).stdout
+        for program in ("import numpy", REPORT)
+    )
+    assert by_fetch == by_numpy
 
 
 @pytest.mark.parametrize(("program", "most"), [(f"{MAKE} pass", 160), (FETCH, 160)], ids=["made", "fetched"])

@@ -56,7 +56,7 @@ def info(ctx: typer.Context, json: JsonToo = False) -> None:
     times = {"last_commit_at": _time(whole.last_commit_at), "horizon": _time(whole.horizon)}
     servers = {"server": server, "catalog": catalog}
     known = {name: asdict(state) for name, state in servers.items() if state is not None}
-    session.emit({**asdict(whole), **times, **known, "series": series})
+    session.emit({**whole._asdict(), **times, **known, "series": series})
 
 
 def _server_of(session: Session, store: KeptStore) -> ServerState | QuestDBState | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import typer
 
 from qmtl.interfaces.cli.session import JsonToo, session_of
@@ -23,4 +21,4 @@ def migrate(ctx: typer.Context, json: JsonToo = False) -> None:
         session.show(f"{done.place} has format {done.after} already")
     else:
         session.show(f"{done.place} had format {done.before}, and has format {done.after} now")
-    session.emit(asdict(done))
+    session.emit(done._asdict())

@@ -93,8 +93,10 @@ class Flags:
 
     def rules(self) -> tuple[str, ...]:
         """The rules that flag something, in catalogue order."""
-        present = {RULE_IDS[code] for code in np.unique(self.codes).tolist()} | set(self.spans)
-        return tuple(rule for rule in RULE_IDS if rule in present)
+        counts = np.bincount(self.codes, minlength=len(RULE_IDS)).tolist()  # np.unique would load numpy.ma
+        return tuple(
+            rule for rule, count in zip(RULE_IDS, counts, strict=True) if count or rule in self.spans
+        )
 
     def stamps(self, rule: str) -> Int64Array:
         """The bars that a rule flags: ascending int64 nanoseconds."""

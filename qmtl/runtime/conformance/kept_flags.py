@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qmtl.foundation.timeline import Coverage, Int64Array, Span
+from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.conformance.flags import EMPTY_FLAGS, Flags
 
 # Stretches begin at multiples of so many steps. A commit makes those void that looked at what it touches, so
@@ -36,6 +37,13 @@ class KeptFlags(NamedTuple):
 def stretch_number(ts: int, step: int) -> int:
     """In which stretch a bar opens."""
     return ts // (STRETCH_STEPS * step)
+
+
+def stretches_of(span: Span, step: int) -> Span:
+    """From the begin of the first stretch that the bars of `span` lie in to the end of the last one."""
+    first, last = stretch_number(span.start, step), stretch_number(span.end - 1, step)
+    width = STRETCH_STEPS * step
+    return Span(max(first * width, EARLIEST), min((last + 1) * width, LATEST))
 
 
 def cut(

@@ -31,8 +31,7 @@ NOT_LISTED = "schema.not_listed"
 OUT_OF_RANGE = "schema.out_of_range"
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(NamedTuple):
     """`least` and `most` are inclusive, `above` and `below` are exclusive; None is no bound."""
 
     least: Number | None = None
@@ -61,8 +60,7 @@ class Bounds:
 NO_BOUNDS = Bounds()
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """What a schema says of one column.
 
     dtypes: the polars types that may hold it; a type class stands for all of its parameters. Empty: any.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -23,8 +23,10 @@ from qmtl.runtime.conformance.digest import Trend, digest
 from qmtl.runtime.conformance.findings import Finding as Finding
 from qmtl.runtime.conformance.findings import cell_finding, merge_findings, row_finding, sort_findings
 from qmtl.runtime.conformance.flags import Flags
-from qmtl.runtime.conformance.rollup import Rollup, rollup
 from qmtl.runtime.conformance.rules import MISSING_VOLUME, NO_VOLUME, RULES, Thresholds, ruleset
+
+if TYPE_CHECKING:  # loaded by the first report
+    from qmtl.runtime.conformance.rollup import Rollup
 
 # The name of what could not be checked, where a registered schema or a part of it could not be applied.
 SCHEMA = "schema"
@@ -129,6 +131,8 @@ class ConformanceReport:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ConformanceReport:
         """The report that `to_json` was called on."""
+        from qmtl.runtime.conformance.rollup import Rollup
+
         heal, as_of = values["heal"], values["as_of"]
         return cls(
             series=SeriesId.parse(values["series"]),
@@ -206,6 +210,8 @@ def build_report(
     unchecked: tuple[Unchecked, ...],
 ) -> ConformanceReport:
     """The report of an answer; the arguments are those of `ConformancePipeline.report`."""
+    from qmtl.runtime.conformance.rollup import rollup
+
     grid = states.grid
     silent = {rule: cells & states.no_trade for rule, cells in flags.spans.items()}
     unchecked_cells = {rule: cells & states.no_trade for rule, cells in flags.unchecked.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -98,7 +97,7 @@ def _json_columns(value: Any, unchecked: list[str]) -> tuple[list[Column], bool]
         unchecked.append("additionalProperties of the row")
     required = set(value.get("required", ()))
     columns = [
-        replace(_json_column(name, declared, value, unchecked), required=name in required)
+        _json_column(name, declared, value, unchecked)._replace(required=name in required)
         for name, declared in properties.items()
     ]
     named = {column.name for column in columns}
@@ -118,7 +117,7 @@ def _json_column(name: str, declared: Any, root: Mapping[str, Any], unchecked: l
         if len(others) == 1 and len(branches) == 2:
             siblings = {key: value for key, value in declared.items() if key != keyword}
             inner = _json_column(name, {**others[0], **siblings}, root, unchecked)
-            return replace(inner, nullable=True)
+            return inner._replace(nullable=True)
     reference = declared.get("$ref", "")
     if reference.startswith("#/"):
         target: Any = root

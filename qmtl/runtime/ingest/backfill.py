@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
 from qmtl.foundation.clock import Clock
@@ -236,7 +236,7 @@ class _Job:
             self._count(await self._known_of(cells, again))
             lost = lost_holder(answer, self._grid.count(cells & self._left), self._on.clock.now())
             facts = log_facts(self._series, cells.hull)
-            backfill_log.warning("backfill.holder_lost", **facts, **asdict(lost))
+            backfill_log.warning("backfill.holder_lost", **facts, **lost._asdict())
             self._tell(lost)
 
     async def _given_way(self, wanted: Coverage, again: Coverage, pause_s: float) -> Coverage:

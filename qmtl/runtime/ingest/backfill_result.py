@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     import asyncio
 
 
-@dataclass(frozen=True, slots=True)
-class LostHolder:
+class LostHolder(NamedTuple):
     """Somebody whom a backfill waited for has ended before the shard was completed.
 
     noticed_at: ns. left: bars of the shard that are wanted, and that nobody has answered for yet; they are
@@ -34,8 +33,7 @@ class LostHolder:
         return f"{self.holder} has ended: {self.why}; {self.by or 'this process'} asks for what is left"
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far one backfill is: bars answered for, of bars asked for, by itself or others it waits for.
 
     lost: said once, of each holder that was waited for in vain.

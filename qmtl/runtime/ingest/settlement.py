@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class SettlementPolicy:
+class SettlementPolicy(NamedTuple):
     """Waiting times that decide what an answer proves, in seconds."""
 
     settle: float = 60.0

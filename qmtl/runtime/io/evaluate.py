@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import polars as pl
@@ -21,7 +22,7 @@ from qmtl.runtime.conformance.registered_schema import check as check_schema
 from qmtl.runtime.conformance.rules_key import rules_key
 from qmtl.runtime.io.evaluated_range import EvaluatedRange
 from qmtl.runtime.io.flag_keeper import FlagKeeper
-from qmtl.runtime.io.judged import judged, judged_together
+from qmtl.runtime.io.judged import judged, judged_together, read_judged
 from qmtl.runtime.io.store.contract import BarReader
 from qmtl.runtime.io.store.values import Snapshot
 
@@ -53,6 +54,8 @@ def evaluate(
     )
     rules = judge.rules(subject)
     snapshot = store.read(series, span, as_of=as_of, context=CONTEXT, cancelled=cancelled, flags_by=rules)
+    if rules is not None:
+        snapshot = judge.with_its_stretches(subject, snapshot, rules)
     return judge.judged(subject, snapshot, rules)
 
 
@@ -115,6 +118,34 @@ class _Judge(NamedTuple):
         if self.keeper is None or self.as_of is not None:
             return None
         return rules_key(self.pipeline.thresholds, subject.grid, subject.facts, subject.schema)
+
+    def with_its_stretches(self, subject: Subject, snapshot: Snapshot, rules: bytes) -> Snapshot:
+        """A snapshot of a small range, with its flags if all of its stretches are worth judging at once.
+
+        Their flags are handed to the keeper, for its neighbours will be asked for next.
+        """
+        series, span, keeper = subject.series, snapshot.span, self.keeper
+        is_whole = snapshot.count * subject.grid.step == span.length or snapshot.answered.contains(span)
+        if snapshot.flags is not None or keeper is None or not snapshot.count or not is_whole:
+            return snapshot
+        stretches = keeper.worth_judging(series, rules, span, subject.grid)
+        if stretches is None:
+            return snapshot
+        whole, flags = read_judged(
+            self.store,
+            self.pipeline,
+            series,
+            stretches,
+            grid=subject.grid,
+            facts=subject.facts,
+            cancelled=self.cancelled,
+        )
+        # Between two reads there may be a commit; and damage hides what a bar lies next to.
+        is_sure = whole.tx == snapshot.tx and whole.reach is not None
+        if not is_sure or _checked(whole.frame, subject.schema).violations:
+            return snapshot
+        keeper.add(series, rules, whole, flags)
+        return replace(snapshot, flags=flags.clip(span))
 
     def judged(
         self,

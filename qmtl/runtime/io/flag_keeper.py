@@ -8,10 +8,12 @@ import threading
 from qmtl.foundation.clock import Clock
 from qmtl.foundation.errors import QmtlError
 from qmtl.foundation.frames import stamps
+from qmtl.foundation.grid import Grid
 from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Span
 from qmtl.runtime.conformance.context_window import CONTEXT
 from qmtl.runtime.conformance.flags import Flags
-from qmtl.runtime.conformance.kept_flags import cut
+from qmtl.runtime.conformance.kept_flags import cut, stretches_of
 from qmtl.runtime.io.store.contract import FlagArchive
 from qmtl.runtime.io.store.values import Judged, Snapshot
 
@@ -20,6 +22,8 @@ _log = logging.getLogger("seamless.store")
 # They are handed over once there are so many, or by the first that comes so long after the oldest.
 _MANY = 512
 _WAITS_S = 1.0
+# So many stretches that were judged whole are remembered.
+_REMEMBERED = 65_536
 
 
 class FlagKeeper:
@@ -32,6 +36,27 @@ class FlagKeeper:
         self._lock = threading.Lock()
         self._waiting: list[Judged] = []
         self._oldest = 0.0
+        self._judged_whole: set[tuple[str, bytes, Span]] = set()
+
+    def worth_judging(self, series: SeriesId, rules: bytes, span: Span, grid: Grid) -> Span | None:
+        """All of the stretches that a small range lies in, for its neighbours will be asked for next.
+
+        None where their flags would not be kept for long, where foreign code would be asked about more time
+        than the caller asked for, and where these were named before: whatever comes of it, to judge them
+        takes a multiple of what the range takes.
+        """
+        step = series.timeframe.step
+        whole = stretches_of(span, step)
+        if not grid.is_always_open or span.is_empty or 2 * span.length > whole.length:
+            return None
+        key = series.text, rules, whole
+        if key in self._judged_whole or self._clock.now() < whole.end + CONTEXT * step:
+            return None
+        with self._lock:
+            if len(self._judged_whole) >= _REMEMBERED:
+                self._judged_whole.clear()
+            self._judged_whole.add(key)
+        return grid.align(whole)
 
     def add(self, series: SeriesId, rules: bytes, snapshot: Snapshot, flags: Flags) -> None:
         """Flags of the span of a snapshot, and none of its rows breaks the schema.

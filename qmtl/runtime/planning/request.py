@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
@@ -29,8 +28,7 @@ class Tier(StrEnum):
     LIVE = "live"
 
 
-@dataclass(frozen=True, slots=True)
-class Strategy:
+class Strategy(NamedTuple):
     """Which tiers are asked, and what holes at the end mean.
 
     reads_rows: whether rows are wanted, or only what is known of each bar: that needs little memory.

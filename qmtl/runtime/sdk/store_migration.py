@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def migrate_store(store: str | PathLike[str] | ServerAddress) -> Migration:
     """
     place = place_of(store)
     if isinstance(place, QuestDBAddress):
-        return replace(migrate_store(place.place), place=place.shown)  # tables in QuestDB have no formats
+        return migrate_store(place.place)._replace(place=place.shown)  # tables in QuestDB have no formats
     if not isinstance(place, Path):
         assert isinstance(place, StoreAddress)
         with needs_psycopg():

@@ -277,7 +277,8 @@ def test_what_differs_is_found_and_replaced(make: Make) -> None:
         connection.execute("COMMIT")
     (differing,) = second.verify_flags().differing
     assert differing[0] == SERIES
-    assert SPAN.start <= differing[1].start < differing[1].end <= SPAN.end
+    assert kept_flags.stretches_of(SPAN, MINUTE).contains(differing[1])
+    assert not differing[1].is_empty
     assert second.verify_flags(repair=True).differing == [differing]
     assert second.verify_flags().differing == []
 
@@ -413,3 +414,48 @@ def test_damaged_flags_are_found_again(make: Make, judged: list[int]) -> None:
         return
     assert second.fetch(str(SERIES), *SPAN, partial_ok=True).report.warnings
     assert len(judged) == 2
+
+
+@pytest.mark.parametrize("hole", [False, True])
+def test_a_small_range_is_judged_with_its_whole_stretch_once(
+    make: Make, judged: list[int], hole: bool
+) -> None:
+    first, hour = make(), 60 * MINUTE
+    stretch = kept_flags.stretches_of(Span(START, START + hour), MINUTE)
+    bars = synthetic_bars(SERIES, Span(stretch.start - DAY, stretch.end + DAY))
+    if hole:
+        bars = bars.filter(pl.col("ts").to_physical() != START)
+    first.store.commit(SERIES, Write("test", 1, frame=bars))
+
+    def fetch(provider: SeamlessDataProvider, hours: int) -> None:
+        span = START + hours * hour, START + (hours + 1) * hour
+        found = provider.fetch(str(SERIES), *span, strategy="PARTIAL_FILL", partial_ok=True)
+        assert found.frame.height == (59 if hole and not hours else 60)
+
+    fetch(first, 0)
+    small, whole = 60 + 2 * 64, kept_flags.STRETCH_STEPS + 2 * 64
+    assert judged == ([small - 1] if hole else [whole])
+    first.close()
+    second = make()
+    fetch(second, 2)
+    assert judged[1:] == ([whole - 1] if hole else []), "the next process does not judge it again"
+
+
+def test_a_stretch_is_judged_whole_but_once(make: Make, judged: list[int]) -> None:
+    """However often its flags become void: whoever follows the end of a series judges what is new."""
+    provider = make()
+    bars = synthetic_bars(SERIES, Span(START - 10 * DAY, START + 10 * DAY))
+    provider.store.commit(SERIES, Write("test", 1, frame=bars))
+    for minute in range(3):
+        provider.fetch(str(SERIES), START, START + 60 * MINUTE)
+        near = bars.filter(pl.col("ts").to_physical() == START + minute * MINUTE)
+        provider.store.commit(SERIES, Write("test", 1, frame=near.with_columns(volume=1.0)))
+    assert judged == [kept_flags.STRETCH_STEPS + 128, 188, 188]
+
+
+def test_a_stretch_that_has_not_ended_is_not_judged_whole(make: Make, judged: list[int]) -> None:
+    provider = make(clock=FakeClock("2024-01-03T00:00:30Z"))
+    bars = synthetic_bars(SERIES, Span(START - 10 * DAY, START + 2 * DAY))
+    provider.store.commit(SERIES, Write("test", 1, frame=bars))
+    provider.fetch(str(SERIES), START + DAY, START + DAY + 60 * MINUTE)
+    assert judged == [188]

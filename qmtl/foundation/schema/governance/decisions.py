@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 from qmtl.foundation.errors import InvalidRequestError, PromotionRefusedError, TombstonedError
@@ -24,8 +24,7 @@ class ValidationMode(StrEnum):
 Action = Literal["promote", "rollback", "tombstone"]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """One step of a rollout, appended and never changed.
 
     at: nanoseconds. version: the one in force, or the one that is tombstoned; None for a rollback.
@@ -39,7 +38,7 @@ class Decision:
     entry: str
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return self._asdict()
 
 
 class Observation(NamedTuple):
@@ -74,15 +73,14 @@ class GovernanceRecords(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Governed:
+class Governed(NamedTuple):
     """What the decisions of a subject add up to. `mode` is None where there is no decision yet.
 
     tombstones: the reason of each version that is refused to new readers.
     """
 
     mode: ValidationMode | None = None
-    tombstones: Mapping[int, str] = field(default_factory=dict)
+    tombstones: Mapping[int, str] = MappingProxyType({})
 
     def refuse_tombstoned(self, subject: str, version: int) -> None:
         """Raise `TombstonedError` with the reason. Readers that must read it do not ask."""

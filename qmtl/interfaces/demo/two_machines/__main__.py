@@ -202,7 +202,7 @@ def _store(demo: Demo) -> Iterator[SeamlessDataProvider]:
 
 # The session of a machine, as the server sees it.
 _SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
-_PATIENCE_S = 30.0
+_PATIENCE_S = 120.0
 
 
 def _standing_still(demo: Demo, name: str) -> bool:

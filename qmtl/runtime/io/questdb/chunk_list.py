@@ -14,6 +14,7 @@ import numpy as np
 
 from qmtl.foundation.errors import InvalidRequestError
 from qmtl.foundation.frames import VALUES
+from qmtl.runtime.io.questdb.known_tables import names_of_tables
 from qmtl.runtime.io.questdb.server import StatementError
 from qmtl.runtime.io.questdb.table import BarTable, quoted
 from qmtl.runtime.io.store.values import Point
@@ -33,8 +34,8 @@ class ChunkList:
     def all_of(table: BarTable) -> list[ChunkList]:
         """All that there are."""
         first = f"{table.beside('accepted')}_"
-        found = table.server.query(f"SELECT table_name FROM tables() WHERE table_name LIKE '{first}%'")
-        ends = [str(name).removeprefix(first) for (name,) in found]
+        names = names_of_tables(table.server)
+        ends = [name.removeprefix(first) for name in names if name.startswith(first)]
         return [ChunkList(table, int(end, 16)) for end in ends if re.fullmatch("[0-9a-f]{1,16}", end)]
 
     def make(self) -> None:

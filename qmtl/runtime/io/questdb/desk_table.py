@@ -15,6 +15,7 @@ from qmtl.foundation.questdb_table_address import QuestDBTableAddress
 from qmtl.foundation.spelling import near
 from qmtl.foundation.timeline import Int64Array, Span
 from qmtl.foundation.times import LATEST, WEEK, iso
+from qmtl.runtime.io.questdb.known_tables import columns_of
 from qmtl.runtime.io.questdb.server import QuestDBServer, StatementError
 from qmtl.runtime.io.questdb.table import quoted
 from qmtl.runtime.io.questdb.wal import settle
@@ -77,18 +78,15 @@ class DeskTable:
     def _columns(self) -> dict[str, tuple[str, str, bool]]:
         """Name, type, and whether it is the designated timestamp, by the name in small letters."""
         table = self._address.table
-        try:
-            found = self.server.query(f"SELECT \"column\", type, designated FROM table_columns('{table}')")
-        except StatementError as failure:
-            if "does not exist" not in (failure.why or ""):
-                raise
+        found = columns_of(self.server, table, '"column", type, designated')
+        if found is None:
             there = [str(name) for (name,) in self.server.query("SELECT table_name FROM tables()")]
             alike = near(table, there)
             raise InvalidRequestError(
                 f"QuestDB has no table {table!r}",
                 why=f"{self._address.shown} names it",
                 next_step=f"did you mean {' or '.join(alike)}?" if alike else "name a table that it has",
-            ) from None
+            )
         return {str(name).lower(): (str(name), str(kind), bool(is_it)) for name, kind, is_it in found}
 
     def symbols_like(self, symbol: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from qmtl.foundation.errors import InvalidRequestError, QmtlError, StoreCorruptError
 from qmtl.foundation.frames import VALUES
+from qmtl.runtime.io.questdb.known_tables import columns_of, names_of_tables
 from qmtl.runtime.io.questdb.server import QuestDBServer, StatementError
 from qmtl.runtime.io.questdb.wal import Progress, progress_of, settle
 from qmtl.runtime.io.sql.catalogs import FIRST_PLACE
@@ -45,12 +46,10 @@ class BarTable:
 
     def places(self) -> list[int]:
         """All places that have a table."""
-        found = self.server.query(f"SELECT table_name FROM tables() WHERE table_name LIKE '{self._first}%'")
-        ends = [str(name).removeprefix(self._first) for (name,) in found]
         return [
             FIRST_PLACE if not end else int(end[1:], 16)
-            for end in ends
-            if re.fullmatch(r"(_[0-9a-f]{2,16})?", end)
+            for first, end in _tables_of_bars(self.server)
+            if first == self._first
         ]
 
     def make_like(self, other: BarTable) -> None:
@@ -108,11 +107,7 @@ class BarTable:
     def _unowned(self, store_id: str) -> QmtlError:
         """What to say where no table tells whose the rows are: dropped, or the name is another one."""
         why = f"the table {self._owner}, which says whose they are, is missing"
-        found = self.server.query("SELECT table_name FROM tables() WHERE table_name LIKE '%_store'")
-        for (name,) in found:
-            store = str(name).removesuffix("_store")
-            if not re.fullmatch("[a-z0-9_]+", store):
-                continue  # a desk's own, whose name would have to be quoted
+        for store in sorted({first.removesuffix("_bars") for first, _ in _tables_of_bars(self.server)}):
             if BarTable(self.server, store)._read_owner() == store_id:
                 return InvalidRequestError(
                     f"the rows of this catalog are not in tables named {self._store}_...",
@@ -182,13 +177,8 @@ class BarTable:
 
     def _columns(self) -> dict[str, tuple[str, bool]]:
         """The columns that there are; none where there is no table."""
-        try:
-            found = self.server.query(f"SELECT \"column\", type, upsertKey FROM table_columns('{self.name}')")
-        except StatementError as failure:
-            if "table does not exist" in (failure.why or ""):
-                return {}
-            raise
-        return {str(name): (str(kind), bool(key)) for name, kind, key in found}
+        found = columns_of(self.server, self.name, '"column", type, upsertKey')
+        return {str(name): (str(kind), bool(key)) for name, kind, key in found or ()}
 
     def check(self) -> None:
         """Raise `StoreCorruptError` where the table is gone, or other than we made it."""
@@ -234,6 +224,12 @@ class BarTable:
         """Wait until all that was written by now can be read. Raises `StoreError` if that takes too long."""
         if not settle(self.server, self.name):
             raise self._gone(f"the table {self.name} is missing")
+
+
+def _tables_of_bars(server: QuestDBServer) -> list[tuple[str, str]]:
+    """The tables of bars of all stores: what each is named at its first place, and what its name has more."""
+    found = [re.fullmatch(r"([a-z0-9_]+_bars)(|_[0-9a-f]{2,16})", name) for name in names_of_tables(server)]
+    return [(match[1], match[2]) for match in found if match]
 
 
 def having(chunks: Sequence[Chunk]) -> str:

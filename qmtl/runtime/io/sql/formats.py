@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from os import PathLike
+from typing import NamedTuple
 
 from qmtl.foundation.errors import InvalidRequestError, StoreError
 
@@ -12,8 +12,7 @@ from qmtl.foundation.errors import InvalidRequestError, StoreError
 Steps = Mapping[int, str]
 
 
-@dataclass(frozen=True)
-class Migration:
+class Migration(NamedTuple):
     """What `migrate_store` has done. before, after: formats, the same where there was nothing to do."""
 
     place: str

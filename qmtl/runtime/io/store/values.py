@@ -169,8 +169,7 @@ class Judged(NamedTuple):
     kept: KeptFlags
 
 
-@dataclass(frozen=True, slots=True)
-class Retraction:
+class Retraction(NamedTuple):
     """What a retraction took away: `rows` of them, and answers; `as_of` is the time of its commit in ns.
 
     `changed` is False if the store knew nothing of the bars; then nothing was committed.
@@ -221,8 +220,7 @@ class Changes(NamedTuple):
     horizon: int = 0
 
 
-@dataclass(frozen=True)
-class SeriesInfo:
+class SeriesInfo(NamedTuple):
     """One series as it is now. `span` is from its first row to its last (their stamps), None without rows.
 
     rows: bars. hot_rows: those kept apart from chunks. bytes: of its current chunks, packed. A store without
@@ -240,8 +238,7 @@ class SeriesInfo:
     reports: int
 
 
-@dataclass(frozen=True)
-class StoreInfo:
+class StoreInfo(NamedTuple):
     """A store as a whole. Counts of rows, chunks and hot rows are of now, `old_versions` of the past.
 
     path: where it is. format: of its files, 0 if there are none. bytes: of all its files. last_tx,

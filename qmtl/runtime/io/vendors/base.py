@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import polars as pl
 
@@ -38,8 +38,7 @@ class Vendor(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Paging:
+class Paging(NamedTuple):
     """How a vendor may be asked.
 
     rows: bars that one request brings at most. per_second: requests that its rate budget allows.

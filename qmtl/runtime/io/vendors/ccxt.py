@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
@@ -148,7 +148,7 @@ class CcxtVendor:
     def paging(self, series: SeriesId) -> Paging:
         """How many bars one request brings, and how many requests the budget allows; asks nobody."""
         paging = paging_of_exchange(self.exchange, series.symbol)
-        return paging if self._budget is None else replace(paging, per_second=self._budget.per_second)
+        return paging if self._budget is None else paging._replace(per_second=self._budget.per_second)
 
     async def _first_of_all(
         self, client: CcxtClient, context: _RequestContext, most: int, now: int

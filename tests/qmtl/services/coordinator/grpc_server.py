@@ -118,7 +118,7 @@ def grpc_server_in_thread(serve: Serve) -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()
-    url, loop, ends = started.result(30)
+    url, loop, ends = started.result(60)
     try:
         yield url
     finally:

@@ -113,7 +113,12 @@ def test_an_etcd_without_space(new_etcd: Callable[..., EtcdCluster]) -> None:
     value = b64encode(b"x" * 10**6).decode()
     for number in range(10):
         key = b64encode(f"/filler/{number}".encode()).decode()
-        if httpx.post(f"{cluster.urls[0]}/v3/kv/put", json={"key": key, "value": value}).status_code != 200:
+        if (
+            httpx.post(
+                f"{cluster.urls[0]}/v3/kv/put", json={"key": key, "value": value}, timeout=60
+            ).status_code
+            != 200
+        ):
             break
     with pytest.raises(InvalidRequestError, match="has raised an alarm") as refused:
         admitted(*cluster.urls)
@@ -129,7 +134,7 @@ def test_an_etcd_that_lets_nobody_write(new_etcd: Callable[..., EtcdCluster]) ->
         "auth/enable": {},
     }
     for path, body in {"auth/role/add": {"name": "root"}, **secured}.items():
-        httpx.post(f"{cluster.urls[0]}/v3/{path}", json=body).raise_for_status()
+        httpx.post(f"{cluster.urls[0]}/v3/{path}", json=body, timeout=60).raise_for_status()
     with pytest.raises(CoordinatorUnavailableError, match="refuses") as refused:
         admitted(*cluster.urls)
     assert "user name is empty" in (refused.value.why or "")
@@ -162,7 +167,7 @@ def test_what_is_no_etcd(etcd: EtcdCluster) -> None:
 
 def served_by(etcd: str) -> subprocess.CompletedProcess[str]:
     command = [QMTL, "serve", "coordinator", "--port", "0", "--etcd", etcd]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
 def test_the_command_says_so() -> None:

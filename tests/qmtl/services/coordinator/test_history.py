@@ -100,7 +100,7 @@ def test_hooks_hear_of_each_lease_that_ends_badly_once(
         heard["failed"].append(step)
         raise ZeroDivisionError("of somebody's own")
 
-    with httpx.Client(base_url=server.url, timeout=30) as http:
+    with httpx.Client(base_url=server.url, timeout=60) as http:
         claimed(http, "before", 0)
         fail(http, "before", "before")
         hooked = qmtl.DistributedBackfillCoordinator(

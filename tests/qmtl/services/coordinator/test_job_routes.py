@@ -60,7 +60,7 @@ def test_those_who_take_at_once_take_different_shards(
 
     def take(number: int) -> int:
         body = take_body(f"{worker}-{number % 6}", store=worker)
-        answer = httpx.post(f"{urls[number % 2]}/v1/jobs/take", json=body, timeout=30)
+        answer = httpx.post(f"{urls[number % 2]}/v1/jobs/take", json=body, timeout=60)
         answer.raise_for_status()
         return int(answer.json()["taken"]["number"])
 
@@ -77,7 +77,7 @@ def test_the_shard_of_a_worker_that_dies_is_counted_and_taken_again(
     http.post("/v1/jobs", json=job_body(worker))
     first = http.post("/v1/jobs/take", json=take_body(f"{worker}-a", store=worker, ttl_s=2)).json()
     assert first["taken"]["attempts"] == 0
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         body = take_body(f"{worker}-b", store=worker)
         taken = http.post("/v1/jobs/take", json=body).json()["taken"]
@@ -182,7 +182,7 @@ def test_who_may_only_read_queues_takes_and_cancels_nothing(
     (tmp_path / "auth.yml").write_text(f"tokens: {{a: {{role: read, sha256: '{token_hash('reads')}'}}}}\n")
     coordinator = serve(etcd, "--auth", tmp_path / "auth.yml")
     reader = {"authorization": "Bearer reads"}
-    with httpx.Client(base_url=coordinator.url, headers=reader, timeout=30) as http:
+    with httpx.Client(base_url=coordinator.url, headers=reader, timeout=60) as http:
         assert http.get("/v1/jobs").status_code == 200
         assert http.post("/v1/jobs", json=job_body(worker)).status_code == 403
         assert http.post("/v1/jobs/take", json=take_body(worker)).status_code == 403

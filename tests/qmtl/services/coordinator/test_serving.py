@@ -47,7 +47,7 @@ def claimed(http: httpx.Client, worker: str, *shards: int, **more: Any) -> list[
     return found
 
 
-def until(what: Callable[[], Any], seconds: float = 30.0) -> Any:
+def until(what: Callable[[], Any], seconds: float = 60.0) -> Any:
     """The first true answer."""
     deadline = time.monotonic() + seconds
     while not (found := what()):
@@ -99,7 +99,7 @@ def test_another_coordinator_takes_over(
 ) -> None:
     claimed(http, worker, 0, 1, ttl_s=60)  # a process takes its time to begin
     coordinator = serve(etcd)
-    with httpx.Client(base_url=coordinator.url, timeout=30) as second:
+    with httpx.Client(base_url=coordinator.url, timeout=60) as second:
         lease = {"lease_key": key_of(worker), "claim_id": worker}
         assert second.post("/v1/leases/renew", json={"worker": worker, "leases": [lease]}).status_code == 200
         end = {"worker": worker, "claim_id": worker, "lease_keys": [key_of(worker)]}
@@ -298,7 +298,7 @@ def test_roles(serve: Callable[..., CoordinatorProcess], etcd: EtcdCluster, tmp_
         {"authorization": f"Bearer {token}"} for token in ("read-token", "write-token", "guessed")
     )
     body = claim_body(f"roles-{os.urandom(4).hex()}", 0)
-    with httpx.Client(base_url=url, timeout=30) as http:
+    with httpx.Client(base_url=url, timeout=60) as http:
         coordinator.process.send_signal(signal.SIGHUP)
         assert http.get("/readyz").json() == {"status": "ready"}
         for path in ("/v1/leases", "/v1/workers", "/v1/violations", "/metrics", "/docs", "/openapi.json"):
@@ -387,12 +387,12 @@ def test_an_etcd_that_runs_out_of_space_is_named_as_the_reason(
 ) -> None:
     cluster = new_etcd(1, f"--quota-backend-bytes={2 * 2**20}")
     full = serve(cluster)
-    with httpx.Client(base_url=full.url, timeout=30) as http:
+    with httpx.Client(base_url=full.url, timeout=60) as http:
         claimed(http, worker, 0)
         value = b64encode(b"x" * 10**6).decode()
         for number in range(10):
             key = b64encode(f"/filler/{number}".encode()).decode()
-            put = httpx.post(f"{cluster.urls[0]}/v3/kv/put", json={"key": key, "value": value})
+            put = httpx.post(f"{cluster.urls[0]}/v3/kv/put", json={"key": key, "value": value}, timeout=60)
             if put.status_code != 200:
                 break
         refused = http.post("/v1/leases/claim", json=claim_body(worker, 1))

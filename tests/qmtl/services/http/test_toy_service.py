@@ -33,12 +33,12 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.fixture(scope="module")
 def http(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with httpx.Client(base_url=url, timeout=60) as client:
         yield client
 
 
@@ -99,7 +99,7 @@ def test_its_limits(http: httpx.Client, url: str) -> None:
     assert answers[405].headers["allow"] == "GET, HEAD, POST"
     empty = http.post("/notes", headers=WRITER, json={"text": ""})
     assert (empty.status_code, empty.json()["detail"]) == (422, "a note needs a text; write one")
-    with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=10) as raw:
+    with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=60) as raw:
         raw.sendall(b"GET /notes HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 3_000)
         assert raw.recv(1_000).startswith(b"HTTP/1.1 431 ")
 

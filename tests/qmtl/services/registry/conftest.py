@@ -45,7 +45,7 @@ def server(serve: Callable[..., RegistryProcess]) -> RegistryProcess:
 
 @pytest.fixture(scope="module")
 def http(server: RegistryProcess) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
 
 

@@ -144,7 +144,7 @@ def test_an_endless_body_is_cut_early(http: httpx.Client, subject: str) -> None:
     """It never says how long it is, and never ends: the answer comes all the same."""
     address = (http.base_url.host, http.base_url.port)
     sent = 0
-    with socket.create_connection(address, timeout=30) as talk:
+    with socket.create_connection(address, timeout=60) as talk:
         talk.sendall(
             f"POST /subjects/{subject}/versions HTTP/1.1\r\nHost: x\r\nContent-Type: {VENDOR}\r\n"
             "Transfer-Encoding: chunked\r\n\r\n".encode()
@@ -365,7 +365,7 @@ def talk(http: httpx.Client) -> Iterator[Callable[[bytes], bytes]]:
 
     def send(words: bytes) -> bytes:
         address = (http.base_url.host, http.base_url.port)
-        with socket.create_connection(address, timeout=10) as line:
+        with socket.create_connection(address, timeout=60) as line:
             line.sendall(words)
             line.shutdown(socket.SHUT_WR)
             reported = b""

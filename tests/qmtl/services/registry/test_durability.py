@@ -83,7 +83,7 @@ def test_two_servers_on_one_folder_are_one_registry(
     serve: Callable[..., Process], folder: Path, subject: str
 ) -> None:
     one, two = serve(folder=folder), serve(folder=folder)
-    with httpx.Client(base_url=one.url) as http:
+    with httpx.Client(base_url=one.url, timeout=60) as http:
         http.put("/config", json={"compatibility": "NONE"})
     calls = [(subject, schema(number)) for number in range(64)]
     with ThreadPoolExecutor(2) as pool:
@@ -91,7 +91,7 @@ def test_two_servers_on_one_folder_are_one_registry(
     by_id = [{answer["id"]: answer["version"] for answer in answers} for answers in reported]
     assert by_id[0] == by_id[1], "the same schema is the same version, whichever server was asked"
     assert sorted(by_id[0]) == sorted(by_id[0].values()) == list(range(1, 65))
-    with httpx.Client(base_url=two.url) as http:
+    with httpx.Client(base_url=two.url, timeout=60) as http:
         assert http.get(f"/subjects/{subject}/versions").json() == list(range(1, 65))
         last = http.get(f"/subjects/{subject}/versions/64").json()
         assert http.get(f"/schemas/ids/{last['id']}").json() == {"schema": last["schema"]}
@@ -124,7 +124,7 @@ def test_killed_in_the_middle_of_registrations(serve: Callable[..., Process], fo
     # At least six kills, and as many more as a busy machine needs to register something worth a comparison.
     for kills in range(60):
         server = serve(folder=folder)
-        with httpx.Client(base_url=server.url, timeout=30) as http:
+        with httpx.Client(base_url=server.url, timeout=60) as http:
             http.put("/config", json={"compatibility": "NONE"}).raise_for_status()
             found = whole(http, "s")
             assert found in (answered, asked), f"{len(answered)} were answered, {len(found)} are there"
@@ -153,7 +153,7 @@ def test_a_full_disk_is_reported_and_keeps_nothing_by_half(
     server = serve(folder=folder)
     pid = server.process.pid
     _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    with httpx.Client(base_url=server.url, timeout=30) as http:
+    with httpx.Client(base_url=server.url, timeout=60) as http:
         http.put("/config", json={"compatibility": "NONE"})
         first = register(http, "s", schema(0)).json()
         used = max(file.stat().st_size for file in folder.iterdir())
@@ -171,5 +171,5 @@ def test_a_full_disk_is_reported_and_keeps_nothing_by_half(
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
         assert register(http, "s", long).json() == {"id": 2, "version": 2}
     assert server.end() == 0
-    with httpx.Client(base_url=serve(folder=folder).url) as http:
+    with httpx.Client(base_url=serve(folder=folder).url, timeout=60) as http:
         assert len(whole(http, "s")) == 2

@@ -43,9 +43,9 @@ def fuzz(url: str, folder: Path, *options: str) -> str:
 def test_schemathesis_finds_nothing(server: Process, tmp_path: Path) -> None:
     reported = fuzz(server.url, tmp_path)
     assert "No issues found" in reported
-    operations = sum(map(len, httpx.get(f"{server.url}/openapi.json").json()["paths"].values()))
+    operations = sum(map(len, httpx.get(f"{server.url}/openapi.json", timeout=60).json()["paths"].values()))
     assert f"Tested: {operations}" in reported
-    with httpx.Client(base_url=server.url, timeout=30) as http:
+    with httpx.Client(base_url=server.url, timeout=60) as http:
         assert http.get("/readyz").status_code == 200
     assert "Traceback" not in server.reported()
 
@@ -54,7 +54,7 @@ def test_schemathesis_finds_nothing_behind_credentials(serve: Callable[..., Proc
     auth = tmp_path / "auth.yml"
     auth.write_text(f"tokens:\n  a: {{role: read, sha256: '{token_hash('t')}'}}\n")
     server = serve("--auth", auth)
-    with httpx.Client(base_url=server.url, headers={"authorization": "Bearer t"}) as http:
+    with httpx.Client(base_url=server.url, headers={"authorization": "Bearer t"}, timeout=60) as http:
         page = http.get("/openapi.json").json()
     assert page["components"]["securitySchemes"] == {
         "basic": {"type": "http", "scheme": "basic"},
@@ -66,7 +66,7 @@ def test_schemathesis_finds_nothing_behind_credentials(serve: Callable[..., Proc
 
 @pytest.fixture(scope="module")
 def page(server: Process) -> dict[str, Any]:
-    reported: dict[str, Any] = httpx.get(f"{server.url}/openapi.json").json()
+    reported: dict[str, Any] = httpx.get(f"{server.url}/openapi.json", timeout=60).json()
     return reported
 
 
@@ -133,7 +133,7 @@ def test_every_operation_tells_its_types_and_what_it_refuses(page: dict[str, Any
 def test_the_page_for_people_tells_every_operation_and_names_no_other_host(
     server: Process, page: dict[str, Any]
 ) -> None:
-    answer = httpx.get(f"{server.url}/docs")
+    answer = httpx.get(f"{server.url}/docs", timeout=60)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
     reported = answer.text
@@ -158,4 +158,4 @@ def test_the_page_for_people_tells_every_operation_and_names_no_other_host(
 
 def test_no_page_is_loaded_from_elsewhere(server: Process) -> None:
     for path in ("/redoc", "/docs/oauth2-redirect"):
-        assert httpx.get(f"{server.url}{path}").status_code == 404
+        assert httpx.get(f"{server.url}{path}", timeout=60).status_code == 404

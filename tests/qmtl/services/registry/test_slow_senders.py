@@ -35,18 +35,18 @@ def impatient() -> Iterator[tuple[str, int]]:
     thread.start()
     yield listening.getsockname()
     server.should_exit = True
-    thread.join(20)
+    thread.join(60)
     listening.close()
     assert not thread.is_alive()
 
 
 def test_a_sender_of_a_byte_now_and_then_is_given_up(impatient: tuple[str, int]) -> None:
     began = time.monotonic()
-    with socket.create_connection(impatient, timeout=10) as slow:
+    with socket.create_connection(impatient, timeout=60) as slow:
         slow.sendall(HEAD)
         slow.settimeout(0.1)
         reported = b""
-        while not reported and time.monotonic() - began < 10:
+        while not reported and time.monotonic() - began < 60:
             slow.sendall(b" ")
             try:
                 reported = slow.recv(65_536)
@@ -61,20 +61,20 @@ def test_others_are_served_while_many_bodies_do_not_come(server: Process) -> Non
     address = urlsplit(server.url)
     with ExitStack() as open_:
         for _ in range(200):
-            slow = open_.enter_context(socket.create_connection((address.hostname, address.port), timeout=10))
+            slow = open_.enter_context(socket.create_connection((address.hostname, address.port), timeout=60))
             slow.sendall(HEAD)
-        answer = httpx.post(f"{server.url}/subjects/quick/versions", json=BODY, timeout=10)
+        answer = httpx.post(f"{server.url}/subjects/quick/versions", json=BODY, timeout=60)
         assert answer.status_code == 200
-        assert httpx.get(f"{server.url}/readyz", timeout=10).status_code == 200
-    assert "slow" not in httpx.get(f"{server.url}/subjects").json()
+        assert httpx.get(f"{server.url}/readyz", timeout=60).status_code == 200
+    assert "slow" not in httpx.get(f"{server.url}/subjects", timeout=60).json()
 
 
 @pytest.mark.parametrize("host", ["evil.example", "a b", "[", "x" * 5_000, "http://other/", ""])
 def test_a_strange_host_is_not_repeated(server: Process, host: str) -> None:
     address = urlsplit(server.url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as plain:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as plain:
         plain.sendall(f"GET /docs HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         reported = b"".join(iter(lambda: plain.recv(65_536), b""))
     assert reported[:12] in (b"HTTP/1.1 200", b"HTTP/1.1 400")
     assert len(host) < 5 or host.encode() not in reported
-    assert httpx.get(f"{server.url}/healthz").status_code == 200
+    assert httpx.get(f"{server.url}/healthz", timeout=60).status_code == 200

@@ -62,7 +62,7 @@ class Part:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(how)
             if how is signal.SIGKILL:
-                self.process.wait(30)
+                self.process.wait(60)
 
     def log(self) -> str:
         return (self.folder / f"{self.name}.log").read_text(errors="replace")

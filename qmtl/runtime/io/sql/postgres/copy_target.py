@@ -17,7 +17,7 @@ from qmtl.runtime.io.sql.dialect import Connection
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.database import PostgresDatabase
 from qmtl.runtime.io.sql.postgres.layout import NUMBERED, TABLES, quoted
-from qmtl.runtime.io.sql.postgres.opening import opened
+from qmtl.runtime.io.sql.postgres.opening import for_a_while
 from qmtl.runtime.io.sql.postgres.recognition import recognise
 from qmtl.runtime.io.sql.postgres.rights import Right, holders, refuse_others, statements
 from qmtl.runtime.io.store.values import Point
@@ -96,7 +96,7 @@ def copy_target(
             next_step="name another schema: ?schema=NAME",
         )
     beside = address.with_schema(unfinished(address.schema))
-    with closing(opened(address, alone=replace)) as connection:
+    with for_a_while(address, alone=replace) as connection:
         found = recognise(connection, address)
         held = None
         if found.format and replace:

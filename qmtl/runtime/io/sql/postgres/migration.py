@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import psycopg
 
 from qmtl.foundation.errors import StoreError
@@ -11,7 +9,7 @@ from qmtl.foundation.store_address import StoreAddress
 from qmtl.runtime.io.sql.formats import Migration, nothing_to_migrate, steps_after
 from qmtl.runtime.io.sql.postgres import layout, rights
 from qmtl.runtime.io.sql.postgres.failures import meaning
-from qmtl.runtime.io.sql.postgres.opening import opened
+from qmtl.runtime.io.sql.postgres.opening import for_a_while
 from qmtl.runtime.io.sql.postgres.recognition import recognise
 
 
@@ -22,7 +20,7 @@ def migrate(address: StoreAddress) -> Migration:
     Raises `StoreLockedError` where others use the store, `StoreError` for a user who does not own it.
     """
     try:
-        with closing(opened(address, alone=True)) as connection:
+        with for_a_while(address, alone=True) as connection:
             # Looked at when nobody else can have it: another process may be migrating it just now.
             found = recognise(connection, address)
             if found.format == 0:

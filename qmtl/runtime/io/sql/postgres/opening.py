@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -13,7 +15,7 @@ from qmtl.runtime.io.sql.postgres import timeline
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.failures import pooled, unreachable
 from qmtl.runtime.io.sql.postgres.layout import quoted
-from qmtl.runtime.io.sql.postgres.use_lock import use
+from qmtl.runtime.io.sql.postgres.use_lock import leave, use
 
 # A plan that was made while a table was empty is kept: it must not stay a scan or a join of the whole table.
 _SESSION = {
@@ -75,6 +77,16 @@ def opened(address: StoreAddress, *, alone: bool = False, lock_timeout_ms: int =
         raw.close()
         raise
     return connection
+
+
+@contextmanager
+def for_a_while(address: StoreAddress, *, alone: bool) -> Iterator[PostgresConnection]:
+    """As `opened`; nobody who comes after the block finds the store still in use by it."""
+    with closing(opened(address, alone=alone)) as connection:
+        try:
+            yield connection
+        finally:
+            leave(connection)
 
 
 def _escaped(value: str) -> str:

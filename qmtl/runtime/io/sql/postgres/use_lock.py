@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import psycopg
 from psycopg.errors import LockNotAvailable
 
 from qmtl.foundation.errors import StoreLockedError
@@ -28,6 +31,12 @@ def use(connection: PostgresConnection, address: StoreAddress, *, alone: bool) -
             why="another process has it for itself meanwhile",
             next_step="wait until that process ends",
         )
+
+
+def leave(connection: PostgresConnection) -> None:
+    """Undo what is open, and let others in at once: the server notices a moment later that a session ends."""
+    with suppress(psycopg.OperationalError):  # it is lost, and with it what it had for itself
+        connection.script(b"ROLLBACK; SELECT pg_advisory_unlock_all()")
 
 
 def _be_alone(connection: PostgresConnection, address: StoreAddress) -> None:

@@ -52,7 +52,7 @@ class PlaceSuite:
             start = Barrier(8)
 
             def create(writer: int, start: Barrier = start, name: str = f"manifests/{number}") -> bool:
-                start.wait(30)
+                start.wait(60)
                 return place.create(name, str(writer).encode() * 1_000)
 
             with ThreadPoolExecutor(8) as pool:

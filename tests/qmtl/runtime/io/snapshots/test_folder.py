@@ -62,7 +62,7 @@ def test_killed_at_any_step_it_leaves_the_whole_file_or_none(tmp_path, verb):
     outcomes = []
     for step in range(40):
         folder = tmp_path / str(step)
-        done = subprocess.run([sys.executable, "-c", _KILLED, str(folder), verb, str(step)], timeout=60)
+        done = subprocess.run([sys.executable, "-c", _KILLED, str(folder), verb, str(step)], timeout=240)
         place = FolderPlace(folder)
         found = place.get("manifests/1")
         assert found in (None, b"x" * 100_000)

@@ -74,7 +74,7 @@ class Removal:
 
     def start(self) -> None:
         self._thread.start()
-        assert self._stopped.wait(30)
+        assert self._stopped.wait(60)
 
     def end(self) -> None:
         self._goes_on.set()
@@ -84,7 +84,7 @@ class Removal:
         def at(step: int) -> None:
             if step == self._stop:
                 self._stopped.set()
-                assert self._goes_on.wait(30)
+                assert self._goes_on.wait(60)
 
         try:
             place, now = Stepped(self._folder, at), SystemClock().now()

@@ -19,7 +19,7 @@ def told(serve: Serve, story: Story) -> None:
     async def run() -> None:
         connections = Connections(connect_s=1.0)
         try:
-            async with asyncio.timeout(30), grpc_server(serve) as (url, calls):
+            async with asyncio.timeout(60), grpc_server(serve) as (url, calls):
                 await story(connections, url, calls)
         finally:
             connections.close()

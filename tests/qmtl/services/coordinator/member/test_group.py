@@ -100,10 +100,10 @@ class Machine:
     def send(self, how: signal.Signals) -> int | None:
         assert self.process is not None
         self.process.send_signal(how)
-        return self.process.wait(60)
+        return self.process.wait(240)
 
 
-def until(ask: Callable[[], Any], seconds: float = 90.0, what: Callable[[], str] = lambda: "") -> Any:
+def until(ask: Callable[[], Any], seconds: float = 240.0, what: Callable[[], str] = lambda: "") -> Any:
     deadline = time.monotonic() + seconds
     while not (found := ask()):
         assert time.monotonic() < deadline, f"it did not come {what()}"
@@ -123,7 +123,7 @@ def claim(
 ) -> httpx.Response:
     key = {"series": SERIES, "shard": shard, "cells": []}
     body = {"worker": worker, "store": store, "claim_id": f"{worker}-{shard}", "ttl_s": ttl_s, "keys": [key]}
-    return httpx.post(f"{machine.url}/v1/leases/claim", json=body, timeout=30)
+    return httpx.post(f"{machine.url}/v1/leases/claim", json=body, timeout=60)
 
 
 def state(machine: Machine, worker: str, shard: int = 0) -> str:
@@ -163,7 +163,7 @@ def once_healthy(*words: object) -> Any:
         assert done.exit_code == 0, done.output
         return json.loads(done.stdout)
 
-    return until(ask, 60)
+    return until(ask)
 
 
 def leading(machines: list[Machine], ask: Machine) -> Machine:
@@ -177,7 +177,7 @@ def leading(machines: list[Machine], ask: Machine) -> Machine:
 
 
 def group_id(machine: Machine) -> str:
-    status = httpx.post(f"{machine.etcd_url}/v3/maintenance/status", json={}, timeout=10)
+    status = httpx.post(f"{machine.etcd_url}/v3/maintenance/status", json={}, timeout=60)
     return str(status.json()["header"]["cluster_id"])
 
 
@@ -224,7 +224,7 @@ def test_any_one_of_three_may_die_and_two_that_died_are_waited_for(three: list[M
     first = leading(three, three[0])
     etcd = first.etcd()
     first.send(signal.SIGKILL)
-    until(lambda: not etcd.is_running() or etcd.status() == psutil.STATUS_ZOMBIE, 10)
+    until(lambda: not etcd.is_running() or etcd.status() == psutil.STATUS_ZOMBIE)
     second, third = (one for one in three if one is not first)
     assert state(second, "other") == "held"
     assert state(third, "other", 1) == "granted"
@@ -274,7 +274,7 @@ def test_members_join_leave_and_are_replaced(three: list[Machine], new: Callable
     once_healthy("remove", "d", "--etcd", a.etcd_url)
     assert [one["name"] for one in command("members", "--etcd", a.etcd_url)] == ["a", "b", "c"]
     assert d.process is not None
-    assert d.process.wait(90) == 7, d.log.read_text()[-3000:]
+    assert d.process.wait(240) == 7, d.log.read_text()[-3000:]
     assert "has been permanently removed" in d.log.read_text().rpartition("does not keep running")[2]
     # A machine is lost with its disk; a new one of the same name takes its place.
     c.send(signal.SIGKILL)
@@ -380,12 +380,12 @@ def test_an_etcd_that_cannot_run_ends_the_service_with_its_reason(new: Callable[
     a.data.write_text("no folder")
     a.start(a.named)
     assert a.process is not None
-    assert a.process.wait(60) == 2, a.log.read_text()
+    assert a.process.wait(240) == 2, a.log.read_text()
     assert "another --data-dir" in a.log.read_text()
     with socket.create_server(("127.0.0.1", a.client_port)):  # somebody else's
         a.data.unlink()
         a.start(a.named)
-        assert a.process.wait(60) == 7, a.log.read_text()
+        assert a.process.wait(240) == 7, a.log.read_text()
     assert "address already in use" in a.log.read_text().rpartition("does not keep running")[2]
 
 
@@ -419,7 +419,7 @@ def test_what_others_could_reach_is_refused(new: Callable[[str], Machine]) -> No
     a.peer_url = "http://10.1.2.3:2380"
     a.start(a.named)
     assert a.process is not None
-    assert a.process.wait(60) == 2, a.log.read_text()
+    assert a.process.wait(240) == 2, a.log.read_text()
     assert "without credentials or TLS" in a.log.read_text()
     assert not a.data.exists()
 

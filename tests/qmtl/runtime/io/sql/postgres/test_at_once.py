@@ -292,11 +292,11 @@ def test_what_waits_for_the_lock_when_its_client_has_gone_is_ended(
         with store._database.writing():
             writer = threading.Thread(target=lambda: found.append(far.commit(SERIES, bar(3))))
             writer.start()
-            assert sent.wait(30)
+            assert sent.wait(60)
             wait_for(observer, waiting=1)
             wire.cut()
             wait_for(observer, waiting=2)
-        writer.join(30)
+        writer.join(60)
     (commit,) = found
     assert store.newest() == (commit.tx, commit.as_of)
     assert [one.tx for one in changes_since(store, 0)] == [1, 2, 3, 4], "it is there once"

@@ -70,7 +70,6 @@ def test_a_backup_is_restored_elsewhere(saved: Path, new_schema: Callable[[], st
 def test_a_store_that_is_there_goes_only_if_it_may(
     saved: Path, postgres_url: str, reader: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(use_lock, "PATIENCE_S", 0.05)
     words = ["--store", postgres_url, "store", "restore", str(saved)]
     address = StoreAddress.parse(postgres_url)
     with PostgresStore(postgres_url) as store:
@@ -80,8 +79,10 @@ def test_a_store_that_is_there_goes_only_if_it_may(
         assert refused.exit_code == 2, refused.output
         assert "there is a store at" in refused.output
         assert "--replace" in refused.output
-        with pytest.raises(StoreLockedError, match="the store is in use"):
-            restore_store(saved, address, replace=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(use_lock, "PATIENCE_S", 0.05)
+            with pytest.raises(StoreLockedError, match="the store is in use"):
+                restore_store(saved, address, replace=True)
         assert store.newest() == newest
     for when in ("chunks", "rows", "series compared"):
         with pytest.raises(KeyboardInterrupt):

@@ -32,7 +32,8 @@ from tests.qmtl.tcp_proxy import TcpProxy
 NAME, SPAN = str(SERIES), minutes(0, 5)
 WRITE = Write("v", 1, some_bars(0, 5), Coverage.of(SPAN))
 RANGE = (NAME, iso(SPAN.start), iso(SPAN.end))
-BUDGET, SLACK = 0.3, 10.0
+# Without its budget a read would wait for `HELD_S`; a machine that is busy is given a part of that.
+BUDGET, SLACK, HELD_S = 0.3, 120.0, 300
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def locked(url: str, table: str) -> Iterator[psycopg.Connection[Any]]:
     """Another session has the table for itself, until the block ends (or a test hangs)."""
     place, _, schema = url.partition("?schema=")
     with psycopg.connect(place) as other:
-        other.execute("SET idle_in_transaction_session_timeout = '60s'")
+        other.execute(f"SET idle_in_transaction_session_timeout = '{HELD_S}s'")
         other.execute(f'LOCK TABLE "{schema}".{table} IN ACCESS EXCLUSIVE MODE')
         yield other
         other.rollback()
@@ -203,14 +204,15 @@ def test_a_network_that_stands_still_ends_with_the_budget(
     """With a connection at hand, and again where a new one has to be opened."""
     proxy = TcpProxy(postgres_server.port)
     sla = SLAPolicy(total=BUDGET)
-    with SeamlessDataProvider(proxy.url(stored), vendors={}, cache_bytes=0, partial_ok=True) as provider:
+    far = f"{proxy.url(stored)}&connect_timeout={HELD_S}"
+    with SeamlessDataProvider(far, vendors={}, cache_bytes=0, partial_ok=True) as provider:
         provider.fetch(*RANGE)
         proxy.stall()
         for _ in range(3):
             began = time.monotonic()
             with pytest.raises(SeamlessSLAExceeded, match="the store did not answer"):
                 provider.fetch(*RANGE, sla=sla)
-            assert time.monotonic() - began < BUDGET + SLACK / 2, "opening a connection may take ten seconds"
+            assert time.monotonic() - began < BUDGET + SLACK, "opening a connection may take five minutes"
         proxy.resume()
         assert provider.fetch(*RANGE).frame.height == 5
     proxy.close()
@@ -219,9 +221,9 @@ def test_a_network_that_stands_still_ends_with_the_budget(
 def test_the_server_ends_by_itself_what_no_word_reaches(stored: str) -> None:
     asked = "SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'"
     with PostgresStore(stored) as store:
-        with waiting(2.0), store._database.reading() as used:
+        with waiting(60.0), store._database.reading() as used:
             (limit,) = used.execute(asked).fetchone()
-            assert 1_000 < limit <= 2_500
+            assert 1_000 < limit <= 60_500
         with store._database.reading() as used:
             assert used.execute(asked).fetchone() == (0,)
 
@@ -232,18 +234,19 @@ def test_the_server_notices_that_nobody_is_there(stored: str, monkeypatch: pytes
     with locked(stored, "chunk") as other, PostgresStore(stored) as store, waiting() as wait:
         reading = threading.Thread(target=until_under_way, args=(other, 1))
         reading.start()
-        giving_up = threading.Thread(target=lambda: (reading.join(30), wait.give_up()))
+        giving_up = threading.Thread(target=lambda: (reading.join(60), wait.give_up()))
         giving_up.start()
         with pytest.raises(ReadAbandonedError):
             store.read(SERIES, SPAN)
-        giving_up.join(30)
+        giving_up.join(60)
         until_under_way(other, 0)
 
 
 def test_a_commit_is_never_ended(stored: str) -> None:
     with PostgresStore(stored) as store:
-        with waiting(0.05) as wait, store._database.writing() as used:
+        with waiting() as wait, store._database.writing() as used:
             used.execute("DELETE FROM report")
+            wait.give_up()
             used.execute("SELECT pg_sleep(0.2)")
             assert wait.is_over
             used.execute("COMMIT")
@@ -260,15 +263,15 @@ def test_who_waits_for_a_connection_ends_as_well(stored: str) -> None:
         def take() -> None:
             with store._database.reading():
                 taken.set()
-                assert free.wait(30)
+                assert free.wait(60)
 
         thread = threading.Thread(target=take)
         thread.start()
-        assert taken.wait(30)
+        assert taken.wait(60)
         with waiting(0.1), pytest.raises(ReadAbandonedError):
             store.read(SERIES, SPAN)
         free.set()
-        thread.join(30)
+        thread.join(60)
         with waiting(30):
             assert store.read(SERIES, SPAN).frame.height == 5
 
@@ -282,13 +285,13 @@ def test_a_pool_whose_sessions_were_all_ended(stored: str, provider: SeamlessDat
 
     def use() -> None:
         with pool.use():
-            everybody.wait(30)
+            everybody.wait(60)
 
     threads = [threading.Thread(target=use) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     pids = [one.raw.info.backend_pid for one in pool._free]
     assert len(set(pids)) == 5
     with psycopg.connect(stored.partition("?")[0], autocommit=True) as other:

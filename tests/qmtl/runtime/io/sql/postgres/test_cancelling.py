@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import psycopg
 import pytest
@@ -32,7 +31,7 @@ def test_the_statement_ends(postgres_server: PostgresServer) -> None:
         thread.start()
         with pytest.raises(psycopg.errors.QueryCanceled):
             connection.execute("SELECT pg_sleep(60)")
-        thread.join(30)
+        thread.join(60)
         assert told == [True]
 
 
@@ -43,11 +42,10 @@ def test_a_network_that_stands_still_holds_up_nobody_else(postgres_server: Postg
         assert order is not None
         proxy.stall()
         told: list[bool] = []
-        thread = threading.Thread(target=lambda: told.append(send(order, within_s=1.0)))
-        began = time.monotonic()
+        thread = threading.Thread(target=lambda: told.append(send(order, within_s=2.0)))
         thread.start()
-        assert time.monotonic() - began < 0.9, "the rest of the process goes on"
-        thread.join(30)
+        assert told == [], "the rest of the process goes on"
+        thread.join(60)
         assert told == [False]
         proxy.resume()
     proxy.close()

@@ -39,7 +39,7 @@ class Stalls:
             if name.startswith("writer "):
                 number = int(name.removeprefix("writer "))
                 self.arrived[number].set()
-                assert self.let_go[number].wait(30)
+                assert self.let_go[number].wait(60)
             commit(connection)
 
         monkeypatch.setattr(PostgresConnection, "commit", stalled)
@@ -110,15 +110,15 @@ def test_writers_that_stall_before_their_commit(
         for waiting, number in enumerate(order):
             threads[number].start()
             if waiting == 0:
-                assert stalls.arrived[number].wait(30)
+                assert stalls.arrived[number].wait(60)
             wait_for(observer, waiting)
             note()
         for place, number in enumerate(order):
-            assert stalls.arrived[number].wait(30), "who came first has the lock first"
+            assert stalls.arrived[number].wait(60), "who came first has the lock first"
             assert [stalls.arrived[later].is_set() for later in order[place + 1 :]] == [False] * (2 - place)
             note()
             stalls.let_go[number].set()
-            threads[number].join(30)
+            threads[number].join(60)
             note()
         times = [done[number][SERIES].as_of for number in order]
         assert times == sorted(times)

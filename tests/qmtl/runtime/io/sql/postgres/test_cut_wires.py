@@ -110,7 +110,7 @@ def test_a_commit_that_arrives_after_its_client_has_gone_is_waited_for(
         if direction == "up" and COMMIT in piece and not gone.is_set():
             source.shutdown(socket.SHUT_RDWR)
             gone.set()
-            assert arrives.wait(30)
+            assert arrives.wait(60)
         return None
 
     observing = psycopg.connect(postgres_url.partition("?")[0], autocommit=True)
@@ -119,12 +119,12 @@ def test_a_commit_that_arrives_after_its_client_has_gone_is_waited_for(
         found: list[Commit] = []
         writer = threading.Thread(target=lambda: found.append(store.commit(SERIES, bars(0))))
         writer.start()
-        assert gone.wait(30)
+        assert gone.wait(60)
         wait_for(observer, waiting=1)
         assert found == []
         assert not has(direct, 0)
         arrives.set()
-        writer.join(30)
+        writer.join(60)
         (commit,) = found
         assert direct.newest() == (commit.tx, commit.as_of)
         assert has(direct, 0)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -19,7 +20,7 @@ from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.testing.store_suites.bars import SERIES, minutes, some_bars
 from qmtl.runtime.testing.vendors import ScriptedVendor
-from tests.qmtl.postgres import PostgresServer
+from tests.qmtl.postgres import USER, PostgresServer
 
 LIMIT = 3
 # What does not end by then waits for itself.
@@ -39,6 +40,18 @@ def few_url(postgres_server: PostgresServer, new_schema: Callable[[], str]) -> I
         yield postgres_server.url(schema, user=user)
         connection.execute(f"DROP OWNED BY {user} CASCADE")
         connection.execute(f"DROP ROLE {user}")
+
+
+def until_left(few_url: str, sessions: int) -> None:
+    """Wait until the user has so many sessions: the server takes a moment to notice that one has ended."""
+    user, pause = urlsplit(few_url).username or "", threading.Event()
+    with psycopg.connect(few_url.partition("?")[0].replace(user, USER), autocommit=True) as connection:
+        for _ in range(6_000):
+            asked = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", (user,))
+            if asked.fetchone() == (sessions,):
+                return
+            pause.wait(0.01)
+    raise AssertionError("sessions do not end")
 
 
 def all_done(pool: ThreadPoolExecutor, works: list[Callable[[], object]]) -> list[object]:
@@ -66,6 +79,7 @@ def test_fetches_backfills_and_live_bars_at_once(few_url: str) -> None:
         all_done(pool, works)
         again = provider.fetch_many(NAMES, *DAY)
         assert {name: again[name].frame.height for name in again} == dict.fromkeys(NAMES, 1440)
+    until_left(few_url, 0)
     with PostgresStore(few_url) as store:
         for number in range(4):
             series = SeriesId.parse(f"ohlcv:live:S{number}/USDT:1m")
@@ -109,6 +123,7 @@ def test_a_program_for_which_none_is_left_is_told_what_to_do(few_url: str) -> No
             found = all_done(pool, [lambda: stores[0].read(SERIES, minutes(0, 1)).frame.height] * 12)
         assert found == [0] * 12
         stores[1].close()
+        until_left(few_url, LIMIT - 1)
         with PostgresStore(few_url) as store:
             assert store.newest() == stores[0].newest()
 

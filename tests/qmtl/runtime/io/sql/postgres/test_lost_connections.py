@@ -195,6 +195,7 @@ def test_a_server_that_is_killed_keeps_what_it_acknowledged(own_server: Postgres
             thread.start()
             pause = threading.Event()
             while len(acknowledged) < already + 20:
+                assert thread.is_alive(), refused
                 pause.wait(0.005)
             own_server.kill()
             own_server.start()

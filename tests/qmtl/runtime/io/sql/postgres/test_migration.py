@@ -21,6 +21,7 @@ from qmtl.foundation.errors import InvalidRequestError, StoreError, StoreLockedE
 from qmtl.interfaces.cli.main import app
 from qmtl.runtime.io.sql.formats import Migration
 from qmtl.runtime.io.sql.postgres import layout, rights, use_lock
+from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.rights import Right
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.io.store.values import Write
@@ -124,19 +125,33 @@ def test_roles_keep_their_rights(older: str, ask: Callable[[str], Any]) -> None:
 def test_nobody_migrates_what_others_use(
     older: str, ask: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(use_lock, "PATIENCE_S", 0.05)
     migrate_store(older)
     with PostgresStore(older) as store:
         schema = older.rpartition("=")[2]
         ask(f"DROP TABLE {schema}.kept_flags")
         ask(f"UPDATE {schema}.setting SET value = {OLDER} WHERE name = 'format'")
-        with pytest.raises(StoreLockedError, match="the store is in use") as used:
-            migrate_store(older)
+        with monkeypatch.context() as patched:
+            patched.setattr(use_lock, "PATIENCE_S", 0.05)
+            with pytest.raises(StoreLockedError, match="the store is in use") as used:
+                migrate_store(older)
         assert "qmtl " in (used.value.why or "")
         assert store.read(SERIES, minutes(0, 5)).frame.height == 5
     assert is_older(older, ask)
     migrate_store(older)
     check_today(older)
+
+
+@pytest.mark.usefixtures("steps")
+def test_who_comes_next_finds_the_store_free(older: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also before the server has noticed that the session has ended which had it for itself."""
+    lingering: list[PostgresConnection] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(PostgresConnection, "close", lambda connection: lingering.append(connection))
+        migrate_store(older)
+    with PostgresStore(older) as store:
+        assert store.read(SERIES, minutes(0, 5)).frame.height == 5
+    assert len(lingering) == 1
+    lingering[0].close()
 
 
 @pytest.mark.process
@@ -145,7 +160,7 @@ def test_a_migration_that_is_killed_leaves_the_older_store(
 ) -> None:
     children.run_and_kill(("migrate_for_ever", older), lines=1, after_s=0.0)
     assert is_older(older, ask)
-    # The server has not noticed that nobody waits for its answer, and says who has the store.
+    # The server does not look whether anybody waits for its answer, and says who has the store.
     with pytest.raises(StoreLockedError, match="being migrated"):
         PostgresStore(older)
     ask("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)'")

@@ -20,6 +20,7 @@ from qmtl.foundation.settings import Settings
 from qmtl.foundation.timeline import Coverage
 from qmtl.foundation.times import iso
 from qmtl.runtime.io.sql.postgres import notice
+from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.notice import seconds
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.io.store.values import ChangeToken, Write
@@ -112,7 +113,7 @@ def test_the_payload_names_the_commit(postgres_url: str, writer: PostgresStore) 
         schema = postgres_url.partition("schema=")[2]
         connection.execute(f'LISTEN "qmtl {schema}"')
         write(writer, 2.0)
-        assert [one.payload for one in connection.notifies(timeout=10, stop_after=1)] == ["2"]
+        assert [one.payload for one in connection.notifies(timeout=60, stop_after=1)] == ["2"]
 
 
 def test_a_lost_notice_falls_back_to_asking_and_is_made_again(
@@ -129,11 +130,11 @@ def test_a_lost_notice_falls_back_to_asking_and_is_made_again(
         hearing = patient._notice
         assert hearing is not None
         opened = hearing._open_one
-        monkeypatch.setattr(hearing, "_open_one", lambda: begin_again.wait(30) and opened())
+        monkeypatch.setattr(hearing, "_open_one", lambda: begin_again.wait(60) and opened())
         with caplog.at_level(logging.WARNING, "seamless.store"):
             end_listeners(postgres_url)
             until(lambda: patient.has_changed(token))
-        assert "each request asks" in caplog.text
+            until(lambda: "each request asks" in caplog.text)
         assert "closed the connection" in caplog.text
         write(writer, 2.0)
         assert len(patient.changed_since(token).commits) == 1, "it answers without the notice"
@@ -158,9 +159,12 @@ def test_a_network_that_stands_still_proves_nothing(
         until(lambda: not store.has_changed(token))
         proxy.stall(marked_only=True)
         write(writer, 2.0)
-        visible = seconds()
-        until(lambda: store.has_changed(token))
-        assert seconds() - visible < 0.5 + 1.0, "with slack for a busy machine"
+        visible = asked_at = seconds()
+        pause = threading.Event()
+        while not store.has_changed(token):
+            assert asked_at - visible <= 0.5, "the bound"
+            pause.wait(0.01)
+            asked_at = seconds()
         assert len(store.changed_since(token).commits) == 1, "other connections still work"
         token = token_of(store)
         for _ in range(20):
@@ -181,19 +185,19 @@ def test_an_answer_is_as_old_as_its_question(
         def late(line: notice._Line, statements: bytes, within_s: float) -> bytes:
             if looked.is_set():
                 heard.set()
-                assert ends.wait(30)
+                assert ends.wait(60)
             found = answer(line, statements, within_s)
             looked.set()
-            assert arrives.wait(30)
+            assert arrives.wait(60)
             return found
 
         monkeypatch.setattr(notice._Line, "answer", late)
-        assert looked.wait(30)
+        assert looked.wait(60)
         write(writer, 2.0)
         visible = seconds()
         until(lambda: seconds() - visible > 0.2)
         arrives.set()
-        assert heard.wait(30)
+        assert heard.wait(60)
         assert store.has_changed(token)
         ends.set()
 
@@ -206,14 +210,25 @@ def test_a_notice_that_does_not_answer_is_given_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(notice, "_PAUSE_S", 0.05)
-    monkeypatch.setattr(notice, "_ANSWER_S", 0.3)
     with PostgresStore(proxy.url(postgres_url), max_staleness=0.5) as store:
         token = token_of(store)
         until(lambda: not store.has_changed(token))
+        until(lambda: len(listeners(postgres_url)) == 1)  # one of a test before may end a moment later
         (pid,) = listeners(postgres_url)
+        assert store._notice is not None
+        opened, open_one = list[PostgresConnection](), store._notice._open_one
+
+        def noted() -> PostgresConnection:
+            opened.append(open_one())
+            return opened[-1]
+
+        monkeypatch.setattr(store._notice, "_open_one", noted)
         with caplog.at_level(logging.WARNING, "seamless.store"):
             proxy.stall(marked_only=True)
+            monkeypatch.setattr(notice, "_ANSWER_S", 0.3)
             until(lambda: "the server does not answer" in caplog.text)
+            until(lambda: len(opened) > 2)
+        monkeypatch.setattr(notice, "_ANSWER_S", 60.0)  # a busy machine is not taken for one that is lost
         proxy.resume()
         until(lambda: not store.has_changed(token))
         until(lambda: len(found := listeners(postgres_url)) == 1 and found != [pid])
@@ -231,6 +246,7 @@ def test_closing_ends_the_session_also_where_the_network_stands_still(
     proxy.stall()
     until(lambda: store.has_changed(token))
     store.close()
+    thread.join(60)  # which it was given a second for
     assert not thread.is_alive()
     assert store.has_changed(token)
     proxy.resume()
@@ -244,7 +260,7 @@ def test_a_store_that_nobody_closes_takes_its_thread_along(postgres_url: str, wr
         thread = thread_of(store)
     database = store._database
     del store
-    thread.join(30)
+    thread.join(60)
     assert not thread.is_alive()
     database.close()  # what else is open is closed by the garbage collector, with a warning
 
@@ -348,23 +364,29 @@ def test_another_process_never_serves_what_was_replaced_beyond_the_bound(
                 committed.append((seconds(), price))
                 pause.wait(0.02)
 
+        def stale() -> list[float]:
+            return [seen for began, seen, _ in answers if seen < max(p for at, p in committed if at <= began)]
+
         write_for(0.3)
         until(is_up_to_date)
-        proxy.stall(marked_only=True)
-        write(writer, committed[-1][1] + 1)
-        committed.append((seconds(), committed[-1][1] + 1))
-        pause.wait(2 * bound)  # nothing tells of it but the bound
-        write_for(0.3)
-        proxy.resume()
+        for _ in range(10):  # a reader that is not given a turn within the bound has nothing to serve
+            proxy.stall(marked_only=True)
+            write(writer, committed[-1][1] + 1)
+            committed.append((seconds(), committed[-1][1] + 1))
+            pause.wait(2 * bound)  # nothing tells of it but the bound
+            write_for(0.3)
+            proxy.resume()
+            if stale():
+                break
+            until(is_up_to_date)
         end_listeners(postgres_url)
         write_for(0.3)
         until(is_up_to_date)
+        until(lambda: len(answers) > 100)
         reader.kill()
-        reading.join(30)
-    assert len(answers) > 100
+        reading.join(60)
     assert {how for _, _, how in answers} == {"asked", "notified"}
     for began, seen, how in answers:
         newest = max(price for at, price in committed if at <= began - bound)
         assert seen >= newest, (began, how)
-    stale = [seen for began, seen, _ in answers if seen < max(p for at, p in committed if at <= began)]
-    assert stale, "the cache has served within the bound, or this test shows nothing"
+    assert stale(), "the cache has served within the bound, or this test shows nothing"

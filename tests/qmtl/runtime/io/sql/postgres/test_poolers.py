@@ -59,13 +59,13 @@ def pooler(postgres_server: PostgresServer) -> Iterator[Callable[..., str]]:
     yield start
     for process in running:
         process.kill()
-        process.wait(30)
+        process.wait(60)
     shutil.rmtree(folder)
 
 
 def _wait_for(port: int, log: Path, process: subprocess.Popen[bytes]) -> None:
     pause = threading.Event()
-    for _ in range(1_000):
+    for _ in range(6_000):
         assert process.poll() is None, log.read_text() if log.exists() else "no log"
         try:
             socket.create_connection(("127.0.0.1", port)).close()
