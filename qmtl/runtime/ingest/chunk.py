@@ -31,7 +31,7 @@ from qmtl.runtime.io.vendors.base import Page
 
 # A commit begins with this many rows, or with what came within this many seconds. From a source that is
 # faster, as many again are read while it is under way: a kill loses at most one chunk, which is both.
-COMMIT_ROWS = 32_768
+COMMIT_ROWS = 65_536
 CHUNK_ROWS = 2 * COMMIT_ROWS
 CHUNK_SECONDS = 1.0
 

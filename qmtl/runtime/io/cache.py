@@ -44,8 +44,10 @@ class RangeCache:
 
     def put(self, evaluated: EvaluatedRange) -> None:
         """Keep a range; ranges within it are let go, since it serves what they served."""
+        if not self.max_bytes or evaluated.span.is_empty:
+            return
         size = evaluated.nbytes
-        if size > self.max_bytes or evaluated.span.is_empty:
+        if size > self.max_bytes:
             return
         with self._lock:
             name = evaluated.series.text

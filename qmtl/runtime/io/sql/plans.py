@@ -22,8 +22,10 @@ from qmtl.runtime.io.store.rows import NO_ROWS, Rows, find, overlay
 
 # A commit that changes fewer rows keeps them apart from the chunks, as hot rows.
 FEW = 512
-# More chunks at a time are packed no faster, and take more memory.
-_BATCH = 4
+# Chunks that one thread packs at a time. Of many, few at a time are slower: threads hand Python's lock to
+# each other more often. Where there are not many, they take less memory.
+_BATCH = 16
+_SMALL_BATCH = 4
 
 
 class DamagedWindowError(Exception):
@@ -131,12 +133,12 @@ def packed_at(view: View, pieces: Iterable[Rows]) -> tuple[list[Packed], Sequenc
 
 
 def _batches(pieces: Iterator[Rows]) -> Iterator[list[Rows]]:
-    """Pieces that are packed together: at most `_BATCH`, and all of so few that threads would not pay."""
+    """Pieces that are packed together; all of so few that threads would not pay."""
     while some := list(islice(pieces, 2 * _BATCH)):
-        first = len(some) if len(some) < _BATCH else -(-len(some) // 2)
-        yield some[:first]
-        if some[first:]:
-            yield some[first:]
+        half = len(some) if len(some) < _SMALL_BATCH else -(-len(some) // 2)
+        size = _BATCH if len(some) == 2 * _BATCH else min(_SMALL_BATCH, half)
+        for first in range(0, len(some), size):
+            yield some[first : first + size]
 
 
 def chunks_under(view: View, made: Plan) -> list[Chunk]:

@@ -260,7 +260,7 @@ time.sleep(600)
 
 def test_a_chunk_is_committed_when_it_has_rows_enough(place: Place, events: Any) -> None:
     vendor = ScriptedVendor(page_rows=COMMIT_ROWS // 2 + 1)
-    span = Span(DAWN - 30 * DAY, DAWN - 30 * DAY + 3 * (COMMIT_ROWS // 2 + 1) * MINUTE)
+    span = Span(DAWN - 90 * DAY, DAWN - 90 * DAY + 3 * (COMMIT_ROWS // 2 + 1) * MINUTE)
     place.run(place.fill(vendor, span))
     added = [record.added for event, record in events() if event == "backfill.committed"]
     assert added == [COMMIT_ROWS + 2, COMMIT_ROWS // 2 + 1]

@@ -30,7 +30,7 @@ from qmtl.runtime.sdk import from_settings
 from qmtl.runtime.testing import Hang, ScriptedVendor
 
 pages = int(sys.argv.pop(1))
-vendor = ScriptedVendor(page_rows=32_768, faults={pages: Hang()})
+vendor = ScriptedVendor(page_rows=65_536, faults={pages: Hang()})
 from_settings.vendor = lambda settings: vendor
 try:
     run()
@@ -100,7 +100,7 @@ def test_ctrl_c_leaves_what_was_committed_and_the_next_run_asks_for_the_rest(tmp
     (tmp_path / "qmtl.yml").write_text(
         "seamless:\n  vendors:\n    - {match: '*', kind: files, path: 'unused/{symbol}.csv'}\n"
     )
-    span = ("2023-01-01", "2023-04-01")  # 129,600 bars: four pages
+    span = ("2023-01-01", "2023-07-01")  # 260,640 bars: four pages
 
     def command(pages: int) -> list[str]:
         return [
@@ -136,9 +136,9 @@ def test_ctrl_c_leaves_what_was_committed_and_the_next_run_asks_for_the_rest(tmp
 
     again = subprocess.run(command(99), cwd=tmp_path, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
-    assert "129,600" in again.stdout
+    assert "260,640" in again.stdout
     first_asked = again.stderr.rpartition("asked from ['[")[2].partition(",")[0]
-    assert to_ns(first_asked) == to_ns(span[0]) + 2 * 32_768 * 60 * 10**9
+    assert to_ns(first_asked) == to_ns(span[0]) + 2 * 65_536 * 60 * 10**9
 
 
 # `qmtl` that shows its bars from the first moment.
