@@ -51,6 +51,7 @@ SHOWN_BY: dict[str, frozenset[str]] = {
     "stories/test_strategies.py": frozenset(
         {
             "runtime/sdk/bound_inputs",
+            "runtime/sdk/played_run",
             "runtime/sdk/proof",
             "runtime/sdk/run_history",
             "runtime/sdk/run_result",

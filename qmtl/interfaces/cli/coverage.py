@@ -35,7 +35,7 @@ def coverage(
     with session.provider(make=False) as provider:
         states = provider.coverage(series, instant(start), instant(end), as_of=instant(as_of))
     width = WIDEST if session.is_plain else min(session.console().width, WIDEST)
-    bar = shown_in(session.stream.encoding or "utf-8", render(states, width))
+    bar = shown_in(getattr(session.stream, "encoding", None) or "utf-8", render(states, width))
     lines: list[RenderableType] = [f"{series} {states.span}"]
     lines += map(plain if session.is_plain else styled, bar)
     for what, cells in (("hole", states.holes), ("damaged", states.damaged)):

@@ -132,14 +132,15 @@ class Session:
         return postgres_store(store)
 
     @property
-    def stream(self) -> TextIO:
-        """Where people read."""
+    def stream(self) -> TextIO | None:
+        """Where people read; None where that is closed."""
         return sys.stderr if self.json else sys.stdout
 
     @property
     def is_plain(self) -> bool:
         """Whether what people read is surely without styles, and no terminal limits its lines."""
-        return not (self.stream.isatty() or any(name in os.environ for name in _CALLS_IT_A_TERMINAL))
+        is_terminal = self.stream is not None and self.stream.isatty()
+        return not (is_terminal or any(name in os.environ for name in _CALLS_IT_A_TERMINAL))
 
     def console(self) -> Console:
         """The same, with styles. Rich, which makes it, is loaded for a terminal alone."""
@@ -157,7 +158,7 @@ class Session:
 
     def show(self, *what: RenderableType) -> None:
         """For people."""
-        if self.json and self.log is Log.json:
+        if (self.json and self.log is Log.json) or self.stream is None:
             return
         from qmtl.foundation.words import shown_lines
 

@@ -80,6 +80,16 @@ def test_a_table_is_coloured_where_the_environment_asks_for_it() -> None:
     assert by_us(table) == "outcome  what \nok       clock\n"
 
 
+def test_nothing_for_people_stands_among_json_where_stderr_is_closed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    session = Session(None, None, json=True, verbose=False)
+    assert session.is_plain
+    session.show("text", Rows(("a",), [("b",)]))
+    assert capsys.readouterr().out == ""
+
+
 def test_commands_show_tables_without_rich() -> None:
     code = (
         "import sys; from qmtl.interfaces.cli.session import Session; "
