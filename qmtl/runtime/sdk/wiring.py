@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from qmtl.foundation.calendars import Calendar
 from qmtl.foundation.clock import Clock, SystemClock
@@ -42,7 +43,8 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 
 
-class ProviderParts(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class ProviderParts:
     """What a provider works with.
 
     partial_ok, progress: what holds for calls that do not say. max_bytes: of one answer of several series.
