@@ -19,6 +19,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "runtime/io/sql/sqlite/test_full_disk.py",
             "runtime/io/sql/sqlite/test_governance_records.py",
             "runtime/io/sql/sqlite/test_lost_commits.py",
+            "runtime/io/sql/sqlite/test_opened_file.py",
             "runtime/io/sql/sqlite/test_maintenance.py",
             "runtime/io/sql/sqlite/test_opening.py",
             "runtime/io/sql/sqlite/test_processes.py",

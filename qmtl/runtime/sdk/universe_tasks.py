@@ -154,7 +154,7 @@ def _unread(grid: Grid, start: int, end: int | None, now: int) -> SeriesRollup:
 def _afresh(parts: ProviderParts) -> Fetcher:
     """Reads of a provider without its cache, and without flags that earlier reads have kept."""
     local = replace(parts.executor.local, cache=RangeCache(0), keeper=None)
-    return Fetcher(parts._replace(executor=replace(parts.executor, local=local)))
+    return Fetcher(replace(parts, executor=replace(parts.executor, local=local)))
 
 
 def bars_of(name: str, group_span: int) -> int:
