@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from qmtl.foundation.clock import SystemClock
+from qmtl.foundation.times import to_ns
 from qmtl.runtime.testing import ScriptedVendor
 from tests.qmtl.command_line import CommandLine
 
@@ -26,6 +29,17 @@ world:
         window: {backfill_start: 2024-01-01}
         seamless: {sla_preset: baseline, publish_fingerprint: true}
 """
+
+
+@pytest.fixture(autouse=True)
+def afternoon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows end now, early in an hour and in the middle of New York's day.
+
+    By the machine's clock an hour may close between two questions; and in winter New York's day is not over
+    for an hour after midnight UTC, so that polygon does not answer for its bar yet.
+    """
+    ahead = to_ns("2026-03-18T18:05:00Z") - time.time_ns()
+    monkeypatch.setattr(SystemClock, "now", staticmethod(lambda: time.time_ns() + ahead))
 
 
 @pytest.fixture
@@ -191,7 +205,9 @@ def test_a_world_of_us_equities_against_a_simulated_polygon(
     monkeypatch.delenv("POLYGON_API_KEY", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(cli.folder / "state"))
     result = cli.run("world", "apply", world)
-    assert (result.exit_code, "the variable POLYGON_API_KEY is not set" in result.stderr) == (7, True)
+    assert (result.exit_code, "the variable POLYGON_API_KEY is not set" in result.stderr) == (7, True), (
+        result.output
+    )
     with SimulatedPolygon(page_rows=100) as server:
         monkeypatch.setenv("POLYGON_API_KEY", server.key)
         cli.config.write_text(
