@@ -119,7 +119,8 @@ def export(
                     raise corrupt(name, damaged, what="nothing was written", span=span, path=store.location)
 
             write_frames(output, counted_frames())
-    session.show(f"{counted(rows, 'bar')} of {name} in {span}, as of {iso(at)}, written to {output}")
+    when = f"as of {iso(at)}" if at else "before the first commit"
+    session.show(f"{counted(rows, 'bar')} of {name} in {span}, {when}, written to {output}")
     if damaged:
         from qmtl.runtime.sdk.fetch_errors import first_spans
 

@@ -106,3 +106,10 @@ def test_a_receipt_names_its_file_too(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), replacing(target):
         _ = 1 / 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_lies_before_the_first_commit_is_told(filled: CommandLine) -> None:
+    """A store that knew nothing then has no commit to name, and 1970 is none."""
+    told = filled.run("export", SERIES, "--as-of", "2020-01-01", "-o", "out.csv").output
+    assert told.startswith("0 bars of ")
+    assert "before the first commit, written to out.csv" in told
