@@ -54,7 +54,7 @@ STEPS: dict[str, tuple[tuple[str, str, int], ...]] = {
         ("qmtl.runtime.io.cache:RangeCache.get", "the cache", 0),
         ("qmtl.runtime.sdk.fetching:Fetcher.postponed", "what answers are made of", 0),
         ("qmtl.foundation.observability.metrics:Metrics.observe_phases", "metrics of phases", 1),
-        ("qmtl.foundation.observability.metrics:Metrics.count_fetch", "metrics of fetches", 1),
+        ("qmtl.foundation.observability.metrics:Metrics.count_answer", "metrics of answers", 1),
     ),
     "one_bar_each": (
         (f"{_SQL}.store:from_small_frames", "frames as arrays", 0),

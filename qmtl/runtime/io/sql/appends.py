@@ -170,6 +170,8 @@ def questions(dialect: Dialect, writes: Sequence[Small]) -> Questions:
     sound = dialect.sound
     listed = [(one.series.text, one.write, one.rows) for one in writes]
     named = "series = (SELECT id FROM series WHERE node = name)"
+    # Records do not overlap: none behind the first that ends later is touched, however many there are.
+    last = f'(SELECT min("end") FROM answer WHERE {named} AND tx_to = {LIVE} AND "end" > high)'
     return Questions(
         _question(
             dialect,
@@ -186,7 +188,8 @@ def questions(dialect: Dialect, writes: Sequence[Small]) -> Questions:
         _question(
             dialect,
             f'SELECT series, tx_from, start, "end", said, source, checked_at, expires_at, {sound["answer"]}'
-            f' FROM wanted JOIN answer ON {named} AND tx_to = {LIVE} AND "end" >= low AND start <= high',
+            f" FROM wanted JOIN answer ON {named} AND tx_to = {LIVE}"
+            f' AND "end" BETWEEN low AND coalesce({last}, high) AND start <= high',
             [(name, *write.covered.hull) for name, write, _ in listed if write.covered],
         ),
         _question(
