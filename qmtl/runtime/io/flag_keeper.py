@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 
 from qmtl.foundation.clock import Clock
 from qmtl.foundation.errors import QmtlError
@@ -22,7 +23,7 @@ _log = logging.getLogger("seamless.store")
 # They are handed over once there are so many, or by the first that comes so long after the oldest.
 _MANY = 512
 _WAITS_S = 1.0
-# So many stretches that were judged whole are remembered.
+# So many stretches that small ranges were read of are remembered.
 _REMEMBERED = 65_536
 
 
@@ -36,27 +37,27 @@ class FlagKeeper:
         self._lock = threading.Lock()
         self._waiting: list[Judged] = []
         self._oldest = 0.0
-        self._judged_whole: set[tuple[str, bytes, Span]] = set()
+        # How often a small range was read of them, whose flags were not kept.
+        self._met: Counter[tuple[str, bytes, Span]] = Counter()
 
     def worth_judging(self, series: SeriesId, rules: bytes, span: Span, grid: Grid) -> Span | None:
-        """All of the stretches that a small range lies in, for its neighbours will be asked for next.
+        """All of the stretches that a small range lies in, at the second such range: a third will follow.
 
         None where their flags would not be kept for long, where foreign code would be asked about more time
-        than the caller asked for, and where these were named before: whatever comes of it, to judge them
-        takes a multiple of what the range takes.
+        than the caller asked for, and at all other times: to judge them takes as long as the fetch itself.
         """
         step = series.timeframe.step
         whole = stretches_of(span, step)
         if not grid.is_always_open or span.is_empty or 2 * span.length > whole.length:
             return None
         key = series.text, rules, whole
-        if key in self._judged_whole or self._clock.now() < whole.end + CONTEXT * step:
+        if self._met[key] >= 2 or self._clock.now() < whole.end + CONTEXT * step:
             return None
         with self._lock:
-            if len(self._judged_whole) >= _REMEMBERED:
-                self._judged_whole.clear()
-            self._judged_whole.add(key)
-        return grid.align(whole)
+            if len(self._met) >= _REMEMBERED:
+                self._met.clear()
+            self._met[key] += 1
+            return grid.align(whole) if self._met[key] == 2 else None
 
     def add(self, series: SeriesId, rules: bytes, snapshot: Snapshot, flags: Flags) -> None:
         """Flags of the span of a snapshot, and none of its rows breaks the schema.

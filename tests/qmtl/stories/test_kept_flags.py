@@ -417,7 +417,7 @@ def test_damaged_flags_are_found_again(make: Make, judged: list[int]) -> None:
 
 
 @pytest.mark.parametrize("hole", [False, True])
-def test_a_small_range_is_judged_with_its_whole_stretch_once(
+def test_the_second_small_range_is_judged_with_its_whole_stretch(
     make: Make, judged: list[int], hole: bool
 ) -> None:
     first, hour = make(), 60 * MINUTE
@@ -432,13 +432,15 @@ def test_a_small_range_is_judged_with_its_whole_stretch_once(
         found = provider.fetch(str(SERIES), *span, strategy="PARTIAL_FILL", partial_ok=True)
         assert found.frame.height == (59 if hole and not hours else 60)
 
+    fetch(first, 2)
     fetch(first, 0)
     small, whole = 60 + 2 * 64, kept_flags.STRETCH_STEPS + 2 * 64
-    assert judged == ([small - 1] if hole else [whole])
+    assert judged == ([small, small - 1] if hole else [small, whole])
     first.close()
     second = make()
-    fetch(second, 2)
-    assert judged[1:] == ([whole - 1] if hole else []), "the next process does not judge it again"
+    for hours in (4, 6):
+        fetch(second, hours)
+    assert judged[2:] == ([small, whole - 1] if hole else []), "the next process does not judge it again"
 
 
 def test_a_stretch_is_judged_whole_but_once(make: Make, judged: list[int]) -> None:
@@ -446,25 +448,28 @@ def test_a_stretch_is_judged_whole_but_once(make: Make, judged: list[int]) -> No
     provider = make()
     bars = synthetic_bars(SERIES, Span(START - 10 * DAY, START + 10 * DAY))
     provider.store.commit(SERIES, Write("test", 1, frame=bars))
-    for minute in range(3):
+    for minute in range(4):
         provider.fetch(str(SERIES), START, START + 60 * MINUTE)
         near = bars.filter(pl.col("ts").to_physical() == START + minute * MINUTE)
         provider.store.commit(SERIES, Write("test", 1, frame=near.with_columns(volume=1.0)))
-    assert judged == [kept_flags.STRETCH_STEPS + 128, 188, 188]
+    assert judged == [188, kept_flags.STRETCH_STEPS + 128, 188, 188]
 
 
 def test_who_has_a_budget_does_not_wait_for_a_whole_stretch(make: Make, judged: list[int]) -> None:
     provider = make()
     bars = synthetic_bars(SERIES, Span(START - 10 * DAY, START + 10 * DAY))
     provider.store.commit(SERIES, Write("test", 1, frame=bars))
-    hour = START, START + 60 * MINUTE
-    provider.fetch(str(SERIES), *hour, sla=qmtl.SLAPolicy(storage_wait=60.0))
-    assert judged == [188]
+    for hours in range(3):
+        hour = START + hours * 60 * MINUTE, START + (hours + 1) * 60 * MINUTE
+        provider.fetch(str(SERIES), *hour, sla=qmtl.SLAPolicy(storage_wait=60.0))
+    assert judged == [188] * 3
 
 
 def test_a_stretch_that_has_not_ended_is_not_judged_whole(make: Make, judged: list[int]) -> None:
     provider = make(clock=FakeClock("2024-01-03T00:00:30Z"))
     bars = synthetic_bars(SERIES, Span(START - 10 * DAY, START + 2 * DAY))
     provider.store.commit(SERIES, Write("test", 1, frame=bars))
-    provider.fetch(str(SERIES), START + DAY, START + DAY + 60 * MINUTE)
-    assert judged == [188]
+    for hours in range(3):
+        first = START + DAY + hours * 60 * MINUTE
+        provider.fetch(str(SERIES), first, first + 60 * MINUTE)
+    assert judged == [188] * 3

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 SERIES = "ohlcv:binance:BTC/USDT:1m"
 NAME = SeriesId.parse(SERIES)
 STEP = NAME.timeframe.step
-QUARTER = Span(to_ns("2023-01-01"), to_ns("2023-04-01"))
-APRIL = Span(QUARTER.end, to_ns("2023-05-01"))
+HALF_YEAR = Span(to_ns("2023-01-01"), to_ns("2023-07-01"))
+JULY = Span(HALF_YEAR.end, to_ns("2023-08-01"))
 SCHEMA = "desk"
 
 
@@ -95,9 +95,9 @@ def run_demo() -> None:
 def killed(demo: Demo) -> tuple[int, str]:
     """The time of the last commit that the killed machine has made, and the fingerprint of what it is."""
     stage = demo.stage
-    stage.act("Act one: machine one backfills a quarter, and is killed in a write")
+    stage.act("Act one: machine one backfills half a year, and is killed in a write")
     with demo.machine("machine-one") as one:
-        one.fetch(QUARTER)
+        one.fetch(HALF_YEAR)
         for _ in range(2):
             one.hear("done")
         with demo.in_the_way():
@@ -108,9 +108,9 @@ def killed(demo: Demo) -> tuple[int, str]:
     _until_ended(demo, one.name)
     with _store(demo) as provider:
         store = provider.store
-        found = store.read(NAME, QUARTER)
+        found = store.read(NAME, HALF_YEAR)
         commits = store.commits(NAME)
-        states = provider.coverage(SERIES, QUARTER.start, QUARTER.end)
+        states = provider.coverage(SERIES, HALF_YEAR.start, HALF_YEAR.end)
         stage.picture(states)
         stage.check(
             f"what it had committed before is there: {len(commits)} commits, {found.frame.height:,} bars",
@@ -120,23 +120,23 @@ def killed(demo: Demo) -> tuple[int, str]:
             "of the write that it was killed in nothing is there: bars and coverage say the same",
             states.present == found.answered and states.counts["present"] == found.frame.height,
         )
-        answer = provider.fetch(SERIES, QUARTER.start, QUARTER.end, strategy="FAIL_FAST", partial_ok=True)
+        answer = provider.fetch(SERIES, HALF_YEAR.start, HALF_YEAR.end, strategy="FAIL_FAST", partial_ok=True)
         return answer.receipt.as_of, answer.receipt.fingerprint
 
 
 def completed(demo: Demo, two: Machine) -> None:
     stage = demo.stage
-    stage.act("Act two: machine two fetches the same quarter")
+    stage.act("Act two: machine two fetches the same half year")
     with _store(demo) as provider:
-        missing = provider.coverage(SERIES, QUARTER.start, QUARTER.end).unknown
+        missing = provider.coverage(SERIES, HALF_YEAR.start, HALF_YEAR.end).unknown
     before = len(demo.exchange.requests)
     with stage.timed("fetch: only what is missing is asked for"):
-        two.fetch(QUARTER)
+        two.fetch(HALF_YEAR)
         answer = two.answer()
     asked = demo.pages(before)
     stage.say(f"  {len(asked):,} requests, the earliest for {iso(min(asked))}.")
     stage.check("no bar that machine one had committed was asked for again", min(asked) >= missing.hull.start)
-    _check_whole(demo, QUARTER)
+    _check_whole(demo, HALF_YEAR)
     _receipt(stage, two, answer)
 
 
@@ -146,32 +146,32 @@ def compared(demo: Demo, one: Machine, two: Machine, as_of: int, fingerprint: st
     before = len(demo.exchange.requests)
     answers = {}
     for machine in (one, two):
-        machine.fetch(QUARTER)
+        machine.fetch(HALF_YEAR)
         answers[machine] = machine.answer()
         _receipt(stage, machine, answers[machine])
     stage.check("the receipts have the same fingerprint and time", answers[one] == answers[two])
     stage.check("the exchange was not asked for any bar", demo.pages(before) == [])
     stage.say(f"  Both are asked for the state as of {iso(as_of)}, just before the kill.")
     for machine in (one, two):
-        machine.fetch(QUARTER, as_of=as_of)
+        machine.fetch(HALF_YEAR, as_of=as_of)
     then = [machine.answer()["fingerprint"] for machine in (one, two)]
     stage.check("both read what was there then, byte for byte", then == [fingerprint, fingerprint])
 
 
 def both_at_once(demo: Demo, one: Machine, two: Machine) -> None:
     stage = demo.stage
-    stage.act("Act four: both backfill April at once, and nobody coordinates them")
-    alone = -(-APRIL.length // STEP // 1_000) + 1
+    stage.act("Act four: both backfill July at once, and nobody coordinates them")
+    alone = -(-JULY.length // STEP // 1_000) + 1
     before = len(demo.exchange.requests)
     with stage.timed("fetches of both"):
         for machine in (one, two):
-            machine.fetch(APRIL)
+            machine.fetch(JULY)
         answers = [machine.answer() for machine in (one, two)]
     asked = len(demo.pages(before))
     stage.say(f"  {asked} requests; one machine alone needs {alone}.")
     stage.check("no bar was asked for more than twice", asked <= 2 * alone)
     stage.check("both answers have the same fingerprint", answers[0] == answers[1])
-    _check_whole(demo, APRIL)
+    _check_whole(demo, JULY)
 
 
 def _check_whole(demo: Demo, span: Span) -> None:

@@ -26,7 +26,7 @@ from qmtl import (
     node,
 )
 from qmtl.foundation.times import HOUR, to_ns
-from qmtl.runtime.sdk import runner
+from qmtl.runtime.sdk import played_run
 from qmtl.runtime.sdk.watchdog import watched
 from qmtl.runtime.testing import synthetic_bars
 
@@ -54,7 +54,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
         steps = count()
         return watched(budget, lambda: progress() if HANGS.is_set() else next(steps))
 
-    monkeypatch.setattr(runner, "watched", patiently)
+    monkeypatch.setattr(played_run, "watched", patiently)
 
 
 class Hangs(Strategy):
