@@ -8,6 +8,7 @@ with `pytest -s`.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
+from qmtl.foundation.collector import collector_paused
 from qmtl.foundation.schema.registry.storage import RegistryStorage, RegistryView
 
 # Vendors, clocks and bars of tests are no part of a walk.
@@ -121,12 +123,14 @@ def walk(call: Callable[[], object], stored: Counting) -> Walk:
             modules.add(frame.f_globals.get("__name__", ""))
 
     stored.reads.clear()
-    threading.setprofile(note)
-    sys.setprofile(note)
-    try:
-        call()
-    finally:
-        sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+    gc.collect()  # what other tests have left behind is closed now, and not on this way
+    with collector_paused():
+        threading.setprofile(note)
+        sys.setprofile(note)
+        try:
+            call()
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)  # type: ignore[arg-type]
     ours = {name for name in modules if name.startswith(_OURS) and not name.startswith(_OF_TESTS)}
     return Walk(frozenset(ours), tuple(stored.reads))
