@@ -71,7 +71,7 @@ class Metrics:
                 self._child((catalog.WARNINGS.name, series.text, finding.rule)).inc(finding.count)
 
     def count_fetch(self, series: SeriesId, strategy: str, outcome: str) -> None:
-        self._child((catalog.FETCHES.name, series.text, strategy, outcome)).inc()
+        self._child((_FETCHES, series.text, strategy, outcome)).inc()
 
     def count_answer(self, series: SeriesId, strategy: str, outcome: str, tier: str, bars: int) -> None:
         """A fetch that ended with an answer, and the bars in it that this tier brought."""
@@ -79,7 +79,7 @@ class Metrics:
         self._child((_BARS_SERVED, series.text, tier)).inc(bars)
 
     def count_bars_served(self, series: SeriesId, tier: str, bars: int) -> None:
-        self._child((catalog.BARS_SERVED.name, series.text, tier)).inc(bars)
+        self._child((_BARS_SERVED, series.text, tier)).inc(bars)
 
     def count_retry(self, source: str) -> None:
         self._child((catalog.VENDOR_RETRIES.name, source)).inc()

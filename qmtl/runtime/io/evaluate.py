@@ -139,7 +139,6 @@ class _Judge(NamedTuple):
             stretches,
             grid=subject.grid,
             facts=subject.facts,
-            cancelled=self.cancelled,
         )
         # Between two reads there may be a commit; and damage hides what a bar lies next to.
         is_sure = whole.tx == snapshot.tx and whole.reach is not None

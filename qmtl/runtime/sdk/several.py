@@ -286,9 +286,8 @@ async def for_each(
 
 
 def _venue_of(name: str) -> str:
-    with suppress(InvalidRequestError):
-        return SeriesId.parse(name).venue
-    return ""  # of what is no node id, which ends at once
+    series = _first_of([name])
+    return "" if series is None else series.venue  # what is no node id ends at once
 
 
 def _unknown(several: BaseExceptionGroup[BaseException]) -> BaseException:
