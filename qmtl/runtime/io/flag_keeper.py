@@ -44,11 +44,14 @@ class FlagKeeper:
         """All of the stretches that a small range lies in, at the second such range: a third will follow.
 
         None where their flags would not be kept for long, where foreign code would be asked about more time
-        than the caller asked for, and at all other times: to judge them takes as long as the fetch itself.
+        than the caller asked for, where the store would take long to read them, and at all other times: to
+        judge them takes as long as the fetch itself.
         """
         step = series.timeframe.step
         whole = stretches_of(span, step)
-        if not grid.is_always_open or span.is_empty or 2 * span.length > whole.length:
+        if not (self._store.reads_ahead and grid.is_always_open) or span.is_empty:
+            return None
+        if 2 * span.length > whole.length:
             return None
         key = series.text, rules, whole
         if self._met[key] >= 2 or self._clock.now() < whole.end + CONTEXT * step:

@@ -358,6 +358,10 @@ class SqlStore(SqlRecords):
 
     # Kept flags
 
+    @property
+    def reads_ahead(self) -> bool:
+        return True
+
     def keep_flags(self, judged: Iterable[Judged]) -> None:
         if self.read_only:
             return

@@ -179,6 +179,11 @@ class Declarations(Protocol):
 class FlagArchive(Protocol):
     """Flags that were found once, kept until a commit touches what they rest on."""
 
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether all of a stretch is read in about the time of a small range of it."""
+        ...
+
     def keep_flags(self, judged: Iterable[Judged]) -> None:
         """Keep flags for later reads, by stretch; with those that were kept of the same one, if they meet.
 

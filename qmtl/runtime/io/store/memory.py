@@ -255,6 +255,10 @@ class MemoryStore(MemoryReports, RegistryRecords):
 
     # Kept flags
 
+    @property
+    def reads_ahead(self) -> bool:
+        return True
+
     def keep_flags(self, judged: Iterable[Judged]) -> None:
         with self._open():
             for one in judged:

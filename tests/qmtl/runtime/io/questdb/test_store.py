@@ -3,18 +3,26 @@
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 from qmtl import SeamlessDataProvider
 from qmtl.foundation.errors import InvalidRequestError, MissingDependencyError, StoreError
 from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Span
+from qmtl.foundation.times import DAY, HOUR, to_ns
+from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.io.questdb.store import QuestDBStore
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
+from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.sdk import recipe as recipes
 from qmtl.runtime.sdk import stores
 from qmtl.runtime.sdk.recipe import Recipe
 from qmtl.runtime.sdk.stores import questdb_store
+from qmtl.runtime.testing.bars import synthetic_bars
 from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.store_suite import StoreSuite
 from qmtl.runtime.testing.store_suites.bars import SERIES, minutes, some_bars, write
@@ -41,6 +49,29 @@ def test_a_provider_fills_it_and_is_answered_from_it(used_url: str, clock: FakeC
         assert again.frame.equals(fetched.frame)
         assert again.receipt.fingerprint == fetched.receipt.fingerprint
         assert provider.store.location.startswith("questdb://")
+
+
+def test_small_ranges_are_read_without_the_stretch_around_them(
+    used_url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it would come as it is, in many times what a small range takes."""
+    judged: list[int] = []
+    flag = ConformancePipeline.flag
+
+    def counted(self: ConformancePipeline, frame: pl.DataFrame, **options: Any) -> Any:
+        judged.append(frame.height)
+        return flag(self, frame, **options)
+
+    monkeypatch.setattr(ConformancePipeline, "flag", counted)
+    series = SeriesId.parse("ohlcv:mine:BTC/USDT:1m")
+    start = to_ns("2024-01-01")
+    with SeamlessDataProvider(used_url, vendors={}, clock=clock, cache_bytes=0) as provider:
+        bars = synthetic_bars(series, Span(start - 10 * DAY, start + 10 * DAY))
+        provider.store.commit(series, Write("test", 1, frame=bars))
+        for hour in range(4):
+            first = start + hour * HOUR
+            assert provider.fetch(str(series), first, first + HOUR).frame.height == 60
+    assert judged == [60 + 2 * 64] * 4
 
 
 def test_its_catalog_is_no_store_of_its_own(used_url: str) -> None:
