@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from itertools import accumulate, chain
 from typing import NamedTuple
 
 from qmtl.foundation.parallel import in_parallel
-from qmtl.runtime.io.sql.chunks import RowsElsewhere
-from qmtl.runtime.io.sql.codec import DamagedError, Opened, decode_parts, open_part
+from qmtl.runtime.io.sql.chunks import Chunk, RowsElsewhere
+from qmtl.runtime.io.sql.codec import DamagedError, Opened, Packed, decode_parts, open_part
 from qmtl.runtime.io.sql.pieces import Piece, Wanted, pieces_of
 from qmtl.runtime.io.sql.view import View
-from qmtl.runtime.io.sql.views import packed_of
+from qmtl.runtime.io.sql.views import packed_in_turn, packed_of
 from qmtl.runtime.io.store.contract import ReadAbandonedError
 from qmtl.runtime.io.store.rows import Rows, allocate
 
@@ -111,12 +112,15 @@ def _decoded(pieces: list[Piece], block: Rows, cancelled: Cancelled | None) -> I
     """Of each piece, whether its chunk has missing volumes, or what is damaged."""
     elsewhere = pieces[0].view.connection.elsewhere if pieces else None
     if elsewhere is not None:
-        return _filled(elsewhere, pieces, block, cancelled)
-    if pieces and block.size <= _STRETCH_ROWS:
+        yield from _filled(elsewhere, pieces, block, cancelled)
+    elif pieces and block.size <= _STRETCH_ROWS:
         for piece in pieces:
             _give_up_if(cancelled, piece.view)
-        return iter(_decode(_stretch(pieces, block)))
-    return chain.from_iterable(in_parallel(_decode, _stretches(pieces, block, cancelled), worth_it=2))
+        yield from _decode(_stretch(pieces, block))
+    else:
+        with closing(_stretches(pieces, block, cancelled)) as stretches:
+            for outcomes in in_parallel(_decode, stretches, worth_it=2):
+                yield from outcomes
 
 
 def _filled(
@@ -151,22 +155,44 @@ class _Stretch(NamedTuple):
     target: Rows
 
 
-def _stretches(pieces: list[Piece], block: Rows, cancelled: Cancelled | None) -> Iterator[_Stretch]:
+def _stretches(
+    pieces: list[Piece], block: Rows, cancelled: Cancelled | None
+) -> Generator[_Stretch, None, None]:
+    """What one thread decodes at a time, in order; of a server, the next bytes are on their way then."""
+    portions = list(_portions(pieces))
+    end = 0
+    with closing(packed_in_turn([_unread(some) for some in portions])) as coming:
+        for some in portions:
+            for piece in some:
+                _give_up_if(cancelled, piece.view)
+            start, end = end, end + sum(piece.part.rows for piece in some)
+            yield _opened(some, next(coming), block.cut(start, end))
+
+
+def _portions(pieces: list[Piece]) -> Iterator[list[Piece]]:
+    """The pieces in order, as many at a time as one thread decodes."""
     some: list[Piece] = []
-    start = end = 0
+    rows = 0
     for piece in pieces:
-        _give_up_if(cancelled, piece.view)
-        if some and end - start + piece.part.rows > _STRETCH_ROWS:
-            yield _stretch(some, block.cut(start, end))
-            some, start = [], end
+        if some and rows + piece.part.rows > _STRETCH_ROWS:
+            yield some
+            some, rows = [], 0
         some.append(piece)
-        end += piece.part.rows
+        rows += piece.part.rows
     if some:
-        yield _stretch(some, block.cut(start, end))
+        yield some
+
+
+def _unread(pieces: list[Piece]) -> list[tuple[View, Chunk]]:
+    return [(piece.view, piece.chunk) for piece in pieces if piece.packed is None]
 
 
 def _stretch(pieces: list[Piece], target: Rows) -> _Stretch:
-    coming = iter(packed_of([(piece.view, piece.chunk) for piece in pieces if piece.packed is None]))
+    return _opened(pieces, packed_of(_unread(pieces)), target)
+
+
+def _opened(pieces: list[Piece], read: list[Packed | DamagedError], target: Rows) -> _Stretch:
+    coming = iter(read)
     opened: list[Opened | DamagedError] = []
     for piece in pieces:
         packed = next(coming) if piece.packed is None else piece.packed

@@ -15,6 +15,7 @@ from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.codec import PLAIN, pack_plain
 from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.sql.view import BYTES
 from qmtl.runtime.io.store.rows import Rows
 
 # Rows of a part, but for the last one of a chunk. More would be read in vain, fewer take more proofs: half a
@@ -59,7 +60,7 @@ def parts_of(
     """Of each chunk `parts_in` between its two stamps; none where they are not known."""
     if not chunks:
         return []
-    found = connection.each("SELECT data FROM blob WHERE chunk = ?", [(chunk.id,) for chunk, _ in chunks])
+    found = connection.each(BYTES, [(chunk.id,) for chunk, _ in chunks])
     try:
         lists = [next(iter(rows), None) for rows in found]
     except Exception as failure:  # of the engine: only its dialect can name those that tell of damage

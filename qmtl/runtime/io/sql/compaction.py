@@ -20,7 +20,7 @@ from qmtl.runtime.io.sql.plans import chunks_under, rewrite, still_holds
 from qmtl.runtime.io.sql.repair import record_all
 from qmtl.runtime.io.sql.rewrite_plan import FULL, Window, loose, rewrite_plan
 from qmtl.runtime.io.sql.transaction import recount
-from qmtl.runtime.io.sql.view import View
+from qmtl.runtime.io.sql.view import BYTES, View
 from qmtl.runtime.io.store.rows import NO_ROWS
 
 Progress = Callable[[int, int], None]
@@ -188,7 +188,7 @@ def _is_whole(connection: Connection, chunk: int, checksum: bytes) -> bool:
     if connection.elsewhere is not None:
         return True  # it has no bytes here
     try:
-        found = connection.survivable("SELECT data FROM blob WHERE chunk = ?", (chunk,)).fetchone()
+        found = connection.survivable(BYTES, (chunk,)).fetchone()
     except Exception as failure:  # of the engine: only its dialect can name those that tell of damage
         if connection.dialect.is_damage(failure):
             return False

@@ -12,7 +12,7 @@ from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.appended_rows import write_all
 from qmtl.runtime.io.sql.appends import Append
 from qmtl.runtime.io.sql.commits import certainly_new, newest
-from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
+from qmtl.runtime.io.sql.dialect import Connection, Dialect, Foreseen, Question
 from qmtl.runtime.io.sql.transaction import Transaction
 from qmtl.runtime.io.store.point_in_time import following
 from qmtl.runtime.io.store.values import Point
@@ -45,7 +45,7 @@ class Database(Protocol):
         series: SeriesId | None = None,
         span: Span | None = None,
         *,
-        foreseen: Sequence[Question] = (),
+        foreseen: Sequence[Foreseen] = (),
     ) -> AbstractContextManager[Connection]:
         """A connection in a transaction whose statements all see the same commits; it ends with the block.
 
@@ -60,7 +60,7 @@ class Database(Protocol):
         *,
         timeout_s: float | None = None,
         is_durable: bool = True,
-        foreseen: Sequence[Question] = (),
+        foreseen: Sequence[Foreseen] = (),
     ) -> AbstractContextManager[Connection]:
         """A connection in a transaction, with other writers locked out. Without a COMMIT all is undone.
 
@@ -180,7 +180,7 @@ def committing_many(
     series: SeriesId | None = None,
     *,
     timeout_s: float | None = None,
-    foreseen: Sequence[Question] = (),
+    foreseen: Sequence[Foreseen] = (),
 ) -> Iterator[Batch]:
     """Commits to several series; those kept are durable as the block ends.
 

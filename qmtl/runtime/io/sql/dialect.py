@@ -7,7 +7,7 @@ translates them in its `execute`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -105,6 +105,17 @@ class Question(NamedTuple):
     values: Values = ()
 
 
+class Telling(NamedTuple):
+    """A statement whose rows answer `question`, a query of one value: with the value, then what it finds."""
+
+    sql: str
+    values: Values
+    question: str
+
+
+Foreseen = Question | Telling
+
+
 class Connection(Protocol):
     """One connection to an engine, used by one thread at a time."""
 
@@ -145,6 +156,16 @@ class Connection(Protocol):
         """The rows that a query finds with each of the values, as `survivable`; a server is asked once.
 
         The values are taken one by one where an engine is no server: each may depend on rows before it.
+        """
+        ...
+
+    def each_in_turn(
+        self, sql: str, portions: Iterable[Sequence[Values]], /
+    ) -> Generator[Iterable[Iterable[Any]], None, None]:
+        """As `each` with each of some portions of values, in order.
+
+        A server finds the next ones while the caller looks at one: nothing else is asked meanwhile, and
+        whoever may want no more of them closes the iterator.
         """
         ...
 

@@ -12,12 +12,13 @@ from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.conformance.flags import Flags
 from qmtl.runtime.io.sql.assembling import assemble
 from qmtl.runtime.io.sql.blocks import Cancelled
-from qmtl.runtime.io.sql.commits import commit_at, entry_question, newest, series_entries
-from qmtl.runtime.io.sql.dialect import LIVE, Connection, Dialect, Question
+from qmtl.runtime.io.sql.commits import SeriesEntry, commit_at, entry_question, newest, series_entries
+from qmtl.runtime.io.sql.dialect import LIVE, Connection, Dialect, Foreseen, Question
 from qmtl.runtime.io.sql.index_checks import look_for_gaps, look_through_entries, look_through_history
 from qmtl.runtime.io.sql.kept_flags import Wanted, of_span
 from qmtl.runtime.io.sql.kept_flags import question as flags_question
-from qmtl.runtime.io.sql.view import View, chunks_between, question
+from qmtl.runtime.io.sql.rewrite_plan import FULL
+from qmtl.runtime.io.sql.view import SINGLES_BETWEEN, View, bytes_between, chunks_between, question
 from qmtl.runtime.io.sql.views import answers_of, views_of
 from qmtl.runtime.io.store.damage import Damage
 from qmtl.runtime.io.store.snapshots import records_around, snapshot_of
@@ -26,39 +27,46 @@ from qmtl.runtime.io.store.values import CoverageRecord, Point, Snapshot
 # Series that are read at once; of a server, their packed bytes are in memory together.
 _AT_ONCE = 1024
 _FROM_A_SERVER = 256
+# Bars of a range whose bytes come with the rest: of more, those of some are read while others are decoded.
+_BYTES_FORESEEN = FULL
 _LOST = "SELECT series FROM lost"
 
 
 class Look(NamedTuple):
     """One series read: its snapshot, the damage met on the way, and whether its index was sound.
 
-    The rows that damage met leave out are missing in the snapshot. number: the row id of the series.
+    The rows that damage met leave out are missing in the snapshot. entry: of the series, if it has one.
     """
 
     snapshot: Snapshot
     damage: list[Damage]
     is_sound: bool
-    number: int | None
+    entry: SeriesEntry | None
 
 
 def foreseen(
     dialect: Dialect,
     series: SeriesId,
-    number: int | None,
+    entry: SeriesEntry | None,
     span: Span,
     context: int,
     flags_by: bytes | None,
-) -> list[Question]:
+) -> list[Foreseen]:
     """What a read of one series, as it is now, will ask for.
 
-    number: the row id that the series had when it was read before. Should it have another one by now, then
-    nobody asks these questions.
+    entry: of the series, when it was read before. Should it have another row id by now, then nobody asks
+    these questions.
     """
-    asked = [Question(dialect.newest), Question(_LOST), entry_question(dialect, series)]
-    if number is not None:
+    asked: list[Foreseen] = [Question(dialect.newest), Question(_LOST), entry_question(dialect, series)]
+    if entry is not None:
+        number = entry.number
         if flags_by is not None and not span.is_empty:
             asked.append(flags_question(dialect, Wanted(series, number, flags_by), span))
         asked.append(question(chunks_between(dialect), number, LIVE, low=span.start, high=span.end - 1))
+        if span.length <= _BYTES_FORESEEN * series.timeframe.step:
+            asked.append(bytes_between(number, span))
+        if entry.hot:
+            asked.append(question(SINGLES_BETWEEN, number, LIVE, low=span.start, high=span.end - 1))
         # With flags that were kept no context is read; without them, all of it where there is no hole.
         beside = context * series.timeframe.step
         for reach in {0, beside} if flags_by is not None else {beside}:
@@ -95,13 +103,15 @@ def read(
     at_once = _FROM_A_SERVER if connection.dialect.is_server or connection.elsewhere else _AT_ONCE
     for first in range(0, len(series), at_once):
         some = series[first : first + at_once]
-        views = views_of(connection, some, entries or series_entries(connection, some), at, lost)
+        listed = entries or series_entries(connection, some)
+        views = views_of(connection, some, listed, at, lost)
+        entry_of = dict(zip(some, listed, strict=True))
         new = [view for view in views if is_first(view.series)]
         unsound = _unsound(new, as_of) if new else set()
         flags = {} if at != LIVE else _flags(views, span, flags_by)
         for view, snapshot in _snapshots(views, point, span, context, cancelled, flags):
             is_sound = view not in unsound and not view.damage
-            looks[view.series] = Look(snapshot, view.damage, is_sound, view.number)
+            looks[view.series] = Look(snapshot, view.damage, is_sound, entry_of[view.series])
     return looks
 
 

@@ -34,8 +34,9 @@ from qmtl.runtime.io.sql import (
 from qmtl.runtime.io.sql.appended_rows import NotAsPresumedError
 from qmtl.runtime.io.sql.beside_bars import SqlRecords
 from qmtl.runtime.io.sql.blocks import Cancelled
+from qmtl.runtime.io.sql.commits import SeriesEntry
 from qmtl.runtime.io.sql.database import Database, committing, committing_many
-from qmtl.runtime.io.sql.dialect import LIVE, Connection, Question
+from qmtl.runtime.io.sql.dialect import LIVE, Connection, Foreseen
 from qmtl.runtime.io.sql.presumed import Made, Presumptions
 from qmtl.runtime.io.sql.transaction import Transaction
 from qmtl.runtime.io.sql.view import View
@@ -80,8 +81,8 @@ class SqlStore(SqlRecords):
         self._looked_through: set[tuple[SeriesId, bool]] = set()
         # Where a server is asked: what need not be asked again before the next write.
         self._presumptions = Presumptions()
-        # The row ids of series at their last read.
-        self._numbers: dict[SeriesId, int | None] = {}
+        # What the list of series said of them at their last read.
+        self._entries: dict[SeriesId, SeriesEntry | None] = {}
 
     # Reading
 
@@ -121,10 +122,10 @@ class SqlStore(SqlRecords):
     ) -> dict[SeriesId, Snapshot]:
         is_past = as_of is not None
         only = series[0] if len(series) == 1 else None
-        foreseen: list[Question] = []
+        foreseen: list[Foreseen] = []
         if only and not is_past and self._database.dialect.is_server:
-            dialect, number = self._database.dialect, self._numbers.get(only)
-            foreseen = reading.foreseen(dialect, only, number, span, context, flags_by.get(only))
+            dialect, entry = self._database.dialect, self._entries.get(only)
+            foreseen = reading.foreseen(dialect, only, entry, span, context, flags_by.get(only))
         with self._database.reading(only, span, foreseen=foreseen) as connection:
             if as_of is not None and series:
                 self._refuse_out_of_reach(connection, as_of, series[0])
@@ -141,7 +142,7 @@ class SqlStore(SqlRecords):
             )
         # What vanishes later is met by the next process: pages that were read stay in memory.
         self._looked_through.update((one, is_past) for one in first if looks[one].is_sound)
-        self._numbers.update((one, look.number) for one, look in looks.items())
+        self._entries.update((one, look.entry) for one, look in looks.items())
         if damage := [part for look in looks.values() for part in look.damage]:
             self._note_damage(damage, writes=as_of is None and not self.read_only)
         return {one: look.snapshot for one, look in looks.items()}

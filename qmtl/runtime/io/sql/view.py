@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -22,19 +23,21 @@ from qmtl.runtime.io.sql.codec import (
     header_of,
     unpack,
 )
-from qmtl.runtime.io.sql.dialect import LIVE, Connection, Cursor, Dialect, Question
+from qmtl.runtime.io.sql.dialect import LIVE, Connection, Cursor, Dialect, Question, Telling
 from qmtl.runtime.io.sql.facts import decoded
 from qmtl.runtime.io.sql.single_rows import Stored, unpack_single
 from qmtl.runtime.io.store.damage import Damage
 from qmtl.runtime.io.store.rows import NO_ROWS, Rows, allocate
 from qmtl.runtime.io.store.values import CoverageRecord
 
+# The bytes of a chunk, or their parts where rows lie elsewhere.
+BYTES = "SELECT data FROM blob WHERE chunk = ?"
 # Chunks beside a stamp, nearest first, and those of a range.
 BEFORE = "AND last_ts < :ts ORDER BY last_ts DESC LIMIT :count"
 AFTER = "AND last_ts > :ts ORDER BY last_ts LIMIT :count"
 # Single rows, and those of a range.
 SINGLES = "SELECT ts, tx_from, data FROM hot WHERE series = :series AND @at"
-BETWEEN = "AND ts BETWEEN :low AND :high ORDER BY ts"
+SINGLES_BETWEEN = f"{SINGLES} AND ts BETWEEN :low AND :high ORDER BY ts"
 _LATELY = 4
 # The same where rows lie elsewhere, and so many come at once: to ask takes longer than what comes.
 _FROM_ELSEWHERE = 32
@@ -45,6 +48,19 @@ def chunks_between(dialect: Dialect) -> str:
     """The query of chunks with rows possibly in `:low <= ts <= :high`, and of others behind it."""
     end = " AND first_ts <= :high" if dialect.is_server else ""
     return f"{dialect.entry} AND last_ts >= :low{end} ORDER BY last_ts"
+
+
+def bytes_between(number: int, span: Span) -> Telling:
+    """What tells the bytes of all chunks of a series that may have rows in a span, as they are now."""
+    chunks = "SELECT id FROM chunk WHERE series = :series AND @at AND last_ts >= :low AND first_ts <= :high"
+    asked = question(
+        f"SELECT chunk, data FROM blob WHERE chunk = ANY (ARRAY({chunks}))",
+        number,
+        LIVE,
+        low=span.start,
+        high=span.end - 1,
+    )
+    return Telling(*asked, BYTES)
 
 
 def question(sql: str, number: int | None, tx: int, **values: int) -> Question:
@@ -64,7 +80,7 @@ def bytes_of_each(
     if connection.elsewhere is not None:
         return connection.elsewhere.read(chunks)
     try:
-        found = connection.each("SELECT data FROM blob WHERE chunk = ?", [(chunk.id,) for _, chunk in chunks])
+        found = connection.each(BYTES, [(chunk.id,) for _, chunk in chunks])
         return [_whole(next(iter(rows), None)) for rows in found]
     except Exception as failure:  # of the engine: only its dialect can name those that tell of damage
         # An engine itself meets damage where it hits the links between the pages of one blob.
@@ -73,6 +89,26 @@ def bytes_of_each(
         if len(chunks) == 1:
             return [DamagedError(str(failure))]
     return [one for chunk in chunks for one in bytes_of_each(connection, [chunk])]
+
+
+def bytes_in_turn(
+    connection: Connection, portions: Sequence[Sequence[tuple[SeriesId, Chunk]]]
+) -> Generator[list[bytes | DamagedError], None, None]:
+    """As `bytes_of_each` for each of some portions, in order; see `Connection.each_in_turn`."""
+    done = 0
+    if connection.elsewhere is None:
+        try:
+            asked = ([(chunk.id,) for _, chunk in chunks] for chunks in portions)
+            with closing(connection.each_in_turn(BYTES, asked)) as coming:
+                for found in coming:
+                    blobs = [_whole(next(iter(rows), None)) for rows in found]
+                    done += 1
+                    yield blobs
+        except Exception as failure:  # as above
+            if not connection.dialect.is_damage(failure):
+                raise
+    for chunks in portions[done:]:
+        yield bytes_of_each(connection, chunks)
 
 
 def _whole(row: Any) -> bytes | DamagedError:
@@ -251,7 +287,7 @@ class View:
         """Single rows with `low <= ts <= high`."""
         if not self.has_hot:
             return NO_ROWS
-        return self.singles_among(self.rows(f"{SINGLES} {BETWEEN}", low=low, high=high).fetchall())
+        return self.singles_among(self.rows(SINGLES_BETWEEN, low=low, high=high).fetchall())
 
     def singles_among(self, found: Sequence[Any]) -> Rows:
         """The single rows that a query of `SINGLES` has found, in either order."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from qmtl.foundation.series import SeriesId
@@ -14,9 +15,10 @@ from qmtl.runtime.io.sql.dialect import LIVE, Connection
 from qmtl.runtime.io.sql.view import (
     AFTER,
     BEFORE,
-    BETWEEN,
     SINGLES,
+    SINGLES_BETWEEN,
     View,
+    bytes_in_turn,
     bytes_of_each,
     chunks_between,
     packed,
@@ -86,30 +88,45 @@ def packed_of(chunks: Sequence[tuple[View, Chunk]]) -> list[Packed | DamagedErro
     return [packed(chunk, blob) for (_, chunk), blob in zip(chunks, blobs, strict=True)]
 
 
+def packed_in_turn(
+    portions: Sequence[Sequence[tuple[View, Chunk]]],
+) -> Generator[list[Packed | DamagedError], None, None]:
+    """As `packed_of` for each of some portions, in order; see `bytes_in_turn`."""
+    asked = [chunks for chunks in portions if chunks]
+    if not asked:
+        yield from ([] for _ in portions)
+        return
+    wanted = [[(view.series, chunk) for view, chunk in chunks] for chunks in asked]
+    with closing(bytes_in_turn(asked[0][0][0].connection, wanted)) as coming:
+        for chunks in portions:
+            blobs = next(coming) if chunks else []
+            yield [packed(chunk, blob) for (_, chunk), blob in zip(chunks, blobs, strict=True)]
+
+
 def singles_between(views: Sequence[View], low: int, high: int) -> list[Rows]:
     """Of each view its single rows with `low <= ts <= high`."""
-    return _singles(views, BETWEEN, [{"low": low, "high": high}] * len(views))
+    return _singles(views, SINGLES_BETWEEN, [{"low": low, "high": high}] * len(views))
 
 
 def singles_before(wanted: Sequence[tuple[View, int]], ts: int) -> list[Rows]:
     """Of each view up to so many single rows before `ts`, the last ones."""
-    return _singles_beside(wanted, "AND ts < :ts ORDER BY ts DESC LIMIT :count", ts)
+    return _singles_beside(wanted, f"{SINGLES} AND ts < :ts ORDER BY ts DESC LIMIT :count", ts)
 
 
 def singles_after(wanted: Sequence[tuple[View, int]], ts: int) -> list[Rows]:
     """Of each view up to so many single rows after `ts`, the first ones."""
-    return _singles_beside(wanted, "AND ts > :ts ORDER BY ts LIMIT :count", ts)
+    return _singles_beside(wanted, f"{SINGLES} AND ts > :ts ORDER BY ts LIMIT :count", ts)
 
 
-def _singles_beside(wanted: Sequence[tuple[View, int]], which: str, ts: int) -> list[Rows]:
-    return _singles([view for view, _ in wanted], which, [{"ts": ts, "count": count} for _, count in wanted])
+def _singles_beside(wanted: Sequence[tuple[View, int]], sql: str, ts: int) -> list[Rows]:
+    return _singles([view for view, _ in wanted], sql, [{"ts": ts, "count": count} for _, count in wanted])
 
 
-def _singles(views: Sequence[View], which: str, values: Sequence[dict[str, int]]) -> list[Rows]:
+def _singles(views: Sequence[View], sql: str, values: Sequence[dict[str, int]]) -> list[Rows]:
     having = {view: given for view, given in zip(views, values, strict=True) if view.has_hot}
     if not having:
         return [NO_ROWS] * len(views)
-    found = asked(list(having), f"{SINGLES} {which}", having.values())
+    found = asked(list(having), sql, having.values())
     rows = {view: view.singles_among(list(rows)) for view, rows in zip(having, found, strict=True)}
     return [rows.get(view, NO_ROWS) for view in views]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from typing import Any
 
@@ -16,7 +16,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper
 
 from qmtl.runtime.io.sql.chunks import RowsElsewhere
-from qmtl.runtime.io.sql.dialect import Answer, Cursor, Dialect, Question, Values
+from qmtl.runtime.io.sql.dialect import Answer, Cursor, Dialect, Foreseen, Question, Values
 from qmtl.runtime.io.sql.postgres.arrays import send_as_they_are
 from qmtl.runtime.io.sql.postgres.cancelling import order_to_cancel, send
 from qmtl.runtime.io.sql.postgres.dialect import POSTGRES, is_damage
@@ -91,10 +91,10 @@ class PostgresConnection:
 
     def _foreseen_answer(self, sql: str, values: Values) -> Found | None:
         """The answer to a question that was foreseen. It is given once."""
-        if not self._foreseen:
-            return None
-        text, given = _asked(Question(sql, values))
-        return self._foreseen.pop((text, tuple(given)), None)
+        return self._foreseen.pop(_key(sql, values), None) if self._foreseen else None
+
+    def _are_foreseen(self, sql: str, values: Sequence[Values]) -> bool:
+        return bool(self._foreseen) and all(_key(sql, one) in self._foreseen for one in values)
 
     def executemany(self, sql: str, values: Iterable[Values]) -> Found:
         return Found([], sum(self._run(one).rowcount for one in _changes(sql, values)), "")
@@ -104,14 +104,20 @@ class PostgresConnection:
         self._statements.sent(_changes(sql, values))
 
     def each(self, sql: str, values: Sequence[Values]) -> Iterator[Iterable[Any]]:
-        if len(values) < 2:
+        if len(values) < 2 or self._are_foreseen(sql, values):
             return (self.survivable(sql, one) for one in values)
         with self._surviving():
             cursor = self._run(found_by_each(sql, values))
-        found: list[list[Any]] = [[] for _ in values]
-        for row in cursor:
-            found[row[0] - 1].append(row[1:])
-        return iter(found)
+        return iter(_by_value(cursor, len(values)))
+
+    def each_in_turn(
+        self, sql: str, portions: Iterable[Sequence[Values]]
+    ) -> Generator[list[list[Any]], None, None]:
+        some = list(portions)
+        asked = (found_by_each(sql, values) for values in some)
+        with self._surviving(), closing(self._statements.made_in_turn(asked)) as found:
+            for values, cursor in zip(some, found, strict=True):
+                yield _by_value(cursor, len(values))
 
     def batches(self, sql: str, size: int) -> Iterator[list[Any]]:
         self.execute(f"DECLARE found NO SCROLL CURSOR FOR {sql}")
@@ -143,7 +149,7 @@ class PostgresConnection:
         if is_writing:
             self.execute("RELEASE SAVEPOINT whole")
 
-    def begin_reading(self, foreseen: Sequence[Question] = ()) -> None:
+    def begin_reading(self, foreseen: Sequence[Foreseen] = ()) -> None:
         """Begin a transaction whose statements all see the same commits.
 
         None of them may take longer than the caller waits: where no word reaches the server, it ends them
@@ -154,12 +160,12 @@ class PostgresConnection:
         limit = [] if left is None else [f"SET LOCAL statement_timeout = {round((left + _GRACE_S) * 1000)}"]
         self._begin([_READING, *limit, "SAVEPOINT whole"], foreseen)
 
-    def begin_writing(self, statements: Sequence[str], foreseen: Sequence[Question] = ()) -> tuple[Any, ...]:
+    def begin_writing(self, statements: Sequence[str], foreseen: Sequence[Foreseen] = ()) -> tuple[Any, ...]:
         """Begin a transaction by statements, the last of which takes the lock; what it answers."""
         answer: tuple[Any, ...] = self._begin(statements, foreseen).fetchone() or ()
         return answer
 
-    def _begin(self, statements: Sequence[str], foreseen: Sequence[Question]) -> Found:
+    def _begin(self, statements: Sequence[str], foreseen: Sequence[Foreseen]) -> Found:
         """Begin a transaction, and ask questions that somebody will ask; the last of the statements."""
         asked = [_asked(question) for question in foreseen]
         try:
@@ -170,10 +176,13 @@ class PostgresConnection:
             # Whoever asks the question that met it knows what to do, and may never ask it.
             self.script(b"ROLLBACK")
             return self._begin(statements, ())
-        answers = found[len(statements) :]
-        self._foreseen = {
-            (text, tuple(given)): one for (text, given), one in zip(asked, answers, strict=True)
-        }
+        self._foreseen = {}
+        for question, (text, given), answer in zip(foreseen, asked, found[len(statements) :], strict=True):
+            if isinstance(question, Question):
+                self._foreseen[text, tuple(given)] = answer
+                continue
+            for value, *row in answer:
+                self._foreseen[_key(question.question, (value,))] = Found([tuple(row)], 1, "")
         return found[len(statements) - 1]
 
     def commit(self) -> None:
@@ -242,9 +251,23 @@ class PostgresConnection:
         self.raw.close()
 
 
-def _asked(question: Question) -> Asked:
+def _by_value(cursor: Found, values: int) -> list[list[Any]]:
+    """The rows of `found_by_each` that each of so many values has found."""
+    found: list[list[Any]] = [[] for _ in range(values)]
+    for row in cursor:
+        found[row[0] - 1].append(row[1:])
+    return found
+
+
+def _asked(question: Foreseen) -> Asked:
     statement = translated(question.sql)
     return Asked(statement.text, statement.ordered(question.values))
+
+
+def _key(sql: str, values: Values) -> tuple[str, tuple[Any, ...]]:
+    """By which an answer that was foreseen is found."""
+    text, given = _asked(Question(sql, values))
+    return text, tuple(given)
 
 
 def _changes(sql: str, values: Iterable[Values]) -> Iterator[Asked]:

@@ -19,7 +19,7 @@ from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.catalogs import settle_rows
 from qmtl.runtime.io.sql.chunks import RowsElsewhere
-from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
+from qmtl.runtime.io.sql.dialect import Connection, Dialect, Foreseen, Question
 from qmtl.runtime.io.sql.formats import older
 from qmtl.runtime.io.sql.postgres import at_once, recognition, timeline
 from qmtl.runtime.io.sql.postgres.alterations import altered_columns
@@ -180,7 +180,7 @@ class PostgresDatabase:
         series: SeriesId | None = None,
         span: Span | None = None,
         *,
-        foreseen: Sequence[Question] = (),
+        foreseen: Sequence[Foreseen] = (),
     ) -> Iterator[PostgresConnection]:
         """A connection whose statements all see the same commits."""
         begin = partial(PostgresConnection.begin_reading, foreseen=foreseen)
@@ -195,7 +195,7 @@ class PostgresDatabase:
         *,
         timeout_s: float | None = None,
         is_durable: bool = True,
-        foreseen: Sequence[Question] = (),
+        foreseen: Sequence[Foreseen] = (),
     ) -> Iterator[PostgresConnection]:
         """A connection in a transaction that holds the lock of all writers until it ends."""
         self.refuse_unwritable(series)

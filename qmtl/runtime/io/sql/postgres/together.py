@@ -9,16 +9,17 @@ which took longer for a live bar than all else that is done here.
 from __future__ import annotations
 
 import select
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from enum import Enum, auto
+from itertools import islice
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.generators import send
-from psycopg.pq import ExecStatus, Format, PipelineStatus
+from psycopg.pq import ConnStatus, ExecStatus, Format, PipelineStatus
 from psycopg.pq.abc import PGresult
 
 from qmtl.runtime.io.sql.postgres import cancelling
@@ -26,6 +27,8 @@ from qmtl.runtime.io.sql.postgres.sets import Asked
 
 # So many texts are remembered, and so many statements prepared: each at its second use.
 _REMEMBERED, _PREPARED = 1_000, 500
+# Answers that are on their way while somebody looks at one.
+_AHEAD = 3
 # A wait without an end would not notice Ctrl-C, as polars sets it up. How long the server then is told that
 # nobody waits any more.
 _LOOK_EVERY_MS, _CANCEL_S = 100, 5.0
@@ -104,14 +107,73 @@ class Statements:
         given = list(statements)
         try:
             self._send(given, ends=True)
-            results = self._answers()
+            results = self._answers(len(self._coming))
             self._pgconn.exit_pipeline_mode()
         except BaseException:
             self._close()
             raise
         expected, self._coming = self._coming, []
         found = self._read(expected, results)
+        self._forget()
         return found[len(found) - len(given) :]
+
+    def made_in_turn(self, statements: Iterable[Asked]) -> Generator[Found, None, None]:
+        """What each statement has found, while the server makes the next few; none is made in between.
+
+        Raises the error of a statement in its turn; those behind it come to nothing. Whoever may want no
+        more of them closes the iterator before anything else is asked.
+        """
+        self.settle()
+        left = iter(statements)
+        lengths = deque(self._send_rounds(islice(left, _AHEAD)))
+        mine = self._coming
+        try:
+            while lengths:
+                if self._coming is not mine:
+                    raise RuntimeError("a statement was made before the answers of others had come")
+                length = lengths.popleft()
+                results = self._answers(length)
+                expected = mine[:length]
+                del mine[:length]
+                (found,) = self._read(expected, results)
+                lengths += self._send_rounds(islice(left, 1))
+                yield found
+        except KeyboardInterrupt:
+            self._close()  # nobody waits for what is on its way
+            raise
+        finally:
+            if self._coming is mine:
+                self._drop_what_comes()
+
+    def _send_rounds(self, statements: Iterable[Asked]) -> list[int]:
+        """Send statements, each as a round of its own; how many answers each of them has."""
+        lengths = []
+        try:
+            for statement in statements:
+                before = len(self._coming)
+                self._send([statement], ends=True)
+                lengths.append(len(self._coming) - before)
+        except BaseException:
+            self._close()
+            raise
+        return lengths
+
+    def _drop_what_comes(self) -> None:
+        """Wait for what nobody wants any more. A connection that is lost meanwhile stays lost."""
+        if self._pgconn.status != ConnStatus.OK:
+            self._close()
+            return
+        try:
+            results = self._answers(len(self._coming))
+            self._pgconn.exit_pipeline_mode()
+        except BaseException as failure:
+            self._close()
+            if isinstance(failure, psycopg.OperationalError):
+                return
+            raise
+        expected, self._coming = self._coming, []
+        with suppress(psycopg.Error):
+            self._read(expected, results)
 
     def sent(self, statements: Iterable[Asked], *, ends: bool = False) -> None:
         """Send statements, and wait for nothing. Whether they fail is told by the next ones that are `made`.
@@ -175,13 +237,13 @@ class Statements:
         if len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
 
-    def _answers(self) -> list[PGresult]:
-        """All answers that are still to come."""
+    def _answers(self, count: int) -> list[PGresult]:
+        """The next answers that are still to come, so many of them."""
         pgconn = self._pgconn
         results: list[PGresult] = []
         first: PGresult | None = None
         try:
-            while len(results) < len(self._coming):
+            while len(results) < count:
                 while pgconn.is_busy():
                     if self._line.poll(_LOOK_EVERY_MS):
                         pgconn.consume_input()
@@ -220,7 +282,6 @@ class Statements:
         self._types.set_pgresult(None)  # or the last rows would stay in memory
         if failure is not None:
             raise failure
-        self._forget()
         return found
 
     def _rows(self, result: PGresult) -> Found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator, Sequence
 from typing import Any, cast
 from zlib import crc32
 
@@ -48,6 +48,11 @@ class SqliteConnection(sqlite3.Connection):
 
     def each(self, sql: str, values: Sequence[Values]) -> Iterator[Iterable[Any]]:
         return (self.execute(sql, one) for one in values)
+
+    def each_in_turn(
+        self, sql: str, portions: Iterable[Sequence[Values]]
+    ) -> Generator[Iterable[Iterable[Any]], None, None]:
+        return (self.each(sql, values) for values in portions)
 
     def queue(self, sql: str, values: Iterable[Values]) -> None:
         self.executemany(sql, values)

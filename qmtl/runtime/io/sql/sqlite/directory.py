@@ -17,7 +17,7 @@ from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.catalogs import settle_rows
 from qmtl.runtime.io.sql.chunks import RowsElsewhere
-from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
+from qmtl.runtime.io.sql.dialect import Connection, Dialect, Foreseen
 from qmtl.runtime.io.sql.formats import older
 from qmtl.runtime.io.sql.sqlite.connections import Connections
 from qmtl.runtime.io.sql.sqlite.dialect import SQLITE, SqliteConnection
@@ -327,7 +327,7 @@ class StoreDirectory:
         series: SeriesId | None = None,
         span: Span | None = None,
         *,
-        foreseen: Sequence[Question] = (),
+        foreseen: Sequence[Foreseen] = (),
     ) -> Iterator[SqliteConnection]:
         """A connection inside a transaction that ends with the block."""
         self._ready()
@@ -343,7 +343,7 @@ class StoreDirectory:
         *,
         timeout_s: float | None = None,
         is_durable: bool = True,
-        foreseen: Sequence[Question] = (),
+        foreseen: Sequence[Foreseen] = (),
     ) -> Iterator[SqliteConnection]:
         """A connection inside `BEGIN IMMEDIATE`, under the lock. Without a COMMIT all is rolled back.
 

@@ -16,8 +16,10 @@ import pytest
 from qmtl.foundation.errors import StoreCorruptError, StoreError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.timeline import Coverage
+from qmtl.runtime.io.sql import blocks
 from qmtl.runtime.io.sql.postgres.rights import Right
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
+from qmtl.runtime.io.store.contract import ReadAbandonedError
 from qmtl.runtime.io.store.values import Write
 from qmtl.runtime.testing.store_model import STEP
 from qmtl.runtime.testing.store_suites.bars import OTHER, SERIES, minutes, some_bars
@@ -58,9 +60,11 @@ def check_healed(store: PostgresStore) -> None:
         "DELETE FROM chunk WHERE id = 2",
     ],
 )
+@pytest.mark.parametrize("stretch", [1, 1 << 17])
 def test_a_chunk_that_is_not_what_was_written(
-    store: PostgresStore, postgres_url: str, statement: str
+    store: PostgresStore, postgres_url: str, statement: str, stretch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(blocks, "_STRETCH_ROWS", stretch)
     change(store, statement)
     with PostgresStore(postgres_url) as other:
         snapshot = other.read(SERIES, ALL)
@@ -221,8 +225,15 @@ def damage(store: PostgresStore, table: str, column: str) -> None:
         connection.script(DAMAGED.format(table=table, column=column).encode())
 
 
-def test_a_page_that_the_server_finds_damaged(store: PostgresStore) -> None:
-    """The server ends the transaction by its error; what is around the chunk is read all the same."""
+@pytest.mark.parametrize("stretch", [1, 1 << 17])
+def test_a_page_that_the_server_finds_damaged(
+    store: PostgresStore, stretch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends the transaction by its error; what is around the chunk is read all the same.
+
+    Also if the bytes of chunks behind it are on their way then.
+    """
+    monkeypatch.setattr(blocks, "_STRETCH_ROWS", stretch)
     store.commit(OTHER, WRITE)
     damage(store, "blob", "chunk")
     for snapshot in (store.read(SERIES, ALL), store.read_many([OTHER, SERIES], ALL)[SERIES]):
@@ -236,6 +247,23 @@ def test_a_page_that_the_server_finds_damaged(store: PostgresStore) -> None:
                 list(connection.each("SELECT data FROM blob WHERE chunk = ?", [(one,) for one in chunks]))
         found = connection.execute("SELECT count(*) FROM reason").fetchone()
         assert found == (1,), "what was written before the damage is still there"
+
+
+@pytest.mark.parametrize("asked", [1, 2, 4, 6])
+def test_a_read_that_is_abandoned_between_portions_leaves_its_connection(
+    store: PostgresStore, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "_STRETCH_ROWS", 1)
+    more = some_bars(ROWS, 2 * ROWS)
+    store.commit(SERIES, Write("v", 1, more))
+    with store._database._pool.use() as connection:
+        session = connection.session
+    questions = iter(range(1, asked + 1))
+    with pytest.raises(ReadAbandonedError):
+        store.read(SERIES, minutes(0, 3 * ROWS), cancelled=lambda: next(questions, asked) == asked)
+    assert store.read(SERIES, minutes(ROWS, 3 * ROWS)).frame.equals(more)
+    with store._database._pool.use() as connection:
+        assert connection.session == session
 
 
 def test_flags_on_a_damaged_page_are_found_again(store: PostgresStore) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Coverage
-from qmtl.runtime.io.sql.dialect import Question
+from qmtl.runtime.io.sql.dialect import Question, Telling
 from qmtl.runtime.io.sql.postgres import together
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.opening import opened
@@ -40,6 +40,21 @@ def connection(postgres_url: str) -> Iterator[PostgresConnection]:
     with closing(opened(StoreAddress.parse(postgres_url))) as one:
         one.execute("CREATE TEMP TABLE kept (id bigint PRIMARY KEY, price bigint)")
         yield one
+
+
+@pytest.fixture
+def rounds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many statements went to a server together, each time that somebody waited for it."""
+    found: list[int] = []
+    made = Statements.made
+
+    def counted(statements: Statements, given: Iterable[Asked]) -> list[Found]:
+        listed = list(given)
+        found.append(len(listed))
+        return made(statements, listed)
+
+    monkeypatch.setattr(Statements, "made", counted)
+    return found
 
 
 numbers = st.integers(0, 5)
@@ -142,26 +157,98 @@ def test_damage_that_only_foresight_met_spoils_nothing(connection: PostgresConne
     assert connection.execute(ALL).fetchall() == [], "the transaction goes on"
 
 
-def test_how_often_a_server_is_waited_for(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A durable bar waits for its server twice, and so does a read of a series that is known."""
-    rounds: list[int] = []
-    made = Statements.made
+BY_NUMBER = "SELECT price FROM kept WHERE id <= ? ORDER BY id"
 
-    def counted(statements: Statements, given: Iterable[Asked]) -> list[Found]:
-        listed = list(given)
-        rounds.append(len(listed))
-        return made(statements, listed)
 
+@pytest.mark.parametrize("portions", [[], [[1]], [[3, 1], [2, 2, 9], [0], [4], [5, 1], [8], [7, 6]] * 3])
+def test_answers_that_come_in_turn_are_those_of_one_by_one(
+    connection: PostgresConnection, portions: list[list[int]]
+) -> None:
+    connection.execute("INSERT INTO kept SELECT n, 10 * n FROM generate_series(1, 9) AS n")
+    asked = [[(number,) for number in some] for some in portions]
+    for _ in range(3):  # also once it is prepared
+        with closing(connection.each_in_turn(BY_NUMBER, asked)) as found:
+            answers = list(found)
+        assert answers == [
+            [[(10 * n,) for n in range(1, number + 1)] for number in some] for some in portions
+        ]
+        assert connection.execute(ALL).rowcount == 9
+
+
+def test_who_wants_no_more_answers_leaves_the_connection_as_it_was(connection: PostgresConnection) -> None:
+    connection.execute("INSERT INTO kept SELECT n, n FROM generate_series(1, 9) AS n")
+    for taken in range(6):
+        connection.begin_reading()
+        with closing(connection.each_in_turn(BY_NUMBER, [[(n,)] for n in range(6)])) as found:
+            for _ in range(taken):
+                next(found)
+        assert connection.execute(ALL).rowcount == 9
+        assert connection.finish()
+
+
+def test_the_first_answer_that_fails_is_raised_in_its_turn(connection: PostgresConnection) -> None:
+    connection.execute("INSERT INTO kept SELECT n, n FROM generate_series(1, 9) AS n")
+    sql = "SELECT 6 / (4 - CAST(? AS bigint)) FROM kept"
+    for _ in range(3):
+        connection.begin_reading()
+        taken: list[Any] = []
+        with (
+            closing(connection.each_in_turn(sql, [[(n,)] for n in range(9)])) as found,
+            pytest.raises(psycopg.errors.DivisionByZero),
+        ):
+            taken += found
+        assert len(taken) == 4
+        assert connection.finish()
+        assert connection.execute(ALL).rowcount == 9
+
+
+def test_nothing_is_asked_between_answers_that_come_in_turn(connection: PostgresConnection) -> None:
+    """Whoever did would take them for those of its own, or wait for ever."""
+    connection.execute("INSERT INTO kept VALUES (1, 1)")
+    found = connection.each_in_turn(BY_NUMBER, [[(n,)] for n in range(9)])
+    assert next(found) == [[]]
+    assert connection.execute(ALL).fetchall() == [(1, 1)]
+    with pytest.raises(RuntimeError, match="before the answers of others"):
+        next(found)
+    assert connection.execute(ALL).fetchall() == [(1, 1)]
+
+
+def test_a_connection_that_is_lost_between_answers_is_an_error(connection: PostgresConnection) -> None:
+    found = connection.each_in_turn("SELECT pg_sleep(?)::text", [[(0,)], [(0,)], [(300,)], [(0,)]])
+    assert next(found) == [[("",)]]
+    with socket.socket(fileno=connection.raw.fileno()) as line:
+        line.shutdown(socket.SHUT_RDWR)
+        line.detach()
+    with pytest.raises(psycopg.OperationalError):
+        list(found)
+    assert connection.is_broken
+
+
+def test_a_question_may_tell_the_answers_of_others(connection: PostgresConnection, rounds: list[int]) -> None:
+    connection.execute("INSERT INTO kept SELECT n, 10 * n FROM generate_series(1, 5) AS n")
+    price = "SELECT price FROM kept WHERE id = ?"
+    some = Telling("SELECT id, price FROM kept WHERE id BETWEEN ? AND ?", (2, 4), price)
+    for values in ([4], [3, 2], [4, 5], [1]):
+        connection.begin_reading([some])
+        rounds.clear()
+        answers = [list(found) for found in connection.each(price, [(value,) for value in values])]
+        assert answers == [[(10 * value,)] for value in values]
+        assert len(rounds) == (0 if set(values) <= {2, 3, 4} else 1)
+        assert connection.finish()
+
+
+def test_how_often_a_server_is_waited_for(postgres_url: str, rounds: list[int]) -> None:
+    """A durable bar waits for its server twice, and a small read of a series that is known once."""
     with PostgresStore(postgres_url) as store:
         for series in (SERIES, OTHER):
             store.commit(series, Write("v", 1, some_bars(0, 100), Coverage.of(minutes(0, 100))))
         store.read(OTHER, minutes(10, 90))
-        monkeypatch.setattr(Statements, "made", counted)
+        rounds.clear()
         store.commit(SERIES, Write("v", 2, some_bars(100, 1), Coverage.of(minutes(100, 101))))
         assert len(rounds) == 2, "what is known, and what is new"
         rounds.clear()
         assert store.read(OTHER, minutes(10, 90)).frame.height == 80
-        assert len(rounds) == 2, "what the index says, and the bytes"
+        assert len(rounds) == 1, "what the index says, and the bytes"
 
 
 def test_what_was_sent_without_waiting_ends_before_anything_else(connection: PostgresConnection) -> None:
