@@ -154,7 +154,10 @@ WRITES: dict[str, Callable[[PostgresStore], Any]] = {
     "compact": lambda store: store.compact(),
 }
 # What is no operation of the store: what it is, and how it is closed.
-NEITHER = {"location", "folder", "read_only", "store_id", "place_id", "shard_steps", "max_staleness", "close"}
+NEITHER = {
+    *("location", "folder", "read_only", "store_id", "place_id", "shard_steps", "max_staleness"),
+    *("reads_ahead", "close"),
+}
 # After damage: they are tried with a store of their own.
 OTHERS = {"acknowledge", "grant", "server"}
 
