@@ -29,12 +29,16 @@ def pieces(store: BarReader, series: SeriesId, span: Span, as_of: int) -> Iterat
     """
     at = span.start
     while at < span.end:
-        first = next_row(store, series, at, as_of)
-        if first is None or first >= span.end:
-            yield store.read(series, Span(at, span.end), as_of=as_of)
-            return
-        window = window_at(series.timeframe, first).clip(span)
-        if window.start > at:
+        # Mostly rows follow one another, and to look for the next one would read some in vain.
+        window = window_at(series.timeframe, at).clip(span)
+        piece = store.read(series, window, as_of=as_of)
+        if not piece.count:
+            first = next_row(store, series, window.end, as_of)
+            if first is None or first >= span.end:
+                yield store.read(series, Span(at, span.end), as_of=as_of)
+                return
+            window = window_at(series.timeframe, first).clip(span)
             yield store.read(series, Span(at, window.start), as_of=as_of)
-        yield store.read(series, Span(max(at, window.start), window.end), as_of=as_of)
+            piece = store.read(series, window, as_of=as_of)
+        yield piece
         at = window.end

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from uuid import uuid4
 
 from qmtl.foundation.clock import Clock
@@ -37,6 +39,8 @@ from qmtl.runtime.io.store.coverage_records import merge
 from qmtl.runtime.io.store.damage import corrupt
 from qmtl.runtime.io.store.values import ALL_TIME, CoverageRecord, Snapshot
 
+# Files that are written at a time: each of a segment has some megabytes.
+_SENT_AT_ONCE = 4
 # What is counted, how many are done, and how many there are.
 Progress = Callable[[str, int, int], None]
 
@@ -56,10 +60,10 @@ class SnapshotWritten:
 
 
 class _Made(NamedTuple):
-    """A segment, and how many bytes were written for it: 0 where it was there."""
+    """A segment, and the bytes of its file; None where it was there."""
 
     segment: Segment
-    bytes: int
+    data: bytes | None
 
 
 def write_snapshot(
@@ -90,36 +94,64 @@ def write_snapshot(
     point = newest.as_of if as_of is None else as_of
     before = newest_manifest(place)
     known = {} if before is None else {entry.series: entry for entry in before.series}
-    writer = _Writer(store, place, span, point)
     entries = []
-    for number, name in enumerate(names):
-        if progress is not None:
-            progress(f"writing {name}", number, len(names))
-        entries.append(writer.entry(name, known.get(name)))
+    with _Sender(place) as sender:
+        writer = _Writer(store, sender, span, point)
+        for number, name in enumerate(names):
+            if progress is not None:
+                progress(f"writing {name}", number, len(names))
+            entries.append(writer.entry(name, known.get(name)))
     if progress is not None:
         progress("writing", len(names), len(names))
     if as_of is not None and not any(entry.is_known for entry in entries):
         raise nothing_known(as_of)
-    writer.check_kept()
+    _check_kept(place, writer.kept)
     draft = Manifest(
         0, uuid4().hex, clock.now(), f"qmtl {__version__}", store.store_id, point, tuple(entries)
     )
     manifest = publish(
         place, lambda number: replace(draft, number=number), 0 if before is None else before.number
     )
-    return SnapshotWritten(manifest, place.location, writer.written, writer.bytes, len(writer.kept))
+    return SnapshotWritten(manifest, place.location, sender.files, sender.bytes, len(writer.kept))
+
+
+class _Sender:
+    """Writes files in the background, and counts them: others are made while a disk is waited for.
+
+    At its end all of them are there, or the first failure is raised. Used by one thread.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._pool = ThreadPoolExecutor(_SENT_AT_ONCE, thread_name_prefix="qmtl-snapshot")
+        self._under_way: deque[Future[None]] = deque()
+        self.files = self.bytes = 0
+
+    def send(self, part: Part, data: bytes) -> None:
+        """Write a file. Waits, and raises what has failed, where many are under way."""
+        self.files += 1
+        self.bytes += len(data)
+        self._under_way.append(self._pool.submit(self._place.put, part.name, data))
+        while len(self._under_way) > _SENT_AT_ONCE:
+            self._under_way.popleft().result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._pool:
+            while kind is None and self._under_way:
+                self._under_way.popleft().result()
 
 
 class _Writer:
-    """Writes the files of series, and counts them."""
+    """Writes the files of series. kept: those that are there already."""
 
-    def __init__(self, store: Store, place: Place, span: Span, as_of: int) -> None:
+    def __init__(self, store: Store, sender: _Sender, span: Span, as_of: int) -> None:
         self._store = store
-        self._place = place
+        self._sender = sender
         self._span = span
         self._as_of = as_of
-        self.written = 0
-        self.bytes = 0
         self.kept: set[Part] = set()
 
     def entry(self, series: SeriesId, before: SeriesEntry | None) -> SeriesEntry:
@@ -147,7 +179,7 @@ class _Writer:
         segments = []
         for made in in_parallel(segment_of, with_rows(), worth_it=2):
             segments.append(made.segment)
-            self._count(made.segment.part, made.bytes)
+            self._send(made.segment.part, made.data)
         old_answers = None if before is None else before.answers
         old_reports = None if before is None else before.reports
         records = merge(records)
@@ -171,40 +203,35 @@ class _Writer:
         frame = piece.frame
         hashed = fingerprint(frame)
         if before is not None and (before.rows, before.fingerprint) == (frame.height, hashed):
-            return _Made(before, 0)
+            return _Made(before, None)
         data = bars_to_bytes(series, frame)
         part = part_of(SEGMENTS, data)
-        self._place.put(part.name, data)
         ts = stamps(frame)
-        return _Made(Segment(part, piece.span, frame.height, int(ts[0]), int(ts[-1]), hashed), len(data))
+        return _Made(Segment(part, piece.span, frame.height, int(ts[0]), int(ts[-1]), hashed), data)
 
     def _beside(self, kind: str, data: bytes, before: Part | None) -> Part:
         part = part_of(kind, data)
-        if part == before:
-            self._count(part, 0)
-        else:
-            self._place.put(part.name, data)
-            self._count(part, len(data))
+        self._send(part, None if part == before else data)
         return part
 
-    def _count(self, part: Part, size: int) -> None:
-        if size:
-            self.written += 1
-            self.bytes += size
-        else:
+    def _send(self, part: Part, data: bytes | None) -> None:
+        if data is None:
             self.kept.add(part)
+        else:
+            self._sender.send(part, data)
 
-    def check_kept(self) -> None:
-        """Raise `StoreError` where a file of an earlier snapshot is gone that this one would name."""
-        for part in sorted(self.kept, key=lambda part: part.name):
-            size = self._place.size(part.name)
-            if size != part.bytes:
-                raise StoreError(
-                    f"the file {part.name} of an earlier snapshot is damaged, and this one needs it",
-                    path=self._place.location,
-                    why="it is not there" if size is None else f"it has {size:,} of {part.bytes:,} bytes",
-                    next_step="put a good copy in its place, or write the snapshot to another place",
-                )
+
+def _check_kept(place: Place, kept: Iterable[Part]) -> None:
+    """Raise `StoreError` where a file of an earlier snapshot is gone that this one would name."""
+    for part in sorted(kept, key=lambda part: part.name):
+        size = place.size(part.name)
+        if size != part.bytes:
+            raise StoreError(
+                f"the file {part.name} of an earlier snapshot is damaged, and this one needs it",
+                path=place.location,
+                why="it is not there" if size is None else f"it has {size:,} of {part.bytes:,} bytes",
+                next_step="put a good copy in its place, or write the snapshot to another place",
+            )
 
 
 def _clipped(piece: Snapshot) -> Iterator[CoverageRecord]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import polars as pl
@@ -19,7 +21,7 @@ from qmtl.foundation.timeline import Coverage, Span
 from qmtl.foundation.times import DAY, to_ns
 from qmtl.runtime.io.snapshots import writing
 from qmtl.runtime.io.snapshots.folder import FolderPlace
-from qmtl.runtime.io.snapshots.manifest import SEGMENTS
+from qmtl.runtime.io.snapshots.manifest import ANSWERS, SEGMENTS
 from qmtl.runtime.io.snapshots.numbering import numbers, read_manifest
 from qmtl.runtime.io.snapshots.reading import bars_of, records_of
 from qmtl.runtime.io.snapshots.upkeep import verify_snapshot
@@ -195,6 +197,44 @@ def test_killed_before_the_manifest_of_all_files_it_is_no_snapshot(store, place,
     assert len(place.entries(SEGMENTS)) == 4
     assert numbers(place) == []
     assert write(store, place).manifest.number == 1
+
+
+def test_files_are_written_while_others_are_made(store, place, monkeypatch):
+    """Each waits until another one is on its way, as none does where they are written one by one."""
+    for day in range(100, 130, 4):
+        add_seconds(store, day)
+    both, put = threading.Barrier(2, timeout=60), FolderPlace.put
+    waiting = iter(range(2))
+
+    def late(self, name, data):
+        if next(waiting, None) is not None:
+            both.wait()
+        put(self, name, data)
+
+    monkeypatch.setattr(FolderPlace, "put", late)
+    made = write_snapshot(store, place, [SECONDS], clock=SystemClock())
+    assert made.written == len(place.entries(SEGMENTS)) + len(place.entries(ANSWERS))
+    assert not both.broken
+
+
+@pytest.mark.parametrize("failing", [1, 3, 8])
+def test_a_file_that_cannot_be_written_is_the_error_and_there_is_no_snapshot(
+    store, place, monkeypatch, failing
+):
+    for day in range(100, 130, 4):
+        add_seconds(store, day)
+    put, number = FolderPlace.put, count(1)
+
+    def failed(self, name, data):
+        if next(number) == failing:
+            raise StoreError(f"{name} cannot be written")
+        put(self, name, data)
+
+    monkeypatch.setattr(FolderPlace, "put", failed)
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_snapshot(store, place, [SECONDS], clock=SystemClock())
+    assert numbers(place) == []
+    assert write_snapshot(store, place, [SECONDS], clock=SystemClock()).manifest.number == 1
 
 
 def test_bars_are_in_memory_in_pieces(store, place, monkeypatch):
