@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # How long an answer may take, and how long an export waits for others to end.
 _PATIENCE_S = 60.0
 _BUSY_S = 30.0
+# Bytes of an answer that is worth more than one thread.
+_LARGE = 1 << 20
 # How long the client repeats what the network has lost. Rows that come twice are one, by their key.
 _REPEAT_MS = 3_000
 # How often a parameter is asked for. To those who ask at the same moment, 9.3.4 gives the answers of each
@@ -100,8 +102,8 @@ class QuestDBServer:
         if status != 200:
             raise self._refusal(status, body)
         try:
-            # Not by polars, whose threads hang in a process that was forked.
-            return pq.ParquetFile(pa.BufferReader(body)).read(use_threads=False)
+            # Not by polars: its threads hang in a process that was forked, those of Arrow begin anew there.
+            return pq.ParquetFile(pa.BufferReader(body)).read(use_threads=len(body) > _LARGE)
         except (pa.ArrowException, OSError) as failure:
             raise self._broken(failure) from failure
 

@@ -65,6 +65,11 @@ class BarTable:
         found = self.server.query(f"SELECT count() FROM {self.name} WHERE {having(chunks)}")
         return int(found[0][0])
 
+    def size_between(self, chunks: Sequence[Chunk]) -> int:
+        """How many rows it has between the first and the last stamp of chunks, whosever they are."""
+        found = self.server.query(f"SELECT count() FROM {self.name} WHERE {between(chunks)}")
+        return int(found[0][0])
+
     def size(self) -> int:
         """How many rows it has."""
         return int(self.server.query(f"SELECT count() FROM {self.name}")[0][0])
@@ -235,8 +240,13 @@ def _tables_of_bars(server: QuestDBServer) -> list[tuple[str, str]]:
 def having(chunks: Sequence[Chunk]) -> str:
     """As SQL: which rows are those of chunks; not too many at once."""
     numbers = ", ".join(map(str, dict.fromkeys(chunk.id for chunk in chunks)))  # parts of a chunk share it
+    return f"{between(chunks)} AND tx IN ({numbers})"
+
+
+def between(chunks: Sequence[Chunk]) -> str:
+    """As SQL: which rows have stamps between those of chunks."""
     low = max(0, min(chunk.first_ts for chunk in chunks))
-    return f"ts BETWEEN {low} AND {max(chunk.last_ts for chunk in chunks)} AND tx IN ({numbers})"
+    return f"ts BETWEEN {low} AND {max(chunk.last_ts for chunk in chunks)}"
 
 
 def quoted(text: str) -> str:

@@ -20,6 +20,7 @@ from qmtl.foundation.errors import StaleFenceError, StoreError
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage
 from qmtl.foundation.times import MINUTE
+from qmtl.runtime.io.questdb import filling
 from qmtl.runtime.io.questdb import rows as rows_module
 from qmtl.runtime.io.questdb.store import QuestDBStore
 from qmtl.runtime.io.sql import codec
@@ -266,6 +267,26 @@ def test_many_series_are_read_by_one_statement(
         assert_frame_equal(
             found[one].frame, frames[one].filter(pl.col("ts").is_between(*_ends(9, 22), closed="left"))
         )
+
+
+@pytest.mark.parametrize(("wanted", "all_come"), [(5, True), (4, True), (3, False)])
+def test_where_few_others_lie_between_all_rows_come(
+    questdb_url: str, opened: Opened, monkeypatch: pytest.MonkeyPatch, wanted: int, all_come: bool
+) -> None:
+    """Of 5 series alike all are asked for, or 4, or 3; rows of the others, and of nobody, are left out."""
+    store = opened(questdb_url)
+    series = [SeriesId.parse(f"ohlcv:many:{name}:1m") for name in "ABCDE"]
+    frames = {one: some_bars(0, 30, price=10.0 + number) for number, one in enumerate(series)}
+    store.commit_many({one: write(frame) for one, frame in frames.items()})
+    orphaned(store, some_bars(0, 6, price=7.0))
+    monkeypatch.setattr(filling, "_MANY_ROWS", 1)
+    server = store._rows.table.server
+    export, asked = server.export, []
+    monkeypatch.setattr(server, "export", lambda sql: (asked.append(sql), export(sql))[1])
+    found = store.read_many(series[:wanted], minutes(0, 30))
+    assert [" tx IN " in sql for sql in asked] == [not all_come]
+    for one in series[:wanted]:
+        assert_frame_equal(found[one].frame, frames[one])
 
 
 def test_chunks_that_a_correction_changes_are_read_by_one_statement(
