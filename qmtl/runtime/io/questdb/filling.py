@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from qmtl.foundation.frames import VALUES
 from qmtl.foundation.series import SeriesId
-from qmtl.runtime.io.questdb.table import BarTable, between, having, quoted
+from qmtl.runtime.io.questdb.table import BarTable, between, bounds, having, quoted
 from qmtl.runtime.io.sql.chunks import Chunk
 from qmtl.runtime.io.sql.codec import are_proven
 from qmtl.runtime.io.store.rows import Rows
@@ -31,6 +31,9 @@ _FEW_ROWS = 8_192
 # Of so many rows it is worth a question how many others lie between them, and of so many times as many as are
 # wanted all of them come as quickly as those.
 _MANY_ROWS, _OTHERS = 50_000, 1.4
+
+# So many numbers of chunks are values of one text, which the server then knows; more are written into it.
+_NUMBERS_GIVEN = 3
 
 _Named = tuple[SeriesId, Chunk]
 
@@ -82,10 +85,18 @@ def pour_few(table: BarTable, chunks: Sequence[_Named], target: Rows) -> bool:
     """Put the rows of chunks into `target` the quickest way for a few; False where it is none, or failed."""
     if target.size > _FEW_ROWS or len({series for series, _ in chunks}) > 1:
         return False
-    columns = ", ".join(["ts::long", *VALUES])
-    wanted = f"series IN ({quoted(chunks[0][0].text)}) AND {having([chunk for _, chunk in chunks])}"
-    sql = f"SELECT {columns} FROM {table.name} WHERE {wanted}"
-    return table.server.pour(sql, target) and are_proven((chunk[1:] for _, chunk in chunks), target)
+    some = [chunk for _, chunk in chunks]
+    numbers = list(dict.fromkeys(chunk.id for chunk in some))
+    values: list[str | int] = [chunks[0][0].text]
+    if len(numbers) > _NUMBERS_GIVEN:
+        wanted = having(some)
+    else:
+        wanted = (
+            "ts BETWEEN $2 AND $3 AND (" + " OR ".join(f"tx = ${4 + n}" for n in range(len(numbers))) + ")"
+        )
+        values += [*bounds(some), *numbers]
+    sql = f"SELECT ts::long, {', '.join(VALUES)} FROM {table.name} WHERE series = $1 AND {wanted}"
+    return table.server.pour(sql, values, target) and are_proven((chunk[1:] for chunk in some), target)
 
 
 def missing_volumes(chunks: Sequence[Chunk], rows: Rows) -> list[bool]:

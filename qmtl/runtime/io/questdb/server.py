@@ -107,15 +107,17 @@ class QuestDBServer:
         except (pa.ArrowException, OSError) as failure:
             raise self._broken(failure) from failure
 
-    def pour(self, sql: str, target: Rows) -> bool:
+    def pour(self, sql: str, values: Sequence[str | int], target: Rows) -> bool:
         """Put the few rows of a query into `target`, with stamps as numbers; False where they do not come so.
+
+        values: those of its `$1`, `$2` and so on.
 
         Then an export says what there is, and what is the matter if anything is.
         """
         if self._wire is None or time.monotonic() < self._rests_until:
             return False
         try:
-            found = self._wire.ask(sql)
+            found = self._wire.ask(sql, values)
         except (OSError, WireError) as failure:
             self._rests_until = time.monotonic() + _REST_S
             _log.warning(

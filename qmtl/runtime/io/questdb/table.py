@@ -245,8 +245,13 @@ def having(chunks: Sequence[Chunk]) -> str:
 
 def between(chunks: Sequence[Chunk]) -> str:
     """As SQL: which rows have stamps between those of chunks."""
-    low = max(0, min(chunk.first_ts for chunk in chunks))
-    return f"ts BETWEEN {low} AND {max(chunk.last_ts for chunk in chunks)}"
+    low, high = bounds(chunks)
+    return f"ts BETWEEN {low} AND {high}"
+
+
+def bounds(chunks: Sequence[Chunk]) -> tuple[int, int]:
+    """The first and the last stamp of chunks that a table can hold: of a damaged entry they may be any."""
+    return max(0, min(chunk.first_ts for chunk in chunks)), max(chunk.last_ts for chunk in chunks)
 
 
 def quoted(text: str) -> str:

@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -22,6 +23,9 @@ from qmtl.runtime.io.store.rows import Rows
 # How long a connection and an answer may take.
 _REACHED_S, _PATIENCE_S = 5.0, 60.0
 _VERSION = 3 << 16
+# The types of a text and of a whole number, and that all values are binary.
+_TEXT, _LONG = 1043, 20
+_BINARY = struct.pack(">hh", 1, 1)
 _LENGTH = struct.Struct(">i")
 _RECEIVED = 1 << 18
 # One row: what it is, its length, its columns, and of each the length and the bits. As QuestDB has no numbers
@@ -43,12 +47,21 @@ class WireError(Exception):
     """The server refuses the user, or what it answers makes no sense."""
 
 
-def question(sql: str) -> bytes:
-    """What asks for the rows of a statement, in binary."""
+def question(sql: str, values: Sequence[str | int] = ()) -> bytes:
+    """What asks for the rows of a statement, in binary. values: those of its `$1`, `$2` and so on.
+
+    QuestDB keeps what it has made of a text: the next one that is the same but for its values is answered in
+    half the time.
+    """
+    types = struct.pack(
+        f">h{len(values)}i", len(values), *(_TEXT if isinstance(value, str) else _LONG for value in values)
+    )
+    given = [value.encode() if isinstance(value, str) else struct.pack(">q", value) for value in values]
+    bound = b"".join(_LENGTH.pack(len(value)) + value for value in given)
     return b"".join(
         (
-            _message(b"P", b"\0" + sql.encode() + b"\0\0\0"),
-            _message(b"B", b"\0\0\0\0\0\0\0\1\0\1"),
+            _message(b"P", b"\0" + sql.encode() + b"\0" + types),
+            _message(b"B", b"\0\0" + _BINARY + struct.pack(">h", len(values)) + bound + _BINARY),
             _message(b"E", b"\0\0\0\0\0"),
             _message(b"S", b""),
         )
@@ -156,14 +169,14 @@ class Wire:
         self._idle: list[socket.socket] = []
         self._process = os.getpid()
 
-    def ask(self, sql: str) -> bytes | None:
-        """The rows of a statement, as they came; None where the server refuses it."""
-        kept = self._kept()
+    def ask(self, sql: str, values: Sequence[str | int] = ()) -> bytes | None:
+        """The rows of a statement with values, as they came; None where the server refuses it."""
+        asked, kept = question(sql, values), self._kept()
         if kept is not None:
             # What the server has closed meanwhile is opened anew.
             with suppress(ConnectionError):
-                return self._asked(kept, sql)
-        return self._asked(self._opened(), sql)
+                return self._asked(kept, asked)
+        return self._asked(self._opened(), asked)
 
     def close(self) -> None:
         """Close the connections that are kept."""
@@ -196,9 +209,9 @@ class Wire:
             raise
         return connection
 
-    def _asked(self, connection: socket.socket, sql: str) -> bytes | None:
+    def _asked(self, connection: socket.socket, asked: bytes) -> bytes | None:
         try:
-            connection.sendall(question(sql))
+            connection.sendall(asked)
             rows, refusal = _received(connection)
         except BaseException:
             connection.close()

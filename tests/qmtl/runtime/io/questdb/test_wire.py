@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from qmtl.foundation.errors import StoreError
 from qmtl.foundation.frames import VALUES
 from qmtl.foundation.series import SeriesId
 from qmtl.runtime.io.questdb import wire
@@ -186,6 +187,41 @@ def test_rows_that_are_edited_are_not_served_by_it_either(
     assert found.damaged.holds(np.array([edited.start])).all()
     assert found.frame.filter(pl.col("ts").to_physical() == edited.start).is_empty()
     assert 0 < found.frame.height < 50
+
+
+@pytest.mark.parametrize("change", ["ADD COLUMN mine INT", "RENAME COLUMN volume TO traded", None])
+def test_a_table_that_is_changed_between_two_questions_alike(
+    pg_server: QuestDBServer, url: str, opened: Opened, exports: list[str], change: str | None
+) -> None:
+    """The server knows the text by then, and what it has made of it is of the table as it was."""
+    store = opened(with_pg(url, pg_server.pg_port))
+    bars = some_bars(0, 8)
+    store.commit(SERIES, write(bars))
+    table = store._rows.table
+    exports.clear()
+    for _ in range(3):
+        assert_frame_equal(store.read(SERIES, minutes(0, 8)).frame, bars)
+    assert exports == []
+    table.server.query(f"DROP TABLE {table.name}" if change is None else f"ALTER TABLE {table.name} {change}")
+    if change is not None:
+        table.settle()
+    if change is not None and "ADD" in change:
+        assert_frame_equal(store.read(SERIES, minutes(0, 8)).frame, bars)
+    else:
+        with pytest.raises(StoreError, match="gone from QuestDB" if change is None else "was altered"):
+            store.read(SERIES, minutes(0, 8))
+
+
+def test_many_numbers_are_written_into_the_question(
+    pg_server: QuestDBServer, url: str, opened: Opened, exports: list[str]
+) -> None:
+    store = opened(with_pg(url, pg_server.pg_port))
+    bars = some_bars(0, 60)
+    store.commit(SERIES, write(bars))
+    exports.clear()
+    for rows in (1, 8, 16, 24, 25, 60):
+        assert_frame_equal(store.read(SERIES, minutes(0, rows)).frame, bars.head(rows))
+    assert exports == []
 
 
 def test_many_rows_and_several_series_come_by_an_export(
