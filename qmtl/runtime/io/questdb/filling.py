@@ -28,8 +28,8 @@ COLUMNS = {"ts": pa.timestamp("ns", tz="UTC"), **dict.fromkeys(VALUES, pa.float6
 # 2.7 and 4.7; of 16,384 both take as long, and of 65,536 the export a third.
 _FEW_ROWS = 8_192
 
-# Of so many rows it is worth a question how many others lie between them, and of so many times as many as are
-# wanted all of them come as quickly as those.
+# From so many rows on it is worth a question how many others lie between them. Up to so many times the rows
+# that are wanted come as quickly as those alone.
 _MANY_ROWS, _OTHERS = 50_000, 1.4
 
 # So many numbers of chunks are values of one text, which the server then knows; more are written into it.
@@ -91,9 +91,8 @@ def pour_few(table: BarTable, chunks: Sequence[_Named], target: Rows) -> bool:
     if len(numbers) > _NUMBERS_GIVEN:
         wanted = having(some)
     else:
-        wanted = (
-            "ts BETWEEN $2 AND $3 AND (" + " OR ".join(f"tx = ${4 + n}" for n in range(len(numbers))) + ")"
-        )
+        either = " OR ".join(f"tx = ${4 + place}" for place in range(len(numbers)))
+        wanted = f"ts BETWEEN $2 AND $3 AND ({either})"
         values += [*bounds(some), *numbers]
     sql = f"SELECT ts::long, {', '.join(VALUES)} FROM {table.name} WHERE series = $1 AND {wanted}"
     return table.server.pour(sql, values, target) and are_proven((chunk[1:] for chunk in some), target)
