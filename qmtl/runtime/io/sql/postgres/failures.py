@@ -27,14 +27,19 @@ def meaning(
         path=address.shown,
         series=series,
         span=span,
-        why=f"PostgreSQL says: {address.redacted(str(failure)).strip()}",
+        why=f"PostgreSQL says: {_words_of(failure, address)}",
         next_step=next_step,
     )
 
 
+def _words_of(failure: Exception, address: StoreAddress) -> str:
+    """What it says, without a password, as one line: libpq sets its advice below, behind a tab."""
+    return " ".join(address.redacted(str(failure)).split())
+
+
 def unreachable(failure: psycopg.Error, address: StoreAddress) -> StoreError:
     """No connection could be opened. The server says why in words only."""
-    text = address.redacted(str(failure)).strip()
+    text = _words_of(failure, address)
     what, next_step = next((found for part, found in _REFUSALS if part in text), _NO_CONNECTION)
     kind = NoConnectionLeftError if what == _NONE_LEFT else StoreError
     return kind(what, path=address.shown, why=f"PostgreSQL says: {text}", next_step=next_step)

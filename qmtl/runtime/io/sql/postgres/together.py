@@ -109,8 +109,11 @@ class Statements:
             self._send(given, ends=True)
             results = self._answers(len(self._coming))
             self._pgconn.exit_pipeline_mode()
-        except BaseException:
+        except BaseException as failure:
+            said = self._last_words(failure)
             self._close()
+            if said is not None:
+                raise said from failure
             raise
         expected, self._coming = self._coming, []
         found = self._read(expected, results)
@@ -124,10 +127,9 @@ class Statements:
         more of them closes the iterator before anything else is asked.
         """
         self.settle()
-        left = iter(statements)
-        lengths = deque(self._send_rounds(islice(left, _AHEAD)))
-        mine = self._coming
+        left, lengths, mine = iter(statements), deque[int](), self._coming
         try:
+            lengths += self._send_rounds(islice(left, _AHEAD))
             while lengths:
                 if self._coming is not mine:
                     raise RuntimeError("a statement was made before the answers of others had come")
@@ -138,6 +140,10 @@ class Statements:
                 (found,) = self._read(expected, results)
                 lengths += self._send_rounds(islice(left, 1))
                 yield found
+        except psycopg.OperationalError as failure:
+            if (said := self._last_words(failure)) is not None:
+                raise said from failure
+            raise
         except KeyboardInterrupt:
             self._close()  # nobody waits for what is on its way
             raise
@@ -153,10 +159,30 @@ class Statements:
                 before = len(self._coming)
                 self._send([statement], ends=True)
                 lengths.append(len(self._coming) - before)
+        except psycopg.OperationalError:
+            raise  # what the server has said of it may still be read
         except BaseException:
             self._close()
             raise
         return lengths
+
+    def _last_words(self, failure: BaseException) -> psycopg.Error | None:
+        """What the server had said when the connection was lost, if the failure does not tell.
+
+        libpq keeps what has come by then, and itself only says that the connection is gone.
+        """
+        if not isinstance(failure, psycopg.OperationalError) or failure.sqlstate is not None:
+            return None
+        with suppress(psycopg.Error):
+            for _ in range(2 * len(self._coming)):  # an answer, and its end
+                if self._pgconn.status == ConnStatus.OK or self._pgconn.is_busy():
+                    break
+                result = self._pgconn.get_result()
+                if result is not None and result.status in _FAILED:
+                    said = psycopg.errors.error_from_result(result)
+                    if said.sqlstate is not None:
+                        return said
+        return None
 
     def _drop_what_comes(self) -> None:
         """Wait for what nobody wants any more. A connection that is lost meanwhile stays lost."""

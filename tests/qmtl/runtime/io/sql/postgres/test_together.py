@@ -224,6 +224,26 @@ def test_a_connection_that_is_lost_between_answers_is_an_error(connection: Postg
     assert connection.is_broken
 
 
+@pytest.mark.parametrize("taken", [0, 1, 4])
+def test_a_session_that_is_ended_between_answers_is_told_as_what_it_is(
+    connection: PostgresConnection, postgres_url: str, taken: int
+) -> None:
+    """Also where the next statements cannot even be sent any more. The words of the server may not come:
+
+    a system that is told that the other side is gone may throw away what it has said before.
+    """
+    is_there = "SELECT 1 FROM pg_stat_activity WHERE pid = ?"
+    found = connection.each_in_turn("SELECT CAST(? AS bigint)", [[(n,)] for n in range(9)])
+    for number in range(taken):
+        assert next(found) == [[(number,)]]
+    with closing(opened(StoreAddress.parse(postgres_url))) as other:
+        other.execute("SELECT pg_terminate_backend(CAST(? AS integer))", (connection.session,))
+        until(lambda: other.execute(is_there, (connection.session,)).fetchone() is None)
+    with pytest.raises(psycopg.OperationalError, match=r"due to administrator command|closed the connection"):
+        list(found)
+    assert connection.is_broken
+
+
 def test_a_question_may_tell_the_answers_of_others(connection: PostgresConnection, rounds: list[int]) -> None:
     connection.execute("INSERT INTO kept SELECT n, 10 * n FROM generate_series(1, 5) AS n")
     price = "SELECT price FROM kept WHERE id = ?"
