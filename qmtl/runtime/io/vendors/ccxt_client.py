@@ -99,7 +99,12 @@ class CcxtClient:
         async with self.opening:
             client, self.client, self.ready = self.client, None, False
             if client is not None:
-                await client.close()
+                try:
+                    await client.close()
+                except AttributeError:
+                    # Python 3.11.2 itself fails where the other side has just ended a TLS connection; later
+                    # ones do not. The second call closes the rest.
+                    await client.close()
 
     async def compare_clocks(self) -> None:
         """Ask for the exchange's time; without an answer it is assumed to equal ours."""
