@@ -55,6 +55,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "runtime/io/sql/postgres/test_timeline.py",
             "runtime/io/sql/postgres/test_together.py",
             "runtime/io/sql/postgres/test_wiring.py",
+            "runtime/io/sql/test_foresight.py",
         }
     ),
     "each store has such a module of its own: the suite, the model, the agreement": frozenset(

@@ -40,20 +40,24 @@ def evaluate(
     as_of: int | None = None,
     cancelled: Callable[[], bool] | None = None,
     keeper: FlagKeeper | None = None,
+    read: Callable[..., Snapshot] | None = None,
 ) -> EvaluatedRange:
     """Read `span` (aligned to the grid) at commit time `as_of` or now, and judge it.
 
     Rows and coverage records become states, rows among their neighbours become flags, and both are cut to the
     span. schema: what the rows are checked against, if anything. now (ns): absences that have expired then
     count as unknown. keeper: takes the flags that were found, for later reads; without one, flags that the
-    store has kept are not used. For `as_of`, `cancelled` and what is raised, see `BarReader.read`.
+    store has kept are not used. read: in place of the store's own, for the span itself. For `as_of`,
+    `cancelled` and what is raised, see `BarReader.read`.
     """
     subject, judge = (
         Subject(series, grid, facts, schema),
         _Judge(store, pipeline, keeper, now, as_of, cancelled),
     )
     rules = judge.rules(subject)
-    snapshot = store.read(series, span, as_of=as_of, context=CONTEXT, cancelled=cancelled, flags_by=rules)
+    snapshot = (read or store.read)(
+        series, span, as_of=as_of, context=CONTEXT, cancelled=cancelled, flags_by=rules
+    )
     if rules is not None and cancelled is None:  # who is in a hurry waits for no neighbours
         snapshot = judge.with_its_stretches(subject, snapshot, rules)
     return judge.judged(subject, snapshot, rules)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from qmtl.foundation.states import BarStates
 from qmtl.runtime.ingest.backfill_result import NEVER_READ, BackfillResult, OnProgress, ReadAt
 from qmtl.runtime.io.evaluated_range import EvaluatedRange
+from qmtl.runtime.io.store.values import ChangeToken
 from qmtl.runtime.planning.fetch_state import FetchState, Finish
 from qmtl.runtime.planning.request import Fill
 from qmtl.runtime.sdk.series_profile import SeriesProfile
@@ -22,8 +23,9 @@ class FetchContext:
     """Owned by one call. Each step replaces `state`, which is a value; nothing is decided here.
 
     opened: `clock.monotonic()` when the call began. max_staleness: how many seconds what others committed may
-    have escaped it. evaluated: what was read last; states: the same, where no
-    rows are read. read_at: the newest commit then. backfill: what the vendor did. tail: the live feed, while
+    have escaped it. unlooked: where nobody has looked yet, the newest change that is known; whoever reads the
+    store looks as well, and takes it away. evaluated: what was read last; states: the same, where no rows are
+    read. read_at: the newest commit then. backfill: what the vendor did. tail: the live feed, while
     it is listened to. on_asked: called when vendors are done, and only live bars are waited for.
     """
 
@@ -34,12 +36,18 @@ class FetchContext:
     fill: Fill | None = None
     on_progress: OnProgress | None = None
     shows_progress: bool = False
+    unlooked: ChangeToken | None = None
     evaluated: EvaluatedRange | None = None
     states: BarStates | None = None
     read_at: ReadAt = NEVER_READ
     backfill: BackfillResult | None = None
     tail: Tail | None = None
     on_asked: Callable[[], None] | None = None
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether what it was opened with is known to be current."""
+        return self.unlooked is None
 
     @property
     def changed_data(self) -> bool:

@@ -17,7 +17,7 @@ from qmtl.foundation.timeline import Coverage
 from qmtl.foundation.times import SMALL_INT, to_ns, warn_of_small_ints
 from qmtl.runtime.ingest.backfill_result import BackfillResult, OnProgress
 from qmtl.runtime.io.coverage_scan import scan_coverage
-from qmtl.runtime.io.store.contract import ReadAbandonedError
+from qmtl.runtime.io.store.contract import ReadAbandonedError, ReadsIfCurrent
 from qmtl.runtime.io.store.waiting import waiting
 from qmtl.runtime.io.vendors.base import Vendor
 from qmtl.runtime.planning.fetch_state import COMPLETE, Finish, initial_state
@@ -33,6 +33,7 @@ from qmtl.runtime.planning.request import (
 )
 from qmtl.runtime.sdk.fetch_context import FetchContext, FetchEnd
 from qmtl.runtime.sdk.fetch_errors import unanswered_error
+from qmtl.runtime.sdk.local_tiers import OutdatedError
 from qmtl.runtime.sdk.look_ahead import refuse_reading
 from qmtl.runtime.sdk.options import FetchOptions, check_fill, check_policy
 from qmtl.runtime.sdk.results import FetchResult, Pending
@@ -57,6 +58,7 @@ class Fetcher:
         self.parts = parts
         self.last: FetchResult | None = None
         self._has_budgets = parts.profiles.table.has_budgets
+        self._reads_if_current = isinstance(parts.store, ReadsIfCurrent)
 
     # -- before a request -------------------------------------------------------------------------------
 
@@ -200,12 +202,50 @@ class Fetcher:
 
     # -- driving ----------------------------------------------------------------------------------------
 
+    def begun(
+        self, series: SeriesId, start: Any, end: Any, options: FetchOptions, *, began: float
+    ) -> FetchContext:
+        """A request opened after a look at the store. began: see `open`.
+
+        It may be more than that: where a server would have to be asked, and all else is at hand, the store is
+        read as well, for to look and to read is one trip then.
+        """
+        if (context := self._begun_unlooked(series, start, end, options, began)) is not None:
+            return context
+        max_staleness = self.look(series, options.get("sla"), began)
+        return self.open(series, start, end, began=began, max_staleness=max_staleness, **options)
+
+    def _begun_unlooked(
+        self, series: SeriesId, start: Any, end: Any, options: FetchOptions, began: float
+    ) -> FetchContext | None:
+        """As `begun`; None where something has changed, or may have, so that all has to begin anew."""
+        parts, sla = self.parts, options.get("sla")
+        if not self._reads_if_current or options.get("as_of") is not None:
+            return None
+        known = parts.watch.version  # before what is at hand, which is no older
+        if not parts.profiles.is_at_hand(series, sla) or parts.watch.is_current:
+            return None
+        try:
+            context = self.open(series, start, end, began=began, **options)
+            context.unlooked = known
+            parts.executor.drive_local(context)
+        except (InvalidRequestError, OutdatedError):
+            return None  # by what is declared now it may be valid
+        # Of a read that took too long nothing is answered that could be outdated.
+        is_late = context.evaluated is None and context.state.breach is not None
+        if not (context.has_looked or is_late):
+            context.max_staleness = self.look(series, sla, began)
+            if parts.watch.version != known:
+                return None
+        context.unlooked = None
+        return context
+
     def cached(
         self, series: str | SeriesId, start: Any, end: Any, options: FetchOptions, *, began: float
     ) -> tuple[FetchContext, Finish | None]:
-        """A request opened, and its end if the cache holds all of it. began: see `open`."""
-        max_staleness = self.look(series_of(series), options.get("sla"), began)
-        return self.opened_cached(series, start, end, options, began=began, max_staleness=max_staleness)
+        """A request `begun`, and its end if the cache, or what was read with it, holds all of it."""
+        context = self.begun(series_of(series), start, end, options, began=began)
+        return context, self.parts.executor.drive_local(context, tiers=(Tier.CACHE,))
 
     def opened_cached(
         self,
@@ -217,7 +257,7 @@ class Fetcher:
         began: float | None = None,
         max_staleness: float,
     ) -> tuple[FetchContext, Finish | None]:
-        """As `cached`, where the store was just looked at; see `open`."""
+        """A request opened, and its end if the cache holds all of it. The store was just looked at."""
         context = self.open(series, start, end, began=began, max_staleness=max_staleness, **options)
         return context, self.parts.executor.drive_local(context, tiers=(Tier.CACHE,))
 

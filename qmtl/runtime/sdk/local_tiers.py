@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
+from typing import Any, cast
 
 from qmtl.foundation.clock import Clock
 from qmtl.foundation.errors import QmtlError
 from qmtl.foundation.series import SeriesId
-from qmtl.foundation.timeline import EMPTY, Coverage
+from qmtl.foundation.timeline import EMPTY, Coverage, Span
 from qmtl.foundation.times import SECOND
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.suspects import suspects
@@ -21,7 +23,8 @@ from qmtl.runtime.io.coverage_scan import scan_coverage
 from qmtl.runtime.io.evaluate import Subject, evaluate, evaluate_many
 from qmtl.runtime.io.evaluated_range import EvaluatedRange
 from qmtl.runtime.io.flag_keeper import FlagKeeper
-from qmtl.runtime.io.store.contract import ReadAbandonedError, Store
+from qmtl.runtime.io.store.contract import ReadAbandonedError, ReadsIfCurrent, Store
+from qmtl.runtime.io.store.values import Snapshot
 from qmtl.runtime.io.store.waiting import waiting
 from qmtl.runtime.planning.fetch_state import Ask, Event, Filled, Found, NotThere, next_step
 from qmtl.runtime.planning.ledger import Breach, Budget
@@ -29,6 +32,10 @@ from qmtl.runtime.planning.request import Tier
 from qmtl.runtime.sdk.fetch_context import FetchContext
 
 _STORAGE = Ask(Tier.STORAGE)
+
+
+class OutdatedError(Exception):
+    """What a request was opened with is outdated: somebody has committed since."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +155,23 @@ class LocalTiers:
             as_of=request.as_of,
             cancelled=cancelled,
             keeper=self.keeper,
+            read=None if context.unlooked is None else partial(self._read_if_current, context),
         )
         if request.as_of is None:
             self.cache.put(evaluated)
         return evaluated
+
+    def _read_if_current(
+        self, fetch: FetchContext, series: SeriesId, span: Span, /, *, as_of: None, **options: Any
+    ) -> Snapshot:
+        """What the store holds of a span; raises `OutdatedError` if anything has changed unseen."""
+        assert fetch.unlooked is not None
+        store = cast(ReadsIfCurrent, self.store)  # who has not looked has asked whether it is one
+        snapshot = store.read_if_current(fetch.unlooked, series, span, **options)
+        if snapshot is None:
+            raise OutdatedError
+        fetch.unlooked = None
+        return snapshot
 
     def _suspects(self, evaluated: EvaluatedRange) -> Coverage:
         """Stored cells worth one more question."""

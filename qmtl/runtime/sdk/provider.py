@@ -191,22 +191,16 @@ class SeamlessDataProvider:
         """
         fetcher, began = self._fetcher, self._parts.clock.monotonic()
         fetcher.refuse_unusable()
-        name = series_of(series)
-        max_staleness = fetcher.look(name, sla, began)
-        context = fetcher.open(
-            name,
-            start,
-            end,
-            strategy,
-            sla,
-            partial_ok,
-            as_of,
-            fill,
-            on_progress,
-            progress,
-            began=began,
-            max_staleness=max_staleness,
-        )
+        options: FetchOptions = {
+            "strategy": strategy,
+            "sla": sla,
+            "partial_ok": partial_ok,
+            "as_of": as_of,
+            "fill": fill,
+            "on_progress": on_progress,
+            "progress": progress,
+        }
+        context = fetcher.begun(series_of(series), start, end, options, began=began)
         finish = self._parts.executor.drive_local(context)
         if finish is None:
             finish = self._parts.loop.run(fetcher.driven(context))

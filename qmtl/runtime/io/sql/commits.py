@@ -16,6 +16,8 @@ from qmtl.runtime.io.store.values import Change, Point
 
 # The kind of a commit of no series: what was committed between it and the one before may have been lost.
 LOST_TAIL = "lost tail"
+# The series that damage has taken anything from.
+LOST = "SELECT series FROM lost"
 
 
 class SeriesEntry(NamedTuple):

@@ -46,11 +46,14 @@ class Database(Protocol):
         span: Span | None = None,
         *,
         foreseen: Sequence[Foreseen] = (),
+        is_all: bool = False,
     ) -> AbstractContextManager[Connection]:
         """A connection in a transaction whose statements all see the same commits; it ends with the block.
 
         foreseen: what will probably be asked before anything is written. A server is asked all of it as the
         transaction begins; what is asked otherwise is answered all the same, later.
+        is_all: nothing else will be asked, so that a server ends the transaction with its answers, in one
+        trip. Whoever does ask gets a `NotForeseenError`; where no server is asked, the answer.
         """
         ...
 

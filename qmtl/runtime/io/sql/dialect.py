@@ -105,15 +105,30 @@ class Question(NamedTuple):
     values: Values = ()
 
 
+class Expected(NamedTuple):
+    """A question that finds one value, and the value without which nothing else is worth asking."""
+
+    question: Question
+    value: int
+
+    def holds(self, connection: Connection) -> bool:
+        """Whether it is as expected."""
+        return bool(connection.execute(*self.question).fetchone()[0] == self.value)
+
+
 class Telling(NamedTuple):
-    """A statement whose rows answer `question`, a query of one value: with the value, then what it finds."""
+    """A statement whose rows answer other questions. told: these, each with the rows that it finds."""
 
     sql: str
     values: Values
-    question: str
+    told: Callable[[Sequence[Any]], Iterable[tuple[Question, list[Any]]]]
 
 
 Foreseen = Question | Telling
+
+
+class NotForeseenError(Exception):
+    """A question that was not among those which a read said were all; see `Database.reading`."""
 
 
 class Connection(Protocol):

@@ -8,17 +8,14 @@ from typing import NamedTuple
 
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage, Span
-from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.conformance.flags import Flags
 from qmtl.runtime.io.sql.assembling import assemble
 from qmtl.runtime.io.sql.blocks import Cancelled
-from qmtl.runtime.io.sql.commits import SeriesEntry, commit_at, entry_question, newest, series_entries
-from qmtl.runtime.io.sql.dialect import LIVE, Connection, Dialect, Foreseen, Question
+from qmtl.runtime.io.sql.commits import LOST, SeriesEntry, commit_at, newest, series_entries
+from qmtl.runtime.io.sql.dialect import LIVE, Connection
 from qmtl.runtime.io.sql.index_checks import look_for_gaps, look_through_entries, look_through_history
 from qmtl.runtime.io.sql.kept_flags import Wanted, of_span
-from qmtl.runtime.io.sql.kept_flags import question as flags_question
-from qmtl.runtime.io.sql.rewrite_plan import FULL
-from qmtl.runtime.io.sql.view import SINGLES_BETWEEN, View, bytes_between, chunks_between, question
+from qmtl.runtime.io.sql.view import View
 from qmtl.runtime.io.sql.views import answers_of, views_of
 from qmtl.runtime.io.store.damage import Damage
 from qmtl.runtime.io.store.snapshots import records_around, snapshot_of
@@ -27,9 +24,6 @@ from qmtl.runtime.io.store.values import CoverageRecord, Point, Snapshot
 # Series that are read at once; of a server, their packed bytes are in memory together.
 _AT_ONCE = 1024
 _FROM_A_SERVER = 256
-# Bars of a range whose bytes come with the rest: of more, those of some are read while others are decoded.
-_BYTES_FORESEEN = FULL
-_LOST = "SELECT series FROM lost"
 
 
 class Look(NamedTuple):
@@ -42,37 +36,6 @@ class Look(NamedTuple):
     damage: list[Damage]
     is_sound: bool
     entry: SeriesEntry | None
-
-
-def foreseen(
-    dialect: Dialect,
-    series: SeriesId,
-    entry: SeriesEntry | None,
-    span: Span,
-    context: int,
-    flags_by: bytes | None,
-) -> list[Foreseen]:
-    """What a read of one series, as it is now, will ask for.
-
-    entry: of the series, when it was read before. Should it have another row id by now, then nobody asks
-    these questions.
-    """
-    asked: list[Foreseen] = [Question(dialect.newest), Question(_LOST), entry_question(dialect, series)]
-    if entry is not None:
-        number = entry.number
-        if flags_by is not None and not span.is_empty:
-            asked.append(flags_question(dialect, Wanted(series, number, flags_by), span))
-        asked.append(question(chunks_between(dialect), number, LIVE, low=span.start, high=span.end - 1))
-        if span.length <= _BYTES_FORESEEN * series.timeframe.step:
-            asked.append(bytes_between(number, span))
-        if entry.hot:
-            asked.append(question(SINGLES_BETWEEN, number, LIVE, low=span.start, high=span.end - 1))
-        # With flags that were kept no context is read; without them, all of it where there is no hole.
-        beside = context * series.timeframe.step
-        for reach in {0, beside} if flags_by is not None else {beside}:
-            ends = {"start": max(span.start - reach, EARLIEST), "stop": min(span.end + reach, LATEST)}
-            asked.append(question(dialect.records, number, LIVE, **ends))
-    return asked
 
 
 def read(
@@ -117,7 +80,7 @@ def read(
 
 def _lost(connection: Connection) -> frozenset[int]:
     """The row ids of the series that damage has taken anything from."""
-    return frozenset(number for (number,) in connection.execute(_LOST))
+    return frozenset(number for (number,) in connection.execute(LOST))
 
 
 def _snapshots(

@@ -36,7 +36,7 @@ from qmtl.runtime.io.sql.beside_bars import SqlRecords
 from qmtl.runtime.io.sql.blocks import Cancelled
 from qmtl.runtime.io.sql.commits import SeriesEntry
 from qmtl.runtime.io.sql.database import Database, committing, committing_many
-from qmtl.runtime.io.sql.dialect import LIVE, Connection, Foreseen
+from qmtl.runtime.io.sql.dialect import LIVE, Connection, Expected, Foreseen, NotForeseenError
 from qmtl.runtime.io.sql.presumed import Made, Presumptions
 from qmtl.runtime.io.sql.transaction import Transaction
 from qmtl.runtime.io.sql.view import View
@@ -81,8 +81,9 @@ class SqlStore(SqlRecords):
         self._looked_through: set[tuple[SeriesId, bool]] = set()
         # Where a server is asked: what need not be asked again before the next write.
         self._presumptions = Presumptions()
-        # What the list of series said of them at their last read.
-        self._entries: dict[SeriesId, SeriesEntry | None] = {}
+        # Where a server is asked, what the last read of each series has found: its entry, and whether its
+        # flags were kept.
+        self._known: dict[SeriesId, tuple[SeriesEntry, bool]] = {}
 
     # Reading
 
@@ -119,33 +120,58 @@ class SqlStore(SqlRecords):
         context: int,
         cancelled: Cancelled | None,
         flags_by: Mapping[SeriesId, bytes],
+        expected: Expected | None = None,
     ) -> dict[SeriesId, Snapshot]:
+        """The snapshots; none where something else is there than was expected."""
         is_past = as_of is not None
         only = series[0] if len(series) == 1 else None
-        foreseen: list[Foreseen] = []
-        if only and not is_past and self._database.dialect.is_server:
-            dialect, entry = self._database.dialect, self._entries.get(only)
-            foreseen = reading.foreseen(dialect, only, entry, span, context, flags_by.get(only))
-        with self._database.reading(only, span, foreseen=foreseen) as connection:
-            if as_of is not None and series:
-                self._refuse_out_of_reach(connection, as_of, series[0])
-            first = {one for one in series if (one, is_past) not in self._looked_through}
-            looks = reading.read(
-                connection,
-                series,
-                span,
-                as_of,
-                context,
-                cancelled,
-                flags_by=flags_by,
-                is_first=first.__contains__,
-            )
+        first = {one for one in series if (one, is_past) not in self._looked_through}
+
+        def read(questions: Sequence[Foreseen], *, is_all: bool) -> dict[SeriesId, reading.Look]:
+            with self._database.reading(only, span, foreseen=questions, is_all=is_all) as connection:
+                if expected is not None and not expected.holds(connection):
+                    return {}
+                if as_of is not None and series:
+                    self._refuse_out_of_reach(connection, as_of, series[0])
+                return reading.read(
+                    connection,
+                    series,
+                    span,
+                    as_of,
+                    context,
+                    cancelled,
+                    flags_by=flags_by,
+                    is_first=first.__contains__,
+                )
+
+        dialect = self._database.dialect
+        questions: list[Foreseen] = []
+        is_all = False
+        if only and not is_past and dialect.is_server:
+            from qmtl.runtime.io.sql.foresight import foreseen  # a folder is asked step by step
+
+            by, known = flags_by.get(only), self._known.get(only)
+            questions, is_all = foreseen(dialect, only, known, span, context, by, expected)
+        try:
+            looks = read(questions, is_all=is_all and not first)
+        except NotForeseenError:
+            looks = read(questions, is_all=False)
+        first &= looks.keys()
         # What vanishes later is met by the next process: pages that were read stay in memory.
         self._looked_through.update((one, is_past) for one in first if looks[one].is_sound)
-        self._entries.update((one, look.entry) for one, look in looks.items())
+        self._know(looks)
         if damage := [part for look in looks.values() for part in look.damage]:
             self._note_damage(damage, writes=as_of is None and not self.read_only)
         return {one: look.snapshot for one, look in looks.items()}
+
+    def _know(self, looks: Mapping[SeriesId, reading.Look]) -> None:
+        """Remember what the next read of each series will go by."""
+        if self._database.dialect.is_server:
+            self._known.update(
+                (series, (look.entry, look.snapshot.flags is not None))
+                for series, look in looks.items()
+                if look.entry is not None
+            )
 
     def _note_damage(self, damage: Sequence[Damage], *, writes: bool) -> None:
         if writes:

@@ -23,7 +23,7 @@ from qmtl.runtime.io.sql.codec import (
     header_of,
     unpack,
 )
-from qmtl.runtime.io.sql.dialect import LIVE, Connection, Cursor, Dialect, Question, Telling
+from qmtl.runtime.io.sql.dialect import LIVE, Connection, Cursor, Dialect, Question
 from qmtl.runtime.io.sql.facts import decoded
 from qmtl.runtime.io.sql.single_rows import Stored, unpack_single
 from qmtl.runtime.io.store.damage import Damage
@@ -48,19 +48,6 @@ def chunks_between(dialect: Dialect) -> str:
     """The query of chunks with rows possibly in `:low <= ts <= :high`, and of others behind it."""
     end = " AND first_ts <= :high" if dialect.is_server else ""
     return f"{dialect.entry} AND last_ts >= :low{end} ORDER BY last_ts"
-
-
-def bytes_between(number: int, span: Span) -> Telling:
-    """What tells the bytes of all chunks of a series that may have rows in a span, as they are now."""
-    chunks = "SELECT id FROM chunk WHERE series = :series AND @at AND last_ts >= :low AND first_ts <= :high"
-    asked = question(
-        f"SELECT chunk, data FROM blob WHERE chunk = ANY (ARRAY({chunks}))",
-        number,
-        LIVE,
-        low=span.start,
-        high=span.end - 1,
-    )
-    return Telling(*asked, BYTES)
 
 
 def question(sql: str, number: int | None, tx: int, **values: int) -> Question:

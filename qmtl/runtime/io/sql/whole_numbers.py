@@ -107,8 +107,9 @@ def add_neighbours(prices: Sequence[Int64Array], befores: Sequence[tuple[int, in
     """
     opened, high, low, close = prices
     opened[1:] += close[:-1]
-    rows, closes = np.array(befores, dtype=np.int64).T
-    opened[rows] += closes
-    opened[rows[1:]] -= close[rows[1:] - 1]
+    opened[0] += befores[0][1]
+    if len(befores) > 1:
+        rows, closes = np.array(befores[1:], dtype=np.int64).T
+        opened[rows] += closes - close[rows - 1]
     high += np.maximum(opened, close)
     low += np.minimum(opened, close)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -161,6 +161,24 @@ class ChangeLog(Protocol):
         None lists nothing: it gives the token to begin with. Where nothing has changed, the token stays the
         same. A commit that is not listed is listed by the next call.
         """
+        ...
+
+
+@runtime_checkable
+class ReadsIfCurrent(Protocol):
+    """What the store of a server offers beside `Store`: to look and to read is one trip."""
+
+    def read_if_current(
+        self,
+        token: ChangeToken,
+        series: SeriesId,
+        span: Span,
+        *,
+        context: int = 0,
+        cancelled: Callable[[], bool] | None = None,
+        flags_by: bytes | None = None,
+    ) -> Snapshot | None:
+        """As `BarReader.read`, of now; None where there is anything since `token`, see `ChangeLog`."""
         ...
 
 

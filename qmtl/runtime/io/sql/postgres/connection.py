@@ -16,7 +16,15 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper
 
 from qmtl.runtime.io.sql.chunks import RowsElsewhere
-from qmtl.runtime.io.sql.dialect import Answer, Cursor, Dialect, Foreseen, Question, Values
+from qmtl.runtime.io.sql.dialect import (
+    Answer,
+    Cursor,
+    Dialect,
+    Foreseen,
+    NotForeseenError,
+    Question,
+    Values,
+)
 from qmtl.runtime.io.sql.postgres.arrays import send_as_they_are
 from qmtl.runtime.io.sql.postgres.cancelling import order_to_cancel, send
 from qmtl.runtime.io.sql.postgres.dialect import POSTGRES, is_damage
@@ -55,8 +63,9 @@ class PostgresConnection:
         self.now: int | None = None
         self.commits: Callable[[], None] | None = None
         self.tells = ""
-        # Answers to questions that nobody has asked yet.
+        # Answers to questions that nobody has asked yet, and whether there will be no others.
         self._foreseen: dict[tuple[str, tuple[Any, ...]], Found] = {}
+        self._is_all = False
 
     @property
     def dialect(self) -> Dialect:
@@ -85,16 +94,27 @@ class PostgresConnection:
         return self._foreseen_answer(sql, values) or self._run(_asked(Question(sql, values)))
 
     def _run(self, statement: Asked) -> Found:
+        self._refuse_more()
         if not statement.text.startswith(("SELECT", "WITH")):
             self._foreseen.clear()
         return self._statements.made([statement])[-1]
+
+    def _refuse_more(self) -> None:
+        if self._is_all:
+            raise NotForeseenError
 
     def _foreseen_answer(self, sql: str, values: Values) -> Found | None:
         """The answer to a question that was foreseen. It is given once."""
         return self._foreseen.pop(_key(sql, values), None) if self._foreseen else None
 
-    def _are_foreseen(self, sql: str, values: Sequence[Values]) -> bool:
-        return bool(self._foreseen) and all(_key(sql, one) in self._foreseen for one in values)
+    def _foreseen_answers(self, sql: str, values: Sequence[Values]) -> list[Found] | None:
+        """The answers to some questions, if all of them were foreseen."""
+        if not self._foreseen:
+            return None
+        keys = [_key(sql, one) for one in values]
+        if not self._foreseen.keys() >= set(keys) or len(set(keys)) < len(keys):
+            return None
+        return [self._foreseen.pop(key) for key in keys]
 
     def executemany(self, sql: str, values: Iterable[Values]) -> Found:
         return Found([], sum(self._run(one).rowcount for one in _changes(sql, values)), "")
@@ -104,7 +124,9 @@ class PostgresConnection:
         self._statements.sent(_changes(sql, values))
 
     def each(self, sql: str, values: Sequence[Values]) -> Iterator[Iterable[Any]]:
-        if len(values) < 2 or self._are_foreseen(sql, values):
+        if (foreseen := self._foreseen_answers(sql, values)) is not None:
+            return iter(foreseen)
+        if len(values) < 2:
             return (self.survivable(sql, one) for one in values)
         with self._surviving():
             cursor = self._run(found_by_each(sql, values))
@@ -113,6 +135,7 @@ class PostgresConnection:
     def each_in_turn(
         self, sql: str, portions: Iterable[Sequence[Values]]
     ) -> Generator[list[list[Any]], None, None]:
+        self._refuse_more()
         some = list(portions)
         asked = (found_by_each(sql, values) for values in some)
         with self._surviving(), closing(self._statements.made_in_turn(asked)) as found:
@@ -149,8 +172,8 @@ class PostgresConnection:
         if is_writing:
             self.execute("RELEASE SAVEPOINT whole")
 
-    def begin_reading(self, foreseen: Sequence[Foreseen] = ()) -> None:
-        """Begin a transaction whose statements all see the same commits.
+    def begin_reading(self, foreseen: Sequence[Foreseen] = (), *, is_all: bool = False) -> None:
+        """Begin a transaction whose statements all see the same commits. is_all: and end it.
 
         None of them may take longer than the caller waits: where no word reaches the server, it ends them
         itself a little later.
@@ -158,38 +181,48 @@ class PostgresConnection:
         wait = current()
         left = None if wait is None else wait.left_s
         limit = [] if left is None else [f"SET LOCAL statement_timeout = {round((left + _GRACE_S) * 1000)}"]
-        self._begin([_READING, *limit, "SAVEPOINT whole"], foreseen)
+        self._is_all = is_all
+        if is_all:
+            self._begin([_READING, *limit], foreseen, ["ROLLBACK"])
+        else:
+            self._begin([_READING, *limit, "SAVEPOINT whole"], foreseen)
 
     def begin_writing(self, statements: Sequence[str], foreseen: Sequence[Foreseen] = ()) -> tuple[Any, ...]:
         """Begin a transaction by statements, the last of which takes the lock; what it answers."""
         answer: tuple[Any, ...] = self._begin(statements, foreseen).fetchone() or ()
         return answer
 
-    def _begin(self, statements: Sequence[str], foreseen: Sequence[Foreseen]) -> Found:
-        """Begin a transaction, and ask questions that somebody will ask; the last of the statements."""
+    def _begin(
+        self, statements: Sequence[str], foreseen: Sequence[Foreseen], ends: Sequence[str] = ()
+    ) -> Found:
+        """Begin a transaction, ask questions that somebody will ask, and end it; the last of the statements.
+
+        ends: statements that end it; none, and it goes on.
+        """
         asked = [_asked(question) for question in foreseen]
         try:
-            found = self._statements.made([*(Asked(one, []) for one in statements), *asked])
+            found = self._statements.made([*_plain(statements), *asked, *_plain(ends)])
         except psycopg.Error as failure:
             if not (foreseen and is_damage(failure)):
                 raise
             # Whoever asks the question that met it knows what to do, and may never ask it.
             self.script(b"ROLLBACK")
-            return self._begin(statements, ())
+            return self._begin(statements, (), ends)
         self._foreseen = {}
-        for question, (text, given), answer in zip(foreseen, asked, found[len(statements) :], strict=True):
+        answers = found[len(statements) : len(statements) + len(asked)]
+        for question, (text, given), answer in zip(foreseen, asked, answers, strict=True):
             if isinstance(question, Question):
                 self._foreseen[text, tuple(given)] = answer
                 continue
-            for value, *row in answer:
-                self._foreseen[_key(question.question, (value,))] = Found([tuple(row)], 1, "")
+            for other, rows in question.told(answer.fetchall()):
+                self._foreseen[_key(*other)] = Found(rows, len(rows), "")
         return found[len(statements) - 1]
 
     def commit(self) -> None:
         """Commit. The server answers a COMMIT of a transaction that has failed by undoing it."""
         self._foreseen.clear()
-        ends = [Asked(one, []) for one in (self.tells, "COMMIT") if one]
-        if self._statements.made(ends)[-1].status != "COMMIT":
+        ends = [one for one in (self.tells, "COMMIT") if one]
+        if self._statements.made(_plain(ends))[-1].status != "COMMIT":
             raise psycopg.errors.InFailedSqlTransaction("the transaction had failed, and was undone")
 
     def script(self, statements: bytes) -> None:
@@ -216,14 +249,14 @@ class PostgresConnection:
         """End the transaction that is open, if any; whether the connection can be used again."""
         was_writing = self.commits is not None
         self.now, self.commits, self.tells = None, None, ""
-        self._foreseen = {}
+        self._foreseen, self._is_all = {}, False
         self.is_kept = True
         if self.is_cut_off:
             self.raw.close()
         elif self.raw.info.transaction_status is not TransactionStatus.IDLE and not self.raw.closed:
             try:
                 # A writer has the lock until the server has answered; a reader keeps nobody waiting.
-                end = [Asked("ROLLBACK", [])]
+                end = _plain(["ROLLBACK"])
                 if was_writing:
                     with suppress(psycopg.Error):  # what nobody asks about any more
                         self._statements.settle()
@@ -257,6 +290,11 @@ def _by_value(cursor: Found, values: int) -> list[list[Any]]:
     for row in cursor:
         found[row[0] - 1].append(row[1:])
     return found
+
+
+def _plain(statements: Sequence[str]) -> list[Asked]:
+    """Statements without values."""
+    return [Asked(one, []) for one in statements]
 
 
 def _asked(question: Foreseen) -> Asked:

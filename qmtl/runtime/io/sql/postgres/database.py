@@ -46,7 +46,7 @@ _SEARCH_S, _SEARCH_EVERY_S = 30.0, 0.2
 _NOT_DURABLE = ", set_config('synchronous_commit', 'off', true)"
 _STARTED = "pg_postmaster_start_time()::text"
 # A number that rises with each commit, report and acceptance: their newest numbers, added up.
-_VERSION = (
+VERSION = Question(
     "SELECT coalesce((SELECT max(id) FROM tx), 0) + coalesce((SELECT max(number) FROM report), 0)"
     " + coalesce((SELECT max(number) FROM accepted), 0)"
 )
@@ -90,7 +90,7 @@ class PostgresDatabase:
             self.notice = CommitNotice(
                 self._opened,
                 channel=quoted(self._channel),
-                question=_VERSION,
+                question=VERSION.sql,
                 max_staleness=max_staleness,
             )
         try:
@@ -181,9 +181,10 @@ class PostgresDatabase:
         span: Span | None = None,
         *,
         foreseen: Sequence[Foreseen] = (),
+        is_all: bool = False,
     ) -> Iterator[PostgresConnection]:
         """A connection whose statements all see the same commits."""
-        begin = partial(PostgresConnection.begin_reading, foreseen=foreseen)
+        begin = partial(PostgresConnection.begin_reading, foreseen=foreseen, is_all=is_all)
         with self.translated(series, span), self._begun(begin, is_read=True) as connection:
             self._look_behind(connection)
             yield connection
@@ -382,7 +383,7 @@ class PostgresDatabase:
 
     def version(self) -> int:
         """A number that rises with each commit, report and acceptance."""
-        return self._asked(_VERSION)
+        return self._asked(VERSION.sql)
 
     def _asked(self, question: str) -> int:
         """The number that a statement finds, outside a transaction."""

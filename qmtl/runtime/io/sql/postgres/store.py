@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 
 import psycopg
@@ -11,11 +11,13 @@ import psycopg
 from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.store_address import StoreAddress
+from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.appends import small_ones
 from qmtl.runtime.io.sql.chunks import RowsElsewhere
 from qmtl.runtime.io.sql.commits import whole_series
+from qmtl.runtime.io.sql.dialect import Expected
 from qmtl.runtime.io.sql.postgres import at_once
-from qmtl.runtime.io.sql.postgres.database import PostgresDatabase
+from qmtl.runtime.io.sql.postgres.database import VERSION, PostgresDatabase
 from qmtl.runtime.io.sql.postgres.failures import meaning
 from qmtl.runtime.io.sql.postgres.opening import opened
 from qmtl.runtime.io.sql.postgres.recognition import recognise
@@ -25,7 +27,7 @@ from qmtl.runtime.io.sql.presumed import Made
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.difference import NOTHING_REPLACED
 from qmtl.runtime.io.store.rows import Rows
-from qmtl.runtime.io.store.values import Changes, ChangeToken, Commit, Write
+from qmtl.runtime.io.store.values import Changes, ChangeToken, Commit, Snapshot, Write
 
 
 def is_store(address: StoreAddress) -> bool:
@@ -125,18 +127,36 @@ class PostgresStore(KeptStore):
         with self._database.reading() as connection:
             return state_of(connection)
 
+    def read_if_current(
+        self,
+        token: ChangeToken,
+        series: SeriesId,
+        span: Span,
+        *,
+        context: int = 0,
+        cancelled: Callable[[], bool] | None = None,
+        flags_by: bytes | None = None,
+    ) -> Snapshot | None:
+        by = {} if flags_by is None else {series: flags_by}
+        expected = Expected(VERSION, token.version)
+        found = self._read([series], span, None, context, cancelled, by, expected)
+        return found.get(series) if self._is_of_this_server(token) else None
+
     def has_changed(self, token: ChangeToken) -> bool:
         """False if the server said so within `max_staleness`; else `changed_since` has to ask it."""
-        # A server that lost commits may have made as many since: its version alone proves nothing.
-        is_same_server = getattr(token, "generation", 0) == self._database.generation
-        return self._notice is None or not (self._notice.vouches_for(token.version) and is_same_server)
+        is_told = self._notice is not None and self._notice.vouches_for(token.version)
+        return not (is_told and self._is_of_this_server(token))
+
+    def _is_of_this_server(self, token: ChangeToken) -> bool:
+        # One that lost commits may have made as many since: its version alone proves nothing.
+        return getattr(token, "generation", 0) == self._database.generation
 
     def changed_since(self, token: ChangeToken | None) -> Changes:
         """As the contract has it. All has changed where the server is one that may have lost commits."""
         found = super().changed_since(token)
         generation = self._database.generation  # by now a lost connection was replaced
         listed = found.commits
-        if token is not None and getattr(token, "generation", 0) != generation:
+        if token is not None and not self._is_of_this_server(token):
             with self._database.reading() as connection:
                 listed = whole_series(connection, found.token.tx)
         followed = _Token(*found.token)

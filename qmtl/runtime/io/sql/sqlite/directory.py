@@ -328,6 +328,7 @@ class StoreDirectory:
         span: Span | None = None,
         *,
         foreseen: Sequence[Foreseen] = (),
+        is_all: bool = False,
     ) -> Iterator[SqliteConnection]:
         """A connection inside a transaction that ends with the block."""
         self._ready()

@@ -87,6 +87,7 @@ def spoil(store: PostgresStore, admin: Admin) -> None:
 READS: dict[str, Callable[[PostgresStore], Any]] = {
     "read": lambda store: store.read(SERIES, ALL, flags_by=b"some rules      ").frame,
     "read_many": lambda store: store.read_many([SERIES, OTHER], ALL)[SERIES].frame,
+    "read_if_current": lambda store: read_if_current(store, SERIES, ALL),
     "commits": lambda store: store.commits(SERIES),
     "diff": lambda store: store.diff(SERIES, store.commits(SERIES)[0].as_of, store.commits(SERIES)[-1].as_of),
     "deliveries": lambda store: store.deliveries(SERIES, ALL),
@@ -109,6 +110,11 @@ READS: dict[str, Callable[[PostgresStore], Any]] = {
     "changed_since": lambda store: store.changed_since(None).horizon,
     "info": lambda store: store.info().rows,
 }
+
+
+def read_if_current(store: PostgresStore, *asked: Any) -> Any:
+    snapshot = store.read_if_current(store.changed_since(None).token, *asked)
+    return None if snapshot is None else snapshot.frame
 
 
 def strange() -> pl.DataFrame:

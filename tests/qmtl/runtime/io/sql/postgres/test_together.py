@@ -7,7 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -247,7 +247,11 @@ def test_a_session_that_is_ended_between_answers_is_told_as_what_it_is(
 def test_a_question_may_tell_the_answers_of_others(connection: PostgresConnection, rounds: list[int]) -> None:
     connection.execute("INSERT INTO kept SELECT n, 10 * n FROM generate_series(1, 5) AS n")
     price = "SELECT price FROM kept WHERE id = ?"
-    some = Telling("SELECT id, price FROM kept WHERE id BETWEEN ? AND ?", (2, 4), price)
+
+    def told(rows: Sequence[Any]) -> list[tuple[Question, list[Any]]]:
+        return [(Question(price, (number,)), [(found,)]) for number, found in rows]
+
+    some = Telling("SELECT id, price FROM kept WHERE id BETWEEN ? AND ?", (2, 4), told)
     for values in ([4], [3, 2], [4, 5], [1]):
         connection.begin_reading([some])
         rounds.clear()

@@ -1,0 +1,105 @@
+"""What a read of one series will ask a server, so that all of it is asked in one trip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+from qmtl.foundation.series import SeriesId
+from qmtl.foundation.timeline import Span
+from qmtl.foundation.times import EARLIEST, LATEST
+from qmtl.runtime.io.sql.commits import LOST, SeriesEntry, entry_question
+from qmtl.runtime.io.sql.dialect import LIVE, Dialect, Expected, Foreseen, Question, Telling
+from qmtl.runtime.io.sql.kept_flags import Wanted
+from qmtl.runtime.io.sql.kept_flags import question as flags_question
+from qmtl.runtime.io.sql.rewrite_plan import FULL
+from qmtl.runtime.io.sql.view import BYTES, SINGLES_BETWEEN, chunks_between, question
+
+# Bars of a range whose bytes come with the rest: of more, those of some are read while others are decoded.
+_BYTES_FORESEEN = FULL
+
+
+class Foresight(NamedTuple):
+    """What a read will probably ask. is_all: and nothing else."""
+
+    questions: list[Foreseen]
+    is_all: bool
+
+
+def foreseen(
+    dialect: Dialect,
+    series: SeriesId,
+    known: tuple[SeriesEntry, bool] | None,
+    span: Span,
+    context: int,
+    flags_by: bytes | None,
+    expected: Expected | None,
+) -> Foresight:
+    """What a read of one series, as it is now, will ask.
+
+    known: what its last read has found, its entry and whether its flags were kept. Should the series have
+    another row id by now, then nobody asks these questions.
+    """
+    asked: list[Foreseen] = [_of_store(dialect, series, expected)]
+    if known is None:
+        return Foresight(asked, is_all=False)
+    entry, had_flags = known
+    number = entry.number
+    within = {"low": span.start, "high": span.end - 1}
+    chunks = question(chunks_between(dialect), number, LIVE, **within)
+    is_short = span.length <= _BYTES_FORESEEN * series.timeframe.step
+    if entry.hot:
+        asked.append(question(SINGLES_BETWEEN, number, LIVE, **within))
+    # With flags that were kept no context is read; without them, all of it where there is no hole.
+    reaches = {context * series.timeframe.step}
+    if flags_by is not None and not span.is_empty:
+        asked.append(flags_question(dialect, Wanted(series, number, flags_by), span))
+        reaches = {0} if had_flags else {0, *reaches}
+    for reach in reaches:
+        ends = {"start": max(span.start - reach, EARLIEST), "stop": min(span.end + reach, LATEST)}
+        asked.append(question(dialect.records, number, LIVE, **ends))
+    # Last, for who waits for an answer is woken whenever there is a little of it.
+    asked.append(_with_bytes(chunks) if is_short else chunks)
+    return Foresight(asked, is_all=is_short and reaches == {0})
+
+
+def _of_store(dialect: Dialect, series: SeriesId, expected: Expected | None) -> Telling:
+    """What tells the newest commit, the series that damage has taken from, and the entry of one."""
+    also = None if expected is None else expected.question
+    told = partial(_told_of_store, dialect, series, also)
+    return Telling(_question_of_store(dialect, None if also is None else also.sql), (series.text,), told)
+
+
+@lru_cache(maxsize=16)
+def _question_of_store(dialect: Dialect, also: str | None) -> str:
+    return (
+        f"SELECT ({also or 'NULL'}), ARRAY({LOST}), newest.*, entry.* FROM (SELECT) AS one"
+        f" LEFT JOIN ({dialect.newest}) AS newest ON true"
+        f" LEFT JOIN ({dialect.series_by_name}) AS entry ON true"
+    )
+
+
+def _told_of_store(
+    dialect: Dialect, series: SeriesId, also: Question | None, found: Sequence[Any]
+) -> Iterator[tuple[Question, list[Any]]]:
+    ((value, lost, *rest),) = found
+    newest, entry = tuple(rest[:3]), tuple(rest[3:])
+    if also is not None:
+        yield also, [(value,)]
+    yield Question(LOST), [(number,) for number in lost]
+    yield Question(dialect.newest), [] if newest[0] is None else [newest]
+    yield entry_question(dialect, series), [] if entry[0] is None else [entry]
+
+
+def _with_bytes(chunks: Question) -> Telling:
+    """What tells the chunks that a question finds, and the bytes of each."""
+    joined = f"({chunks.sql}) AS chunk LEFT JOIN blob ON blob.chunk = id"
+    sql = f"SELECT chunk.*, data FROM {joined} ORDER BY last_ts"
+    return Telling(sql, chunks.values, partial(_told_of_chunks, chunks))
+
+
+def _told_of_chunks(chunks: Question, found: Sequence[Any]) -> Iterator[tuple[Question, list[Any]]]:
+    yield chunks, [row[:-1] for row in found]
+    for number, *_, data in found:
+        yield Question(BYTES, (number,)), [] if data is None else [(data,)]
