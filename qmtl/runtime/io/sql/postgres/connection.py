@@ -44,6 +44,8 @@ _GRACE_S = 0.5
 class PostgresConnection:
     """Used by one thread at a time. Outside a transaction each statement is one of its own."""
 
+    dialect: Dialect = POSTGRES
+
     def __init__(self, raw: psycopg.Connection[Any]) -> None:
         raw.prepare_threshold = None  # statements that are worth it are prepared by ours
         _keep_types(raw.adapters)
@@ -66,10 +68,6 @@ class PostgresConnection:
         # Answers to questions that nobody has asked yet, and whether there will be no others.
         self._foreseen: dict[tuple[str, tuple[Any, ...]], Found] = {}
         self._is_all = False
-
-    @property
-    def dialect(self) -> Dialect:
-        return POSTGRES
 
     @property
     def is_broken(self) -> bool:
@@ -210,9 +208,9 @@ class PostgresConnection:
             return self._begin(statements, (), ends)
         self._foreseen = {}
         answers = found[len(statements) : len(statements) + len(asked)]
-        for question, (text, given), answer in zip(foreseen, asked, answers, strict=True):
+        for question, answer in zip(foreseen, answers, strict=True):
             if isinstance(question, Question):
-                self._foreseen[text, tuple(given)] = answer
+                self._foreseen[_key(*question)] = answer
                 continue
             for other, rows in question.told(answer.fetchall()):
                 self._foreseen[_key(*other)] = Found(rows, len(rows), "")
@@ -303,9 +301,8 @@ def _asked(question: Foreseen) -> Asked:
 
 
 def _key(sql: str, values: Values) -> tuple[str, tuple[Any, ...]]:
-    """By which an answer that was foreseen is found."""
-    text, given = _asked(Question(sql, values))
-    return text, tuple(given)
+    """By which an answer that was foreseen is found: who asks names the values in the same order."""
+    return sql, tuple(values.values() if isinstance(values, dict) else values)
 
 
 def _changes(sql: str, values: Iterable[Values]) -> Iterator[Asked]:

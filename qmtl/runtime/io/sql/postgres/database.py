@@ -60,6 +60,8 @@ class PostgresDatabase:
     of the commits of others. elsewhere: where the bars of its chunks lie, see `settle_rows`.
     """
 
+    dialect: Dialect = POSTGRES
+
     def __init__(
         self,
         address: StoreAddress,
@@ -169,10 +171,6 @@ class PostgresDatabase:
     def location(self) -> str:
         """The address, without a password."""
         return self.address.shown
-
-    @property
-    def dialect(self) -> Dialect:
-        return POSTGRES
 
     @contextmanager
     def reading(

@@ -45,24 +45,23 @@ class Found:
     """
 
     def __init__(self, rows: list[tuple[Any, ...]], rowcount: int, status: str) -> None:
-        self._rows, self._next = rows, 0
+        self._rows = iter(rows)
         self.rowcount, self.status = rowcount, status
 
     def fetchone(self) -> Any:
-        return next(iter(self.fetchmany(1)), None)
+        return next(self._rows, None)
 
     def fetchall(self) -> list[Any]:
-        return self.fetchmany(len(self._rows))
+        return list(self._rows)
 
     def fetchmany(self, size: int = 1) -> list[Any]:
-        first, self._next = self._next, min(len(self._rows), self._next + size)
-        return self._rows[first : self._next]
+        return list(islice(self._rows, size))
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.fetchall())
+        return self._rows
 
     def close(self) -> None:
-        self._rows = []
+        self._rows = iter(())
 
 
 class _Key(NamedTuple):
