@@ -171,7 +171,11 @@ _MEANINGS: tuple[
     ),
     (
         errors.QueryCanceled,
-        (StoreError, "the server has ended a statement", "repeat; or raise its statement_timeout"),
+        (
+            StoreError,
+            "the server has ended a statement",
+            "repeat; where the server says that its statement_timeout is over, raise that first",
+        ),
     ),
     (
         psycopg.OperationalError,

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from qmtl.foundation.errors import SeamlessSLAExceeded
+from qmtl.foundation.errors import SeamlessSLAExceeded, StoreError
 from qmtl.foundation.sla import SLAPolicy
 from qmtl.foundation.timeline import Coverage
 from qmtl.foundation.times import iso
@@ -230,6 +230,28 @@ def test_the_server_ends_by_itself_what_no_word_reaches(stored: str) -> None:
             assert 1_000 < limit <= 60_500
         with store._database.reading() as used:
             assert used.execute(asked).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("by", ["user request", "statement timeout"])
+def test_a_statement_that_the_server_ends_is_told_with_its_reason(stored: str, by: str) -> None:
+    with locked(stored, "chunk") as other, PostgresStore(stored) as store:
+
+        def cancel() -> None:
+            until_under_way(other, 1)
+            other.execute(
+                "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name LIKE 'qmtl %' AND state <> 'idle'"
+            )
+
+        if by == "statement timeout":
+            with store._database._pool.use() as used:
+                used.execute("SET statement_timeout = 200")
+        ending = threading.Thread(target=cancel if by == "user request" else lambda: None)
+        ending.start()
+        with pytest.raises(StoreError, match=f"has ended a statement(.|\n)*due to {by}") as failure:
+            store.read(SERIES, SPAN)
+        ending.join(60)
+    assert "repeat; where the server says" in str(failure.value)
 
 
 def test_the_server_notices_that_nobody_is_there(stored: str, monkeypatch: pytest.MonkeyPatch) -> None:
