@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -39,10 +40,8 @@ class SmallIntWarning(UserWarning):
     """Ints that are probably seconds, ms or us were read as nanoseconds. Warned once per process."""
 
 
-def warn_of_small_ints(*given: Any, stacklevel: int = 5) -> None:
+def warn_of_small_ints(*given: Any) -> None:
     """Warn if all ints of a request lie in the first months of 1970, before any bar and any commit.
-
-    stacklevel: as for `warnings.warn`; of the line that is to be named.
 
     They are read as nanoseconds all the same: a unit is never guessed from a magnitude.
     """
@@ -56,8 +55,16 @@ def warn_of_small_ints(*given: Any, stacklevel: int = 5) -> None:
         f"the int {value} is nanoseconds, which is {iso(int(value))}; for seconds write {value} * 10**9, "
         "for milliseconds * 10**6, or give an ISO time",
         SmallIntWarning,
-        stacklevel=stacklevel,
+        stacklevel=_level_of_caller(),
     )
+
+
+def _level_of_caller() -> int:
+    """The `stacklevel` with which whoever asks this names the line outside of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("qmtl."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def to_ns(value: Any, *, name: str = "time") -> int:
@@ -132,7 +139,7 @@ def _warn_naive(moment: datetime) -> None:
         warnings.warn(
             f"{moment.isoformat()} has no zone and is read as UTC; write {moment.isoformat()}Z to be sure",
             NaiveTimeWarning,
-            stacklevel=5,
+            stacklevel=_level_of_caller(),
         )
 
 

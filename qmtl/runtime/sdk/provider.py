@@ -475,7 +475,7 @@ class SeamlessDataProvider:
         """
         before, after = to_ns(as_of_a, name="as_of_a"), to_ns(as_of_b, name="as_of_b")
         for as_of in (as_of_a, as_of_b):
-            warn_of_small_ints(as_of, stacklevel=3)
+            warn_of_small_ints(as_of)
         return self.store.diff(series_of(series), before, after, partial_ok=partial_ok)
 
     def verify_flags(self, *, repair: bool = False) -> FlagsCheck:

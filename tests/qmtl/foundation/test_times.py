@@ -54,12 +54,19 @@ def test_the_value_is_what_it_was_whatever_its_size() -> None:
     assert to_ns(NEW_YEAR) == NEW_YEAR
 
 
-def test_a_fetch_of_seconds_is_reported_at_the_line_that_asked(tmp_path: Any) -> None:
+ASKED = [
+    lambda provider: provider.fetch("ohlcv:test:X:1m", NEW_YEAR, NEW_YEAR + 600),
+    lambda provider: provider.fetch_many(["ohlcv:test:X:1m"], NEW_YEAR, NEW_YEAR + 600),
+]
+
+
+@pytest.mark.parametrize("ask", ASKED, ids=["fetch", "fetch_many"])
+def test_a_fetch_of_seconds_is_reported_at_the_line_that_asked(tmp_path: Any, ask: Any) -> None:
     with (
-        qmtl.SeamlessDataProvider(tmp_path / "bars", vendors={}) as provider,
+        qmtl.SeamlessDataProvider(tmp_path / "bars", vendors={}, partial_ok=True) as provider,
         pytest.warns(qmtl.SmallIntWarning) as reported,
     ):
-        provider.fetch("ohlcv:test:X:1m", NEW_YEAR, NEW_YEAR + 600)
+        ask(provider)
     assert reported[0].filename == __file__
 
 

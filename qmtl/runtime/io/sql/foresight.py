@@ -9,15 +9,12 @@ from typing import Any, NamedTuple
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import EARLIEST, LATEST
+from qmtl.runtime.io.sql import rewrite_plan
 from qmtl.runtime.io.sql.commits import LOST, SeriesEntry, entry_question
 from qmtl.runtime.io.sql.dialect import LIVE, Dialect, Expected, Foreseen, Question, Telling
 from qmtl.runtime.io.sql.kept_flags import Wanted
 from qmtl.runtime.io.sql.kept_flags import question as flags_question
-from qmtl.runtime.io.sql.rewrite_plan import FULL
 from qmtl.runtime.io.sql.view import BYTES, SINGLES_BETWEEN, chunks_between, question
-
-# Bars of a range whose bytes come with the rest: of more, those of some are read while others are decoded.
-_BYTES_FORESEEN = FULL
 
 
 class Foresight(NamedTuple):
@@ -48,7 +45,8 @@ def foreseen(
     number = entry.number
     within = {"low": span.start, "high": span.end - 1}
     chunks = question(chunks_between(dialect), number, LIVE, **within)
-    is_short = span.length <= _BYTES_FORESEEN * series.timeframe.step
+    # Of a longer range the bytes of some are read while those of others are decoded.
+    is_short = span.length <= rewrite_plan.FULL * series.timeframe.step
     if entry.hot:
         asked.append(question(SINGLES_BETWEEN, number, LIVE, **within))
     # With flags that were kept no context is read; without them, all of it where there is no hole.

@@ -107,7 +107,7 @@ def add_neighbours(prices: Sequence[Int64Array], befores: Sequence[tuple[int, in
     """
     opened, high, low, close = prices
     opened[1:] += close[:-1]
-    opened[0] += befores[0][1]
+    opened[:1] += befores[0][1]  # as an array, whose numbers may wrap
     if len(befores) > 1:
         rows, closes = np.array(befores[1:], dtype=np.int64).T
         opened[rows] += closes - close[rows - 1]
