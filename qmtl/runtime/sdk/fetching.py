@@ -222,6 +222,8 @@ class Fetcher:
         parts, sla = self.parts, options.get("sla")
         if not self._reads_if_current or options.get("as_of") is not None:
             return None
+        if sla is not None or self._has_budgets:
+            return None  # of a read that it ends nobody would know whether what is at hand was current
         known = parts.watch.version  # before what is at hand, which is no older
         if not parts.profiles.is_at_hand(series, sla) or parts.watch.is_current:
             return None
@@ -231,9 +233,7 @@ class Fetcher:
             parts.executor.drive_local(context)
         except (InvalidRequestError, OutdatedError):
             return None  # by what is declared now it may be valid
-        # Of a read that took too long nothing is answered that could be outdated.
-        is_late = context.evaluated is None and context.state.breach is not None
-        if not (context.has_looked or is_late):
+        if not context.has_looked:
             context.max_staleness = self.look(series, sla, began)
             if parts.watch.version != known:
                 return None
