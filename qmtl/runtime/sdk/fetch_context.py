@@ -45,11 +45,6 @@ class FetchContext:
     on_asked: Callable[[], None] | None = None
 
     @property
-    def has_looked(self) -> bool:
-        """Whether what it was opened with is known to be current."""
-        return self.unlooked is None
-
-    @property
     def changed_data(self) -> bool:
         """Whether this call added rows to the store, or replaced some."""
         backfill, tail = self.backfill, self.tail

@@ -219,13 +219,14 @@ class Fetcher:
         self, series: SeriesId, start: Any, end: Any, options: FetchOptions, began: float
     ) -> FetchContext | None:
         """As `begun`; None where something has changed, or may have, so that all has to begin anew."""
-        parts, sla = self.parts, options.get("sla")
+        parts = self.parts
         if not self._reads_if_current or options.get("as_of") is not None:
             return None
-        if sla is not None or self._has_budgets:
-            return None  # of a read that it ends nobody would know whether what is at hand was current
+        # Of a read that a budget ends nobody would know whether what is at hand was current.
+        if options.get("sla") is not None or self._has_budgets:
+            return None
         known = parts.watch.version  # before what is at hand, which is no older
-        if not parts.profiles.is_at_hand(series, sla) or parts.watch.is_current:
+        if not parts.profiles.is_at_hand(series, None) or parts.watch.is_current:
             return None
         try:
             context = self.open(series, start, end, began=began, **options)
@@ -233,11 +234,10 @@ class Fetcher:
             parts.executor.drive_local(context)
         except (InvalidRequestError, OutdatedError):
             return None  # by what is declared now it may be valid
-        if not context.has_looked:
-            context.max_staleness = self.look(series, sla, began)
+        if context.unlooked is known:  # the cache had it, or there was nothing to read
+            context.unlooked, context.max_staleness = None, parts.watch.look()
             if parts.watch.version != known:
                 return None
-        context.unlooked = None
         return context
 
     def cached(

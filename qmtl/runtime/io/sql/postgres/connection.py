@@ -109,10 +109,10 @@ class PostgresConnection:
         """The answers to some questions, if all of them were foreseen."""
         if not self._foreseen:
             return None
-        keys = [_key(sql, one) for one in values]
-        if not self._foreseen.keys() >= set(keys) or len(set(keys)) < len(keys):
+        wanted = {_key(sql, one): None for one in values}
+        if len(wanted) < len(values) or not wanted.keys() <= self._foreseen.keys():
             return None
-        return [self._foreseen.pop(key) for key in keys]
+        return [self._foreseen.pop(key) for key in wanted]
 
     def executemany(self, sql: str, values: Iterable[Values]) -> Found:
         return Found([], sum(self._run(one).rowcount for one in _changes(sql, values)), "")
@@ -180,24 +180,20 @@ class PostgresConnection:
         left = None if wait is None else wait.left_s
         limit = [] if left is None else [f"SET LOCAL statement_timeout = {round((left + _GRACE_S) * 1000)}"]
         self._is_all = is_all
-        if is_all:
-            self._begin([_READING, *limit], foreseen, ["ROLLBACK"])
-        else:
-            self._begin([_READING, *limit, "SAVEPOINT whole"], foreseen)
+        self._begin([_READING, *limit, *([] if is_all else ["SAVEPOINT whole"])], foreseen)
 
     def begin_writing(self, statements: Sequence[str], foreseen: Sequence[Foreseen] = ()) -> tuple[Any, ...]:
         """Begin a transaction by statements, the last of which takes the lock; what it answers."""
         answer: tuple[Any, ...] = self._begin(statements, foreseen).fetchone() or ()
         return answer
 
-    def _begin(
-        self, statements: Sequence[str], foreseen: Sequence[Foreseen], ends: Sequence[str] = ()
-    ) -> Found:
-        """Begin a transaction, ask questions that somebody will ask, and end it; the last of the statements.
+    def _begin(self, statements: Sequence[str], foreseen: Sequence[Foreseen]) -> Found:
+        """Begin a transaction, and ask questions that somebody will ask; the last of the statements.
 
-        ends: statements that end it; none, and it goes on.
+        Where those are all, end it as well.
         """
         asked = [_asked(question) for question in foreseen]
+        ends = ["ROLLBACK"] if self._is_all else []
         try:
             found = self._statements.made([*_plain(statements), *asked, *_plain(ends)])
         except psycopg.Error as failure:
@@ -205,7 +201,7 @@ class PostgresConnection:
                 raise
             # Whoever asks the question that met it knows what to do, and may never ask it.
             self.script(b"ROLLBACK")
-            return self._begin(statements, (), ends)
+            return self._begin(statements, ())
         self._foreseen = {}
         answers = found[len(statements) : len(statements) + len(asked)]
         for question, answer in zip(foreseen, answers, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -99,8 +100,6 @@ def test_a_hit_is_one_trip_and_more_than_a_few_bars_are_some(
 
 
 def test_async_fetches_look_as_they_read(provider: SeamlessDataProvider, trips: list[list[str]]) -> None:
-    import asyncio
-
     trips.clear()
     result = asyncio.run(provider.fetch_async(NAME, 0, iso(1_000 * SERIES.timeframe.step)))
     assert result.frame.height == 1_000
@@ -226,9 +225,12 @@ def test_a_read_goes_on_where_the_connection_was_lost(
     fetched(provider, span)
     place, _, _ = postgres_url.partition("?schema=")
     with psycopg.connect(place, autocommit=True) as other:
-        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        ended = other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'qmtl %'"
+        ).fetchall()
+    assert ended
     assert fetched(provider, span).frame.equals(some_bars(40, 10))
 
 
-def test_tokens_are_of_one_store(store: PostgresStore) -> None:
+def test_a_token_of_another_version_is_not_current(store: PostgresStore) -> None:
     assert store.read_if_current(ChangeToken(-1, 0), SERIES, minutes(0, 9)) is None
