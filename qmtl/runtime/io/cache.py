@@ -28,6 +28,8 @@ class RangeCache:
         self._used: OrderedDict[EvaluatedRange, int] = OrderedDict()  # bytes, the longest unused first
         self._newest: dict[str, int] = {}
         self._horizon = 0
+        # How often all was let go of; whoever reads a range to keep it looks before.
+        self.times_cleared = 0
 
     def get(self, series: SeriesId, span: Span, now: int) -> EvaluatedRange | None:
         """The range cut to `span`, if one that is kept covers it whole and is still valid at `now` (ns)."""
@@ -42,8 +44,11 @@ class RangeCache:
                 return None
         return evaluated.cut(span)
 
-    def put(self, evaluated: EvaluatedRange) -> None:
-        """Keep a range; ranges within it are let go, since it serves what they served."""
+    def put(self, evaluated: EvaluatedRange, times_cleared: int) -> None:
+        """Keep a range; ranges within it are let go, since it serves what they served.
+
+        times_cleared: as it was before the range was read.
+        """
         if not self.max_bytes or evaluated.span.is_empty:
             return
         size = evaluated.nbytes
@@ -51,6 +56,8 @@ class RangeCache:
             return
         with self._lock:
             name = evaluated.series.text
+            if times_cleared != self.times_cleared:
+                return
             if evaluated.tx < self._newest.get(name, 0) or evaluated.as_of < self._horizon:
                 return
             for covered in list(self._by_series.get(name, _NOTHING).values()):
@@ -80,11 +87,13 @@ class RangeCache:
                 self._drop(evaluated)
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Let go of everything, and of what is being read just now."""
         with self._lock:
             self._by_series.clear()
             self._used.clear()
-            self.bytes = 0
+            self._newest.clear()
+            self.bytes = self._horizon = 0
+            self.times_cleared += 1
 
     def _drop(self, evaluated: EvaluatedRange) -> None:
         ranges = self._by_series[evaluated.series.text]

@@ -16,7 +16,7 @@ from qmtl.runtime.conformance.context_window import CONTEXT
 from qmtl.runtime.conformance.flags import Flags
 from qmtl.runtime.conformance.kept_flags import cut, stretches_of
 from qmtl.runtime.io.store.contract import FlagArchive
-from qmtl.runtime.io.store.values import Judged, Snapshot
+from qmtl.runtime.io.store.values import Judged, Point, Snapshot
 
 _log = logging.getLogger("seamless.store")
 
@@ -74,7 +74,7 @@ class FlagKeeper:
         if self._clock.now() < int(ts[-1]) + CONTEXT * step:
             return
         found = cut(flags, ts, snapshot.span, reach, step=step, max_context=self._max_context)
-        judged = [Judged(series, rules, snapshot.tx, kept) for kept in found]
+        judged = [Judged(series, rules, Point(snapshot.tx, snapshot.as_of), kept) for kept in found]
         with self._lock:
             if not self._waiting:
                 self._oldest = self._clock.monotonic()

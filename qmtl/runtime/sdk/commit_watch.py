@@ -35,11 +35,14 @@ class CommitWatch:
         if not self._store.has_changed(self.version):
             return self._store.max_staleness
         with self._lock:
-            token, commits, horizon = self._store.changed_since(self.version)
+            changes = self._store.changed_since(self.version)
+            if changes.is_restored:
+                self._cache.clear()
+                self._profiles.forget_all()
             # Compaction lists no commit, but may take away the one whose time an answer would name.
-            self._cache.forget_before(horizon)
-            for change in commits:
+            self._cache.forget_before(changes.horizon)
+            for change in changes.commits:
                 self._cache.forget(change.series, change.tx)
                 self._profiles.forget(change.series)
-            self.version = token
+            self.version = changes.token
         return 0.0

@@ -10,7 +10,7 @@ from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.rules_key import rules_key
 from qmtl.runtime.io.judged import read_judged
 from qmtl.runtime.io.store.contract import Store
-from qmtl.runtime.io.store.values import Judged
+from qmtl.runtime.io.store.values import Judged, Point
 from qmtl.runtime.sdk.series_profile import ProfileResolver
 
 
@@ -47,5 +47,6 @@ def check_flags(
                 continue
             differing.append((series, kept.span))
             if repair:
-                store.keep_flags([Judged(series, rules, snapshot.tx, kept._replace(flags=flags))])
+                seen = Point(snapshot.tx, snapshot.as_of)
+                store.keep_flags([Judged(series, rules, seen, kept._replace(flags=flags))])
     return FlagsCheck(ranges, other_rules, differing)

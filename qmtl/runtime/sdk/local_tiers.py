@@ -87,6 +87,7 @@ class LocalTiers:
         began = self.clock.monotonic()
         request = group[0].state.request
         budgets = [self.budget(context, Tier.STORAGE) for context in group]
+        times_cleared = self.cache.times_cleared
         deadline = min((began + budget.left_s for budget in budgets if budget is not None), default=None)
         found: dict[SeriesId, EvaluatedRange] = {}
         try:
@@ -110,7 +111,7 @@ class LocalTiers:
             if evaluated is None and (budget is None or not self._is_past(began + budget.left_s)):
                 continue
             if evaluated is not None and request.as_of is None:
-                self.cache.put(evaluated)
+                self.cache.put(evaluated, times_cleared)
             yield context, self._read_event(context, evaluated, budget, began)
 
     def _read_event(
@@ -143,6 +144,7 @@ class LocalTiers:
     def _read(self, context: FetchContext, cancelled: Callable[[], bool] | None) -> EvaluatedRange:
         """The whole span from the store, judged; kept in the cache unless it is a point in time."""
         request, subject = context.state.request, _subject(context)
+        times_cleared = self.cache.times_cleared
         evaluated = evaluate(
             self.store,
             self.pipeline,
@@ -158,7 +160,7 @@ class LocalTiers:
             read=None if context.unlooked is None else partial(self._read_if_current, context),
         )
         if request.as_of is None:
-            self.cache.put(evaluated)
+            self.cache.put(evaluated, times_cleared)
         return evaluated
 
     def _read_if_current(

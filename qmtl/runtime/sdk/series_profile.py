@@ -103,3 +103,9 @@ class ProfileResolver:
         with self._lock:
             self._commits_seen += 1
             self._known.pop(series.text, None)
+
+    def forget_all(self) -> None:
+        """Resolve all series again."""
+        with self._lock:
+            self._commits_seen += 1
+            self._known.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreError
@@ -189,6 +189,13 @@ def _refuse_doubt(connection: Connection, found: Point, as_of: int) -> None:
             why=f"the newest commit before is of {iso(found.as_of)}; there may be others behind it: {why}",
             next_step=f"read as of that commit ({found.as_of}), or the newest state, without `as_of=`",
         )
+
+
+def has_all(connection: Connection, points: Iterable[Point]) -> bool:
+    """Whether commits are in the list, with these times; (0, 0) is none. False also of those swept since."""
+    wanted = [tuple(point) for point in points if point.tx]
+    each = connection.each("SELECT 1 FROM tx WHERE id = ? AND committed_at = ?", wanted) if wanted else ()
+    return all(list(rows) for rows in each)
 
 
 def changes(connection: Connection, since: int) -> list[Change]:

@@ -18,7 +18,7 @@ from qmtl.runtime.conformance.kept_flags import (
     stretch_number,
     to_bytes,
 )
-from qmtl.runtime.io.sql.commits import changes, newest, series_entries, series_number
+from qmtl.runtime.io.sql.commits import changes, has_all, newest, series_entries, series_number
 from qmtl.runtime.io.sql.dialect import Connection, Dialect, Question
 from qmtl.runtime.io.store.values import Judged
 
@@ -126,15 +126,16 @@ def make_void(connection: Connection, touched: Iterable[tuple[int, Span]]) -> No
 def _still_valid(
     connection: Connection, judged: list[Judged]
 ) -> dict[SeriesId, list[tuple[bytes, KeptFlags]]]:
-    since = min((one.seen for one in judged), default=0)
+    seen = {one.seen for one in judged}
+    since = min((point.tx for point in seen), default=0)
     sound = connection.dialect.sound["tx"]
     spoilt = connection.execute(f"SELECT 1 FROM tx WHERE id > ? AND NOT ({sound}) LIMIT 1", (since,))
-    if spoilt.fetchone() is not None:
+    if spoilt.fetchone() is not None or not has_all(connection, seen):
         return {}  # nobody can say what has been touched
     commits = changes(connection, since) if newest(connection).tx > since else []
     valid: dict[SeriesId, list[tuple[bytes, KeptFlags]]] = defaultdict(list)
-    for series, rules, seen, kept in judged:
-        if not any(one.tx > seen and one.series == series and kept.rests_on(one.span) for one in commits):
+    for series, rules, point, kept in judged:
+        if not any(one.tx > point.tx and one.series == series and kept.rests_on(one.span) for one in commits):
             valid[series].append((rules, kept))
     return valid
 

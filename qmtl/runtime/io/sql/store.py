@@ -378,10 +378,21 @@ class SqlStore(SqlRecords):
         if token is not None and version == token.version:
             return Changes(token, [])
         with self._database.reading() as connection:
-            newest = commits.newest(connection).tx
-            listed = [] if token is None else commits.changes(connection, token.tx)
+            newest = commits.newest(connection)
             horizon = commits.horizon_if_sound(connection)
-        return Changes(ChangeToken(version, newest), listed, horizon)
+            listed, is_restored = [], False
+            if token is not None:
+                listed = commits.changes(connection, token.tx)
+                is_restored = token.as_of is not None and not commits.has_all(
+                    connection, [Point(token.tx, token.as_of)]
+                )
+                if is_restored:
+                    listed = commits.whole_series(connection, newest.tx)
+        if is_restored:
+            self._looked_through.clear()
+            self._known.clear()
+            self._presumptions.forget()
+        return Changes(ChangeToken(version, *newest), listed, horizon, is_restored)
 
     # Kept flags
 

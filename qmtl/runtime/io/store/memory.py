@@ -262,7 +262,7 @@ class MemoryStore(MemoryReports, RegistryRecords):
     def keep_flags(self, judged: Iterable[Judged]) -> None:
         with self._open():
             for one in judged:
-                touched = (c.span for c in self._changes[one.seen :] if c.series == one.series)
+                touched = (c.span for c in self._changes[one.seen.tx :] if c.series == one.series)
                 if not any(map(one.kept.rests_on, touched)):
                     self._flags.keep(one)
 

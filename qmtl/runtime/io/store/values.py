@@ -167,7 +167,7 @@ class Judged(NamedTuple):
 
     series: SeriesId
     rules: bytes
-    seen: int
+    seen: Point
     kept: KeptFlags
 
 
@@ -205,21 +205,28 @@ class Change(NamedTuple):
 
 
 class ChangeToken(NamedTuple):
-    """How far a reader has followed the changes of one open store; meaningless to any other one."""
+    """How far a reader has followed the changes of one open store; meaningless to any other one.
+
+    as_of: the time of commit `tx`, by which it is told from another one of this number; None if nobody asks.
+    """
 
     version: int
     tx: int
+    as_of: int | None = None
 
 
 class Changes(NamedTuple):
     """What was committed since a token, in order, and the token that follows it.
 
     horizon: reads as of an earlier time (ns) may be refused since then; 0 if there is nothing to tell.
+    is_restored: whether the commit of the token is gone, as in a store that was brought back from a backup:
+        then nothing holds that was read before, whatever is listed.
     """
 
     token: ChangeToken
     commits: list[Change]
     horizon: int = 0
+    is_restored: bool = False
 
 
 class SeriesInfo(NamedTuple):

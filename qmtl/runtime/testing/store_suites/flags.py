@@ -23,7 +23,7 @@ BARS, REACH = minutes(10, 60), minutes(5, 65)
 
 
 def some_judged(store: Store, span: Span = BARS, reach: Span = REACH) -> Judged:
-    return Judged(SERIES, RULES, store.newest().tx, KeptFlags(span, reach, FLAGS.clip(span)))
+    return Judged(SERIES, RULES, store.newest(), KeptFlags(span, reach, FLAGS.clip(span)))
 
 
 class FlagArchiveSuite:

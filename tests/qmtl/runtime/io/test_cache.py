@@ -62,7 +62,7 @@ def evaluated(
 def test_a_sub_range_shares_the_memory_of_the_range() -> None:
     cache = RangeCache(MIB)
     whole = evaluated(0, 1000)
-    cache.put(whole)
+    cache.put(whole, 0)
     part = cache.get(SERIES, span(100, 200), now=0)
     assert part is not None
     address = whole.frame["close"].to_numpy().__array_interface__["data"][0]
@@ -85,7 +85,7 @@ def test_a_cut_is_what_the_range_itself_would_have_been(holes: set[int], a: int,
 
 def test_what_is_not_covered_whole_is_not_there() -> None:
     cache = RangeCache(MIB)
-    cache.put(evaluated(100, 200))
+    cache.put(evaluated(100, 200), 0)
     assert cache.get(SERIES, span(100, 201), now=0) is None
     assert cache.get(SERIES, span(99, 200), now=0) is None
     assert cache.get(SeriesId.parse("ohlcv:test:A/B:5m"), span(100, 200), now=0) is None
@@ -96,13 +96,13 @@ def test_the_least_used_leaves_first_and_the_bound_holds() -> None:
     size = evaluated(0, 100).nbytes
     cache = RangeCache(3 * size)
     for first in (0, 100, 200):
-        cache.put(evaluated(first, first + 100))
+        cache.put(evaluated(first, first + 100), 0)
     assert cache.get(SERIES, span(0, 10), now=0) is not None
-    cache.put(evaluated(300, 400))
+    cache.put(evaluated(300, 400), 0)
     assert cache.bytes <= cache.max_bytes
     assert cache.get(SERIES, span(100, 110), now=0) is None, "it was used longest ago"
     assert cache.get(SERIES, span(0, 10), now=0) is not None
-    cache.put(evaluated(0, 2000))
+    cache.put(evaluated(0, 2000), 0)
     assert cache.bytes <= cache.max_bytes
     assert cache.get(SERIES, span(1500, 1600), now=0) is None, "larger than the whole cache: not kept"
 
@@ -111,11 +111,11 @@ def test_what_was_read_before_the_horizon_leaves_also_what_comes_late() -> None:
     cache = RangeCache(MIB)
     old, new = evaluated(0, 100), evaluated(100, 200)
     old.as_of, new.as_of = 10, 20
-    cache.put(old)
-    cache.put(new)
+    cache.put(old, 0)
+    cache.put(new, 0)
     cache.forget_before(20)
     cache.forget_before(0)  # of a look that began earlier
-    cache.put(old)
+    cache.put(old, 0)
     assert cache.get(SERIES, span(0, 100), now=0) is None
     assert cache.get(SERIES, span(100, 200), now=0) is not None
     assert cache.bytes == new.nbytes
@@ -123,20 +123,20 @@ def test_what_was_read_before_the_horizon_leaves_also_what_comes_late() -> None:
 
 def test_a_wider_range_replaces_those_within_it() -> None:
     cache = RangeCache(MIB)
-    cache.put(evaluated(0, 50))
-    cache.put(evaluated(50, 100))
-    cache.put(evaluated(0, 200))
+    cache.put(evaluated(0, 50), 0)
+    cache.put(evaluated(50, 100), 0)
+    cache.put(evaluated(0, 200), 0)
     assert cache.bytes == evaluated(0, 200).nbytes
 
 
 def test_a_commit_lets_go_of_what_was_read_before_it() -> None:
     cache = RangeCache(MIB)
-    cache.put(evaluated(0, 100, tx=5))
+    cache.put(evaluated(0, 100, tx=5), 0)
     cache.forget(SERIES, 5)
     assert cache.get(SERIES, span(0, 100), now=0) is not None, "it was read at that very commit"
     cache.forget(SERIES, 6)
     assert cache.get(SERIES, span(0, 100), now=0) is None
-    cache.put(evaluated(0, 100, tx=5))
+    cache.put(evaluated(0, 100, tx=5), 0)
     assert cache.get(SERIES, span(0, 100), now=0) is None, (
         "a read that began before the commit comes too late"
     )
@@ -146,13 +146,13 @@ def test_a_commit_lets_go_of_what_was_read_before_it() -> None:
 @pytest.mark.parametrize(("now", "there"), [(9, True), (10, False)])
 def test_an_absence_that_expires_ends_the_range(now: int, there: bool) -> None:
     cache = RangeCache(MIB)
-    cache.put(evaluated(0, 100, until=10))
+    cache.put(evaluated(0, 100, until=10), 0)
     assert (cache.get(SERIES, span(0, 100), now=now) is not None) is there
 
 
 def test_a_look_up_and_a_clear_do_not_meet() -> None:
     cache = RangeCache(MIB)
-    cache.put(evaluated(0, 100))
+    cache.put(evaluated(0, 100), 0)
 
     class ClearedMeanwhile:
         """Stands for the lock: whoever waits for it finds the cache cleared by the one before."""
@@ -169,7 +169,7 @@ def test_a_look_up_and_a_clear_do_not_meet() -> None:
 
 def test_clear_forgets_all() -> None:
     cache = RangeCache(MIB)
-    cache.put(evaluated(0, 100))
+    cache.put(evaluated(0, 100), 0)
     cache.clear()
     assert (cache.bytes, cache.get(SERIES, span(0, 100), now=0)) == (0, None)
     assert Coverage() == EMPTY

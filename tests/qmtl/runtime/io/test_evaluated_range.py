@@ -49,14 +49,14 @@ def silent(first: int, answers: int) -> EvaluatedRange:
 
 def test_a_cache_of_no_bytes_keeps_nothing_at_all() -> None:
     cache = RangeCache(0)
-    cache.put(silent(0, 0))
+    cache.put(silent(0, 0), 0)
     assert cache.get(SERIES, silent(0, 0).span, 0) is None
 
 
 def test_empty_ranges_leave_when_the_bound_is_reached() -> None:
     cache = RangeCache(10 * silent(0, 0).nbytes)
     for first in range(0, 10_000, 100):
-        cache.put(silent(first, 0))
+        cache.put(silent(first, 0), 0)
     kept = [first for first in range(0, 10_000, 100) if cache.get(SERIES, silent(first, 0).span, 0)]
     assert kept == list(range(9_000, 10_000, 100))
 

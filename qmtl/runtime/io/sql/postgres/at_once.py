@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from qmtl.foundation.series import SeriesId
 from qmtl.runtime.io.sql.appends import Append
 from qmtl.runtime.io.sql.dialect import LIVE, Connection, Question
+from qmtl.runtime.io.sql.postgres.timeline import TABLES
 from qmtl.runtime.io.sql.presumed import Presumed
 from qmtl.runtime.io.sql.single_rows import pack_single
 from qmtl.runtime.io.sql.transaction import writer
@@ -19,15 +20,19 @@ def is_one_bar(made: Append) -> bool:
     return made.rows.size == 1 and all(len(some) <= 1 for some in few)
 
 
-def question(series: SeriesId, presumed: Presumed, now: int | None, channel: str, clock: str) -> Question:
+def question(
+    series: SeriesId, presumed: Presumed, tables: int, now: int | None, channel: str, clock: str
+) -> Question:
     """What writes one bar, and answers with the time of the commit; with nothing if it was not as presumed.
 
-    now: the time of the commit, unless it is that of the server. channel: where others hear of it.
+    tables: which they are, see `timeline.py`. now: the time of the commit, unless it is that of the server.
+    channel: where others hear of it.
     """
     newest, made = presumed.newest, presumed.made[series]
     values: dict[str, Any] = {
         "newest": newest.tx,
         "newest_at": newest.as_of,
+        "tables": tables,
         "tx": newest.tx + 1,
         "now": now,
         "series": made.number,
@@ -75,7 +80,7 @@ class _Kind(NamedTuple):
 @lru_cache(maxsize=32)
 def _statement(kind: _Kind, clock: str) -> str:
     live = f"series = :series AND tx_to = {LIVE}"
-    free = "id = :newest AND committed_at = :newest_at"
+    free = f"id = :newest AND committed_at = :newest_at AND {TABLES} = :tables"
     if not kind.is_last:
         free += f" AND {_is_free(kind, live)}"
     answers, versions = kind.adds - kind.ends, 1 + kind.adds

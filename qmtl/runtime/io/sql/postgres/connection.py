@@ -25,6 +25,7 @@ from qmtl.runtime.io.sql.dialect import (
     Question,
     Values,
 )
+from qmtl.runtime.io.sql.postgres import timeline
 from qmtl.runtime.io.sql.postgres.arrays import send_as_they_are
 from qmtl.runtime.io.sql.postgres.cancelling import order_to_cancel, send
 from qmtl.runtime.io.sql.postgres.dialect import POSTGRES, is_damage
@@ -58,9 +59,8 @@ class PostgresConnection:
         self.session = raw.info.backend_pid
         # Whether it has been used before, and whether nobody waited any longer for what it was used for.
         self.is_kept = self.is_cut_off = False
-        # The timeline of the server, see `timeline.py`, and what that says of the commits that it has.
-        self.timeline: int | None = None
-        self.missing_behind = ""
+        # When this was opened, or when somebody found that it had changed.
+        self.current = timeline.Current(None, 0)
         # When the lock was taken, what makes a transaction that writes durable, and tells others of it.
         self.now: int | None = None
         self.commits: Callable[[], None] | None = None
@@ -68,6 +68,10 @@ class PostgresConnection:
         # Answers to questions that nobody has asked yet, and whether there will be no others.
         self._foreseen: dict[tuple[str, tuple[Any, ...]], Found] = {}
         self._is_all = False
+
+    @property
+    def missing_behind(self) -> str:
+        return timeline.why_missing(self)
 
     @property
     def is_broken(self) -> bool:

@@ -45,10 +45,25 @@ _STANDSTILL_S = 60
 _SEARCH_S, _SEARCH_EVERY_S = 30.0, 0.2
 _NOT_DURABLE = ", set_config('synchronous_commit', 'off', true)"
 _STARTED = "pg_postmaster_start_time()::text"
-# A number that rises with each commit, report and acceptance: their newest numbers, added up.
+# A number for the tables, and the newest commit, report and acceptance in them with their times: what was
+# brought back from a backup may have as many of each again.
+_NEWEST = (
+    ("tx", "id", "committed_at"),
+    ("report", "number", "archived_at"),
+    ("accepted", "number", "accepted_at"),
+)
 VERSION = Question(
-    "SELECT coalesce((SELECT max(id) FROM tx), 0) + coalesce((SELECT max(number) FROM report), 0)"
-    " + coalesce((SELECT max(number) FROM accepted), 0)"
+    "SELECT hashtextextended(concat_ws(' ', "
+    + ", ".join(
+        [
+            timeline.TABLES,
+            *(
+                f"(SELECT '{table} ' || {number} || ' ' || {at} FROM {table} ORDER BY {number} DESC LIMIT 1)"
+                for table, number, at in _NEWEST
+            ),
+        ]
+    )
+    + "), 0)"
 )
 _CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000"
 
@@ -83,9 +98,10 @@ class PostgresDatabase:
         self._closed, self._elsewhere = False, elsewhere
         self.at_risk: str | None = None
         self._why_read_only = "it was opened read-only"
-        # That of the newest commits, and how often connections were made to a server on another one.
+        # That of the newest commits, and the tables that they are in; see `timeline.py`.
         self._timeline: int | None = None
-        self.generation = 0
+        self._tables = 0
+        self.store_id = ""
         self._pool = Pool(self._opened, limit=_CONNECTIONS)
         self.notice: CommitNotice | None = None
         if max_staleness > 0:
@@ -122,35 +138,46 @@ class PostgresDatabase:
             connection.commit()
         elif found.format < FORMAT:
             raise older(found.format, FORMAT, self.address.shown)
-        identity = recognition.identity_of(connection)
-        self.store_id, self.place_id, self.shard_steps, self._format = identity
-        self._timeline = timeline.of_store(connection)
+        self._identify(connection)
         if not self.read_only:
+            timeline.note_tables(connection)
             self._go_on(connection)
         settle_rows(connection, self.location, self.writing, are_elsewhere=self._elsewhere is not None)
 
+    def _identify(self, connection: PostgresConnection) -> None:
+        """Find out who the store is, and which tables it has.
+
+        Raises `StoreError` where it is not the one that was opened: its schema was dropped, and made anew.
+        """
+        current = timeline.current(connection)
+        identity = recognition.identity_of(connection)
+        if self.store_id not in ("", identity.store_id):
+            raise StoreError(
+                "another store has taken the place of the one that was opened",
+                path=self.address.shown,
+                why=f"{self.store_id} was opened, and the schema now has {identity.store_id}",
+                next_step="open it again to use the one that is there now",
+            )
+        self.store_id, self.place_id, self.shard_steps, self._format = identity
+        connection.current = current
+        self._timeline, self._tables = timeline.of_store(connection), current.tables
+
     def _go_on(self, connection: PostgresConnection) -> None:
-        """Where the server is on another timeline than the store, note that before anything is written."""
+        """Where the store is on another timeline than it says, note that before anything is written."""
+        if connection.current.tables != self._tables:
+            self._identify(connection)
         if not self._has_moved(connection):
             return
-        assert connection.timeline is not None  # or it would be in recovery
+        now_on = connection.current.timeline
+        assert now_on is not None  # or it would be in recovery
         _, now, *_ = connection.begin_writing(self._beginning(self._lock_timeout_s, is_durable=True))
-        timeline.go_on(connection, now, connection.timeline)
+        timeline.go_on(connection, now, now_on)
         connection.commit()
-        self._timeline = connection.timeline
+        self._timeline = now_on
 
     def _has_moved(self, connection: PostgresConnection) -> bool:
-        return connection.timeline not in (None, self._timeline) and self._timeline is not None
-
-    def _look_behind(self, connection: PostgresConnection) -> None:
-        """Find out whether commits behind the newest one may be missing here."""
-        connection.missing_behind = ""
-        if connection.timeline is None:
-            connection.missing_behind = timeline.IN_RECOVERY
-        elif connection.timeline != self._timeline and self._timeline is not None:
-            self._timeline = timeline.of_store(connection)  # a writer may have noted it meanwhile
-            if connection.timeline != self._timeline:
-                connection.missing_behind = timeline.MOVED
+        now_on, tables = connection.current
+        return tables != self._tables or (self._timeline is not None and now_on not in (None, self._timeline))
 
     def _opened(self) -> PostgresConnection:
         connection = opened(self.address, lock_timeout_ms=_milliseconds(self._lock_timeout_s))
@@ -158,8 +185,6 @@ class PostgresDatabase:
         self.at_risk = (
             None if connection.waits_for_disk else "PostgreSQL does not wait for the disk: fsync is off"
         )
-        if None not in (self._timeline, connection.timeline) and connection.timeline != self._timeline:
-            self.generation += 1
         return connection
 
     @property
@@ -184,7 +209,6 @@ class PostgresDatabase:
         """A connection whose statements all see the same commits."""
         begin = partial(PostgresConnection.begin_reading, foreseen=foreseen, is_all=is_all)
         with self.translated(series, span), self._begun(begin, is_read=True) as connection:
-            self._look_behind(connection)
             yield connection
 
     @contextmanager
@@ -203,13 +227,17 @@ class PostgresDatabase:
 
         def begin(connection: PostgresConnection) -> None:
             self._go_on(connection)
-            connection.missing_behind = ""
             try:
-                is_mine, now, *marks = connection.begin_writing(statements, foreseen)
+                is_mine, now, tables, *marks = connection.begin_writing(statements, foreseen)
             except psycopg.errors.LockNotAvailable as failure:
                 raise self._locked(wait_s) from failure
             if not is_mine:
                 raise self._locked(wait_s)
+            if tables != self._tables:  # somebody has brought the store back from a backup
+                connection.finish()
+                self._identify(connection)
+                begin(connection)
+                return
             connection.now = now if self._has_clock else None
             connection.commits = partial(self._commit, connection, self._is_kept, *marks)
             connection.tells = f"NOTIFY {quoted(self._channel)}" if is_durable else ""
@@ -232,7 +260,8 @@ class PostgresDatabase:
             f" set_config('idle_in_transaction_session_timeout', '{_STANDSTILL_S}s', true)"
             f"{'' if is_durable else _NOT_DURABLE}",
             f"WITH locked AS MATERIALIZED (SELECT {takes} AS is_mine)"
-            f" SELECT is_mine, {_CLOCK}, pg_current_xact_id()::text, {_STARTED} FROM locked",
+            f" SELECT is_mine, {_CLOCK}, {timeline.TABLES}, pg_current_xact_id()::text, {_STARTED}"
+            " FROM locked",
         ]
 
     def _locked(self, wait_s: float) -> StoreLockedError:
@@ -281,7 +310,7 @@ class PostgresDatabase:
         """
         self.refuse_unwritable(series)
         time = None if self._has_clock else following(presumed.newest, now).as_of
-        write = at_once.question(series, presumed, time, self._channel, _CLOCK)
+        write = at_once.question(series, presumed, self._tables, time, self._channel, _CLOCK)
         with self.translated(series), self._pool.use() as connection:
             if self._has_moved(connection) or not connection.is_silent():
                 return None
@@ -380,25 +409,33 @@ class PostgresDatabase:
     # What the store is
 
     def version(self) -> int:
-        """A number that rises with each commit, report and acceptance."""
-        return self._asked(VERSION.sql)
+        """A number that differs after each commit, report and acceptance, and of what was brought back.
 
-    def _asked(self, question: str) -> int:
-        """The number that a statement finds, outside a transaction."""
-        found: list[int] = []
+        Raises `StoreError` where another store has taken the place of this one.
+        """
+        version, tables = self._asked(f"SELECT ({VERSION.sql}), {timeline.TABLES}")
+        if tables != self._tables:
+            with self.translated(), self._pool.use() as connection:
+                self._identify(connection)
+        return version
+
+    def _asked(self, question: str) -> list[int]:
+        """The numbers that a statement finds, outside a transaction."""
+        found: list[Any] = []
 
         def ask(connection: PostgresConnection) -> None:
-            found.append(connection.execute(question).fetchone()[0])
+            found[:] = connection.execute(question).fetchone()
 
         with self.translated(), self._begun(ask, is_read=True):
-            return int(found[-1])
+            return [int(one) for one in found]
 
     def format(self) -> int:
         return self._format
 
     def size(self) -> int:
         """Bytes of all tables with their indexes."""
-        return self._asked("SELECT " + " + ".join(f"pg_total_relation_size('{name}')" for name in TABLES))
+        sizes = (f"pg_total_relation_size('{name}')" for name in TABLES)
+        return self._asked(f"SELECT {' + '.join(sizes)}")[0]
 
     def is_full(self, failure: BaseException | None) -> bool:
         return is_full(failure)

@@ -14,7 +14,6 @@ from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Span
 from qmtl.runtime.io.sql.appends import small_ones
 from qmtl.runtime.io.sql.chunks import RowsElsewhere
-from qmtl.runtime.io.sql.commits import whole_series
 from qmtl.runtime.io.sql.dialect import Expected
 from qmtl.runtime.io.sql.postgres import at_once
 from qmtl.runtime.io.sql.postgres.database import VERSION, PostgresDatabase
@@ -27,7 +26,7 @@ from qmtl.runtime.io.sql.presumed import Made
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.difference import NOTHING_REPLACED
 from qmtl.runtime.io.store.rows import Rows
-from qmtl.runtime.io.store.values import Changes, ChangeToken, Commit, Snapshot, Write
+from qmtl.runtime.io.store.values import ChangeToken, Commit, Snapshot, Write
 
 
 def is_store(address: StoreAddress) -> bool:
@@ -37,12 +36,6 @@ def is_store(address: StoreAddress) -> bool:
             return recognise(connection, address).format > 0
     except psycopg.Error as failure:
         raise meaning(failure, address, None, None) from failure
-
-
-class _Token(ChangeToken):
-    """generation: see `PostgresDatabase`."""
-
-    generation: int
 
 
 class PostgresStore(KeptStore):
@@ -139,29 +132,11 @@ class PostgresStore(KeptStore):
     ) -> Snapshot | None:
         by = {} if flags_by is None else {series: flags_by}
         expected = Expected(VERSION, token.version)
-        found = self._read([series], span, None, context, cancelled, by, expected)
-        return found.get(series) if self._is_of_this_server(token) else None
+        return self._read([series], span, None, context, cancelled, by, expected).get(series)
 
     def has_changed(self, token: ChangeToken) -> bool:
         """False if the server said so within `max_staleness`; else `changed_since` has to ask it."""
-        is_told = self._notice is not None and self._notice.vouches_for(token.version)
-        return not (is_told and self._is_of_this_server(token))
-
-    def _is_of_this_server(self, token: ChangeToken) -> bool:
-        # One that lost commits may have made as many since: its version alone proves nothing.
-        return getattr(token, "generation", 0) == self._database.generation
-
-    def changed_since(self, token: ChangeToken | None) -> Changes:
-        """As the contract has it. All has changed where the server is one that may have lost commits."""
-        found = super().changed_since(token)
-        generation = self._database.generation  # by now a lost connection was replaced
-        listed = found.commits
-        if token is not None and not self._is_of_this_server(token):
-            with self._database.reading() as connection:
-                listed = whole_series(connection, found.token.tx)
-        followed = _Token(*found.token)
-        followed.generation = generation
-        return Changes(followed, listed, found.horizon)
+        return self._notice is None or not self._notice.vouches_for(token.version)
 
     def __repr__(self) -> str:
         return f"PostgresStore({self._address.shown!r}{', read_only=True' if self.read_only else ''})"

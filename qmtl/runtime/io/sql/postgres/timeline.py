@@ -1,11 +1,13 @@
-"""Whether commits may be missing that were acknowledged: after a failover to a replica, or a restored server.
+"""Whether commits may be missing that were acknowledged: after a failover, or where something was restored.
 
-PostgreSQL begins a new timeline when a replica is promoted, or when a server was restored up to some point.
-The store writes down the timeline of its newest commits. Where the server is on another one, commits behind
-the newest may have been lost: what the store held at a time behind it is not known.
+PostgreSQL begins a new timeline when a replica is promoted, or when a server was restored up to some point;
+and tables that were restored have other numbers. The store writes down both for its newest commits. Where
+they are others now, commits behind the newest may have been lost: what the store held then is not known.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from qmtl.runtime.io.sql.commits import LOST_TAIL, newest
 from qmtl.runtime.io.sql.dialect import Connection
@@ -13,28 +15,61 @@ from qmtl.runtime.io.sql.transaction import writer
 from qmtl.runtime.io.store.point_in_time import following
 
 SETTING = "timeline"
-# A number for the timeline of the server, and for which server it is.
-NOW = (
-    "hashtextextended((SELECT system_identifier FROM pg_control_system())::text || ' ' ||"
-    " left(pg_walfile_name(pg_current_wal_lsn()), 8), 0)"
+# A number for which tables these are in the database: whatever restores them makes others. 0 for none.
+TABLES = "coalesce(to_regclass('tx')::oid::bigint, 0)"
+_SERVER = (
+    "(SELECT system_identifier FROM pg_control_system())::text || ' ' ||"
+    " left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 )
+# A number for the timeline of the server, for which server it is, and which tables.
+NOW = f"hashtextextended({_SERVER} || ' ' || {TABLES}, 0)"
+# As stores have it that were laid out before the tables had a part in it.
+OF_SERVER_ALONE = f"hashtextextended({_SERVER}, 0)"
 # Tokens that were issued, and lost, are fewer than this; they are not issued again.
 _TOKENS = 1 << 20
 
-IN_RECOVERY = "the server is a replica in recovery, and may not have replayed them yet"
-MOVED = "the server was promoted or restored since the store was written last, and may have lost them"
+_IN_RECOVERY = "the server is a replica in recovery, and may not have replayed them yet"
+_MOVED = "the server or the store was promoted or restored since it was written last, and may have lost them"
 
 
-def of_server(connection: Connection) -> int | None:
-    """The timeline of the server, as a number; None for a replica in recovery, which has none of its own."""
-    (found,) = connection.execute(f"SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE {NOW} END").fetchone()
-    return None if found is None else int(found)
+class Current(NamedTuple):
+    """The timeline as a number, None for a replica in recovery; and which tables there are."""
+
+    timeline: int | None
+    tables: int
+
+
+def current(connection: Connection) -> Current:
+    """Those of the server now."""
+    found = connection.execute(
+        f"SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE {NOW} END, {TABLES}"
+    ).fetchone()
+    return Current(*found)
 
 
 def of_store(connection: Connection) -> int | None:
     """The timeline of its newest commits; None if it does not say."""
-    found = connection.execute("SELECT value FROM setting WHERE name = ?", (SETTING,)).fetchone()
+    found = connection.execute(
+        f"SELECT CASE WHEN pg_is_in_recovery() OR value <> {OF_SERVER_ALONE} THEN value ELSE {NOW} END"
+        " FROM setting WHERE name = ?",
+        (SETTING,),
+    ).fetchone()
     return None if found is None else int(found[0])
+
+
+def why_missing(connection: Connection) -> str:
+    """Why commits behind the newest may be missing; "" if none can."""
+    timeline, _ = current(connection)
+    if timeline is None:
+        return _IN_RECOVERY
+    return "" if of_store(connection) in (None, timeline) else _MOVED
+
+
+def note_tables(connection: Connection) -> None:
+    """Let a store that was laid out before the tables had a part in it say which they are."""
+    connection.execute(
+        f"UPDATE setting SET value = {NOW} WHERE name = ? AND value = {OF_SERVER_ALONE}", (SETTING,)
+    )
 
 
 def go_on(connection: Connection, now: int, timeline: int) -> None:

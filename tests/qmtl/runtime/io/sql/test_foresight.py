@@ -201,16 +201,6 @@ def test_what_was_changed_unseen_is_not_read(
     assert store.read_if_current(store.changed_since(token).token, SERIES, span) is not None
 
 
-def test_a_server_that_may_have_lost_commits_is_not_current(
-    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    token = store.changed_since(None).token
-    monkeypatch.setattr(store._database, "generation", 1)
-    assert store.read_if_current(token, SERIES, minutes(0, 9)) is None
-    token = store.changed_since(token).token
-    assert store.read_if_current(token, SERIES, minutes(0, 9)) is not None
-
-
 def test_what_others_declare_is_known_at_once(provider: SeamlessDataProvider, store: PostgresStore) -> None:
     saturday = minutes(16 * 1_440, 16 * 1_440 + 10)
     assert fetched(provider, saturday).coverage.counts["unknown"] == 10

@@ -149,7 +149,7 @@ def test_flags_and_deliveries_and_facts(store: PostgresStore, asked: list[Point 
     facts = SeriesFacts(calendar="24x7")
     for at in range(3):
         store.commit(SERIES, bar(at, declared=facts, delivered_at={at * STEP: at * STEP + 7}))
-    seen = store.newest().tx
+    seen = store.newest()
     flags = KeptFlags(minutes(0, 3), minutes(0, 9), FLAGS.clip(minutes(0, 3)))
     store.keep_flags([Judged(SERIES, b"rules", seen, flags)])
     assert store.read(SERIES, minutes(0, 3), flags_by=b"rules").flags is not None

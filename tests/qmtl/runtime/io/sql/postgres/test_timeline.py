@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 import pytest
 
 from qmtl.foundation.errors import StaleFenceError, StoreError
+from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.timeline import Coverage
+from qmtl.foundation.times import iso
+from qmtl.runtime.conformance.kept_flags import KeptFlags
+from qmtl.runtime.io.sql.postgres.layout import TABLES
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
+from qmtl.runtime.io.sql.postgres.timeline import OF_SERVER_ALONE
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
-from qmtl.runtime.io.store.values import Commit, Write
+from qmtl.runtime.io.store.values import Commit, Judged, Point, Write
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.sdk.store_copy import copy_store
 from qmtl.runtime.testing.store_suites.bars import SERIES, minutes, some_bars
+from qmtl.runtime.testing.store_suites.flags import FLAGS
 from qmtl.runtime.testing.vendors import ScriptedVendor
 from tests.qmtl.postgres import PostgresServer, newest_programs
 from tests.qmtl.postgres_replica import (
@@ -30,6 +38,12 @@ from tests.qmtl.postgres_replica import (
 )
 
 ALL = minutes(0, 100)
+REPORT = {
+    "errors": 0,
+    "warnings": 0,
+    "findings": [],
+    "span": {"start": "1970-01-01", "end": "1970-01-02"},
+}
 DOUBT = "nobody knows what the store held at"
 
 
@@ -226,3 +240,170 @@ def test_the_time_of_now_is_in_reach_of_a_primary(postgres_url: str) -> None:
     with PostgresStore(postgres_url) as store:
         done = store.commit(SERIES, bar(0))
         assert store.read(SERIES, ALL, as_of=done.as_of + 1).tx == done.tx
+
+
+class Dump:
+    """What pg_dump has saved of a store, and psql brings back under those who have it open."""
+
+    def __init__(self, url: str) -> None:
+        self._place, _, self.schema = url.partition("?schema=")
+        self._whole = self._done("pg_dump", "--schema", self.schema)
+        self._rows = self._done("pg_dump", "--data-only", "--schema", self.schema)
+
+    def bring_back(self) -> None:
+        self.drop()
+        self._done("psql", "-q", "-v", "ON_ERROR_STOP=1", given=self._whole)
+
+    def bring_rows_back(self) -> None:
+        """Into the tables that are there."""
+        tables = ", ".join(f'"{self.schema}".{name}' for name in TABLES)
+        with psycopg.connect(self._place, autocommit=True) as connection:
+            connection.execute(f"TRUNCATE {tables}")
+        self._done("psql", "-q", "-v", "ON_ERROR_STOP=1", given=self._rows)
+
+    def drop(self) -> None:
+        with psycopg.connect(self._place, autocommit=True) as connection:
+            connection.execute(f'DROP SCHEMA "{self.schema}" CASCADE')
+
+    def _done(self, program: str, *options: str, given: str = "") -> str:
+        programs = newest_programs()
+        assert programs is not None
+        words = [str(programs / program), self._place, *options]
+        return subprocess.run(words, input=given, capture_output=True, text=True, check=True).stdout
+
+
+SATURDAY = minutes(16 * 1_440, 16 * 1_440 + 10)
+OPTIONS: list[dict[str, Any]] = [{}, {"cache_bytes": 0}, {"max_staleness": 0.2}]
+
+
+def said(provider: SeamlessDataProvider) -> tuple[list[float], int]:
+    """The price of the first bars, and how many are closed of a day on which some calendars have none."""
+    bars = provider.fetch(str(SERIES), *map(iso, minutes(0, 2)), partial_ok=True).frame
+    closed = provider.fetch(str(SERIES), *map(iso, SATURDAY), partial_ok=True).coverage.counts["closed"]
+    return bars["close"].to_list(), closed
+
+
+def change(url: str, price: float, calendar: str) -> Commit:
+    with PostgresStore(url) as store:
+        done = store.commit(SERIES, bar(0, price=price))
+        store.archive_report(SERIES, REPORT)
+        store.declare(SERIES, SeriesFacts(calendar=calendar))
+        return done
+
+
+@pytest.mark.parametrize("bring_back", [Dump.bring_back, Dump.bring_rows_back])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_what_was_read_before_a_restore_is_not_served(
+    postgres_url: str, bring_back: Callable[[Dump], None], options: dict[str, Any]
+) -> None:
+    """Though the store has as many commits by then as it had before."""
+    with PostgresStore(postgres_url) as store:
+        store.commit(SERIES, bar(1))
+    dump = Dump(postgres_url)
+    with SeamlessDataProvider(postgres_url, vendors={}, **options) as provider:
+        change(postgres_url, 200.0, "24/5")
+        assert said(provider) == said(provider) == ([200.0, 100.01], 10)
+        bring_back(dump)
+        newest = provider.store.newest()
+        change(postgres_url, 300.0, "24x7")
+        assert provider.store.newest().tx >= newest.tx + 2
+        deadline = time.monotonic() + 10
+        while options.get("max_staleness") and said(provider)[0][0] != 300.0:
+            assert time.monotonic() < deadline
+        assert said(provider) == ([300.0, 100.01], 0)
+        assert provider.store.verify().is_sound
+
+
+def test_a_commit_that_a_restore_has_lost_is_not_known(postgres_url: str) -> None:
+    """Neither before somebody writes again, nor afterwards."""
+    with PostgresStore(postgres_url) as store:
+        first = store.commit(SERIES, bar(1))
+        store.open_fence(SERIES, [0], "a claim that is kept")
+        dump = Dump(postgres_url)
+        lost = change(postgres_url, 200.0, "24/5")
+        tokens = store.open_fence(SERIES, [0], "a claim that is lost")
+        place = store.place_id
+        dump.bring_back()
+
+        def check() -> None:
+            assert store.read(SERIES, ALL, as_of=first.as_of).frame.equals(some_bars(1, 1))
+            for reads in (store.read, store.deliveries):
+                with pytest.raises(StoreError, match=DOUBT):
+                    reads(SERIES, ALL, as_of=lost.as_of)
+
+        check()
+        with PostgresStore(postgres_url, read_only=True) as reader, pytest.raises(StoreError, match=DOUBT):
+            reader.read(SERIES, ALL, as_of=lost.as_of)
+        with pytest.raises(StaleFenceError):
+            store.commit(SERIES, Write("v", 9, some_bars(9, 1), fences=tokens))
+        check()
+        assert store.place_id != place
+        assert store.commit(SERIES, bar(3)).as_of > lost.as_of
+        check()
+        assert [one.kind for one in store.commits(SERIES)] == ["write", "write"]
+
+
+def test_a_bar_behind_others_is_written_to_what_was_brought_back(postgres_url: str) -> None:
+    """All is as such a write presumes but the tables: the doubt is noted first."""
+    with PostgresStore(postgres_url) as store:
+        for number in range(3):
+            done = store.commit(SERIES, bar(number))
+        dump = Dump(postgres_url)
+        dump.bring_back()
+        again = store.commit(SERIES, bar(3))
+        assert again.tx == done.tx + 2
+        with pytest.raises(StoreError, match=DOUBT):
+            store.read(SERIES, ALL, as_of=done.as_of + 1)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_another_store_in_the_same_place_is_not_taken_for_it(
+    postgres_url: str, options: dict[str, Any]
+) -> None:
+    with SeamlessDataProvider(postgres_url, vendors={}, **options) as provider:
+        change(postgres_url, 200.0, "24/5")
+        said(provider)
+        Dump(postgres_url).drop()
+        change(postgres_url, 300.0, "24x7")
+        deadline = time.monotonic() + 10
+        while options.get("max_staleness") and provider._parts.watch.is_current:
+            assert time.monotonic() < deadline
+        with pytest.raises(StoreError, match="another store has taken the place") as refused:
+            said(provider)
+        assert "open it again" in (refused.value.next_step or "")
+        with pytest.raises(StoreError, match="another store has taken the place"):
+            provider.store.commit(SERIES, bar(5))
+    with SeamlessDataProvider(postgres_url, vendors={}) as provider:
+        assert said(provider) == ([300.0], 0)
+
+
+def test_flags_of_what_a_restore_has_lost_are_not_kept(postgres_url: str) -> None:
+    flags = KeptFlags(minutes(0, 3), minutes(0, 9), FLAGS.clip(minutes(0, 3)))
+    with PostgresStore(postgres_url) as store:
+        store.commit(SERIES, bar(0))
+        dump = Dump(postgres_url)
+        lost = store.commit(SERIES, bar(0, price=7.0))
+        dump.bring_rows_back()
+        assert store.commit(SERIES, bar(0, price=9.0)).tx == lost.tx
+        store.keep_flags([Judged(SERIES, b"rules", Point(lost.tx, lost.as_of), flags)])
+        assert store.kept_flags(SERIES) == []
+        store.keep_flags([Judged(SERIES, b"rules", store.newest(), flags)])
+        assert [kept for _, kept in store.kept_flags(SERIES)] == [flags]
+
+
+def test_a_store_of_before_learns_its_tables(postgres_url: str) -> None:
+    """It has lost nothing: nobody who reads it, or opens it to write, is told of a doubt."""
+    place, _, schema = postgres_url.partition("?schema=")
+    with PostgresStore(postgres_url) as store:
+        done = store.commit(SERIES, bar(0))
+    with psycopg.connect(place, autocommit=True) as connection:
+        connection.execute(f'SET search_path = "{schema}"')
+        connection.execute(f"UPDATE setting SET value = {OF_SERVER_ALONE} WHERE name = 'timeline'")
+    with PostgresStore(postgres_url, read_only=True) as store:
+        assert store.read(SERIES, ALL, as_of=done.as_of + 1).tx == done.tx
+    with PostgresStore(postgres_url) as store:
+        assert store.newest().tx == done.tx
+        dump = Dump(postgres_url)
+        dump.bring_back()
+        with pytest.raises(StoreError, match=DOUBT):
+            store.read(SERIES, ALL, as_of=done.as_of + 1)
