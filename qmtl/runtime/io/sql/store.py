@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -63,6 +64,8 @@ from qmtl.runtime.io.store.values import (
 
 # So often a write is prepared without the lock before it takes the lock first.
 _HOPEFUL_TRIES = 3
+# How long it takes at most until a read notices that rows of its series have vanished from a server.
+_LOOK_AGAIN_S = 60.0
 # How long a read that met damage waits for the lock to write it down.
 _DAMAGE_LOCK_S = 1.0
 
@@ -77,8 +80,9 @@ class SqlStore(SqlRecords):
 
     def __init__(self, database: Database, clock: Clock) -> None:
         super().__init__(database, clock)
-        # Series whose index this process has looked through for what damage has hidden, now or in the past.
-        self._looked_through: set[tuple[SeriesId, bool]] = set()
+        # When this process last looked through the index of a series for what damage has hidden, now or in
+        # the past; by a clock that only goes on.
+        self._looked_through: dict[tuple[SeriesId, bool], float] = {}
         # Where a server is asked: what need not be asked again before the next write.
         self._presumptions = Presumptions()
         # Where a server is asked, what the last read of each series has found: its entry, and whether its
@@ -125,7 +129,11 @@ class SqlStore(SqlRecords):
         """The snapshots; none where something else is there than was expected."""
         is_past = as_of is not None
         only = series[0] if len(series) == 1 else None
-        first = {one for one in series if (one, is_past) not in self._looked_through}
+        now = self._clock.monotonic()
+        # In a folder what vanishes later is met by the next process: pages that were read stay in memory.
+        since = now - _LOOK_AGAIN_S if self._database.dialect.is_server else -math.inf
+        looked = self._looked_through
+        first = {one for one in series if (at := looked.get((one, is_past))) is None or at < since}
 
         def read(questions: Sequence[Foreseen], *, is_all: bool) -> dict[SeriesId, reading.Look]:
             with self._database.reading(only, span, foreseen=questions, is_all=is_all) as connection:
@@ -157,8 +165,7 @@ class SqlStore(SqlRecords):
         except NotForeseenError:
             looks = read(questions, is_all=False)
         first &= looks.keys()
-        # What vanishes later is met by the next process: pages that were read stay in memory.
-        self._looked_through.update((one, is_past) for one in first if looks[one].is_sound)
+        looked |= {(one, is_past): now for one in first if looks[one].is_sound}
         self._know(looks)
         if damage := [part for look in looks.values() for part in look.damage]:
             self._note_damage(damage, writes=as_of is None and not self.read_only)

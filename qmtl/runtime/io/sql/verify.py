@@ -59,7 +59,7 @@ def verify(connection: Connection, progress: Progress | None) -> Verification:
     damage: list[Damage] = []
     counts = [0, 0]
     try:
-        problems += _overlaps(connection)
+        problems += _overlapping_answers(connection)
         problems += _unsound_lists(connection)
         views = _views(connection, problems)
         for parts in (_index, _chunks, _single_rows):
@@ -156,6 +156,9 @@ def _index(
     """Entries of series that have vanished, and answers and facts that are not as they were written."""
     look_for_gaps(list(views.values()))
     look_through_history(list(views.values()))
+    for number in _with_overlapping_chunks(connection):
+        if (view := views.get(number)) is not None:
+            view.chunks(-LIVE, LIVE - 1)  # which reports those that do
     for number, view in views.items():
         for table, what in (("answer", "answers"), ("facts", "declarations")):
             (count,) = connection.execute(
@@ -225,25 +228,28 @@ def _single_rows(
     return damage
 
 
-def _overlaps(connection: Connection) -> list[str]:
-    """Current chunks and answers of one series must not overlap."""
-    found = []
-    for what, sql in (
-        (
-            "chunks",
-            "SELECT series, first_ts, lag(last_ts) OVER (PARTITION BY series ORDER BY last_ts) AS before"
-            " FROM chunk WHERE tx_to = ?",
-        ),
-        (
-            "answers",
-            'SELECT series, start, lag("end") OVER (PARTITION BY series ORDER BY "end") - 1 AS before'
-            " FROM answer WHERE tx_to = ?",
-        ),
-    ):
-        starts = "first_ts" if what == "chunks" else "start"
-        (count,) = connection.execute(
-            f"SELECT count(*) FROM ({sql}) AS each WHERE before >= {starts}", (LIVE,)
-        ).fetchone()
-        if count:
-            found.append(f"{count} {what} overlap another of their series")
-    return found
+def _with_overlapping_chunks(connection: Connection) -> list[int]:
+    """The row ids of series of which two current chunks overlap."""
+    before = "lag(last_ts) OVER (PARTITION BY series ORDER BY last_ts)"
+    found = connection.execute(
+        "SELECT DISTINCT series FROM"
+        f" (SELECT series, first_ts, {before} AS before FROM chunk WHERE tx_to = ?) AS each"
+        " WHERE before >= first_ts",
+        (LIVE,),
+    )
+    return [number for (number,) in found.fetchall()]
+
+
+def _overlapping_answers(connection: Connection) -> list[str]:
+    """Current answers of one series must not overlap."""
+    before = 'lag("end") OVER (PARTITION BY series ORDER BY "end")'
+    (count,) = connection.execute(
+        f"SELECT count(*) FROM (SELECT start, {before} AS before FROM answer WHERE tx_to = ?) AS each"
+        " WHERE before > start",
+        (LIVE,),
+    ).fetchone()
+    return (
+        [f"{counted(count, 'answer')} {'overlaps' if count == 1 else 'overlap'} another of their series"]
+        if count
+        else []
+    )

@@ -151,7 +151,8 @@ class View:
 
     def chunks_among(self, found: Iterable[Any], high: int) -> list[Chunk]:
         """The chunks of rows that `chunks_between` has found."""
-        chunks = []
+        chunks: list[Chunk] = []
+        is_disjoint, last = True, EARLIEST - 1
         for *row, is_sound in found:
             if not is_sound:
                 self.report_entry(Chunk(*row))
@@ -159,8 +160,22 @@ class View:
             # Chunks are disjoint: once one begins behind the range, so do all that follow.
             if row[1] > high:
                 break
+            is_disjoint &= row[1] > last
+            last = row[2]
             chunks.append(Chunk(*row))
-        return chunks
+        return chunks if is_disjoint else self._disjoint(chunks)
+
+    def _disjoint(self, chunks: list[Chunk]) -> list[Chunk]:
+        """Those that overlap no other one; of two that do, nobody can say which of them still holds."""
+        overlapping = set()
+        for at, chunk in enumerate(chunks):
+            for before in reversed(chunks[:at]):
+                if before.last_ts < chunk.first_ts:
+                    break
+                overlapping |= {before, chunk}
+        for chunk in overlapping:
+            self.report_chunk(chunk, DamagedError("it overlaps another chunk of the series"))
+        return [chunk for chunk in chunks if chunk not in overlapping]
 
     def chunks_before(self, ts: int, count: int) -> list[Chunk]:
         """Up to `count` chunks that end before `ts`, in order."""

@@ -17,10 +17,12 @@ from qmtl.foundation.errors import StoreCorruptError, StoreError
 from qmtl.foundation.facts import SeriesFacts
 from qmtl.foundation.timeline import Coverage
 from qmtl.runtime.io.sql import blocks
+from qmtl.runtime.io.sql.dialect import LIVE
 from qmtl.runtime.io.sql.postgres.rights import Right
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.io.store.contract import ReadAbandonedError
-from qmtl.runtime.io.store.values import Write
+from qmtl.runtime.io.store.values import Snapshot, Write
+from qmtl.runtime.testing.clock import FakeClock
 from qmtl.runtime.testing.store_model import STEP
 from qmtl.runtime.testing.store_suites.bars import OTHER, SERIES, minutes, some_bars
 from qmtl.runtime.testing.store_suites.flags import RULES, some_judged
@@ -73,6 +75,59 @@ def test_a_chunk_that_is_not_what_was_written(
         assert not (snapshot.answered & snapshot.damaged)
         assert not other.verify().is_sound
         check_healed(other)
+
+
+def test_two_chunks_of_the_same_time_are_both_left_out(store: PostgresStore, postgres_url: str) -> None:
+    """A chunk that has ended, and is made current again: nobody can say which of them is right."""
+    store.commit(SERIES, Write("v", 2, some_bars(9_000, 5_000, price=7.0)))
+    frame = store.read(SERIES, ALL).frame
+    change(store, f"UPDATE chunk SET tx_to = {LIVE} WHERE id = 2")
+
+    def check(snapshot: Snapshot) -> None:
+        assert snapshot.frame["ts"].is_sorted()
+        assert snapshot.frame["ts"].is_unique().all()
+        assert snapshot.damaged.holds(frame["ts"].to_physical().to_numpy()).sum() == ROWS - snapshot.count
+        assert snapshot.frame.equals(frame.join(snapshot.frame.select("ts"), on="ts"))
+        assert 0 < snapshot.count < ROWS
+
+    with PostgresStore(postgres_url, read_only=True) as other:
+        assert not other.read(SERIES, minutes(9_500, 9_510)).count
+        check(other.read(SERIES, ALL))
+        check(other.read_many([SERIES, OTHER], ALL)[SERIES])
+        assert {one.why for one in other.verify().damage} >= {"it overlaps another chunk of the series"}
+    # Whoever reads another range first finds that there is one chunk too many, and counts it.
+    with PostgresStore(postgres_url) as other:
+        other.read(SERIES, minutes(19_000, 19_010))
+        assert other.verify().is_readable
+        check(other.read(SERIES, ALL))
+        check_healed(other)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM chunk WHERE id = 2",
+        "UPDATE chunk SET series = 77 WHERE id = 2",
+        "UPDATE chunk SET tx_to = 1 WHERE id = 2",
+        "DELETE FROM hot",
+        "UPDATE hot SET series = 77",
+    ],
+)
+def test_what_vanishes_behind_a_reader_is_noticed_within_a_minute(
+    postgres_url: str, clock: FakeClock, statement: str
+) -> None:
+    whole, span = some_bars(0, ROWS + 1), minutes(0, ROWS + 1)
+    with PostgresStore(postgres_url) as store:
+        store.commit(SERIES, WRITE)
+        store.commit(SERIES, Write("v", 1, some_bars(ROWS, 1), Coverage.of(minutes(ROWS, ROWS + 1))))
+        with PostgresStore(postgres_url, read_only=True, clock=clock) as reader:
+            assert reader.read(SERIES, span).frame.equals(whole)
+            change(store, statement)
+            clock.advance(61)
+            found = reader.read(SERIES, span)
+            assert found.count < whole.height
+            missing = whole.join(found.frame, on="ts", how="anti")["ts"].to_physical().to_numpy()
+            assert found.damaged.holds(missing).all()
 
 
 def test_a_single_row_that_is_not_what_was_written(store: PostgresStore) -> None:
