@@ -47,6 +47,7 @@ class Database(Protocol):
         *,
         foreseen: Sequence[Foreseen] = (),
         is_all: bool = False,
+        compares_version: bool = False,
     ) -> AbstractContextManager[Connection]:
         """A connection in a transaction whose statements all see the same commits; it ends with the block.
 
@@ -54,6 +55,8 @@ class Database(Protocol):
         transaction begins; what is asked otherwise is answered all the same, later.
         is_all: nothing else will be asked, so that a server ends the transaction with its answers, in one
         trip. Whoever does ask gets a `NotForeseenError`; where no server is asked, the answer.
+        compares_version: the block finds out by `version` whether all is as it was; else a server is asked
+        whether the tables are still the same.
         """
         ...
 

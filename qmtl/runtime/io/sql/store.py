@@ -136,7 +136,9 @@ class SqlStore(SqlRecords):
         first = {one for one in series if (at := looked.get((one, is_past))) is None or at < since}
 
         def read(questions: Sequence[Foreseen], *, is_all: bool) -> dict[SeriesId, reading.Look]:
-            with self._database.reading(only, span, foreseen=questions, is_all=is_all) as connection:
+            with self._database.reading(
+                only, span, foreseen=questions, is_all=is_all, compares_version=expected is not None
+            ) as connection:
                 if expected is not None and not expected.holds(connection):
                     return {}
                 if as_of is not None and series:

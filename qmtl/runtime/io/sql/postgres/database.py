@@ -162,6 +162,11 @@ class PostgresDatabase:
         connection.current = current
         self._timeline, self._tables = timeline.of_store(connection), current.tables
 
+    def _identify_anew(self, connection: PostgresConnection) -> None:
+        """The same in the midst of a transaction, which is given up."""
+        connection.finish()
+        self._identify(connection)
+
     def _go_on(self, connection: PostgresConnection) -> None:
         """Where the store is on another timeline than it says, note that before anything is written."""
         if connection.current.tables != self._tables:
@@ -205,9 +210,20 @@ class PostgresDatabase:
         *,
         foreseen: Sequence[Foreseen] = (),
         is_all: bool = False,
+        compares_version: bool = False,
     ) -> Iterator[PostgresConnection]:
         """A connection whose statements all see the same commits."""
-        begin = partial(PostgresConnection.begin_reading, foreseen=foreseen, is_all=is_all)
+
+        def begin(connection: PostgresConnection) -> None:
+            known = self._tables
+            held = [] if compares_version else [timeline.HELD]
+            connection.begin_reading([*held, *foreseen], is_all=is_all)
+            if (
+                held and _tables_of(connection) != known
+            ):  # its commits may be those of before they were brought back
+                self._identify_anew(connection)
+                begin(connection)
+
         with self.translated(series, span), self._begun(begin, is_read=True) as connection:
             yield connection
 
@@ -228,14 +244,14 @@ class PostgresDatabase:
         def begin(connection: PostgresConnection) -> None:
             self._go_on(connection)
             try:
-                is_mine, now, tables, *marks = connection.begin_writing(statements, foreseen)
+                known = self._tables
+                is_mine, now, *marks = connection.begin_writing(statements, [timeline.HELD, *foreseen])
             except psycopg.errors.LockNotAvailable as failure:
                 raise self._locked(wait_s) from failure
             if not is_mine:
                 raise self._locked(wait_s)
-            if tables != self._tables:  # somebody has brought the store back from a backup
-                connection.finish()
-                self._identify(connection)
+            if _tables_of(connection) != known:  # somebody has brought the store back from a backup
+                self._identify_anew(connection)
                 begin(connection)
                 return
             connection.now = now if self._has_clock else None
@@ -260,8 +276,7 @@ class PostgresDatabase:
             f" set_config('idle_in_transaction_session_timeout', '{_STANDSTILL_S}s', true)"
             f"{'' if is_durable else _NOT_DURABLE}",
             f"WITH locked AS MATERIALIZED (SELECT {takes} AS is_mine)"
-            f" SELECT is_mine, {_CLOCK}, {timeline.TABLES}, pg_current_xact_id()::text, {_STARTED}"
-            " FROM locked",
+            f" SELECT is_mine, {_CLOCK}, pg_current_xact_id()::text, {_STARTED} FROM locked",
         ]
 
     def _locked(self, wait_s: float) -> StoreLockedError:
@@ -504,6 +519,12 @@ def _abandoned(connection: PostgresConnection) -> Iterator[None]:
         if not connection.is_cut_off:
             raise
         raise ReadAbandonedError("a read was abandoned", why="nobody waits for it any more") from failure
+
+
+def _tables_of(connection: PostgresConnection) -> int:
+    """Those that a transaction has, whatever was seen before it began."""
+    (tables,) = connection.execute(*timeline.HELD).fetchone()
+    return int(tables)
 
 
 def _milliseconds(seconds: float) -> int:

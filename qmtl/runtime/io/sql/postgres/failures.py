@@ -136,6 +136,14 @@ _MEANINGS: tuple[
         (StoreLockedError, "another writer has held the store for too long", "repeat; or end that writer"),
     ),
     (
+        errors.DeadlockDetected,
+        (
+            StoreError,
+            "the server has ended a statement, for somebody has the tables for himself",
+            "repeat; what was not committed was not kept",
+        ),
+    ),
+    (
         (errors.DataCorrupted, errors.IndexCorrupted),
         (
             StoreCorruptError,

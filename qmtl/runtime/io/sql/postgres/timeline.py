@@ -10,13 +10,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from qmtl.runtime.io.sql.commits import LOST_TAIL, newest
-from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.sql.dialect import Connection, Question
 from qmtl.runtime.io.sql.transaction import writer
 from qmtl.runtime.io.store.point_in_time import following
 
 SETTING = "timeline"
 # A number for which tables these are in the database: whatever restores them makes others. 0 for none.
 TABLES = "coalesce(to_regclass('tx')::oid::bigint, 0)"
+# The same, asked first in each transaction: whoever brings a store back has its tables for himself, and waits
+# for those who have them, or is waited for. Whoever waited has other tables then than he had seen.
+HELD = Question(f"SELECT {TABLES} WHERE NOT EXISTS (SELECT FROM tx LIMIT 0)")
 _SERVER = (
     "(SELECT system_identifier FROM pg_control_system())::text || ' ' ||"
     " left(pg_walfile_name(pg_current_wal_lsn()), 8)"
@@ -25,6 +28,11 @@ _SERVER = (
 NOW = f"hashtextextended({_SERVER} || ' ' || {TABLES}, 0)"
 # As stores have it that were laid out before the tables had a part in it.
 OF_SERVER_ALONE = f"hashtextextended({_SERVER}, 0)"
+_NOW_IF_ANY = f"CASE WHEN pg_is_in_recovery() THEN NULL ELSE {NOW} END"
+_SAID = (
+    "SELECT CASE WHEN pg_is_in_recovery() THEN value"
+    f" WHEN value = {OF_SERVER_ALONE} THEN {NOW} ELSE value END FROM setting WHERE name = '{SETTING}'"
+)
 # Tokens that were issued, and lost, are fewer than this; they are not issued again.
 _TOKENS = 1 << 20
 
@@ -41,28 +49,21 @@ class Current(NamedTuple):
 
 def current(connection: Connection) -> Current:
     """Those of the server now."""
-    found = connection.execute(
-        f"SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE {NOW} END, {TABLES}"
-    ).fetchone()
-    return Current(*found)
+    return Current(*connection.execute(f"SELECT {_NOW_IF_ANY}, {TABLES}").fetchone())
 
 
 def of_store(connection: Connection) -> int | None:
     """The timeline of its newest commits; None if it does not say."""
-    found = connection.execute(
-        f"SELECT CASE WHEN pg_is_in_recovery() OR value <> {OF_SERVER_ALONE} THEN value ELSE {NOW} END"
-        " FROM setting WHERE name = ?",
-        (SETTING,),
-    ).fetchone()
-    return None if found is None else int(found[0])
+    (found,) = connection.execute(f"SELECT ({_SAID})").fetchone()
+    return None if found is None else int(found)
 
 
 def why_missing(connection: Connection) -> str:
     """Why commits behind the newest may be missing; "" if none can."""
-    timeline, _ = current(connection)
+    timeline, said = connection.execute(f"SELECT {_NOW_IF_ANY}, ({_SAID})").fetchone()
     if timeline is None:
         return _IN_RECOVERY
-    return "" if of_store(connection) in (None, timeline) else _MOVED
+    return "" if said in (None, timeline) else _MOVED
 
 
 def note_tables(connection: Connection) -> None:

@@ -329,6 +329,7 @@ class StoreDirectory:
         *,
         foreseen: Sequence[Foreseen] = (),
         is_all: bool = False,
+        compares_version: bool = False,
     ) -> Iterator[SqliteConnection]:
         """A connection inside a transaction that ends with the block."""
         self._ready()

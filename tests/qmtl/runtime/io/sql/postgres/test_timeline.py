@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
 from qmtl.runtime.io.store.values import Commit, Judged, Point, Write
 from qmtl.runtime.sdk.provider import SeamlessDataProvider
 from qmtl.runtime.sdk.store_copy import copy_store
-from qmtl.runtime.testing.store_suites.bars import SERIES, minutes, some_bars
+from qmtl.runtime.testing.store_suites.bars import SERIES, STEP, minutes, some_bars
 from qmtl.runtime.testing.store_suites.flags import FLAGS
 from qmtl.runtime.testing.vendors import ScriptedVendor
 from tests.qmtl.postgres import PostgresServer, newest_programs
@@ -251,8 +253,30 @@ class Dump:
         self._rows = self._done("pg_dump", "--data-only", "--schema", self.schema)
 
     def bring_back(self) -> None:
-        self.drop()
-        self._done("psql", "-q", "-v", "ON_ERROR_STOP=1", given=self._whole)
+        with self.brought_back():
+            pass
+
+    @contextmanager
+    def brought_back(self) -> Iterator[None]:
+        """As the page on operations says: in one transaction, which ends behind the block."""
+        words = [*self._words("psql"), "-q", "--single-transaction", "-v", "ON_ERROR_STOP=1"]
+        psql = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert psql.stdin is not None
+        assert psql.stdout is not None
+        schema = f'"{self.schema}"'
+        psql.stdin.write(
+            f"LOCK TABLE {schema}.tx; DROP SCHEMA {schema} CASCADE;\n{self._whole}\n\\echo done\n"
+        )
+        psql.stdin.flush()
+        while psql.stdout.readline() != "done\n":
+            pass
+        try:
+            yield
+        finally:
+            _, said = psql.communicate()
+        assert psql.returncode == 0, said
 
     def bring_rows_back(self) -> None:
         """Into the tables that are there."""
@@ -265,10 +289,21 @@ class Dump:
         with psycopg.connect(self._place, autocommit=True) as connection:
             connection.execute(f'DROP SCHEMA "{self.schema}" CASCADE')
 
-    def _done(self, program: str, *options: str, given: str = "") -> str:
+    def waiting(self) -> int:
+        """How many sessions wait for a table."""
+        with psycopg.connect(self._place, autocommit=True) as connection:
+            found = connection.execute(
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
+            )
+            return int(found.fetchall()[0][0])
+
+    def _words(self, program: str) -> list[str]:
         programs = newest_programs()
         assert programs is not None
-        words = [str(programs / program), self._place, *options]
+        return [str(programs / program), self._place]
+
+    def _done(self, program: str, *options: str, given: str = "") -> str:
+        words = [*self._words(program), *options]
         return subprocess.run(words, input=given, capture_output=True, text=True, check=True).stdout
 
 
@@ -312,6 +347,60 @@ def test_what_was_read_before_a_restore_is_not_served(
             assert time.monotonic() < deadline
         assert said(provider) == ([300.0, 100.01], 0)
         assert provider.store.verify().is_sound
+
+
+READS: dict[str, Callable[[PostgresStore], object]] = {
+    "read": lambda store: store.read(SERIES, ALL).frame["close"].to_list(),
+    "again": lambda store: [store.read(SERIES, ALL).frame["close"][at] for at in (0, 1)],
+    "of many": lambda store: store.read_many([SERIES], ALL)[SERIES].frame["close"].to_list(),
+    "facts": lambda store: store.facts(SERIES),
+    "series": lambda store: [one.rows for one in store.list_series()],
+    "newest": lambda store: store.newest(),
+    "commits": lambda store: store.commits(SERIES),
+    "verified": lambda store: store.verify(),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_who_waits_for_a_restore_has_all_of_what_it_brings(postgres_url: str, name: str) -> None:
+    """He began before its rows could be seen, and has tables without a row."""
+    read = READS[name]
+    with PostgresStore(postgres_url) as store:
+        store.commit(SERIES, Write("v", 1, some_bars(0, 2), Coverage.of(minutes(0, 2))))
+        store.declare(SERIES, SeriesFacts(calendar="24/5"))
+        expected = read(store)
+        dump = Dump(postgres_url)
+        change(postgres_url, 200.0, "24x7")
+        store.commit(SERIES, bar(2))
+        assert read(store) != expected
+        with ThreadPoolExecutor(1) as threads, dump.brought_back():
+            begun = threads.submit(read, store)
+            while not dump.waiting():
+                assert not begun.done()
+        assert begun.result() == expected
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_who_waits_for_a_restore_writes_to_what_it_brings(postgres_url: str, is_known: bool) -> None:
+    """is_known: whether the write presumes what lies before it."""
+    with PostgresStore(postgres_url) as store:
+        for number in range(3):
+            done = store.commit(SERIES, bar(number))
+        dump = Dump(postgres_url)
+        lost = store.commit(SERIES, bar(3))
+        if not is_known:
+            store._presumptions.forget()
+        with ThreadPoolExecutor(1) as threads, dump.brought_back():
+            begun = threads.submit(store.commit, SERIES, bar(4))
+            while not dump.waiting():
+                assert not begun.done()
+        assert begun.result().tx == done.tx + 2, "the commit that notes the doubt comes first"
+        with pytest.raises(StoreError, match=DOUBT):
+            store.read(SERIES, ALL, as_of=lost.as_of)
+        assert store.read(SERIES, ALL).frame["ts"].to_physical().to_list() == [
+            at * STEP for at in (0, 1, 2, 4)
+        ]
+        assert store.verify().is_sound
 
 
 def test_a_commit_that_a_restore_has_lost_is_not_known(postgres_url: str) -> None:
