@@ -251,7 +251,7 @@ class PostgresConnection:
         self.is_kept = True
         if self.is_cut_off:
             self.raw.close()
-        elif self.raw.info.transaction_status is not TransactionStatus.IDLE and not self.raw.closed:
+        elif self.raw.pgconn.transaction_status != TransactionStatus.IDLE and not self.raw.closed:
             try:
                 # A writer has the lock until the server has answered; a reader keeps nobody waiting.
                 end = _plain(["ROLLBACK"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -21,7 +20,7 @@ from qmtl.runtime.io.sql.catalogs import settle_rows
 from qmtl.runtime.io.sql.chunks import RowsElsewhere
 from qmtl.runtime.io.sql.dialect import Connection, Dialect, Foreseen, Question
 from qmtl.runtime.io.sql.formats import older
-from qmtl.runtime.io.sql.postgres import at_once, recognition, timeline
+from qmtl.runtime.io.sql.postgres import at_once, lost_connections, recognition, timeline
 from qmtl.runtime.io.sql.postgres.alterations import altered_columns
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.dialect import POSTGRES
@@ -31,7 +30,6 @@ from qmtl.runtime.io.sql.postgres.notice import CommitNotice
 from qmtl.runtime.io.sql.postgres.opening import opened
 from qmtl.runtime.io.sql.postgres.pool import Pool
 from qmtl.runtime.io.sql.presumed import Presumed
-from qmtl.runtime.io.sql.transaction import writer
 from qmtl.runtime.io.store.contract import ReadAbandonedError
 from qmtl.runtime.io.store.point_in_time import following
 from qmtl.runtime.io.store.values import Point
@@ -41,10 +39,7 @@ from qmtl.runtime.io.store.waiting import watched
 _CONNECTIONS = 8
 # A writer that stands still, with the lock, is ended by the server after this.
 _STANDSTILL_S = 60
-# How long a commit whose connection was lost is looked for, while the server may be starting again.
-_SEARCH_S, _SEARCH_EVERY_S = 30.0, 0.2
 _NOT_DURABLE = ", set_config('synchronous_commit', 'off', true)"
-_STARTED = "pg_postmaster_start_time()::text"
 # A number for the tables, and the newest commit, report and acceptance in them with their times: what was
 # brought back from a backup may have as many of each again.
 _NEWEST = (
@@ -255,7 +250,9 @@ class PostgresDatabase:
                 begin(connection)
                 return
             connection.now = now if self._has_clock else None
-            connection.commits = partial(self._commit, connection, self._is_kept, *marks)
+            transaction, started = marks
+            is_kept = partial(lost_connections.is_kept, transaction=transaction, started=started)
+            connection.commits = partial(self._commit, connection, is_kept)
             connection.tells = f"NOTIFY {quoted(self._channel)}" if is_durable else ""
 
         with self.translated(series), self._begun(begin) as connection:
@@ -276,7 +273,7 @@ class PostgresDatabase:
             f" set_config('idle_in_transaction_session_timeout', '{_STANDSTILL_S}s', true)"
             f"{'' if is_durable else _NOT_DURABLE}",
             f"WITH locked AS MATERIALIZED (SELECT {takes} AS is_mine)"
-            f" SELECT is_mine, {_CLOCK}, pg_current_xact_id()::text, {_STARTED} FROM locked",
+            f" SELECT is_mine, {_CLOCK}, {lost_connections.MARKS} FROM locked",
         ]
 
     def _locked(self, wait_s: float) -> StoreLockedError:
@@ -338,8 +335,8 @@ class PostgresDatabase:
                     return None
                 found = []
                 looks = partial(at_once.is_there, asked=write, session=connection.session, found=found)
-                if not self._found(looks, (), failure):
-                    raise self._not_kept() from failure
+                if not self._is_found(looks, failure):
+                    raise lost_connections.not_kept(self.address) from failure
             finally:
                 if self.notice is not None:
                     self.notice.committed()
@@ -349,64 +346,25 @@ class PostgresDatabase:
         """Make a commit durable."""
         assert isinstance(connection, PostgresConnection)
         connection.tells = f"NOTIFY {quoted(self._channel)}, '{newest.tx}'"
-        self._commit(connection, self._is_listed, newest)
+        self._commit(connection, partial(lost_connections.is_listed, newest=newest))
 
-    def _commit(self, connection: PostgresConnection, is_kept: Callable[..., bool], *marks: Any) -> None:
+    def _commit(self, connection: PostgresConnection, is_kept: Callable[[PostgresConnection], bool]) -> None:
         """Commit. Where the connection is lost meanwhile, look whether it is there; never repeat it."""
         try:
             connection.commit()
         except psycopg.OperationalError as failure:
             if not connection.is_broken:
                 raise
-            if not self._found(is_kept, marks, failure):
-                raise self._not_kept() from failure
+            if not self._is_found(is_kept, failure):
+                raise lost_connections.not_kept(self.address) from failure
 
-    def _not_kept(self) -> StoreError:
-        return StoreError(
-            "the connection to the database was lost while a commit was made",
-            path=self.address.shown,
-            why="the store was asked again, and does not have it",
-            next_step="repeat: nothing of it was kept",
-        )
+    def _is_found(self, is_kept: Callable[[PostgresConnection], bool], failure: psycopg.Error) -> bool:
+        statements = self._beginning(lost_connections.SEARCH_S, is_durable=True)
 
-    def _found(self, is_kept: Callable[..., bool], marks: Sequence[Any], failure: psycopg.Error) -> bool:
-        """Whether a commit is there. The lock comes first: who gets it knows that the commit has ended."""
-        statements = self._beginning(_SEARCH_S, is_durable=True)
-        deadline = time.monotonic() + _SEARCH_S
-        while True:
-            try:
-                with self._begun(lambda one: _discard(one.begin_writing(statements))) as connection:
-                    return is_kept(connection, *marks)
-            except (psycopg.Error, StoreError) as again:
-                if isinstance(again, _UnknownError) or time.monotonic() > deadline:
-                    raise StoreError(
-                        "nobody knows whether the commit was kept",
-                        path=self.address.shown,
-                        why="the connection to the database was lost while it was made, and the store "
-                        f"could not be asked: {self.address.redacted(str(again)).strip()}",
-                        next_step="read what the store has once it can be asked, and repeat what is missing",
-                    ) from failure
-            time.sleep(_SEARCH_EVERY_S)
+        def begin(connection: PostgresConnection) -> None:
+            connection.begin_writing(statements)
 
-    @staticmethod
-    def _is_listed(connection: PostgresConnection, newest: Point) -> bool:
-        """By the list of commits: nobody else has this number and time."""
-        found = connection.execute(
-            "SELECT 1 FROM tx WHERE id = ? AND committed_at = ? AND writer = ?", (*newest, writer())
-        )
-        return found.fetchone() is not None
-
-    @staticmethod
-    def _is_kept(connection: PostgresConnection, transaction: str, started: str) -> bool:
-        """By the server's own list of transactions, whose numbers a crash may give out again."""
-        status, since = connection.execute(
-            f"SELECT pg_xact_status(?::text::xid8), {_STARTED}", (transaction,)
-        ).fetchone()
-        if status == "aborted":
-            return False
-        if status == "committed" and since == started:
-            return True
-        raise _UnknownError(f"the server says {status or 'nothing'} of it, and runs since {since}")
+        return lost_connections.is_found(partial(self._begun, begin), is_kept, self.address, failure)
 
     def refuse_unwritable(self, series: SeriesId | None = None) -> None:
         """Raise `StoreError` if the store cannot be written."""
@@ -529,11 +487,3 @@ def _tables_of(connection: PostgresConnection) -> int:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
-
-
-def _discard(answer: object) -> None:
-    """For statements whose answer says nothing new."""
-
-
-class _UnknownError(StoreError):
-    """The server cannot tell whether a transaction was committed."""

@@ -11,7 +11,7 @@ import pytest
 from qmtl.foundation.errors import StoreError
 from qmtl.foundation.timeline import Coverage
 from qmtl.runtime.conformance.acceptance import Accepted
-from qmtl.runtime.io.sql.postgres import database
+from qmtl.runtime.io.sql.postgres import lost_connections
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.store import PostgresStore
 from qmtl.runtime.io.store.values import Write
@@ -113,7 +113,7 @@ def test_another_commit_of_the_same_number_is_not_taken_for_ours(
 
 def test_nobody_knows_where_nobody_answers(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_at_commit(monkeypatch, after=True)
-    monkeypatch.setattr(database, "_SEARCH_S", 0.3)
+    monkeypatch.setattr(lost_connections, "SEARCH_S", 0.3)
 
     def unreachable() -> PostgresConnection:
         raise StoreError("the database cannot be reached")
