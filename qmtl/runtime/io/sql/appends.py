@@ -80,7 +80,7 @@ def small_ones(writes: Mapping[SeriesId, Write], rows: Mapping[SeriesId, Rows]) 
     return [
         Small(series, write, part)
         for series, write in writes.items()
-        if (part := rows[series]).size < plans.FEW and not _keeps_aside(write)
+        if (part := rows[series]).size < plans.FEW and not keeps_aside(write)
     ]
 
 
@@ -145,7 +145,7 @@ def _declares(write: Write) -> bool:
     return write.declared is not NOTHING_DECLARED and write.declared != NOTHING_DECLARED
 
 
-def _keeps_aside(write: Write) -> bool:
+def keeps_aside(write: Write) -> bool:
     return write.quarantine is not None and write.quarantine.height > 0
 
 

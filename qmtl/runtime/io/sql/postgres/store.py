@@ -12,7 +12,7 @@ from qmtl.foundation.clock import Clock, SystemClock
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Span
-from qmtl.runtime.io.sql.appends import small_ones
+from qmtl.runtime.io.sql.appends import Small, keeps_aside
 from qmtl.runtime.io.sql.chunks import RowsElsewhere
 from qmtl.runtime.io.sql.dialect import Expected
 from qmtl.runtime.io.sql.postgres import at_once
@@ -25,7 +25,6 @@ from qmtl.runtime.io.sql.postgres.server import ServerState, state_of
 from qmtl.runtime.io.sql.presumed import Made
 from qmtl.runtime.io.sql.upkeep import KeptStore
 from qmtl.runtime.io.store.difference import NOTHING_REPLACED
-from qmtl.runtime.io.store.rows import Rows
 from qmtl.runtime.io.store.values import ChangeToken, Commit, Snapshot, Write
 
 
@@ -81,28 +80,27 @@ class PostgresStore(KeptStore):
             weakref.finalize(self, self._notice.close)
         super().__init__(self._database, clock or SystemClock(), retention)
 
-    def _commit(
-        self, writes: Mapping[SeriesId, Write], rows: Mapping[SeriesId, Rows]
-    ) -> dict[SeriesId, Commit]:
-        return self._commit_presuming(writes, rows) or super()._commit(writes, rows)
+    def commit_many(self, writes: Mapping[SeriesId, Write]) -> dict[SeriesId, Commit]:
+        if len(writes) == 1:
+            ((series, write),) = writes.items()
+            if (done := self._append(series, write)) is not None:
+                return {series: done}
+        return super().commit_many(writes)
 
-    def _commit_presuming(
-        self, writes: Mapping[SeriesId, Write], rows: Mapping[SeriesId, Rows]
-    ) -> dict[SeriesId, Commit] | None:
+    def _append(self, series: SeriesId, write: Write) -> Commit | None:
         """One bar behind others, if nothing has to be asked before it; None if that is not so."""
-        if len(writes) > 1 or not (small := small_ones(writes, rows)):
+        if write.frame.height != 1 or (series, False) not in self._looked_through or keeps_aside(write):
             return None
-        (one,) = small
-        presumed = self._presumptions.append(one)
-        if presumed is None or not at_once.is_one_bar(presumed.made[one.series]):
+        rows = self._checked(series, write, None)
+        presumed = self._presumptions.append(Small(series, write, rows))
+        if presumed is None or not at_once.is_one_bar(made := presumed.made[series]):
             return None
-        point = self._database.append(one.series, presumed, self._clock.now())
+        point = self._database.append(series, presumed, self._clock.now())
         if point is None:
             self._presumptions.forget()
             return None
-        made = {one.series: Made(presumed.made[one.series], point.tx)}
-        self._presumptions.follow(made, presumed.newest, point)
-        return {one.series: Commit(*point, 1, 0, NOTHING_REPLACED.clone())}
+        self._presumptions.follow({series: Made(made, point.tx)}, presumed.newest, point)
+        return Commit(*point, 1, 0, NOTHING_REPLACED.clone(), self._database.at_risk)
 
     def grant(self, right: Right, role: str) -> list[str]:
         """Let a role read the store, or write it, or neither; the statements that did it.

@@ -315,6 +315,6 @@ class Statements:
 
     def _forget(self) -> None:
         """Let the server forget what was not used for long."""
-        gone = [self._names.popitem(last=False)[1] for _ in range(len(self._names) - _PREPARED)]
-        if gone:
+        if (excess := len(self._names) - _PREPARED) > 0:
+            gone = [self._names.popitem(last=False)[1] for _ in range(excess)]
             self.made([Asked(f"DEALLOCATE {name.decode()}", []) for name in gone])
