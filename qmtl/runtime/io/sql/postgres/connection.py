@@ -60,7 +60,7 @@ class PostgresConnection:
         # Whether it has been used before, and whether nobody waited any longer for what it was used for.
         self.is_kept = self.is_cut_off = False
         # When this was opened, or when somebody found that it had changed.
-        self.current = timeline.Current(None, 0)
+        self.standing = timeline.Standing(None, 0)
         # When the lock was taken, what makes a transaction that writes durable, and tells others of it.
         self.now: int | None = None
         self.commits: Callable[[], None] | None = None

@@ -144,7 +144,7 @@ class PostgresDatabase:
 
         Raises `StoreError` where it is not the one that was opened: its schema was dropped, and made anew.
         """
-        current = timeline.current(connection)
+        standing = timeline.standing_of(connection)
         identity = recognition.identity_of(connection)
         if self.store_id not in ("", identity.store_id):
             raise StoreError(
@@ -154,8 +154,8 @@ class PostgresDatabase:
                 next_step="open it again to use the one that is there now",
             )
         self.store_id, self.place_id, self.shard_steps, self._format = identity
-        connection.current = current
-        self._timeline, self._tables = timeline.of_store(connection), current.tables
+        connection.standing = standing
+        self._timeline, self._tables = timeline.of_store(connection), standing.tables
 
     def _identify_anew(self, connection: PostgresConnection) -> None:
         """The same in the midst of a transaction, which is given up."""
@@ -164,11 +164,11 @@ class PostgresDatabase:
 
     def _go_on(self, connection: PostgresConnection) -> None:
         """Where the store is on another timeline than it says, note that before anything is written."""
-        if connection.current.tables != self._tables:
+        if connection.standing.tables != self._tables:
             self._identify(connection)
         if not self._has_moved(connection):
             return
-        now_on = connection.current.timeline
+        now_on = connection.standing.timeline
         assert now_on is not None  # or it would be in recovery
         _, now, *_ = connection.begin_writing(self._beginning(self._lock_timeout_s, is_durable=True))
         timeline.go_on(connection, now, now_on)
@@ -176,7 +176,7 @@ class PostgresDatabase:
         self._timeline = now_on
 
     def _has_moved(self, connection: PostgresConnection) -> bool:
-        now_on, tables = connection.current
+        now_on, tables = connection.standing
         return tables != self._tables or (self._timeline is not None and now_on not in (None, self._timeline))
 
     def _opened(self) -> PostgresConnection:
@@ -213,9 +213,8 @@ class PostgresDatabase:
             known = self._tables
             held = [] if compares_version else [timeline.HELD]
             connection.begin_reading([*held, *foreseen], is_all=is_all)
-            if (
-                held and _tables_of(connection) != known
-            ):  # its commits may be those of before they were brought back
+            # In others, which were brought back meanwhile, it sees no row.
+            if held and _tables_of(connection) != known:
                 self._identify_anew(connection)
                 begin(connection)
 

@@ -72,7 +72,7 @@ def opened(address: StoreAddress, *, alone: bool = False, lock_timeout_ms: int =
                 raise pooled(address, f"the session has {name} = {value}, and not {wanted}")
         connection.waits_for_disk = fsync == "on"
         use(connection, address, alone=alone)
-        connection.current = timeline.current(connection)
+        connection.standing = timeline.standing_of(connection)
     except BaseException:
         raw.close()
         raise

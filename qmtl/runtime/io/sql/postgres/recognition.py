@@ -125,9 +125,9 @@ def _foreign(address: StoreAddress, why: str) -> StoreCorruptError:
 def lay_out(connection: PostgresConnection, address: StoreAddress) -> None:
     """Make the schema and its tables, inside a transaction."""
     connection.script(f"CREATE SCHEMA IF NOT EXISTS {quoted(address.schema)};{statements()}".encode())
-    connection.current = timeline.current(connection)
+    connection.standing = timeline.standing_of(connection)
     connection.execute(
-        "INSERT INTO setting (name, value) VALUES (?, ?)", (timeline.SETTING, connection.current.timeline)
+        "INSERT INTO setting (name, value) VALUES (?, ?)", (timeline.SETTING, connection.standing.timeline)
     )
 
 

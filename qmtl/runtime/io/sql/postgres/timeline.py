@@ -40,16 +40,16 @@ _IN_RECOVERY = "the server is a replica in recovery, and may not have replayed t
 _MOVED = "the server or the store was promoted or restored since it was written last, and may have lost them"
 
 
-class Current(NamedTuple):
+class Standing(NamedTuple):
     """The timeline as a number, None for a replica in recovery; and which tables there are."""
 
     timeline: int | None
     tables: int
 
 
-def current(connection: Connection) -> Current:
-    """Those of the server now."""
-    return Current(*connection.execute(f"SELECT {_NOW_IF_ANY}, {TABLES}").fetchone())
+def standing_of(connection: Connection) -> Standing:
+    """As it is now."""
+    return Standing(*connection.execute(f"SELECT {_NOW_IF_ANY}, {TABLES}").fetchone())
 
 
 def of_store(connection: Connection) -> int | None:
