@@ -8,6 +8,7 @@ from __future__ import annotations
 
 SHOWN_BY: dict[str, frozenset[str]] = {
     "runtime/io/questdb/test_on_postgres.py": frozenset({"runtime/io/sql/catalogs"}),
+    "runtime/io/sql/sqlite/test_backup.py": frozenset({"runtime/io/sql/lost_tail"}),
     "runtime/io/questdb/test_rows.py": frozenset({"runtime/io/sql/chunks"}),
     "runtime/io/questdb/test_table.py": frozenset({"runtime/io/questdb/wal"}),
     "runtime/io/vendors/test_questdb.py": frozenset({"runtime/io/questdb/desk_table"}),

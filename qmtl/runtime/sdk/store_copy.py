@@ -59,6 +59,9 @@ def restore_store(
 ) -> StoreCopy:
     """Put a copy of a store, such as a backup, at an address; the rest is as `copy_store` has it.
 
+    What was committed after the copy was made is lost there: an `as_of` between its newest commit and now is
+    refused from then on.
+
     replace: whether a store that is there already may go; none whose rows lie in QuestDB. It does so in the
         transaction in which the copy takes its place, with its roles; until then nothing of it has changed.
 
@@ -73,7 +76,7 @@ def restore_store(
             next_step="restore to another catalog and other tables (&name=...), then drop these",
         )
     with opened_to_copy(origin) as database, _target(place, origin, database, replace=replace) as made:
-        return copy(database, made, progress or _unseen)
+        return copy(database, made, progress or _unseen, is_restored=True)
 
 
 @contextmanager

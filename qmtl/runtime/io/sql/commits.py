@@ -20,6 +20,13 @@ LOST_TAIL = "lost tail"
 LOST = "SELECT series FROM lost"
 
 
+# The newest row ids of series, by all that has one.
+_TAKEN = " UNION ALL ".join(
+    ["SELECT coalesce(max(id), 0) AS number FROM series"]
+    + [f"SELECT coalesce(max(series), 0) FROM {table}" for table in ("tx", "chunk", "hot", "answer")]
+)
+
+
 class SeriesEntry(NamedTuple):
     """What the list of series says of one: its row id, and how many single rows it has now."""
 
@@ -90,9 +97,10 @@ def enter_series(connection: Connection, series: SeriesId) -> int:
 
 def add_series(connection: Connection, series: SeriesId) -> int:
     """Enter a series that is not in the list; its row id."""
-    # Without a hole, also where a transaction was undone: a hole is what damage leaves.
+    # Without a hole, also where a transaction was undone: a hole is what damage leaves. And never that of a
+    # series whose entry is gone, and whose bars are not.
     (number,) = connection.execute(
-        "INSERT INTO series (id, node) SELECT coalesce(max(id), 0) + 1, ? FROM series RETURNING id",
+        f"INSERT INTO series (id, node) SELECT max(number) + 1, ? FROM ({_TAKEN}) AS taken RETURNING id",
         (series.text,),
     ).fetchone()
     proof = connection.dialect.proofs["series"]

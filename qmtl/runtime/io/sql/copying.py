@@ -16,6 +16,7 @@ from qmtl.runtime.io.sql.commits import newest
 from qmtl.runtime.io.sql.copied_tables import TABLES, UNFINISHED, copy_rows, count
 from qmtl.runtime.io.sql.database import Database, Side
 from qmtl.runtime.io.sql.dialect import Connection
+from qmtl.runtime.io.sql.lost_tail import note_lost_tail
 from qmtl.runtime.io.sql.packed_copies import copy_some, read_back
 from qmtl.runtime.io.sql.same_answers import compare
 from qmtl.runtime.io.sql.upkeep import KeptStore
@@ -67,12 +68,12 @@ class StoreCopy:
     pins: tuple[str, ...]
 
 
-def copy(source: Database, target: Target, progress: Progress) -> StoreCopy:
+def copy(source: Database, target: Target, progress: Progress, *, is_restored: bool = False) -> StoreCopy:
     """Copy a store with its history and all that it keeps beside bars, as of one commit.
 
     Others may read and write it meanwhile. What has come that far is kept when it ends early, and another
     attempt goes on with it. The copy is what `source` is: it has the same id, and its commits go on with the
-    same numbers.
+    same numbers. is_restored: whether it takes the place of one that may have gone on since it was made.
 
     Raises `InvalidRequestError` where something else was begun at the target; `StoreCorruptError` where the
     store is damaged, or the copy does not answer as it does.
@@ -90,7 +91,10 @@ def copy(source: Database, target: Target, progress: Progress) -> StoreCopy:
         chunks = _copy_rest(old, new, progress)
         size = read_back(new.connection)
         rows = _compare(old, new, series, held, progress)
-        target.complete(new.connection, point)
+        last = point
+        if is_restored:
+            last = note_lost_tail(new.connection, new.connection.now or SystemClock().now())
+        target.complete(new.connection, last)
     names = tuple(pin.name for pin in held)
     return StoreCopy(
         source.location, target.location, *point, len(series), rows, chunks, size, resumed, names

@@ -106,7 +106,7 @@ _REFUSALS = (
     # While it repairs itself after a crash it says any of these (SQLSTATE 57P03).
     *(
         (words, ("the database is starting", "repeat in a moment"))
-        for words in ("starting up", "in recovery mode", "accepting connections")
+        for words in ("starting up", "in recovery mode", "not accepting connections", "not yet accepting")
     ),
     ("shutting down", ("the database is shutting down", "repeat once it runs again")),
     ("invalid", ("the address of the store cannot be used", "correct the address")),

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from qmtl.runtime.io.sql.commits import LOST_TAIL, newest
 from qmtl.runtime.io.sql.dialect import Connection, Question
-from qmtl.runtime.io.sql.transaction import writer
-from qmtl.runtime.io.store.point_in_time import following
+from qmtl.runtime.io.sql.lost_tail import note_lost_tail
 
 SETTING = "timeline"
 # A number for which tables these are in the database: whatever restores them makes others. 0 for none.
@@ -33,8 +31,6 @@ _SAID = (
     "SELECT CASE WHEN pg_is_in_recovery() THEN value"
     f" WHEN value = {OF_SERVER_ALONE} THEN {NOW} ELSE value END FROM setting WHERE name = '{SETTING}'"
 )
-# Tokens that were issued, and lost, are fewer than this; they are not issued again.
-_TOKENS = 1 << 20
 
 _IN_RECOVERY = "the server is a replica in recovery, and may not have replayed them yet"
 _MOVED = "the server or the store was promoted or restored since it was written last, and may have lost them"
@@ -80,13 +76,5 @@ def go_on(connection: Connection, now: int, timeline: int) -> None:
     """
     if of_store(connection) in (None, timeline):
         return  # somebody was quicker
-    before = newest(connection)
-    if before.tx:
-        tx, as_of = following(before, now)
-        connection.execute(
-            connection.dialect.insert_commit, (tx, as_of, LOST_TAIL, writer(), 0, before.as_of, as_of)
-        )
-        connection.execute(
-            "UPDATE fence SET token = token + ? WHERE token = (SELECT max(token) FROM fence)", (_TOKENS,)
-        )
+    note_lost_tail(connection, now)
     connection.execute("UPDATE setting SET value = ? WHERE name = ?", (timeline, SETTING))

@@ -10,11 +10,14 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from qmtl.foundation.clock import SystemClock
 from qmtl.foundation.durable import make_durable
 from qmtl.foundation.errors import InvalidRequestError, StoreCorruptError, StoreError
 from qmtl.foundation.words import counted
+from qmtl.runtime.io.sql.lost_tail import note_lost_tail
+from qmtl.runtime.io.sql.sqlite.directory import StoreDirectory
 from qmtl.runtime.io.sql.sqlite.embedded import EmbeddedStore
-from qmtl.runtime.io.sql.sqlite.layout import DATABASE, LOCK
+from qmtl.runtime.io.sql.sqlite.layout import DATABASE, FORMAT, LOCK
 from qmtl.runtime.io.sql.sqlite.locks import UseLock
 from qmtl.runtime.io.sql.verify import Progress, Verification
 
@@ -69,7 +72,8 @@ def backup(store: EmbeddedStore, target: Path, *, progress: Progress | None = No
 def restore(source: Path, target: Path, *, replace: bool = False, progress: Progress | None = None) -> Copied:
     """Put a copy of the store in the folder `source` in the place of the one at `target`.
 
-    replace: whether a store that is there already may go; it is gone for good then.
+    replace: whether a store that is there already may go; it is gone for good then. What was committed after
+    the copy was made is lost: an `as_of` between its newest commit and now is refused from then on.
 
     The copy is read through before anything is replaced. Raises `StoreLockedError` if anybody has the store
     at `target` open, and otherwise as `backup` does.
@@ -89,6 +93,8 @@ def restore(source: Path, target: Path, *, replace: bool = False, progress: Prog
             EmbeddedStore(source, read_only=True) as store,
             _copied(store, target, progress) as (unfinished, copied),
         ):
+            if store._database.format() == FORMAT:
+                _note_lost_tail(unfinished)
             _put_in_place(unfinished, target)
     except BaseException:
         _take_away(target, made)
@@ -96,6 +102,15 @@ def restore(source: Path, target: Path, *, replace: bool = False, progress: Prog
     finally:
         in_use.close()
     return copied
+
+
+def _note_lost_tail(folder: Path) -> None:
+    """Say in a copy that commits may be missing behind its newest one."""
+    with (
+        closing(StoreDirectory(folder, read_only=False, lock_timeout_s=0.0)) as store,
+        store.writing() as connection,
+    ):
+        store.commit(connection, note_lost_tail(connection, SystemClock().now()))
 
 
 def _put_in_place(unfinished: Path, target: Path) -> None:

@@ -73,6 +73,12 @@ def live(script: ModuleType, store: KeptStore, seed: int) -> None:
     store.verify(repair=True)
 
 
+def but_for_the_doubt(found: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """What a restore leaves as it was: it says that commits may be missing, and lets tokens rise."""
+    rows = [row for row in found["tx"] if "lost tail" not in row]
+    return {**found, "tx": rows, "fence": [str(len(found["fence"]))]}
+
+
 def contents(store: KeptStore) -> dict[str, list[Any]]:
     """All tables, row for row; without what each engine keeps for itself."""
     found = {}

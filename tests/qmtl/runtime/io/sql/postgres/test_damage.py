@@ -15,6 +15,7 @@ import pytest
 
 from qmtl.foundation.errors import StoreCorruptError, StoreError
 from qmtl.foundation.facts import SeriesFacts
+from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import Coverage
 from qmtl.runtime.io.sql import blocks
 from qmtl.runtime.io.sql.dialect import LIVE
@@ -101,6 +102,15 @@ def test_two_chunks_of_the_same_time_are_both_left_out(store: PostgresStore, pos
         assert other.verify().is_readable
         check(other.read(SERIES, ALL))
         check_healed(other)
+
+
+def test_a_new_series_has_no_bars_of_one_whose_entry_is_gone(store: PostgresStore) -> None:
+    store.commit(OTHER, WRITE)
+    change(store, "DELETE FROM series WHERE id = 2")
+    new = SeriesId.parse("ohlcv:suite:NEW:1m")
+    store.commit(new, Write("v", 1, some_bars(30_000, 2)))
+    assert store.read(new, minutes(0, 40_000)).frame.equals(some_bars(30_000, 2))
+    assert not store.verify().is_sound
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from qmtl.runtime.testing.store_suites.bars import OTHER, minutes, some_bars
 
 EVERYTHING = Span(-(10**18), 10**18)
 
+ALL = minutes(0, 100)
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -39,7 +41,7 @@ def everything(folder: Path) -> Any:
         times = [one.as_of for one in store.commits(SERIES)]
         reads = [store.read(series, EVERYTHING, as_of=at) for series in (SERIES, OTHER) for at in times]
         rows = [(read.frame.rows(), list(read.answers)) for read in reads]
-        return rows, times, store.pins(), store.reports(), store.newest().tx, store.verify().is_sound
+        return rows, times, store.pins(), store.reports(), store.verify().is_sound
 
 
 def names(folder: Path) -> list[str]:
@@ -175,6 +177,24 @@ def test_a_restore_brings_all_back(folder: Path, tmp_path: Path) -> None:
     assert names(folder) == ["bars.lock", "bars.sqlite"]
     restore(tmp_path / "copy", tmp_path / "new" / "place")
     assert everything(tmp_path / "new" / "place") == before
+
+
+def test_commits_that_a_restore_has_lost_are_not_known(folder: Path, tmp_path: Path) -> None:
+    with EmbeddedStore(folder) as store:
+        backup(store, tmp_path / "copy")
+        kept = store.newest()
+        lost = store.commit(SERIES, Write("v", 2, some_bars(0, 700, price=9.0)))
+    restore(tmp_path / "copy", folder, replace=True)
+    with EmbeddedStore(folder) as store:
+        for as_of in (lost.as_of, lost.as_of + 1):
+            with pytest.raises(StoreError, match="nobody knows what the store held"):
+                store.read(SERIES, ALL, as_of=as_of)
+        assert store.read(SERIES, ALL, as_of=kept.as_of).tx == kept.tx
+        now = store.commit(SERIES, Write("v", 2, some_bars(0, 700, price=9.0)))
+        assert store.read(SERIES, ALL, as_of=now.as_of).tx == now.tx == kept.tx + 2
+        with pytest.raises(StoreError, match="nobody knows what the store held"):
+            store.read(SERIES, ALL, as_of=lost.as_of)
+        assert store.verify().is_sound
 
 
 @pytest.mark.parametrize("name", ["bars.sqlite", "bars.lock", "both"])
