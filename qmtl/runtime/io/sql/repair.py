@@ -158,6 +158,9 @@ def _take_single(connection: Connection, number: int, ts: int) -> list[tuple[int
         (number, ts),
     ).fetchall()
     _, bad = unpack_single(number, [Stored(ts, tx_from, data) for tx_from, _, data, _ in versions])
+    current = [position for position, (_, tx_to, _, _) in enumerate(versions) if tx_to == LIVE]
+    if len(current) > 1:  # nobody can say which of them holds
+        bad = sorted({*bad, *current})
     taken = [versions[position][:2] for position in bad]
     if _forget_single(connection, number, [(ts, *version) for version in taken]) < len(taken):
         # A damaged key is found by a scan only: the tree is out of order.

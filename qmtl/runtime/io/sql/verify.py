@@ -217,13 +217,18 @@ def _single_rows(
     progress: Progress | None,
 ) -> list[Damage]:
     damage: list[Damage] = []
+    several = "SELECT DISTINCT series FROM hot WHERE tx_to = ? GROUP BY series, ts HAVING count(*) > 1"
+    doubled = {number for (number,) in connection.execute(several, (LIVE,)).fetchall()}
     for number, view in views.items():
         for rows in connection.batches(
             f"SELECT ts, tx_from, data FROM hot WHERE series = {number} ORDER BY ts", _FETCH
         ):
             counts[1] += len(rows)
-            for position in unpack_single(number, [Stored(*row) for row in rows])[1]:
-                view.report_single(rows[position][0])
+            stored = [Stored(*row) for row in rows]
+            for position in unpack_single(number, stored)[1]:
+                view.report_stored(stored[position])
+        if number in doubled:
+            view.hot(-LIVE, LIVE - 1)  # which reports them
         damage += _taken(views)
     return damage
 

@@ -25,7 +25,7 @@ from qmtl.runtime.io.sql.codec import (
 )
 from qmtl.runtime.io.sql.dialect import LIVE, Connection, Cursor, Dialect, Question
 from qmtl.runtime.io.sql.facts import decoded
-from qmtl.runtime.io.sql.single_rows import Stored, unpack_single
+from qmtl.runtime.io.sql.single_rows import Stored, place_of, unpack_single
 from qmtl.runtime.io.store.damage import Damage
 from qmtl.runtime.io.store.rows import NO_ROWS, Rows, allocate
 from qmtl.runtime.io.store.values import CoverageRecord
@@ -297,13 +297,21 @@ class View:
             return NO_ROWS
         if found[0][0] > found[-1][0]:
             found = found[::-1]
-        rows, damaged = unpack_single(self.number or -1, [Stored(*row) for row in found])
+        stored = [Stored(*row) for row in found]
+        rows, damaged = unpack_single(self.number or -1, stored)
         for position in damaged:
-            self.report_single(found[position][0])
-        if not (rows.ts[1:] > rows.ts[:-1]).all():
+            self.report_stored(stored[position])
+        steps = np.diff(rows.ts)
+        if (steps > 0).all():
+            return rows
+        if (steps < 0).any():
             self.report_index("the single rows of the series are not in order of time")
             return NO_ROWS
-        return rows
+        # Of two rows of one bar nobody can say which of them holds.
+        doubled = np.unique(rows.ts[1:][steps == 0])
+        for ts in doubled.tolist():
+            self.report_single(ts, "there are several single rows of the same bar")
+        return rows.pick(~np.isin(rows.ts, doubled))
 
     def hot_over(self, low: int, high: int) -> int:
         """How many single rows with `low <= ts <= high` lie over a row of a chunk."""
@@ -320,12 +328,24 @@ class View:
         found = self.rows("SELECT ts FROM hot WHERE series = :series AND @at ORDER BY ts").fetchall()
         return np.array([ts for (ts,) in found], dtype=np.int64)
 
-    def report_single(self, ts: int) -> None:
+    def report_stored(self, row: Stored) -> None:
+        """One more damage: of a single row; of the index if its bytes are sound, and of another bar.
+
+        What lay where it is now, or is missing where it was, nobody can say then.
+        """
+        place = None if self.connection.dialect.has_proofs else place_of(self.number or -1, row.data)
+        if place is None or place == (row.ts, row.tx_from):
+            self.report_single(row.ts)
+        else:
+            self.report_index("a single row lies where another bar does")
+
+    def report_single(self, ts: int, why: str = "a single row does not match its checksum") -> None:
         """One more damage: of a single row, or of the index if no bar opens then."""
         if ts % self.series.timeframe.step != self.series.timeframe.origin % self.series.timeframe.step:
             self.report_index("a single row lies where no bar opens")
             return
-        self._report(ts, ts, None, "a single row does not match its checksum", covers=True)
+        if not any(damage.covers and damage.span.start == ts for damage in self.damage):
+            self._report(ts, ts, None, why, covers=True)
 
     def _report(self, first: int, last: int, chunk: int | None, why: str, *, covers: bool = False) -> None:
         first, last = max(first, EARLIEST), min(last, LATEST - self.series.timeframe.step)

@@ -104,6 +104,53 @@ def test_two_chunks_of_the_same_time_are_both_left_out(store: PostgresStore, pos
         check_healed(other)
 
 
+def test_of_two_single_rows_of_one_bar_neither_is_shown(store: PostgresStore, postgres_url: str) -> None:
+    """One that was corrected, and is made current again."""
+    tail = minutes(ROWS, ROWS + 3)
+    store.commit(SERIES, Write("v", 1, some_bars(ROWS, 3), Coverage.of(tail)))
+    store.commit(SERIES, Write("v", 1, some_bars(ROWS + 1, 1, price=7.0)))
+    change(store, f"UPDATE hot SET tx_to = {LIVE} WHERE tx_to < {LIVE}")
+    with PostgresStore(postgres_url, read_only=True) as other:
+        assert other.read(SERIES, tail).frame.equals(some_bars(ROWS, 3)[[0, 2]])
+        assert not other.verify().is_sound
+    with PostgresStore(postgres_url) as other:
+        found = other.read(SERIES, tail)
+        assert found.frame.equals(some_bars(ROWS, 3)[[0, 2]])
+        assert found.damaged == Coverage.of(minutes(ROWS + 1, ROWS + 2))
+    with PostgresStore(postgres_url) as other:
+        assert other.verify().is_readable
+        other.commit(SERIES, Write("v", 1, some_bars(0, ROWS + 3), Coverage.of(minutes(0, ROWS + 3))))
+        found = other.read(SERIES, minutes(0, ROWS + 3))
+        assert found.frame.equals(some_bars(0, ROWS + 3))
+        assert not found.damaged
+        assert other.verify().is_sound
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_a_single_row_that_was_moved_to_another_time(
+    store: PostgresStore, postgres_url: str, is_read: bool
+) -> None:
+    """Its bytes are sound, and say that it is of another bar, which nobody is told not to have traded."""
+    tail = minutes(ROWS, ROWS + 30)
+    write = Write("v", 1, some_bars(ROWS, 3), Coverage.of(tail))
+    store.commit(SERIES, write)
+    change(store, f"UPDATE hot SET ts = ts + {20 * STEP} WHERE ts = {(ROWS + 1) * STEP}")
+    with PostgresStore(postgres_url) as other:
+        if is_read:
+            assert other.read(SERIES, tail).damaged
+        else:
+            assert not other.verify(repair=True).is_sound
+    with PostgresStore(postgres_url) as other:
+        found = other.read(SERIES, tail)
+        assert found.frame.equals(some_bars(ROWS, 3)[[0, 2]])
+        assert not found.answered & Coverage.of(minutes(ROWS + 1, ROWS + 2))
+        other.commit(SERIES, write)
+        found = other.read(SERIES, tail)
+        assert found.frame.equals(some_bars(ROWS, 3))
+        assert found.answered & Coverage.of(tail) == Coverage.of(tail)
+        assert other.verify().is_sound
+
+
 def test_a_new_series_has_no_bars_of_one_whose_entry_is_gone(store: PostgresStore) -> None:
     store.commit(OTHER, WRITE)
     change(store, "DELETE FROM series WHERE id = 2")
