@@ -68,7 +68,8 @@ _POOLED = (
 )
 _ALTERED = (
     "the layout of the store is damaged",
-    "a table of the store was changed or dropped: change it back, or bring the database back from a backup",
+    "a table of the store was changed or dropped, or this user may no longer use the schema: change it back,"
+    " let its owner give the right (qmtl store grant), or bring the database back from a backup",
 )
 _NONE_LEFT = "the database has no connection left"
 _OR_FEWER = "or let fewer programs connect"
