@@ -21,9 +21,8 @@ LOST = "SELECT series FROM lost"
 
 
 # The newest row ids of series, by all that has one.
-_TAKEN = " UNION ALL ".join(
-    ["SELECT coalesce(max(id), 0) AS number FROM series"]
-    + [f"SELECT coalesce(max(series), 0) FROM {table}" for table in ("tx", "chunk", "hot", "answer")]
+_TAKEN = "SELECT 0 AS number UNION ALL SELECT max(id) FROM series" + "".join(
+    f" UNION ALL SELECT max(series) FROM {table}" for table in ("chunk", "hot", "answer")
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -211,9 +212,10 @@ def write_suspended(table: BarTable) -> None:
     for _ in range(20):
         table.server.query(f"ALTER TABLE {table.name} SUSPEND WAL WITH 28, 'No space left on device'")
         table.server.query(f"UPDATE {table.name} SET close = close + 1")
-        progress = table.progress()
-        if progress.is_suspended and progress.applied < progress.written:
-            return
+        until = time.monotonic() + 1.0
+        while (progress := table.progress()).is_suspended and progress.applied < progress.written:
+            if time.monotonic() > until:
+                return
     raise AssertionError(f"the server goes on applying: {progress}")
 
 
