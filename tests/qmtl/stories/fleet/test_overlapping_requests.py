@@ -85,6 +85,15 @@ def test_each_bar_is_requested_exactly_once(
     assert set(requested) == {minute for start, end in wanted for minute in range(start, end)}
     kinds = Counter(type(event) for event in events)
     assert kinds[Fetched] == 10
-    assert min(kinds[Asked], kinds[Committed]) >= 5
+    # How many stretches the missing bars make depends on who comes first; nobody asks for more than it wants.
+    assert min(kinds[Asked], kinds[Committed]) >= _fewest(wanted)
     held = {event.worker for event in events if isinstance(event, Claimed) and event.answer == "held"}
     assert held, "nobody met anybody: it shows nothing"
+
+
+def _fewest(wanted: list[tuple[int, int]]) -> int:
+    """How many of the ranges are needed to have all that any of them has."""
+    end, last, many = min(wanted)[0], max(stop for _, stop in wanted), 0
+    while end < last:
+        end, many = max(stop for start, stop in wanted if start <= end), many + 1
+    return many
