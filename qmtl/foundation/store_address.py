@@ -89,7 +89,9 @@ def _quoted(user: str, sign: str) -> str:
 
 
 def _refuse_name(schema: str) -> None:
-    if not schema or len(schema.encode()) > NAME_BYTES or "\0" in schema or schema.startswith("pg_"):
+    # In a search path "$user" is another name for that of the user, however it is quoted.
+    is_taken = schema == "$user" or schema.startswith("pg_")
+    if not schema or len(schema.encode()) > NAME_BYTES or is_taken or "\0" in schema:
         raise _refused(f"{schema!r} cannot be the name of a schema")
 
 

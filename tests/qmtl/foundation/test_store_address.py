@@ -45,6 +45,7 @@ def test_what_is_left_out_is_left_to_libpq() -> None:
         "postgresql://me:hush@db/bars?schema=a&schema=b",
         "postgresql://me:hush@db/bars?schema=",
         "postgresql://me:hush@db/bars?schema=pg_catalog",
+        "postgresql://me:hush@db/bars?schema=$user",
         f"postgresql://me:hush@db/bars?schema={'x' * 64}",
         "postgresql://me:hush@db/bars?schema",
         "postgresql://me:hu[sh@db/bars",

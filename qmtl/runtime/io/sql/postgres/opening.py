@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -91,4 +92,4 @@ def for_a_while(address: StoreAddress, *, alone: bool) -> Iterator[PostgresConne
 
 def _escaped(value: str) -> str:
     """A value among the options of a session."""
-    return value.replace("\\", r"\\").replace(" ", r"\ ")
+    return re.sub(r"[\\ \t\n\r\v\f]", r"\\\g<0>", value)

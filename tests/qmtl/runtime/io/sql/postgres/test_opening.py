@@ -7,9 +7,11 @@ import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from qmtl.foundation.errors import StoreCorruptError, StoreError, StoreLockedError
 from qmtl.foundation.series import SeriesId
@@ -68,6 +70,18 @@ def test_an_empty_schema_is_laid_out(owner: psycopg.Connection[Any], postgres_ur
     owner.execute(f"CREATE SCHEMA {schema_of(postgres_url)}")
     with PostgresStore(postgres_url) as store:
         assert store.commit(SERIES, WRITE).added == 5
+
+
+@pytest.mark.parametrize("odd", ["a b", "a\nb\tc", "a,b", "a'b", 'a"b', "a\\b", "$users", "%41"])
+def test_a_schema_may_have_any_name(owner: psycopg.Connection[Any], postgres_url: str, odd: str) -> None:
+    name = schema_of(postgres_url) + odd
+    try:
+        with PostgresStore(postgres_url + quote(odd)) as store:
+            assert store.commit(SERIES, WRITE).added == 5
+            found = owner.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (name,)).fetchall()
+            assert found == [(1,)]
+    finally:
+        owner.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
 
 
 def test_a_newer_format(owner: psycopg.Connection[Any], postgres_url: str) -> None:
