@@ -64,8 +64,9 @@ from qmtl.runtime.io.store.values import (
 
 # So often a write is prepared without the lock before it takes the lock first.
 _HOPEFUL_TRIES = 3
-# How long it takes at most until a read notices that rows of its series have vanished from a server.
-_LOOK_AGAIN_S = 60.0
+# When a read looks again whether rows of its series have vanished from a server: after a minute, or after so
+# many times what the last look took. A million versions are counted for a third of a second.
+_LOOK_AGAIN_S, _LOOK_AGAIN_AFTER = 60.0, 20
 # How long a read that met damage waits for the lock to write it down.
 _DAMAGE_LOCK_S = 1.0
 
@@ -80,8 +81,8 @@ class SqlStore(SqlRecords):
 
     def __init__(self, database: Database, clock: Clock) -> None:
         super().__init__(database, clock)
-        # When this process last looked through the index of a series for what damage has hidden, now or in
-        # the past; by a clock that only goes on.
+        # When this process is to look again through the index of a series for what damage has hidden, now or
+        # in the past; by a clock that only goes on.
         self._looked_through: dict[tuple[SeriesId, bool], float] = {}
         # Where a server is asked: what need not be asked again before the next write.
         self._presumptions = Presumptions()
@@ -129,11 +130,8 @@ class SqlStore(SqlRecords):
         """The snapshots; none where something else is there than was expected."""
         is_past = as_of is not None
         only = series[0] if len(series) == 1 else None
-        now = self._clock.monotonic()
-        # In a folder what vanishes later is met by the next process: pages that were read stay in memory.
-        since = now - _LOOK_AGAIN_S if self._database.dialect.is_server else -math.inf
-        looked = self._looked_through
-        first = {one for one in series if (at := looked.get((one, is_past))) is None or at < since}
+        began, looked = self._clock.monotonic(), self._looked_through
+        first = {one for one in series if looked.get((one, is_past), -math.inf) < began}
 
         def read(questions: Sequence[Foreseen], *, is_all: bool) -> dict[SeriesId, reading.Look]:
             with self._database.reading(
@@ -166,12 +164,21 @@ class SqlStore(SqlRecords):
             looks = read(questions, is_all=is_all and not first)
         except NotForeseenError:
             looks = read(questions, is_all=False)
-        first &= looks.keys()
-        looked |= {(one, is_past): now for one in first if looks[one].is_sound}
+        if first:
+            again = self._look_again_at(began)
+            looked |= {(one, is_past): again for one in first & looks.keys() if looks[one].is_sound}
         self._know(looks)
         if damage := [part for look in looks.values() for part in look.damage]:
             self._note_damage(damage, writes=as_of is None and not self.read_only)
         return {one: look.snapshot for one, look in looks.items()}
+
+    def _look_again_at(self, began: float) -> float:
+        """When to repeat a look that began then and has just ended."""
+        if not self._database.dialect.is_server:
+            # In a folder what vanishes later is met by the next process: pages that were read stay in memory.
+            return math.inf
+        ended = self._clock.monotonic()
+        return ended + max(_LOOK_AGAIN_S, _LOOK_AGAIN_AFTER * (ended - began))
 
     def _know(self, looks: Mapping[SeriesId, reading.Look]) -> None:
         """Remember what the next read of each series will go by."""

@@ -187,6 +187,29 @@ def test_what_vanishes_behind_a_reader_is_noticed_within_a_minute(
             assert found.damaged.holds(missing).all()
 
 
+def test_what_takes_long_to_look_through_is_looked_through_less_often(
+    postgres_url: str, clock: FakeClock
+) -> None:
+    def slow() -> bool:
+        clock.advance(10)
+        return False
+
+    def is_noticed(reader: PostgresStore) -> bool:
+        return bool(reader.read(SERIES, minutes(0, ROWS)).damaged)
+
+    with PostgresStore(postgres_url) as store, PostgresStore(postgres_url, clock=clock) as reader:
+        store.commit(SERIES, WRITE)
+        began = clock.monotonic()
+        reader.read(SERIES, minutes(0, ROWS), cancelled=slow)
+        took = clock.monotonic() - began
+        assert took >= 10
+        change(store, "DELETE FROM chunk WHERE id = 2")
+        clock.advance(20 * took - 1)
+        assert not is_noticed(reader)
+        clock.advance(2)
+        assert is_noticed(reader)
+
+
 def test_a_single_row_that_is_not_what_was_written(store: PostgresStore) -> None:
     store.commit(SERIES, Write("v", 1, some_bars(ROWS, 3)))
     change(store, f"UPDATE hot SET data = set_byte(data, 9, 77) WHERE ts = {ROWS + 1} * 60000000000::bigint")
