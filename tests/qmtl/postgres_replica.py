@@ -72,6 +72,16 @@ def replica_of(server: PostgresServer) -> PostgresServer:
     return ServerFromBackup(base_backup(server, follows=True), server)
 
 
+def become_replica(server: PostgresServer) -> None:
+    """Start a server again in recovery, as the old primary of a switchover."""
+    server.stop()
+    signal_file = server.data / "standby.signal"
+    signal_file.touch()
+    if server._user:
+        shutil.chown(signal_file, server._user)
+    server.start()
+
+
 def catch_up(server: PostgresServer, replica: PostgresServer) -> None:
     """Wait until a replica has replayed what its primary has committed."""
     (goal,) = _asked(server, "SELECT pg_current_wal_flush_lsn()::text")

@@ -59,7 +59,7 @@ class Receipt(_Facts):
     as_of: the commit (ns) that the data stands for; pass it back to read the same again.
     schema_id: subject and version of the schema that the rows were checked against.
     archived: whether the report of this call was archived; None if it says nothing new, False if the store
-        cannot be written.
+        cannot be written, or has no room left.
     damaged: bars that the store has lost to damage, and that are holes of the answer.
     healed: bars that it had lost, and that were fetched again within this call.
     max_staleness: the answer contains every commit that could be seen at the server so many seconds before

@@ -194,7 +194,7 @@ class ResultBuilder:
     ) -> bool | None:
         """Keep the report if this call changed data, or found what the newest archived one lacks.
 
-        None: there was no reason to keep it. False: the store cannot be written.
+        None: there was no reason to keep it. False: the store cannot be written, or has no room.
         """
         if end.state.request.as_of is not None:
             return None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qmtl.foundation.clock import Clock
+from qmtl.foundation.errors import StoreError
 from qmtl.foundation.schema.governance.decisions import Decision, Observation
 from qmtl.foundation.series import SeriesId
 from qmtl.runtime.conformance.acceptance import Accepted
@@ -57,12 +58,16 @@ class SqlRecords:
     # Reports
 
     def archive_report(self, series: SeriesId, report: Mapping[str, Any]) -> int | None:
-        if self.read_only:
-            return None
-        with self._database.writing(series) as connection:
-            number = archive.append(connection, series, report, self._clock.now())
-            connection.execute("COMMIT")
-            return number
+        try:
+            with self._database.writing(series) as connection:
+                number = archive.append(connection, series, report, self._clock.now())
+                connection.execute("COMMIT")
+                return number
+        except StoreError as failure:
+            # What it tells of can be read all the same.
+            if self.read_only or self._database.is_full(failure.__cause__):
+                return None
+            raise
 
     def newest_report(self, series: SeriesId) -> dict[str, Any] | None:
         with self._database.reading(series) as connection:

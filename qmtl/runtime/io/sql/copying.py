@@ -92,7 +92,8 @@ def copy(source: Database, target: Target, progress: Progress, *, is_restored: b
         size = read_back(new.connection)
         rows = _compare(old, new, series, held, progress)
         last = point
-        if is_restored:
+        # A copy would not know it from where it lies: that the original may lack commits, as a replica may.
+        if is_restored or old.connection.missing_behind:
             last = note_lost_tail(new.connection, new.connection.now or SystemClock().now())
         target.complete(new.connection, last)
     names = tuple(pin.name for pin in held)

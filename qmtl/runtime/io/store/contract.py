@@ -227,7 +227,7 @@ class ReportArchive(Protocol):
     """Reports and acceptances: append-only, one list per series."""
 
     def archive_report(self, series: SeriesId, report: Mapping[str, Any]) -> int | None:
-        """Append a report (JSON values); its number, or None where the store cannot be written."""
+        """Append a report (JSON values); its number, or None where it cannot be written, or finds no room."""
         ...
 
     def newest_report(self, series: SeriesId) -> dict[str, Any] | None:

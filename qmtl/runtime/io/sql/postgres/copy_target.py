@@ -97,6 +97,7 @@ def copy_target(
         )
     beside = address.with_schema(unfinished(address.schema))
     with for_a_while(address, alone=replace) as connection:
+        _be_alone(connection, address)
         found = recognise(connection, address)
         held = None
         if found.format and replace:
@@ -115,7 +116,6 @@ def copy_target(
                 why=found.refuses_writes,
                 next_step="connect to a primary server, as a user with the right to write",
             )
-        _be_alone(connection, address)
         with closing(
             PostgresDatabase(beside, read_only=False, lock_timeout_s=_LOCK_S, elsewhere=elsewhere)
         ) as database:

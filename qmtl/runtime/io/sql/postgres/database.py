@@ -82,7 +82,7 @@ class PostgresDatabase:
         max_staleness: float = 0.0,
         elsewhere: RowsElsewhere | None = None,
     ) -> None:
-        self.address, self.read_only = address, read_only
+        self.address, self.read_only, self._is_reader = address, read_only, read_only
         self._lock_timeout_s, self._has_clock = lock_timeout_s, has_clock
         # Stores in schemas of one database have a lock each.
         self._lock = f"{APPLICATION_ID}, {zlib.crc32(address.schema.encode()) - 2**31}"
@@ -236,12 +236,15 @@ class PostgresDatabase:
         statements = self._beginning(wait_s, is_durable=is_durable)
 
         def begin(connection: PostgresConnection) -> None:
-            self._go_on(connection)
             try:
+                self._go_on(connection)
                 known = self._tables
                 is_mine, now, *marks = connection.begin_writing(statements, [timeline.HELD, *foreseen])
             except psycopg.errors.LockNotAvailable as failure:
                 raise self._locked(wait_s) from failure
+            except psycopg.errors.FeatureNotSupported as failure:
+                self._refuse_replica(connection, failure)
+                raise
             if not is_mine:
                 raise self._locked(wait_s)
             if _tables_of(connection) != known:  # somebody has brought the store back from a backup
@@ -368,15 +371,38 @@ class PostgresDatabase:
     def refuse_unwritable(self, series: SeriesId | None = None) -> None:
         """Raise `StoreError` if the store cannot be written."""
         self._ready()
+        if self.read_only and not self._is_reader:
+            with self.translated(), self._pool.use() as connection:
+                self._look_whether_writable(connection)
         if self.read_only:
-            raise StoreError(
-                "the store cannot be written",
-                path=self.address.shown,
-                series=series,
-                why=self._why_read_only,
-                next_step="connect to a primary server, as a user with the right to write "
-                "(its owner gives that: qmtl store grant writer USER)",
-            )
+            raise self._unwritable(series)
+
+    def _unwritable(self, series: SeriesId | None = None) -> StoreError:
+        return StoreError(
+            "the store cannot be written",
+            path=self.address.shown,
+            series=series,
+            why=self._why_read_only,
+            next_step="connect to a primary server, as a user with the right to write "
+            "(its owner gives that: qmtl store grant writer USER)",
+        )
+
+    def _look_whether_writable(self, connection: PostgresConnection) -> None:
+        """A replica may have been promoted since, or a right been given."""
+        refuses = recognition.recognise(connection, self.address).refuses_writes
+        if refuses:
+            self._why_read_only = refuses
+            return
+        self.read_only, connection.standing = False, timeline.standing_of(connection)
+        timeline.note_tables(connection)
+        self._go_on(connection)
+
+    def _refuse_replica(self, connection: PostgresConnection, failure: psycopg.Error) -> None:
+        """Raise `StoreError` if a primary has become a replica, which begins no transaction that writes."""
+        connection.finish()
+        if refuses := recognition.recognise(connection, self.address).refuses_writes:
+            self.read_only, self._why_read_only = True, refuses
+            raise self._unwritable() from failure
 
     # What the store is
 

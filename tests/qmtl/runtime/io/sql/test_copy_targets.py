@@ -6,6 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -145,6 +146,30 @@ def test_a_copy_waits_for_the_session_of_a_killed_one(
     finally:
         over.set()
         noticing.join()
+
+
+@pytest.mark.service
+def test_who_has_waited_for_another_copy_finds_a_store(
+    stored: str, place_of: Callable[[str], str], postgres_server: PostgresServer
+) -> None:
+    import psycopg
+
+    target, second = place_of(SERVER), list[Future[object]]()
+    waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with (
+        psycopg.connect(postgres_server.url(), autocommit=True) as watcher,
+        ThreadPoolExecutor(1) as thread,
+    ):
+
+        def progress(what: str, done: int, total: int) -> None:
+            if not second:
+                second.append(thread.submit(copy_store, stored, target))
+                while watcher.execute(waits).fetchone() is None:
+                    assert not second[0].done()
+
+        copy_store(stored, target, progress=progress)
+        with pytest.raises(InvalidRequestError, match="there is a store at"):
+            second[0].result()
 
 
 def test_there_has_to_be_a_store(tmp_path: Path, target: str, script: ModuleType) -> None:

@@ -467,6 +467,10 @@ def test_a_full_disk_keeps_nothing_by_half(small_disk: Path, postgres_server: Po
                 assert snapshot.tx == before.tx
                 assert snapshot.frame.equals(WRITE.frame)
                 assert store.verify().is_sound
+                texts = iter(np.random.default_rng(1).bytes(200_000).hex() for _ in range(999))
+                while store.archive_report(SERIES, {"errors": 0, "warnings": 0, "text": next(texts)}):
+                    pass
+                assert store.read(SERIES, minutes(0, ROWS)).frame.equals(WRITE.frame)
                 subprocess.run(["mount", "-o", "remount,size=90m", str(small_disk)], check=True)
                 assert store.commit(SERIES, Write("v", 1, big)).added == 400_000
         finally:

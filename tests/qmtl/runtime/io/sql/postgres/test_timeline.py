@@ -32,6 +32,7 @@ from tests.qmtl.postgres import PostgresServer, newest_programs
 from tests.qmtl.postgres_replica import (
     ServerFromBackup,
     base_backup,
+    become_replica,
     catch_up,
     cut_off,
     promote,
@@ -191,6 +192,62 @@ def test_a_receipt_of_a_lost_commit(
         assert healed.frame.height == 2 * 1_440
         with pytest.raises(StoreError, match=DOUBT):
             provider.fetch(node, "2024-01-02", "2024-01-03", as_of=second.receipt.as_of)
+
+
+@pytest.mark.parametrize("is_promoted", [False, True])
+def test_a_copy_of_what_may_lack_commits_says_so_too(
+    servers: Servers, postgres_url: str, tmp_path: Path, is_promoted: bool
+) -> None:
+    with PostgresStore(servers.url) as store:
+        kept, lost, _ = lose(servers, store)
+    if is_promoted:
+        promote(servers.replica)
+    copy_store(servers.replica.url("desk"), tmp_path / "copy")
+    copy_store(servers.replica.url("desk"), postgres_url)
+    for copy in (EmbeddedStore(tmp_path / "copy"), PostgresStore(postgres_url)):
+        with copy:
+            check_kept(copy, kept)
+            assert copy.read(SERIES, ALL).frame.equals(some_bars(0, 5))
+            with pytest.raises(StoreError, match=DOUBT):
+                copy.read(SERIES, ALL, as_of=lost[-1].as_of)
+            assert copy.verify().is_sound
+
+
+def test_a_store_of_a_replica_is_written_once_that_is_promoted(servers: Servers) -> None:
+    with PostgresStore(servers.url) as store:
+        kept, lost, _ = lose(servers, store)
+    with PostgresStore(servers.replica.url("desk")) as store:
+        with pytest.raises(StoreError, match="the store cannot be written") as refused:
+            store.commit(SERIES, bar(5, price=9.0))
+        assert refused.value.why == "the server is a replica in recovery"
+        promote(servers.replica)
+        assert store.commit(SERIES, bar(5, price=9.0)).added == 1
+        assert not store.read_only
+        check_kept(store, kept)
+        with pytest.raises(StoreError, match=DOUBT):
+            store.read(SERIES, ALL, as_of=lost[-1].as_of)
+        assert store.read(SERIES, ALL).frame.height == 6
+
+
+def test_a_server_that_becomes_a_replica_under_an_open_store(primary: PostgresServer) -> None:
+    with PostgresStore(primary.url("desk")) as store:
+        store.commit(SERIES, bar(0))
+        become_replica(primary)
+        writes: list[Callable[[], object]] = [
+            lambda: store.commit(SERIES, bar(1)),
+            lambda: store.retract(SERIES, minutes(0, 1), reason="a trial"),
+            lambda: store.open_fence(SERIES, [0], "a claim"),
+            store.compact,
+        ]
+        for write in writes:
+            with pytest.raises(StoreError, match="the store cannot be written") as refused:
+                write()
+            assert refused.value.why == "the server is a replica in recovery"
+        assert store.archive_report(SERIES, REPORT) is None
+        assert store.read(SERIES, ALL).frame.equals(some_bars(0, 1))
+        promote(primary)
+        assert store.commit(SERIES, bar(1)).added == 1
+        assert store.archive_report(SERIES, REPORT) is not None
 
 
 def test_recovery_to_a_point_in_time(primary: PostgresServer, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,25 @@ def test_a_write_says_that_there_is_no_room(full: Path) -> None:
     with EmbeddedStore(full) as store:
         store.commit(SERIES, Write("v", 2, some_bars(100, 1), Coverage.of(minutes(100, 101))))
         assert store.read(SERIES, minutes(0, 101)).frame.equals(some_bars(0, 101))
+
+
+def test_a_report_that_finds_no_room_spoils_no_answer(small: Path) -> None:
+    with EmbeddedStore(small / "store") as store:
+        store.commit(SERIES, Write("v", 1, BARS, Coverage.of(minutes(0, 100))))
+        fill(small)
+        report = {"errors": 0, "warnings": 1, "text": "x" * 4_096}
+        kept = list(
+            takewhile(lambda number: number is not None, (archive(store, report) for _ in range(999)))
+        )
+        assert len(kept) < 999
+        assert len(store.reports(SERIES)) == len(kept)
+        assert store.read(SERIES, minutes(0, 100)).frame.equals(BARS)
+        (small / "filling").unlink()
+        assert archive(store, report) is not None
+
+
+def archive(store: EmbeddedStore, report: dict[str, object]) -> int | None:
+    return store.archive_report(SERIES, report)
 
 
 def test_a_store_that_was_opened_on_a_full_disk_is_written_when_there_is_room(full: Path) -> None:
