@@ -16,6 +16,7 @@ from qmtl.runtime.conformance.acceptance import accept
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.rules import RULES
 from qmtl.runtime.io.evaluate import evaluate
+from qmtl.runtime.io.store.archiving import archive
 from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.io.store.damage import corrupt
 from qmtl.runtime.sdk.range_report import report_on
@@ -73,5 +74,5 @@ def accept_warnings(
             found = accept(flags, evaluated.frame, rule, step=grid.step)
             result[rule] = (len(found), store.accept(series, found))
     if any(new for _, new in result.values()):
-        store.archive_report(series, report_on(evaluated, pipeline, store, binding).to_json())
+        archive(store, series, report_on(evaluated, pipeline, store, binding).to_json())
     return result

@@ -17,6 +17,7 @@ from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.report import ConformanceReport
 from qmtl.runtime.io.coverage_scan import scan_coverage
 from qmtl.runtime.io.evaluate import evaluate
+from qmtl.runtime.io.store.archiving import archive
 from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.io.store.values import Commit, Write
 from qmtl.runtime.sdk.declaring import try_declaration
@@ -160,7 +161,7 @@ def _reported(
     damage = damage_findings(evaluated.damaged, judged.grid, judged.span)
     report = report_on(evaluated, pipeline, store, judged.binding, (*judged.findings, *damage, *replaced))
     if changed:
-        store.archive_report(series, report.to_json())
+        archive(store, series, report.to_json())
     show("checking", 1, 1)
     return ImportResult(
         series=series,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import to_ns
 from qmtl.runtime.conformance.acceptance import Accepted
+from qmtl.runtime.io.store.archiving import archive
 from qmtl.runtime.io.store.contract import ReportArchive
 
 
@@ -45,6 +46,6 @@ def add_opinions(store: ReportArchive, series: SeriesId, opinions: Opinions) -> 
     there = [one["report"] for one in store.reports(series)]
     new = [report for report in opinions.reports if report not in there]
     for report in new:
-        store.archive_report(series, report)
+        archive(store, series, report)
     store.accept(series, opinions.accepted)
     return len(new)
