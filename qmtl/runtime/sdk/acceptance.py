@@ -16,9 +16,9 @@ from qmtl.runtime.conformance.acceptance import accept
 from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.rules import RULES
 from qmtl.runtime.io.evaluate import evaluate
-from qmtl.runtime.io.store.archiving import archive
 from qmtl.runtime.io.store.contract import Store
 from qmtl.runtime.io.store.damage import corrupt
+from qmtl.runtime.io.store.values import refuse_unarchived
 from qmtl.runtime.sdk.range_report import report_on
 from qmtl.runtime.sdk.schema_enforcer import SchemaBinding
 
@@ -74,5 +74,6 @@ def accept_warnings(
             found = accept(flags, evaluated.frame, rule, step=grid.step)
             result[rule] = (len(found), store.accept(series, found))
     if any(new for _, new in result.values()):
-        archive(store, series, report_on(evaluated, pipeline, store, binding).to_json())
+        report = report_on(evaluated, pipeline, store, binding)
+        refuse_unarchived(series, store.archive_report(series, report.to_json()))
     return result

@@ -17,9 +17,8 @@ from qmtl.runtime.conformance.pipeline import ConformancePipeline
 from qmtl.runtime.conformance.report import ConformanceReport
 from qmtl.runtime.io.coverage_scan import scan_coverage
 from qmtl.runtime.io.evaluate import evaluate
-from qmtl.runtime.io.store.archiving import archive
 from qmtl.runtime.io.store.contract import Store
-from qmtl.runtime.io.store.values import Commit, Write
+from qmtl.runtime.io.store.values import Commit, Write, refuse_unarchived
 from qmtl.runtime.sdk.declaring import try_declaration
 from qmtl.runtime.sdk.range_report import report_on
 from qmtl.runtime.sdk.schema_enforcer import SchemaEnforcer
@@ -161,7 +160,7 @@ def _reported(
     damage = damage_findings(evaluated.damaged, judged.grid, judged.span)
     report = report_on(evaluated, pipeline, store, judged.binding, (*judged.findings, *damage, *replaced))
     if changed:
-        archive(store, series, report.to_json())
+        refuse_unarchived(series, store.archive_report(series, report.to_json()))
     show("checking", 1, 1)
     return ImportResult(
         series=series,

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.times import to_ns
 from qmtl.runtime.conformance.acceptance import Accepted
-from qmtl.runtime.io.store.archiving import archive
 from qmtl.runtime.io.store.contract import ReportArchive
+from qmtl.runtime.io.store.values import refuse_unarchived
 
 
 class Opinions(NamedTuple):
@@ -46,6 +46,6 @@ def add_opinions(store: ReportArchive, series: SeriesId, opinions: Opinions) -> 
     there = [one["report"] for one in store.reports(series)]
     new = [report for report in opinions.reports if report not in there]
     for report in new:
-        archive(store, series, report)
+        refuse_unarchived(series, store.archive_report(series, report))
     store.accept(series, opinions.accepted)
     return len(new)

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import polars as pl
 
-from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.errors import InvalidRequestError, StoreError
 from qmtl.foundation.facts import NOTHING_DECLARED, SeriesFacts
 from qmtl.foundation.frames import empty_bars
 from qmtl.foundation.series import SeriesId
@@ -282,6 +282,18 @@ def span_of_refused(write: Write, step: int) -> list[Span]:
     """From the first to the last stamp of the rows that a write keeps aside; none if no row has a stamp."""
     stamps = [] if write.quarantine is None else write.quarantine["ts"].drop_nulls().to_physical().to_list()
     return [Span(min(stamps), max(stamps) + step)] if stamps else []
+
+
+def refuse_unarchived(series: SeriesId, number: int | None) -> None:
+    """Raise `StoreError` if a report has no number: it was not archived, and has to be there."""
+    if number is None:
+        raise StoreError(
+            "a report is not archived",
+            series=series,
+            why="the store cannot be written any more, or has no room left",
+            next_step="make room, or use a server that can be written; then `qmtl revalidate` the range, "
+            "which archives what it finds",
+        )
 
 
 def refuse_foreign_deliveries(write: Write, ts: Int64Array, series: SeriesId) -> None:

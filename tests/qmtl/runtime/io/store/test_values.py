@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qmtl.foundation.errors import InvalidRequestError
+from qmtl.foundation.errors import InvalidRequestError, StoreError
 from qmtl.foundation.frames import stamps
 from qmtl.foundation.series import SeriesId
 from qmtl.foundation.timeline import EMPTY, Coverage, Span
@@ -16,6 +16,7 @@ from qmtl.runtime.io.store.values import (
     Write,
     hull,
     refuse_foreign_deliveries,
+    refuse_unarchived,
 )
 from qmtl.runtime.testing.bars import synthetic_bars
 
@@ -80,3 +81,10 @@ def test_deliveries_name_rows_of_the_write_only() -> None:
         refuse_foreign_deliveries(strange, ts, SERIES)
     assert refused.value.series == SERIES.text
     assert refused.value.why == "it has no row of 1970-01-01T00:02:00Z"
+
+
+def test_a_report_that_was_not_archived_is_told() -> None:
+    refuse_unarchived(SERIES, 1)
+    with pytest.raises(StoreError, match="a report is not archived") as told:
+        refuse_unarchived(SERIES, None)
+    assert str(SERIES) in str(told.value)
