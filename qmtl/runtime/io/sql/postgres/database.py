@@ -164,20 +164,24 @@ class PostgresDatabase:
 
     def _go_on(self, connection: PostgresConnection) -> None:
         """Where the store is on another timeline than it says, note that before anything is written."""
+        if connection.standing.timeline is None:  # as of when the server was in recovery
+            connection.standing = timeline.standing_of(connection)
         if connection.standing.tables != self._tables:
             self._identify(connection)
         if not self._has_moved(connection):
             return
-        now_on = connection.standing.timeline
-        assert now_on is not None  # or it would be in recovery
         _, now, *_ = connection.begin_writing(self._beginning(self._lock_timeout_s, is_durable=True))
+        connection.standing = timeline.standing_of(connection)
+        now_on = connection.standing.timeline
+        assert now_on is not None  # nothing that writes begins in recovery
         timeline.go_on(connection, now, now_on)
         connection.commit()
         self._timeline = now_on
 
     def _has_moved(self, connection: PostgresConnection) -> bool:
         now_on, tables = connection.standing
-        return tables != self._tables or (self._timeline is not None and now_on not in (None, self._timeline))
+        is_same = now_on is not None and self._timeline in (None, now_on)
+        return tables != self._tables or not is_same
 
     def _opened(self) -> PostgresConnection:
         connection = opened(self.address, lock_timeout_ms=_milliseconds(self._lock_timeout_s))
@@ -388,20 +392,17 @@ class PostgresDatabase:
         )
 
     def _look_whether_writable(self, connection: PostgresConnection) -> None:
-        """A replica may have been promoted since, or a right been given."""
+        """Look again: a replica may have been promoted since, a primary become one, or a right been given."""
         refuses = recognition.recognise(connection, self.address).refuses_writes
-        if refuses:
-            self._why_read_only = refuses
-            return
-        self.read_only, connection.standing = False, timeline.standing_of(connection)
-        timeline.note_tables(connection)
-        self._go_on(connection)
+        if not refuses:
+            timeline.note_tables(connection)
+        self.read_only, self._why_read_only = bool(refuses), refuses
 
     def _refuse_replica(self, connection: PostgresConnection, failure: psycopg.Error) -> None:
         """Raise `StoreError` if a primary has become a replica, which begins no transaction that writes."""
         connection.finish()
-        if refuses := recognition.recognise(connection, self.address).refuses_writes:
-            self.read_only, self._why_read_only = True, refuses
+        self._look_whether_writable(connection)
+        if self.read_only:
             raise self._unwritable() from failure
 
     # What the store is

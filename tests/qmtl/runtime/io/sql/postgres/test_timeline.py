@@ -229,6 +229,17 @@ def test_a_store_of_a_replica_is_written_once_that_is_promoted(servers: Servers)
         assert store.read(SERIES, ALL).frame.height == 6
 
 
+def test_a_connection_of_before_the_promotion_writes_down_what_may_be_lost(servers: Servers) -> None:
+    with PostgresStore(servers.url.replace("target_session_attrs=read-write&", "")) as store:
+        kept, lost, _ = lose(servers, store)
+        assert store.read(SERIES, ALL).frame.height == 5, "of the replica, by a connection that is kept"
+        promote(servers.replica)
+        store.commit(SERIES, bar(5, price=9.0))
+        check_kept(store, kept)
+        with pytest.raises(StoreError, match=DOUBT):
+            store.read(SERIES, ALL, as_of=lost[-1].as_of)
+
+
 def test_a_server_that_becomes_a_replica_under_an_open_store(primary: PostgresServer) -> None:
     with PostgresStore(primary.url("desk")) as store:
         store.commit(SERIES, bar(0))
