@@ -54,6 +54,7 @@ ONE_ENGINE: dict[str, frozenset[str]] = {
             "runtime/io/sql/postgres/test_sets.py",
             "runtime/io/sql/postgres/test_timeline.py",
             "runtime/io/sql/postgres/test_together.py",
+            "runtime/io/sql/postgres/test_united.py",
             "runtime/io/sql/postgres/test_wiring.py",
             "runtime/io/sql/test_foresight.py",
         }

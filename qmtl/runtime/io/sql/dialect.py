@@ -124,7 +124,18 @@ class Telling(NamedTuple):
     told: Callable[[Sequence[Any]], Iterable[tuple[Question, list[Any]]]]
 
 
-Foreseen = Question | Telling
+class United(NamedTuple):
+    """Questions that a server is asked by one statement: each of them has rows of its own.
+
+    kinds: of the columns that each finds, a letter for each: n a bigint, i an integer, t a text, b bytes, ? a
+    truth.
+    """
+
+    questions: Sequence[Question | Telling]
+    kinds: tuple[str, ...]
+
+
+Foreseen = Question | United
 
 
 class NotForeseenError(Exception):

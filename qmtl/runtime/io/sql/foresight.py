@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 from qmtl.foundation.series import SeriesId
@@ -11,16 +11,20 @@ from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.io.sql import rewrite_plan
 from qmtl.runtime.io.sql.commits import LOST, SeriesEntry, entry_question
-from qmtl.runtime.io.sql.dialect import LIVE, Dialect, Expected, Foreseen, Question, Telling
+from qmtl.runtime.io.sql.dialect import LIVE, Dialect, Expected, Question, Telling, United
 from qmtl.runtime.io.sql.kept_flags import Wanted
 from qmtl.runtime.io.sql.kept_flags import question as flags_question
 from qmtl.runtime.io.sql.view import BYTES, SINGLES_BETWEEN, chunks_between, question
+
+# What the columns of each question hold, see `United`.
+_VERSION, _LOST, _NEWEST, _ENTRY = "n", "n", "nn?", "nn?"
+_SINGLES, _FLAGS, _RECORDS, _CHUNKS, _WITH_BYTES = "nnb", "nnnnb?", "nnttnn?", "nnniib?", "nnniib?b"
 
 
 class Foresight(NamedTuple):
     """What a read will probably ask. is_all: and nothing else."""
 
-    questions: list[Foreseen]
+    questions: United
     is_all: bool
 
 
@@ -38,9 +42,14 @@ def foreseen(
     known: what its last read has found, its entry and whether its flags were kept. Should the series have
     another row id by now, then nobody asks these questions.
     """
-    asked: list[Foreseen] = [_of_store(dialect, series, expected)]
+    asked: list[tuple[Question | Telling, str]] = [] if expected is None else [(expected.question, _VERSION)]
+    asked += [
+        (Question(LOST), _LOST),
+        (Question(dialect.newest), _NEWEST),
+        (entry_question(dialect, series), _ENTRY),
+    ]
     if known is None:
-        return Foresight(asked, is_all=False)
+        return Foresight(_united(asked), is_all=False)
     entry, had_flags = known
     number = entry.number
     within = {"low": span.start, "high": span.end - 1}
@@ -48,46 +57,22 @@ def foreseen(
     # Of a longer range the bytes of some are read while those of others are decoded.
     is_short = span.length <= rewrite_plan.FULL * series.timeframe.step
     if entry.hot:
-        asked.append(question(SINGLES_BETWEEN, number, LIVE, **within))
+        asked.append((question(SINGLES_BETWEEN, number, LIVE, **within), _SINGLES))
     # With flags that were kept no context is read; without them, all of it where there is no hole.
     reaches = {context * series.timeframe.step}
     if flags_by is not None and not span.is_empty:
-        asked.append(flags_question(dialect, Wanted(series, number, flags_by), span))
+        asked.append((flags_question(dialect, Wanted(series, number, flags_by), span), _FLAGS))
         reaches = {0} if had_flags else {0, *reaches}
     for reach in reaches:
         ends = {"start": max(span.start - reach, EARLIEST), "stop": min(span.end + reach, LATEST)}
-        asked.append(question(dialect.records, number, LIVE, **ends))
+        asked.append((question(dialect.records, number, LIVE, **ends), _RECORDS))
     # Last, for who waits for an answer is woken whenever there is a little of it.
-    asked.append(_with_bytes(chunks) if is_short else chunks)
-    return Foresight(asked, is_all=is_short and reaches == {0})
+    asked.append((_with_bytes(chunks), _WITH_BYTES) if is_short else (chunks, _CHUNKS))
+    return Foresight(_united(asked), is_all=is_short and reaches == {0})
 
 
-def _of_store(dialect: Dialect, series: SeriesId, expected: Expected | None) -> Telling:
-    """What tells the newest commit, the series that damage has taken from, and the entry of one."""
-    also = None if expected is None else expected.question
-    told = partial(_told_of_store, dialect, series, also)
-    return Telling(_question_of_store(dialect, None if also is None else also.sql), (series.text,), told)
-
-
-@lru_cache(maxsize=16)
-def _question_of_store(dialect: Dialect, also: str | None) -> str:
-    return (
-        f"SELECT ({also or 'NULL'}), ARRAY({LOST}), newest.*, entry.* FROM (SELECT) AS one"
-        f" LEFT JOIN ({dialect.newest}) AS newest ON true"
-        f" LEFT JOIN ({dialect.series_by_name}) AS entry ON true"
-    )
-
-
-def _told_of_store(
-    dialect: Dialect, series: SeriesId, also: Question | None, found: Sequence[Any]
-) -> Iterator[tuple[Question, list[Any]]]:
-    ((value, lost, *rest),) = found
-    newest, entry = tuple(rest[:3]), tuple(rest[3:])
-    if also is not None:
-        yield also, [(value,)]
-    yield Question(LOST), [(number,) for number in lost]
-    yield Question(dialect.newest), [] if newest[0] is None else [newest]
-    yield entry_question(dialect, series), [] if entry[0] is None else [entry]
+def _united(asked: Sequence[tuple[Question | Telling, str]]) -> United:
+    return United([one for one, _ in asked], tuple(kinds for _, kinds in asked))
 
 
 def _with_bytes(chunks: Question) -> Telling:

@@ -23,9 +23,10 @@ from qmtl.runtime.io.sql.dialect import (
     Foreseen,
     NotForeseenError,
     Question,
+    United,
     Values,
 )
-from qmtl.runtime.io.sql.postgres import timeline
+from qmtl.runtime.io.sql.postgres import timeline, united
 from qmtl.runtime.io.sql.postgres.arrays import send_as_they_are
 from qmtl.runtime.io.sql.postgres.cancelling import order_to_cancel, send
 from qmtl.runtime.io.sql.postgres.dialect import POSTGRES, is_damage
@@ -184,37 +185,38 @@ class PostgresConnection:
         left = None if wait is None else wait.left_s
         limit = [] if left is None else [f"SET LOCAL statement_timeout = {round((left + _GRACE_S) * 1000)}"]
         self._is_all = is_all
-        self._begin([_READING, *limit, *([] if is_all else ["SAVEPOINT whole"])], foreseen)
+        if is_all and not limit and len(foreseen) == 1:
+            self._begin([], foreseen)  # a statement alone sees the same commits all along
+        else:
+            self._begin([_READING, *limit, *([] if is_all else ["SAVEPOINT whole"])], foreseen)
 
     def begin_writing(self, statements: Sequence[str], foreseen: Sequence[Foreseen] = ()) -> tuple[Any, ...]:
         """Begin a transaction by statements, the last of which takes the lock; what it answers."""
-        answer: tuple[Any, ...] = self._begin(statements, foreseen).fetchone() or ()
+        answer: tuple[Any, ...] = self._begin(statements, foreseen)[-1].fetchone() or ()
         return answer
 
-    def _begin(self, statements: Sequence[str], foreseen: Sequence[Foreseen]) -> Found:
-        """Begin a transaction, and ask questions that somebody will ask; the last of the statements.
+    def _begin(self, statements: Sequence[str], foreseen: Sequence[Foreseen]) -> list[Found]:
+        """Begin a transaction by statements, and ask questions that somebody will ask; what they have found.
 
         Where those are all, end it as well.
         """
         asked = [_asked(question) for question in foreseen]
-        ends = ["ROLLBACK"] if self._is_all else []
+        ends = ["ROLLBACK"] if self._is_all and statements else []
         try:
             found = self._statements.made([*_plain(statements), *asked, *_plain(ends)])
         except psycopg.Error as failure:
             if not (foreseen and is_damage(failure)):
                 raise
             # Whoever asks the question that met it knows what to do, and may never ask it.
-            self.script(b"ROLLBACK")
+            if self._is_within():
+                self.script(b"ROLLBACK")
             return self._begin(statements, ())
         self._foreseen = {}
         answers = found[len(statements) : len(statements) + len(asked)]
         for question, answer in zip(foreseen, answers, strict=True):
-            if isinstance(question, Question):
-                self._foreseen[_key(*question)] = answer
-                continue
-            for other, rows in question.told(answer.fetchall()):
+            for other, rows in _told(question, answer.fetchall()):
                 self._foreseen[_key(*other)] = Found(rows, len(rows), "")
-        return found[len(statements) - 1]
+        return found[: len(statements)]
 
     def commit(self) -> None:
         """Commit. The server answers a COMMIT of a transaction that has failed by undoing it."""
@@ -251,7 +253,7 @@ class PostgresConnection:
         self.is_kept = True
         if self.is_cut_off:
             self.raw.close()
-        elif self.raw.pgconn.transaction_status != TransactionStatus.IDLE and not self.raw.closed:
+        elif self._is_within() and not self.raw.closed:
             try:
                 # A writer has the lock until the server has answered; a reader keeps nobody waiting.
                 end = _plain(["ROLLBACK"])
@@ -264,6 +266,10 @@ class PostgresConnection:
             except psycopg.OperationalError:
                 self.raw.close()  # the error that broke it was raised already
         return not self.raw.closed
+
+    def _is_within(self) -> bool:
+        """Whether there is a transaction."""
+        return self.raw.pgconn.transaction_status != TransactionStatus.IDLE
 
     def cut_off(self) -> None:
         """Let whoever waits on this connection have an error at once; the server ends what it does for it.
@@ -296,8 +302,15 @@ def _plain(statements: Sequence[str]) -> list[Asked]:
 
 
 def _asked(question: Foreseen) -> Asked:
+    if isinstance(question, United):
+        return united.statement_of(question)
     statement = translated(question.sql)
     return Asked(statement.text, statement.ordered(question.values))
+
+
+def _told(question: Foreseen, rows: list[Any]) -> Iterable[tuple[Question, list[Any]]]:
+    """The questions that rows answer, each with those that it finds."""
+    return united.told(question, rows) if isinstance(question, United) else [(question, rows)]
 
 
 def _key(sql: str, values: Values) -> tuple[str, tuple[Any, ...]]:

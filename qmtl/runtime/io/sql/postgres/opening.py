@@ -24,6 +24,8 @@ _SESSION = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "jit": "off",
+    # The rows of several questions in one statement come in the order of each.
+    "max_parallel_workers_per_gather": "0",
     # Bytes within arrays are sent as texts, whose backslashes stand for themselves.
     "standard_conforming_strings": "on",
     # Rows that a policy hides are an error, and not rows that are lost.

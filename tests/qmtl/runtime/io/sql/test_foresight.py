@@ -83,7 +83,7 @@ def test_few_bars_are_one_trip(provider: SeamlessDataProvider, trips: list[list[
         result = fetched(provider, minutes(first, first + 1_000))
         assert result.frame.equals(some_bars(first, 1_000))
         assert (result.receipt.freshness, result.receipt.max_staleness) == ("asked", 0.0)
-    assert list(map(len, trips)) == [6] * 4, trips
+    assert list(map(len, trips)) == [1] * 4, trips
 
 
 def test_a_hit_is_one_trip_and_more_than_a_few_bars_are_some(
@@ -103,7 +103,7 @@ def test_async_fetches_look_as_they_read(provider: SeamlessDataProvider, trips: 
     trips.clear()
     result = asyncio.run(provider.fetch_async(NAME, 0, iso(1_000 * SERIES.timeframe.step)))
     assert result.frame.height == 1_000
-    assert list(map(len, trips)) == [6], trips
+    assert list(map(len, trips)) == [1], trips
 
 
 def test_single_rows_are_asked_for_once_it_is_known_that_there_are_any(
@@ -115,7 +115,7 @@ def test_single_rows_are_asked_for_once_it_is_known_that_there_are_any(
     for _ in range(3):
         trips.clear()
         assert fetched(provider, tail).frame.equals(expected)
-    assert list(map(len, trips)) == [7], trips
+    assert list(map(len, trips)) == [1], trips
 
 
 @pytest.mark.parametrize(

@@ -64,22 +64,23 @@ def locked(url: str, table: str) -> Iterator[psycopg.Connection[Any]]:
         other.rollback()
 
 
-def under_way(other: psycopg.Connection[Any]) -> list[Any]:
-    return other.execute(
-        "SELECT state, query FROM pg_stat_activity WHERE application_name LIKE 'qmtl %' AND state <> 'idle'"
-    ).fetchall()
-
-
-def until_under_way(other: psycopg.Connection[Any], count: int) -> None:
+def until_under_way(other: psycopg.Connection[Any], count: int, doing: str = "state <> 'idle'") -> None:
     """Wait until so many of our sessions do anything."""
     pause, found = threading.Event(), []
     for _ in range(3_000):
         other.execute("SELECT pg_stat_clear_snapshot()")
-        found = under_way(other)
+        found = other.execute(
+            f"SELECT state, query FROM pg_stat_activity WHERE application_name LIKE 'qmtl %' AND {doing}"
+        ).fetchall()
         if len(found) == count:
             return
         pause.wait(0.01)
     raise AssertionError(found)
+
+
+def until_held_up(other: psycopg.Connection[Any]) -> None:
+    """Wait until one waits for the lock; before that it may be between two statements."""
+    until_under_way(other, 1, "wait_event_type = 'Lock'")
 
 
 @pytest.mark.parametrize("budget", ["storage_wait", "total"])
@@ -171,7 +172,7 @@ def test_a_task_that_is_cancelled_ends_its_query(
     async def cancelled(other: psycopg.Connection[Any]) -> None:
         asked = provider.fetch_many_async([NAME], *RANGE[1:]) if several else provider.fetch_async(*RANGE)
         task = asyncio.ensure_future(asked)
-        await asyncio.to_thread(until_under_way, other, 1)
+        await asyncio.to_thread(until_held_up, other)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -213,7 +214,7 @@ def test_an_interrupt_ends_the_query_as_well(stored: str, table: str) -> None:
         with locked(stored, table) as other:
             child.stdin.write("\n")
             child.stdin.flush()
-            until_under_way(other, 1)
+            until_held_up(other)
             child.send_signal(signal.SIGINT)
             assert child.stdout.readline() == "interrupted\n"
             until_under_way(other, 0)
@@ -256,7 +257,7 @@ def test_a_statement_that_the_server_ends_is_told_with_its_reason(stored: str, b
     with locked(stored, "chunk") as other, PostgresStore(stored) as store:
 
         def cancel() -> None:
-            until_under_way(other, 1)
+            until_held_up(other)
             other.execute(
                 "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name LIKE 'qmtl %' AND state <> 'idle'"
@@ -277,7 +278,7 @@ def test_the_server_notices_that_nobody_is_there(stored: str, monkeypatch: pytes
     """Where the word that nobody waits any more is lost, and no time was set."""
     monkeypatch.setattr(connection, "order_to_cancel", lambda _: None)
     with locked(stored, "chunk") as other, PostgresStore(stored) as store, waiting() as wait:
-        reading = threading.Thread(target=until_under_way, args=(other, 1))
+        reading = threading.Thread(target=until_held_up, args=(other,))
         reading.start()
         giving_up = threading.Thread(target=lambda: (reading.join(60), wait.give_up()))
         giving_up.start()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from qmtl.foundation.store_address import StoreAddress
 from qmtl.foundation.timeline import Coverage
-from qmtl.runtime.io.sql.dialect import Question, Telling
+from qmtl.runtime.io.sql.dialect import Question, Telling, United
 from qmtl.runtime.io.sql.postgres import together
 from qmtl.runtime.io.sql.postgres.connection import PostgresConnection
 from qmtl.runtime.io.sql.postgres.opening import opened
@@ -251,7 +251,7 @@ def test_a_question_may_tell_the_answers_of_others(connection: PostgresConnectio
     def told(rows: Sequence[Any]) -> list[tuple[Question, list[Any]]]:
         return [(Question(price, (number,)), [(found,)]) for number, found in rows]
 
-    some = Telling("SELECT id, price FROM kept WHERE id BETWEEN ? AND ?", (2, 4), told)
+    some = United([Telling("SELECT id, price FROM kept WHERE id BETWEEN ? AND ?", (2, 4), told)], ("nn",))
     for values in ([4], [3, 2], [4, 5], [1]):
         connection.begin_reading([some])
         rounds.clear()
