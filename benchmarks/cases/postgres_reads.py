@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from inspect import signature
 from pathlib import Path
@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks import scene
 from benchmarks.cases.panel import DAYS
-from benchmarks.figures import Figure
-from benchmarks.postgres import SERVER, Places, beside_folder, places
+from benchmarks.figures import Comparison, Figure
+from benchmarks.postgres import FLOOR, FOLDER, SERVER, Places, beside_folder, places
 from benchmarks.sizes import Sizes
 from benchmarks.stopwatch import Contestant, Times, calls_of, take_turns
 from qmtl.foundation.timeline import Span
@@ -43,7 +43,7 @@ def _one_series(sizes: Sizes, both: Places) -> list[Figure]:
     firsts = draw.integers(0, sizes.year - sizes.window, calls_of(4 * rounds, warm_up=100)).tolist()
     windows = [Span(a, a + sizes.window * MINUTE) for a in (scene.YEAR_START + f * MINUTE for f in firsts)]
     years = _times(both, "year", sizes.rounds, lambda one: lambda _: one.fetch(name, *year))
-    some = _times(both, "year", rounds, lambda one: lambda number: one.fetch(name, *windows[number]))
+    some = _few_bars(both, rounds, windows)
 
     def hitting(provider: SeamlessDataProvider) -> Contestant:
         provider.fetch(name, *year)
@@ -57,13 +57,38 @@ def _one_series(sizes: Sizes, both: Places) -> list[Figure]:
     hit = beside_folder("us", hits)
     return [
         beside.figure("a year", years[SERVER], goal=1.5 * _of(beside.floor, 1e3)),
-        beside_folder("ms", some).figure("1,000 bars", some[SERVER], goal=1.5),
+        Comparison(
+            "ms", some["floor"], f"for 1,000 bars, {FLOOR}, and a bare SELECT of a chunk's bytes"
+        ).figure("1,000 bars", some[SERVER], goal=1.5),
         hit.figure(
             f"a cache hit, {'max_staleness 1 s' if may_wait else 'asking the server each time'}",
             hits[SERVER],
             goal=1.1 * _of(hit.floor, 1e6) if may_wait else None,
         ),
     ]
+
+
+def _few_bars(both: Places, rounds: int, windows: Sequence[Span]) -> dict[str, Times]:
+    """The floor is what cannot be spared: to ask a server that was idle for a moment, and all the rest."""
+    from psycopg import connect
+
+    name, places_of = scene.SERIES.text, both.of("year")
+    with (
+        SeamlessDataProvider(places_of[SERVER], vendors={}, cache_bytes=0) as provider,
+        SeamlessDataProvider(places_of[FOLDER], vendors={}, cache_bytes=0) as beside,
+        connect(both.server.url(), autocommit=True, prepare_threshold=0) as bare,
+    ):
+        chunks = [number for (number,) in bare.execute('SELECT chunk FROM "year".blob ORDER BY chunk')]
+        cursor = bare.cursor(binary=True)
+
+        def floor(number: int) -> object:
+            asked = (chunks[number % len(chunks)],)
+            (blob,) = cursor.execute('SELECT data FROM "year".blob WHERE chunk = %s', asked)
+            return blob, beside.fetch(name, *windows[number])
+
+        return take_turns(
+            rounds, {"floor": floor, SERVER: lambda number: provider.fetch(name, *windows[number])}
+        )
 
 
 def _panel(sizes: Sizes, both: Places) -> list[Figure]:

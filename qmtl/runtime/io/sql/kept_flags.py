@@ -61,10 +61,12 @@ def question(dialect: Dialect, wanted: Wanted, span: Span) -> Question:
 
 @cache
 def _of_stretches(dialect: Dialect) -> str:
-    # The sign keeps the search to the series, as that of `make_void`: both meet the same rows.
+    # In a file the sign keeps the search to the series, as that of `make_void`: where damage has put rows out
+    # of order, both meet the same ones. A server proves its pages, and would read hundreds for two of them.
+    stretch = "stretch" if dialect.is_server else "+stretch"
     return (
         f"SELECT {_COLUMNS}, {dialect.sound['kept_flags']} FROM kept_flags"
-        " WHERE series = ? AND +stretch BETWEEN ? AND ? AND rules = ? ORDER BY stretch"
+        f" WHERE series = ? AND {stretch} BETWEEN ? AND ? AND rules = ? ORDER BY stretch"
     )
 
 
