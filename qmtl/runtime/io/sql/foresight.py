@@ -11,7 +11,7 @@ from qmtl.foundation.timeline import Span
 from qmtl.foundation.times import EARLIEST, LATEST
 from qmtl.runtime.io.sql import rewrite_plan
 from qmtl.runtime.io.sql.commits import LOST, SeriesEntry, entry_question
-from qmtl.runtime.io.sql.dialect import LIVE, Dialect, Expected, Question, Telling, United
+from qmtl.runtime.io.sql.dialect import LIVE, Dialect, Expected, Foreseen, Question, Telling, United
 from qmtl.runtime.io.sql.kept_flags import Wanted
 from qmtl.runtime.io.sql.kept_flags import question as flags_question
 from qmtl.runtime.io.sql.view import BYTES, SINGLES_BETWEEN, chunks_between, question
@@ -21,10 +21,15 @@ _VERSION, _LOST, _NEWEST, _ENTRY = "n", "n", "nn?", "nn?"
 _SINGLES, _FLAGS, _RECORDS, _CHUNKS, _WITH_BYTES = "nnb", "nnnnb?", "nnttnn?", "nnniib?", "nnniib?b"
 
 
+# Up to so many single rows come by one statement with all else. Each row has the columns of all questions,
+# which of a thousand takes longer than the statements that are spared.
+_FEW = 64
+
+
 class Foresight(NamedTuple):
     """What a read will probably ask. is_all: and nothing else."""
 
-    questions: United
+    questions: list[Foreseen]
     is_all: bool
 
 
@@ -49,15 +54,20 @@ def foreseen(
         (entry_question(dialect, series), _ENTRY),
     ]
     if known is None:
-        return Foresight(_united(asked), is_all=False)
+        return Foresight([_united(asked)], is_all=False)
     entry, had_flags = known
     number = entry.number
     within = {"low": span.start, "high": span.end - 1}
     chunks = question(chunks_between(dialect), number, LIVE, **within)
     # Of a longer range the bytes of some are read while those of others are decoded.
     is_short = span.length <= rewrite_plan.FULL * series.timeframe.step
+    apart: list[Foreseen] = []
     if entry.hot:
-        asked.append((question(SINGLES_BETWEEN, number, LIVE, **within), _SINGLES))
+        singles = question(SINGLES_BETWEEN, number, LIVE, **within)
+        if entry.hot > _FEW:
+            apart.append(singles)
+        else:
+            asked.append((singles, _SINGLES))
     # With flags that were kept no context is read; without them, all of it where there is no hole.
     reaches = {context * series.timeframe.step}
     if flags_by is not None and not span.is_empty:
@@ -68,7 +78,7 @@ def foreseen(
         asked.append((question(dialect.records, number, LIVE, **ends), _RECORDS))
     # Last, for who waits for an answer is woken whenever there is a little of it.
     asked.append((_with_bytes(chunks), _WITH_BYTES) if is_short else (chunks, _CHUNKS))
-    return Foresight(_united(asked), is_all=is_short and reaches == {0})
+    return Foresight([*apart, _united(asked)], is_all=is_short and reaches == {0})
 
 
 def _united(asked: Sequence[tuple[Question | Telling, str]]) -> United:

@@ -159,8 +159,7 @@ class SqlStore(SqlRecords):
             from qmtl.runtime.io.sql.foresight import foreseen  # a folder is asked step by step
 
             by, known = flags_by.get(only), self._known.get(only)
-            united, is_all = foreseen(dialect, only, known, span, context, by, expected)
-            questions = [united]
+            questions, is_all = foreseen(dialect, only, known, span, context, by, expected)
         try:
             looks = read(questions, is_all=is_all and not first)
         except NotForeseenError:

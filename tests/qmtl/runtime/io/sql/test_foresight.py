@@ -51,7 +51,7 @@ def store(postgres_url: str) -> Iterator[PostgresStore]:
 
 def keep_flags(url: str) -> None:
     with SeamlessDataProvider(url, vendors={}) as provider:
-        fetched(provider, minutes(0, ROWS + 10))
+        fetched(provider, minutes(0, ROWS + 100))
 
 
 @pytest.fixture
@@ -106,16 +106,25 @@ def test_async_fetches_look_as_they_read(provider: SeamlessDataProvider, trips: 
     assert list(map(len, trips)) == [1], trips
 
 
+@pytest.mark.parametrize(("count", "statements"), [(3, 1), (70, 4)])
 def test_single_rows_are_asked_for_once_it_is_known_that_there_are_any(
-    provider: SeamlessDataProvider, store: PostgresStore, postgres_url: str, trips: list[list[str]]
+    provider: SeamlessDataProvider,
+    store: PostgresStore,
+    postgres_url: str,
+    trips: list[list[str]],
+    count: int,
+    statements: int,
 ) -> None:
-    store.commit(SERIES, Write("v", 2, some_bars(ROWS, 3), Coverage.of(minutes(ROWS, ROWS + 3))))
+    """Many of them by a statement of their own, in one transaction with all else."""
+    end = ROWS + count
+    store.commit(SERIES, Write("v", 2, some_bars(ROWS, count), Coverage.of(minutes(ROWS, end))))
+    assert store.info().hot_rows == count
     keep_flags(postgres_url)
-    tail, expected = minutes(ROWS - 10, ROWS + 3), some_bars(ROWS - 10, 13)
+    tail, expected = minutes(ROWS - 10, end), some_bars(ROWS - 10, 10 + count)
     for _ in range(3):
         trips.clear()
         assert fetched(provider, tail).frame.equals(expected)
-    assert list(map(len, trips)) == [1], trips
+    assert list(map(len, trips)) == [statements], trips
 
 
 @pytest.mark.parametrize(
